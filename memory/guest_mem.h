@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory: the only way from a guest physical address to a host pointer.
+ *
+ * Bounded copies for small things, leases for the rest. A lease is a promise that the bytes stay
+ * where they are until it ends; it is counted, so that pausing and (later) paging know when
+ * memory is in use. Nobody keeps a pointer after lease_end, and nobody holds a lock that the
+ * pager needs while touching guest memory. All functions may be called from any thread.
+ *
+ * The guest changes its memory while we look at it: read a value once, check the copy.
+ */
+#ifndef MEMORY_GUEST_MEM_H
+#define MEMORY_GUEST_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memory/layout.h"
+#include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
+
+struct guest_mem;
+
+enum lease_mode {
+    LEASE_READ,
+    LEASE_WRITE, /* CPU accesses by us, reading included */
+    LEASE_DMA,   /* handed to the kernel (io_uring, preadv) until the operation completes */
+};
+
+/* Filled by guest_mem_lease_begin(); hand it unchanged to guest_mem_lease_end(). */
+struct mem_lease {
+    void *ptr; /* NULL when not held */
+    size_t len;
+    enum lease_mode mode;
+    uint32_t range; /* index of the layout range */
+};
+
+/**
+ * guest_mem_new() - one memfd per virtual node, sized and bound per plan, nothing touched.
+ * @plan, @layout: borrowed; must outlive the result.
+ * Return: 0; -ENOMEM, -ENOSPC; the errno of memfd_create, ftruncate, mmap or mbind, the
+ * sentence naming the virtual node.
+ */
+int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
+                  struct guest_mem **ret_mem, struct errctx *ec);
+
+/** guest_mem_free() - unmap and close. Every lease has been returned. NULL is allowed. */
+void guest_mem_free(struct guest_mem *mem);
+
+/**
+ * guest_mem_lease_begin() - borrow [@addr, @addr+@len).
+ * @ret_lease: filled on success, ->ptr NULL on failure.
+ * Return: 0, or -EFAULT when the bytes are not all inside one RAM range (no sentence: a guest
+ * can cause this in a loop; the caller decides what it means).
+ */
+int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
+                          enum lease_mode mode, struct mem_lease *ret_lease);
+
+/** guest_mem_lease_end() - return a lease; a lease that is not held is ignored. */
+void guest_mem_lease_end(struct guest_mem *mem, struct mem_lease *lease);
+
+/** guest_mem_read() / guest_mem_write() - copy; may cross ranges. Return: 0 or -EFAULT, in
+ *  which case part of a write may have been done. */
+int guest_mem_read(struct guest_mem *mem, struct gpa addr, void *buf, size_t len);
+int guest_mem_write(struct guest_mem *mem, struct gpa addr, const void *buf, size_t len);
+
+/** guest_mem_fill() - as guest_mem_write() with @len times @byte. */
+int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t len);
+
+/** guest_mem_leases() - leases that are out now; 0 after every device is quiesced. */
+uint64_t guest_mem_leases(const struct guest_mem *mem);
+
+/** guest_mem_discard() - give every page back to the host: all zero, as at power-on. Only while
+ *  no vCPU runs and no lease is out; -EBUSY otherwise. Keeps mappings and policy. */
+int guest_mem_discard(struct guest_mem *mem, struct errctx *ec);
+
+/** guest_mem_layout() - the map this memory was made from. */
+const struct mem_layout *guest_mem_layout(const struct guest_mem *mem);
+
+/** guest_mem_resident_bytes() - host memory that node @vnode occupies now (st_blocks of its
+ *  memfd), without touching a page. */
+uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id vnode);
+
+/* What KVM needs to map one range; for vmm/machine only. */
+struct guest_mem_slot {
+    struct gpa base;
+    uint64_t len_bytes;
+    void *host; /* start of the mapping */
+};
+size_t guest_mem_n_slots(const struct guest_mem *mem);
+struct guest_mem_slot guest_mem_slot(const struct guest_mem *mem, size_t i);
+
+#endif

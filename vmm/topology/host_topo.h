@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One snapshot of a host as the planner sees it: nodes, CPUs, caches, distances, free memory.
+ *
+ * A value; filled by host_discover.c from hwloc (this machine, an XML file or a synthetic
+ * string) and by tests by hand. The planner never sees hwloc. Arrays belong to the value.
+ */
+#ifndef VMM_TOPOLOGY_HOST_TOPO_H
+#define VMM_TOPOLOGY_HOST_TOPO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/errctx.h"
+#include "vmm/base/idset.h"
+#include "vmm/base/ids.h"
+#include "vmm/topology/guest_spec.h"
+
+struct host_page_pool {
+    uint64_t page_bytes; /* huge page size; normal pages are in mem_free_bytes */
+    uint64_t total_pages, free_pages;
+};
+
+enum { HOST_MAX_PAGE_POOLS = 4 };
+
+struct host_node {
+    struct hnode_id id; /* the kernel's number; may have gaps */
+    uint64_t mem_bytes;
+    uint64_t mem_free_bytes; /* 0 when the source does not tell (XML) */
+    struct idset cpus;       /* may be empty */
+    uint32_t n_pools;
+    struct host_page_pool pool[HOST_MAX_PAGE_POOLS];
+};
+
+struct host_cpu {
+    struct hcpu_id id;
+    uint32_t node;               /* index into nodes, not the kernel's number */
+    uint32_t package, die, core; /* dense, machine-wide indices */
+    uint32_t llc;                /* dense index of the last-level cache group */
+    uint32_t thread;             /* within the core */
+};
+
+struct host_cache {
+    uint32_t level;
+    enum cache_type type;
+    uint64_t size_bytes;
+    uint32_t line_bytes, ways;
+    struct idset cpus;
+};
+
+struct host_topo {
+    char source[128]; /* "this machine", an XML file's name, a synthetic description */
+    struct host_node *nodes;
+    size_t n_nodes;
+    struct host_cpu *cpus; /* online and allowed ones, by ascending id */
+    size_t n_cpus;
+    struct host_cache *caches;
+    size_t n_caches;
+    uint32_t *distances; /* n_nodes * n_nodes, row = from; 10/20 where the source has none */
+    bool has_distances;
+};
+
+/**
+ * host_topo_discover() - read this machine through hwloc, without I/O devices.
+ * @kernel_root: where /sys and /proc live ("" for this machine, a folder for an archived tree).
+ * Return: 0, -ENOMEM, or -EIO with a sentence.
+ */
+int host_topo_discover(const char *kernel_root, struct host_topo *ret_host, struct errctx *ec);
+
+/** host_topo_from_xml() / host_topo_from_synthetic() - another machine, from hwloc's forms.
+ *  -EINVAL when the text is not what it should be. */
+int host_topo_from_xml(const char *path, struct host_topo *ret_host, struct errctx *ec);
+int host_topo_from_synthetic(const char *description, struct host_topo *ret_host,
+                             struct errctx *ec);
+
+void host_topo_fini(struct host_topo *host);
+
+/** host_topo_distance() - by index, not by the kernel's number. */
+uint32_t host_topo_distance(const struct host_topo *host, size_t from, size_t to);
+
+/** host_topo_node_index() - index of the kernel's node number, or -1. */
+int host_topo_node_index(const struct host_topo *host, struct hnode_id id);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Topology plan: everything the guest is told about its CPUs, caches, nodes and distances, and
+ * where its nodes and vCPUs live on this host.
+ *
+ * One plan feeds everything: memory layout, ACPI tables, CPUID leaves, PCI root bridges and
+ * thread placement read it, and no other code derives an APIC id, a node number, a cache
+ * sharing or a distance. That is what keeps SRAT, CPUID and real placement in agreement. A plan
+ * is computed once, before anything is allocated, and is const afterwards, so its fields are
+ * open for reading; only topo_plan_make() writes them.
+ *
+ * APIC ids. From the low end: thread, core, complex (the cores that share a last-level cache,
+ * present only where that is less than a die), die, socket. Every field is as wide as its
+ * largest parent needs (Intel SDM vol. 3, 9.9.3; AMD APM vol. 3, E.5), so an id says by its
+ * shifted value which core, complex, die and socket a vCPU belongs to, and caches are shared by
+ * the vCPUs whose ids agree above the cache's shift.
+ */
+#ifndef VMM_TOPOLOGY_TOPO_PLAN_H
+#define VMM_TOPOLOGY_TOPO_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
+#include "vmm/base/idset.h"
+#include "vmm/topology/guest_spec.h"
+#include "vmm/topology/host_topo.h"
+
+struct topo_plan_node {
+    struct vnode_id vnode;
+    uint64_t ram_bytes;        /* multiple of 2 MiB; may be 0 */
+    uint64_t hotplug_bytes;    /* multiple of 2 GiB; may be 0 */
+    struct idset cpus;         /* vCPU indices; may be empty */
+    struct idset host_nodes;   /* kernel's numbers; empty: not bound */
+    struct vnode_id initiator; /* node whose CPUs are nearest; itself when it has CPUs */
+    bool has_initiator;        /* false: memory-only and none named */
+    uint32_t n_mem_caches;
+    struct guest_mem_cache_spec mem_cache[GUEST_MAX_MEM_CACHES];
+};
+
+struct topo_plan_vcpu {
+    struct vcpu_id id;
+    struct vnode_id vnode;
+    uint32_t socket;  /* machine-wide */
+    uint32_t die;     /* within the socket */
+    uint32_t complex; /* within the die */
+    uint32_t core;    /* within the complex */
+    uint32_t thread;  /* within the core */
+    uint32_t apic_id;
+    struct idset host_cpus; /* empty: not pinned */
+};
+
+/* One kind of cache; its instances are the groups of vCPUs that agree in apic_id >> apic_shift. */
+struct topo_plan_cache {
+    uint32_t level;
+    enum cache_type type;
+    uint64_t size_bytes;
+    uint32_t line_bytes, ways, sets; /* size = line * ways * sets */
+    uint32_t apic_shift;
+};
+
+enum { TOPO_PLAN_MAX_CACHES = 8 };
+
+/* Widths and shifts of the APIC id fields, in bits from the low end. */
+struct topo_apic_layout {
+    uint32_t core_shift;    /* threads below */
+    uint32_t complex_shift; /* cores below; == die_shift when a die is one complex */
+    uint32_t die_shift;
+    uint32_t socket_shift;
+    uint32_t threads_per_core, cores_per_complex, complexes_per_die, dies_per_socket;
+    uint32_t n_sockets;
+};
+
+/* HMAT matrix entry: 0 where nothing was said. */
+struct topo_plan_link {
+    uint64_t latency_ns;
+    uint64_t bandwidth_bytes_per_s;
+};
+
+struct topo_plan {
+    struct topo_apic_layout apic;
+    size_t n_nodes, n_vcpus, n_caches;
+    struct topo_plan_node *nodes; /* index == vnode */
+    struct topo_plan_vcpu *vcpus; /* index == vcpu id */
+    struct topo_plan_cache caches[TOPO_PLAN_MAX_CACHES]; /* by level, data before instruction */
+    uint32_t *distances;          /* n_nodes * n_nodes, row = from; always complete */
+    struct topo_plan_link *links; /* n_nodes * n_nodes; NULL when no --link was given */
+    uint32_t max_apic_id;
+    /* Sentences for the user: what was completed or rounded, one per line. May be "". */
+    char notes[1024];
+};
+
+/**
+ * topo_plan_make() - decide what the guest sees and where it lives.
+ * @spec:     what was asked; guest_spec_check() is called on it first.
+ * @host:     one snapshot of the host; not kept after the call.
+ * @ret_plan: receives the plan; untouched on failure. Release with topo_plan_free().
+ *
+ * Pure: no system calls, no globals, the same inputs give the same plan. Any thread.
+ *
+ * Return: 0, or
+ *   -EINVAL  the description contradicts itself (from guest_spec_check());
+ *   -ENOENT  a named host node does not exist;
+ *   -ENOSPC  a node's memory exceeds all the memory of the host nodes it is bound to;
+ *   -ERANGE  the APIC ids do not fit;
+ *   -ENOMEM  no memory for the plan itself.
+ */
+int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
+                   struct topo_plan **ret_plan, struct errctx *ec);
+
+/** topo_plan_free() - release a plan. NULL is allowed. */
+void topo_plan_free(struct topo_plan *plan);
+
+/** topo_plan_distance() - what the guest is told, SLIT scale. */
+uint32_t topo_plan_distance(const struct topo_plan *plan, struct vnode_id from,
+                            struct vnode_id to);
+
+/** topo_plan_cache_cpus() - the vCPUs that share @cache with @vcpu, itself included. */
+void topo_plan_cache_cpus(const struct topo_plan *plan, const struct topo_plan_cache *cache,
+                          struct vcpu_id vcpu, struct idset *ret_cpus);
+
+#endif
