@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The device types a user can ask for: one visible array, in build order.
+ *
+ * A row carries the option's name, its keys with their help, and the create function; option
+ * parser, JSON form, help text, man page check and shell completion all read the rows. A new
+ * device is its own file, one row here, one test.
+ */
+#ifndef DEVICES_REGISTRY_H
+#define DEVICES_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/virtio/virtio.h"
+#include "memory/guest_mem.h"
+#include "vmm/base/errctx.h"
+#include "vmm/base/evloop.h"
+
+enum device_key_kind {
+    DEVICE_KEY_STRING,
+    DEVICE_KEY_PATH,   /* as STRING; completion offers files */
+    DEVICE_KEY_FLAG,   /* "ro" or "ro=on|off"; JSON true/false */
+    DEVICE_KEY_UINT,
+    DEVICE_KEY_SIZE,
+};
+
+struct device_key {
+    const char *name; /* "file" */
+    enum device_key_kind kind;
+    bool required;
+    bool repeats;     /* may be given several times (hostfwd=) */
+    uint64_t max;     /* for UINT */
+    const char *help;
+};
+
+/* Values as given, checked against the keys; at most one entry per key unless it repeats. */
+struct device_arg {
+    const struct device_key *key;
+    char *text;       /* owned */
+    uint64_t number;  /* FLAG, UINT, SIZE */
+};
+
+struct device_args {
+    const struct device_type *type;
+    struct device_arg *args; /* owned */
+    size_t n_args;
+    uint32_t vnode;   /* the common key node=N: the root bridge it sits on */
+};
+
+/* What a device gets from the machine. Borrowed, outlives the device. */
+struct device_env {
+    struct guest_mem *mem;
+    struct evloop *loop;  /* the I/O thread it shall live on */
+    const char *name;     /* "disk0" */
+    bool io_uring_ok;     /* false: the host forbids io_uring; use threads */
+    int console_in_fd;    /* the terminal, for the console device; -1: none */
+    int console_out_fd;
+};
+
+struct device_type {
+    const char *name;       /* "disk": option --disk, JSON "type": "disk" */
+    const char *first_key;  /* the key that a bare first word sets ("file"); NULL: none */
+    bool single;            /* at most one per machine */
+    const char *help;       /* one line */
+    const struct device_key *keys; /* up to an entry with name NULL */
+    /* Cross-key rules ("tap= and hostfwd= exclude each other"). Optional. */
+    int (*check)(const struct device_args *args, struct errctx *ec);
+    /* Opens the backend and makes the device. Errors name the option and file. */
+    int (*create)(const struct device_args *args, const struct device_env *env,
+                  struct virtio_dev **ret_dev, struct errctx *ec);
+};
+
+/** registry_types() - the rows, up to a NULL entry. */
+const struct device_type *const *registry_types(void);
+
+/** registry_find() - row by name or NULL. */
+const struct device_type *registry_find(const char *name);
+
+/** device_args_get() - first value of a key or NULL. device_args_number() - or @fallback. */
+const struct device_arg *device_args_get(const struct device_args *args, const char *key);
+uint64_t device_args_number(const struct device_args *args, const char *key, uint64_t fallback);
+
+/**
+ * device_args_parse() - read "FILE,ro,queues=4" for @type.
+ * Return: 0 or -EINVAL with one sentence naming the option: unknown key, repeated key, missing
+ * required key, value of the wrong kind. "node=N" is understood for every type. A comma inside
+ * a value is written twice.
+ */
+int device_args_parse(const struct device_type *type, const char *text,
+                      struct device_args *ret_args, struct errctx *ec);
+
+/** device_args_set() - one key, as the JSON form needs it; same sentences. Then
+ *  device_args_check() once all keys are set. */
+int device_args_set(struct device_args *args, const char *key, const char *text,
+                    struct errctx *ec);
+int device_args_check(const struct device_args *args, struct errctx *ec);
+void device_args_fini(struct device_args *args);
+
+#endif

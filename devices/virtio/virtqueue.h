@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Split virtqueues as the device side sees them (virtio 1.2, 2.7), with EVENT_IDX and indirect
+ * descriptors.
+ *
+ * Everything in a ring is the guest's word and changes while we read: each field is read once,
+ * chains are bounded by the queue size (a loop is found, not followed), addresses are leased or
+ * refused. A failure that the specification calls a driver bug returns -EPROTO; the device then
+ * breaks itself. Loop thread of the device only.
+ */
+#ifndef DEVICES_VIRTIO_VIRTQUEUE_H
+#define DEVICES_VIRTIO_VIRTQUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "memory/guest_mem.h"
+
+enum { VIRTQ_CHAIN_MAX = 1024 /* segments of one chain after splitting at RAM ranges */ };
+
+struct virtqueue {
+    struct guest_mem *mem; /* borrowed */
+    unsigned index;
+    uint16_t size;         /* set by the driver; power of two */
+    bool enabled;
+    bool event_idx;        /* VIRTIO_RING_F_EVENT_IDX was negotiated */
+    struct gpa desc, avail, used;
+
+    uint16_t next_avail;   /* free-running, next entry of the available ring to take */
+    uint16_t next_used;    /* free-running, next entry of the used ring to fill */
+    uint16_t signalled;    /* used index at the last interrupt decision */
+    bool signalled_valid;
+};
+
+/*
+ * One request: the readable part first, then the writable part, each as a vector of host
+ * memory held by leases. Owned by the device; reused from request to request. iov and leases
+ * are heap arrays that grow up to VIRTQ_CHAIN_MAX.
+ */
+struct virtq_chain {
+    uint16_t head;
+    struct iovec *iov;       /* n_read readable entries, then n_write writable ones */
+    struct mem_lease *leases;
+    unsigned n_read, n_write, cap;
+    size_t read_bytes, write_bytes;
+};
+
+/** virtqueue_check() - are the addresses that the driver gave usable? Called before a queue is
+ *  enabled (alignment 2.7, all three areas inside RAM). Return: 0 or -EPROTO. */
+int virtqueue_check(const struct virtqueue *vq);
+
+/**
+ * virtqueue_pop() - take the next available chain.
+ * @mode: LEASE_WRITE for work done by our own CPU, LEASE_DMA when the memory is handed to the
+ *        kernel beyond this call.
+ * Return: 1 with @chain filled (virtq_chain_release() later), 0 when the ring is empty,
+ * -EPROTO when the ring or chain makes no sense, -ENOMEM.
+ */
+int virtqueue_pop(struct virtqueue *vq, enum lease_mode mode, struct virtq_chain *chain);
+
+/** virtqueue_unpop() - put the chain taken last back, as if it had never been popped. */
+void virtqueue_unpop(struct virtqueue *vq, struct virtq_chain *chain);
+
+/** virtqueue_push() - hand @chain back with @written bytes written, and release its leases.
+ *  Return: 0 or -EPROTO (the used ring went away). */
+int virtqueue_push(struct virtqueue *vq, struct virtq_chain *chain, uint32_t written);
+
+/** virtqueue_push_head() - as push, for a chain whose leases were released before. */
+int virtqueue_push_head(struct virtqueue *vq, uint16_t head, uint32_t written);
+
+/** virtqueue_set_notify() - ask for doorbells or not; after enabling, poll once more: returns
+ *  1 when chains arrived in between, 0 when not, -EPROTO. */
+int virtqueue_set_notify(struct virtqueue *vq, bool want);
+
+/** virtqueue_needs_interrupt() - 2.7.7.2; updates ->signalled. 1, 0 or -EPROTO. */
+int virtqueue_needs_interrupt(struct virtqueue *vq);
+
+/** virtq_chain_read() / virtq_chain_write() - copy from the readable part / to the writable part
+ *  at an offset. Return: bytes copied, less than @len at the end. */
+size_t virtq_chain_read(const struct virtq_chain *chain, size_t off, void *buf, size_t len);
+size_t virtq_chain_write(const struct virtq_chain *chain, size_t off, const void *buf, size_t len);
+
+/** virtq_chain_release() - return the leases; arrays are kept for reuse. */
+void virtq_chain_release(struct guest_mem *mem, struct virtq_chain *chain);
+
+/** virtq_chain_fini() - release leases and arrays. */
+void virtq_chain_fini(struct guest_mem *mem, struct virtq_chain *chain);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Event loop: one thread that waits for descriptors, timers and messages from other threads.
+ *
+ * Everything that a loop watches is touched on its own thread only; other threads reach it
+ * through evloop_post() and evloop_call(), which is what makes device code free of locks of its
+ * own against the loop. Callbacks may add and remove watches, their own included.
+ */
+#ifndef VMM_BASE_EVLOOP_H
+#define VMM_BASE_EVLOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/base/errctx.h"
+
+struct evloop;
+struct evloop_watch;
+struct evloop_timer;
+
+/** evloop_new() - a loop that no thread runs yet. Return: 0 or the errno of epoll/eventfd. */
+int evloop_new(struct evloop **ret_loop, struct errctx *ec);
+
+/** evloop_free() - after evloop_run() returned. Watches and timers left over are released, the
+ *  descriptors stay open. NULL is allowed. */
+void evloop_free(struct evloop *loop);
+
+/** evloop_run() - serve until evloop_stop(); the calling thread becomes the loop's thread.
+ *  Messages posted before the stop are all served. Return: 0 or the errno of epoll_wait. */
+int evloop_run(struct evloop *loop, struct errctx *ec);
+
+/** evloop_stop() - make evloop_run() return soon. Any thread; not from signal handlers. */
+void evloop_stop(struct evloop *loop);
+
+/**
+ * evloop_watch_fd() - call @cb(ctx, events) when @fd is ready.
+ * @events: EPOLLIN, EPOLLOUT, EPOLLET, ...; 0 watches for errors only.
+ * Loop thread, or any thread before evloop_run(). The caller keeps owning @fd and removes the
+ * watch before closing it. Return: 0, -ENOMEM, or the errno of epoll_ctl.
+ */
+int evloop_watch_fd(struct evloop *loop, int fd, uint32_t events,
+                    void (*cb)(void *ctx, uint32_t events), void *ctx,
+                    struct evloop_watch **ret_watch, struct errctx *ec);
+void evloop_watch_set(struct evloop_watch *watch, uint32_t events);
+/** evloop_unwatch() - no call of its callback happens after this. NULL is allowed. */
+void evloop_unwatch(struct evloop_watch *watch);
+
+/** evloop_timer_new() - a timer that is not armed. Same threads as evloop_watch_fd(). */
+int evloop_timer_new(struct evloop *loop, void (*cb)(void *ctx), void *ctx,
+                     struct evloop_timer **ret_timer, struct errctx *ec);
+/** evloop_timer_arm() - fire once at @deadline_ns of CLOCK_MONOTONIC; 0 disarms. Loop thread. */
+void evloop_timer_arm(struct evloop_timer *timer, uint64_t deadline_ns);
+void evloop_timer_free(struct evloop_timer *timer);
+
+/** evloop_post() - run @fn(ctx) on the loop's thread, in order, without waiting. Any thread.
+ *  Return: 0 or -ENOMEM. */
+int evloop_post(struct evloop *loop, void (*fn)(void *ctx), void *ctx);
+
+/** evloop_call() - as evloop_post(), and wait until it ran; at once when called on the loop's
+ *  own thread or while no thread runs the loop. The caller holds no lock that @fn may take. */
+void evloop_call(struct evloop *loop, void (*fn)(void *ctx), void *ctx);
+
+/** evloop_in_thread() - true on the loop's own thread. */
+bool evloop_in_thread(const struct evloop *loop);
+
+/** evloop_now_ns() - CLOCK_MONOTONIC. */
+uint64_t evloop_now_ns(void);
+
+#endif
