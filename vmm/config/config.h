@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything the user decided about one machine, validated, as one value.
+ *
+ * Options and JSON are two spellings of it: config_options.c holds one row per option, which
+ * carries parser, JSON field and help together; config_json.c reads and prints the same fields.
+ * What a file says and what an option says about the same thing is a conflict, not a race:
+ * an option given next to --config overrides nothing silently, it is refused when the file sets
+ * that field too.
+ */
+#ifndef VMM_CONFIG_CONFIG_H
+#define VMM_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devices/registry.h"
+#include "vmm/base/errctx.h"
+#include "vmm/topology/guest_spec.h"
+
+enum config_console {
+    CONSOLE_SERIAL, /* the 16550 is the terminal (ttyS0) */
+    CONSOLE_VIRTIO, /* the virtio console is (hvc0); the 16550 is there and silent */
+    CONSOLE_NONE,
+};
+
+enum config_on_reset { ON_RESET_RESTART, ON_RESET_EXIT };
+
+struct machine_config {
+    char *name;    /* [a-zA-Z0-9._-]{1,64}; default "vm-PID" */
+    char *kernel;  /* required to run, not to plan */
+    char *initrd;  /* NULL: none */
+    char *cmdline; /* NULL: not said, CONFIG_DEFAULT_CMDLINE for Linux images */
+    struct guest_spec spec;
+
+    struct device_args *devices; /* in the order given */
+    size_t n_devices;
+
+    enum config_console console;
+    enum config_on_reset on_reset;
+    char **cpu_features_off; /* names as in /proc/cpuinfo, without the minus */
+    size_t n_cpu_features_off;
+    uint32_t io_threads; /* 1.. ; devices are spread over them in order */
+    bool no_sandbox;
+};
+
+#define CONFIG_DEFAULT_CMDLINE "console=ttyS0"
+
+/** config_init() - the defaults: one CPU, 512 MiB, one node, serial console. */
+void config_init(struct machine_config *config);
+void config_fini(struct machine_config *config);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One virtual machine from its first ioctl to its end. The only owner of live objects.
+ *
+ * machine_new() builds stage by stage (machine_stages.c holds the visible array: kvm, layout,
+ * memory, irqchip, devices, firmware, vcpus) and undoes the earlier ones when one fails.
+ * machine_run() makes the sandbox, starts the threads and serves the main loop until the guest
+ * or a request ends it. The control functions may be called from the main loop's thread.
+ */
+#ifndef VMM_MACHINE_MACHINE_H
+#define VMM_MACHINE_MACHINE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/base/errctx.h"
+#include "vmm/base/evloop.h"
+#include "vmm/config/config.h"
+#include "vmm/topology/topo_plan.h"
+
+struct machine;
+
+enum machine_end_kind {
+    MACHINE_END_POWER_OFF,  /* the guest switched itself off */
+    MACHINE_END_RESET,      /* the guest reset itself and on_reset is "exit" */
+    MACHINE_END_GUEST_CODE, /* a write to the debug-exit port; code is the value */
+    MACHINE_END_STOPPED,    /* ctl stop, the escape key, SIGTERM, SIGINT, SIGHUP */
+    MACHINE_END_FAILURE,    /* ours: KVM refused to go on, a triple fault without reset, ... */
+};
+
+struct machine_end {
+    enum machine_end_kind kind;
+    uint32_t code;
+    char reason[256]; /* one sentence; "" for a power-off */
+};
+
+/**
+ * machine_new() - build everything up to, and without, the first guest instruction.
+ * @config, @plan: borrowed; outlive the machine.
+ * @main_loop: the caller's loop; machine_run() runs it.
+ * Return: 0, or the failed stage's errno, the sentence starting with the stage's name.
+ */
+int machine_new(const struct machine_config *config, const struct topo_plan *plan,
+                struct evloop *main_loop, struct machine **ret_machine, struct errctx *ec);
+
+/** machine_run() - start the guest and serve @main_loop until it ends. Return: 0 with
+ *  @ret_end filled, or a negative errno when it could not be started. */
+int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *ec);
+
+/** machine_free() - after machine_run() returned, or instead of it. NULL is allowed. */
+void machine_free(struct machine *m);
+
+/* Control, main loop's thread. Each returns 0 or -EALREADY / -EBUSY with a sentence. */
+int machine_pause(struct machine *m, struct errctx *ec);
+int machine_resume(struct machine *m, struct errctx *ec);
+int machine_power_button(struct machine *m, struct errctx *ec);
+int machine_reset(struct machine *m, struct errctx *ec);
+/** machine_stop() - end the run now, without asking the guest. */
+void machine_stop(struct machine *m, const char *why);
+
+/** machine_status() / machine_stats() - new JSON objects for `ctl`; owned by the caller. NULL
+ *  when out of memory. */
+json_t *machine_status(const struct machine *m);
+json_t *machine_stats(const struct machine *m);
+
+/** machine_console_input() - bytes typed on the terminal, to the serial port. Returns how many
+ *  were taken; the rest should be offered again later. */
+size_t machine_console_input(struct machine *m, const void *data, size_t len);
+
+#endif
