@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boot the emulated host, carry the command's streams, and end it again.
+
+QEMU is a child in its own session that dies with this process (parent-death signal). Streams are
+socket pairs behind virtio ports, the kernel console is a memory file: nothing is written to disk
+but the cached images, so nothing can be left behind. One thread, one poll loop.
+"""
+import ctypes
+import os
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import rigimage
+import rigkernel
+from rigkernel import RigError, need
+
+CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on"
+PORTS = ["stdin", "stdout", "stderr", "control"]  # control last: see agent
+CHUNK = 65536
+
+
+class Stop(Exception):
+    """A signal asks this program to end; carries its number."""
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def command_script(args, command):
+    lines = []
+    if args.net:
+        lines += ["modprobe -a failover net_failover virtio_net",
+                  "ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0",
+                  "ip route add default via 10.0.2.2; echo nameserver 10.0.2.3 >/etc/resolv.conf"]
+    build = os.path.relpath(rigkernel.build_dir(), rigkernel.tree_root())
+    lines += ["cd /numavisor", f"export PATH=/numavisor/{build}:$PATH NUMAVISOR_RIG=1"]
+    if build != "build":
+        lines.append("export BUILD=" + shlex.quote(build))
+    for item in args.env:
+        name, eq, value = item.partition("=")
+        if eq or name in os.environ:
+            lines.append("export " + name + "=" + shlex.quote(value if eq else os.environ[name]))
+    lines.append("exec " + " ".join(shlex.quote(word) for word in command))
+    return ("\n".join(lines) + "\n").encode()
+
+
+class Host:
+    """One emulated machine; use as a context manager, leaving it ends QEMU."""
+
+    def __init__(self, spec, args):
+        self.args = args
+        qemu = need("qemu-system-x86_64", "qemu-system-x86")
+        kernel = rigkernel.find(args.kernel)
+        with rigkernel.locked():
+            layers = [rigimage.extra_image(args.extra)] if args.extra else []
+            layers += [rigimage.tree_image(), rigimage.tools_image(),
+                       rigimage.kernel_image(kernel)]
+            self.files = [os.open(p, os.O_RDONLY) for p in [rigimage.initramfs(kernel), *layers]]
+        self.log = os.memfd_create("rig-console", 0)
+        self.ours, theirs = {}, {}
+        for name in PORTS:
+            self.ours[name], theirs[name] = socket.socketpair()
+        self.argv = [qemu, "-name", "numavisor-rig", "-nodefaults", "-no-user-config",
+                     "-display", "none", "-no-reboot", "-M", "q35", "-bios", "qboot.rom",
+                     "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,+svm",
+                     "-kernel", kernel.vmlinuz, "-initrd", f"/proc/self/fd/{self.files[0]}",
+                     "-append", CMDLINE, *spec.qemu_args(),
+                     "-chardev", f"file,id=log,path=/proc/self/fd/{self.log}",
+                     "-serial", "chardev:log", "-device", "virtio-rng-pci",
+                     "-device", "virtio-serial-pci,max_ports=8"]
+        for i, fd in enumerate(self.files[1:]):
+            self.add_disk(f"file=/proc/self/fd/{fd},readonly=on", f"layer{i}")
+        for i, path in enumerate(args.disk):
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise RigError(f"--disk {path}: cannot be opened for writing")
+            self.add_disk("file=" + os.path.abspath(path).replace(",", ",,"), f"disk{i}")
+        for i, name in enumerate(PORTS):
+            self.argv += ["-chardev", f"socket,id={name},fd={theirs[name].fileno()}",
+                          "-device", f"virtserialport,nr={i + 1},chardev={name},name={name}"]
+        if args.net:
+            self.argv += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
+        fds = [*self.files, self.log, *(s.fileno() for s in theirs.values())]
+        self.qemu = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, pass_fds=fds,
+                                     start_new_session=True, preexec_fn=die_with_parent,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for s in theirs.values():
+            s.close()
+
+    def add_disk(self, what, serial):
+        self.argv += ["-drive", f"if=none,id={serial},format=raw,{what}",
+                      "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.qemu.kill()
+        self.qemu.wait()
+        if self.args.keep_log:
+            with open(self.args.keep_log, "wb") as f:
+                f.write(self.console())
+        for fd in [*self.files, self.log]:
+            os.close(fd)
+        for s in self.ours.values():
+            s.close()
+
+    def console(self):
+        return os.pread(self.log, 1 << 24, 0)
+
+    def why_it_ended(self):
+        """For the user: what QEMU said, and the last lines of the console."""
+        said = self.qemu.stderr.read().decode(errors="replace").strip()
+        tail = self.console().decode(errors="replace").strip().splitlines()[-15:]
+        return "\n".join(["the emulated host ended before the command did", *([said] if said else []),
+                          *("  console: " + line for line in tail)])
+
+
+class Streams:
+    """Moves bytes between this program's streams and the host's ports until control has spoken."""
+
+    def __init__(self, host, script):
+        self.host = host
+        self.status = None
+        self.reply = b""
+        self.to_host = {"control": str(len(script)).encode() + b"\n" + script, "stdin": b""}
+        self.stdin_open = readable_stdin()
+        for s in host.ours.values():
+            s.setblocking(False)
+        if not self.stdin_open:
+            self.end_stdin()
+
+    def end_stdin(self):
+        self.stdin_open = False
+        if not self.to_host["stdin"]:
+            self.host.ours["stdin"].close()
+
+    def step(self, timeout):
+        """Wait at most TIMEOUT seconds and move what can be moved; False when all is done."""
+        ours = self.host.ours
+        poll = select.poll()
+        names = {}
+        for name, s in ours.items():
+            if s.fileno() < 0:
+                continue
+            want = select.POLLIN if name != "stdin" else 0
+            want |= select.POLLOUT if self.to_host.get(name) else 0
+            names[s.fileno()] = name
+            poll.register(s.fileno(), want)
+        stdin_wanted = self.stdin_open and len(self.to_host["stdin"]) < CHUNK
+        if stdin_wanted:
+            poll.register(0, select.POLLIN)
+        got = dict(poll.poll(timeout * 1000))
+        for fd, event in got.items():
+            if fd == 0:
+                self.read_stdin()
+            elif event & select.POLLOUT:
+                self.send(names[fd])
+            if fd in names and event & (select.POLLIN | select.POLLHUP):
+                self.receive(names[fd])
+        return self.status is None or any(fd in got and names[fd] in ("stdout", "stderr")
+                                          for fd in names)
+
+    def read_stdin(self):
+        data = os.read(0, CHUNK)
+        self.to_host["stdin"] += data
+        if not data:
+            self.end_stdin()
+
+    def send(self, name):
+        data = self.to_host[name]
+        try:
+            self.to_host[name] = data[self.host.ours[name].send(data):]
+        except OSError:
+            self.to_host[name] = b""
+        if name == "stdin" and not self.to_host[name] and not self.stdin_open:
+            self.host.ours[name].close()
+
+    def receive(self, name):
+        s = self.host.ours[name]
+        try:
+            data = s.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            s.close()
+        elif name == "control":
+            self.reply += data
+            if self.reply.startswith(b"exit ") and self.reply.endswith(b"\n"):
+                self.status = int(self.reply.split()[1])
+        elif name in ("stdout", "stderr"):
+            write_all(1 if name == "stdout" else 2, data)
+
+
+def readable_stdin():
+    """Whether standard input is there to be passed on (a background job leaves it alone)."""
+    try:
+        return not os.isatty(0) or os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def write_all(fd, data):
+    while data:
+        try:
+            data = data[os.write(fd, data):]
+        except BlockingIOError:
+            select.select([], [fd], [])
+        except BrokenPipeError:
+            raise Stop(signal.SIGPIPE) from None
+
+
+def serve(host, args, command, started):
+    streams = Streams(host, command_script(args, command))
+    while True:
+        left = started + args.time_limit - time.monotonic()
+        if left <= 0:
+            print(f"rig: time limit of {args.time_limit:g} s ran out", file=sys.stderr)
+            return 124
+        if not streams.step(0 if streams.status is not None else min(left, 1)):
+            return streams.status
+        if streams.status is None and host.qemu.poll() is not None:
+            streams.step(0)
+            if streams.status is None:
+                raise RigError(host.why_it_ended())
+
+
+def on_signal(number, _frame):
+    raise Stop(number)
+
+
+def run(spec, args, command):
+    started = time.monotonic()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    try:
+        with Host(spec, args) as host:
+            return serve(host, args, command, started)
+    except Stop as stop:
+        return 128 + stop.args[0]

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find, fetch and unpack Debian's cloud kernel.
+
+The rig boots it as the emulated host and the Linux tests boot it as the guest, so both take it
+from here. Order of search: what the caller named, a cloud kernel installed below /boot, one
+unpacked earlier below build/rig/kernel/, and last the package, fetched by name through apt.
+Nothing here needs root: the package is unpacked, never installed.
+"""
+import fcntl
+import glob
+import gzip
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+
+META_PACKAGE = "linux-image-cloud-amd64"
+
+
+class RigError(Exception):
+    """A sentence for the user; the program prints it and ends with status 125."""
+
+
+class Kernel:
+    """A bootable image, the folder of its modules (with modules.dep) and its release."""
+
+    def __init__(self, vmlinuz, modules, version):
+        self.vmlinuz = vmlinuz
+        self.modules = modules
+        self.version = version
+
+
+def tree_root():
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def build_dir():
+    """The build folder: $BUILD as make knows it, relative to the tree's root."""
+    return os.path.join(tree_root(), os.environ.get("BUILD") or "build")
+
+
+def rig_dir():
+    """Where kernels and images are kept; shared by all build folders."""
+    path = os.path.join(tree_root(), "build", "rig")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def program(name):
+    """Path of a program, also of one that sits in an sbin folder outside PATH."""
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def need(name, package):
+    found = program(name)
+    if not found:
+        raise RigError(f"{name} is missing; install the Debian package {package}")
+    return found
+
+
+class locked:
+    """Hold build/rig/lock, so that two runs do not fetch or build the same thing."""
+
+    def __enter__(self):
+        self.file = open(os.path.join(rig_dir(), "lock"), "w")
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def __exit__(self, *exc):
+        self.file.close()
+
+
+def bzimage_fields(path):
+    """(version, payload offset, payload length) from the x86 boot protocol header."""
+    with open(path, "rb") as f:
+        head = f.read(0x10000)
+    if len(head) < 0x260 or head[0x202:0x206] != b"HdrS":
+        raise RigError(f"{path} is not a bzImage")
+    setup = (head[0x1F1] or 4) + 1
+    (ver,) = struct.unpack_from("<H", head, 0x20E)
+    off, length = struct.unpack_from("<II", head, 0x248)
+    text = head[ver + 0x200:ver + 0x280].split(b"\0")[0].decode("ascii", "replace")
+    return text.split(" ")[0], setup * 512 + off, length
+
+
+def version_key(version):
+    return [int(x) for x in re.findall(r"\d+", version)]
+
+
+def from_prefix(prefix, version=None):
+    """The newest cloud kernel below PREFIX/boot that has its modules, or None."""
+    pattern = os.path.join(prefix, "boot", "vmlinuz-" + (version or "*cloud-amd64"))
+    for image in sorted(glob.glob(pattern), key=version_key, reverse=True):
+        found = os.path.basename(image)[len("vmlinuz-"):]
+        modules = os.path.join(prefix, "lib", "modules", found)
+        if os.path.exists(os.path.join(modules, "modules.dep")) and os.access(image, os.R_OK):
+            return Kernel(image, modules, found)
+    return None
+
+
+def from_cache(version=None):
+    for prefix in sorted(glob.glob(os.path.join(rig_dir(), "kernel", "*")), key=version_key,
+                         reverse=True):
+        found = from_prefix(prefix, version)
+        if found:
+            return found
+    return None
+
+
+def from_image(path):
+    """A kernel given as a file: its modules lie beside it or are installed."""
+    path = os.path.abspath(path)
+    version = bzimage_fields(path)[0]
+    beside = os.path.join(os.path.dirname(os.path.dirname(path)), "lib", "modules", version)
+    for modules in (beside, os.path.join("/lib/modules", version)):
+        if os.path.exists(os.path.join(modules, "modules.dep")):
+            return Kernel(path, modules, version)
+    raise RigError(f"no modules for {path}: neither {beside} nor /lib/modules/{version} "
+                   "has a modules.dep")
+
+
+def package_name():
+    need("apt-cache", "apt")
+    out = subprocess.run(["apt-cache", "depends", META_PACKAGE], capture_output=True, text=True)
+    match = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", out.stdout)
+    if not match:
+        raise RigError(f"apt does not know the package {META_PACKAGE}; run apt-get update, "
+                       "or name a kernel with --kernel")
+    return match.group(1)
+
+
+def fetch(package):
+    """Download PACKAGE, unpack it below build/rig/kernel/ and make its modules.dep."""
+    for tool, owner in (("apt-get", "apt"), ("dpkg", "dpkg"), ("depmod", "kmod")):
+        need(tool, owner)
+    version = package[len("linux-image-"):]
+    where = os.path.join(rig_dir(), "kernel")
+    os.makedirs(where, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch.", dir=where) as tmp:
+        os.chmod(tmp, 0o755)
+        got = subprocess.run(["apt-get", "download", "-q", package], cwd=tmp, text=True,
+                             capture_output=True)
+        debs = glob.glob(os.path.join(tmp, "*.deb"))
+        if got.returncode != 0 or len(debs) != 1:
+            raise RigError(f"cannot download the package {package}: "
+                           + (got.stderr.strip() or "apt-get gave no file"))
+        tree = os.path.join(tmp, "tree")
+        subprocess.run(["dpkg", "-x", debs[0], tree], check=True)
+        subprocess.run([program("depmod"), "-b", tree, version], check=True)
+        final = os.path.join(where, version)
+        if not os.path.exists(final):
+            os.rename(tree, final)
+    return final
+
+
+def find(wanted=None):
+    """The kernel that WANTED names: a file, a release, or None for the newest cloud kernel."""
+    if wanted and (os.sep in wanted or os.path.isfile(wanted)):
+        if not os.path.isfile(wanted):
+            raise RigError(f"no kernel image at {wanted}")
+        return from_image(wanted)
+    found = from_prefix("/", wanted) or from_cache(wanted)
+    if found:
+        return found
+    with locked():
+        found = from_cache(wanted)  # another run may have fetched it meanwhile
+        if found:
+            return found
+        final = fetch("linux-image-" + wanted if wanted else package_name())
+    found = from_prefix(final)
+    if not found:
+        raise RigError(f"the package unpacked to {final} holds no bootable cloud kernel")
+    return found
+
+
+def extract_vmlinux(kernel, out):
+    """Write the uncompressed ELF kernel that the bzImage carries to OUT."""
+    _, off, length = bzimage_fields(kernel.vmlinuz)
+    with open(kernel.vmlinuz, "rb") as f:
+        f.seek(off)
+        packed = f.read(length)
+    if packed.startswith(b"\x02\x21\x4c\x18"):
+        # LZ4 "legacy" frames; the last four bytes are the unpacked size and belong to no block.
+        elf = subprocess.run([need("lz4", "lz4"), "-dc"], input=packed[:-4], check=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    elif packed.startswith(b"\xfd7zXZ"):
+        elf = lzma.LZMADecompressor().decompress(packed)
+    elif packed.startswith(b"\x1f\x8b"):
+        elf = gzip.decompress(packed[:-4])
+    elif packed.startswith(b"\x28\xb5\x2f\xfd"):
+        elf = subprocess.run([need("zstd", "zstd"), "-dcq"], input=packed[:-4], check=True,
+                             stdout=subprocess.PIPE).stdout
+    elif packed.startswith(b"\x7fELF"):
+        elf = packed
+    else:
+        raise RigError(f"{kernel.vmlinuz}: unknown compression of the kernel inside")
+    if not elf.startswith(b"\x7fELF"):
+        raise RigError(f"{kernel.vmlinuz}: what it unpacks to is not ELF")
+    tmp = f"{out}.{os.getpid()}"
+    with open(tmp, "wb") as f:
+        f.write(elf)
+    os.rename(tmp, out)
