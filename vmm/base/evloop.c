@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epoll with a message queue. Watches that are removed while events are being dispatched stay
+ * on a list of the dead until the batch is over, because epoll may already have handed out a
+ * pointer to them. Messages are a singly linked list under one mutex; an eventfd wakes the loop.
+ */
+#include "vmm/base/evloop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/base/cleanup.h"
+
+enum { EVLOOP_BATCH = 64 };
+
+struct evloop_watch {
+    struct evloop *loop;
+    int fd;
+    bool dead;
+    void (*cb)(void *ctx, uint32_t events);
+    void *ctx;
+    struct evloop_watch *prev, *next; /* all watches of the loop, or the dead ones */
+};
+
+struct evloop_timer {
+    struct evloop_watch *watch;
+    int fd;
+    void (*cb)(void *ctx);
+    void *ctx;
+};
+
+struct evloop_msg {
+    void (*fn)(void *ctx);
+    void *ctx;
+    bool on_stack; /* of a thread in evloop_call(), which goes on as soon as fn has run */
+    struct evloop_msg *next;
+};
+
+struct evloop {
+    int epoll_fd, wake_fd;
+    bool dispatching;
+    struct evloop_watch *watches, *dead;
+
+    pthread_mutex_t lock; /* covers the fields below */
+    struct evloop_msg *first, **last;
+    bool stop;
+    bool running;
+    pthread_t thread; /* valid while running */
+};
+
+int evloop_new(struct evloop **ret_loop, struct errctx *ec)
+{
+    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = NULL };
+    struct evloop *loop = calloc(1, sizeof(*loop));
+    int r;
+
+    if (loop == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for an event loop");
+    loop->wake_fd = -1;
+    loop->last = &loop->first;
+    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->epoll_fd < 0) {
+        r = errctx_set_os(ec, errno, "epoll_create1");
+        goto err_free;
+    }
+    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (loop->wake_fd < 0) {
+        r = errctx_set_os(ec, errno, "eventfd");
+        goto err_close_epoll;
+    }
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &ev) < 0) {
+        r = errctx_set_os(ec, errno, "epoll_ctl");
+        goto err_close_wake;
+    }
+    (void)pthread_mutex_init(&loop->lock, NULL);
+    *ret_loop = loop;
+    return 0;
+
+err_close_wake:
+    (void)close(loop->wake_fd);
+err_close_epoll:
+    (void)close(loop->epoll_fd);
+err_free:
+    free(loop);
+    return r;
+}
+
+static void free_list(struct evloop_watch **list)
+{
+    while (*list != NULL) {
+        struct evloop_watch *w = *list;
+
+        *list = w->next;
+        free(w);
+    }
+}
+
+void evloop_free(struct evloop *loop)
+{
+    if (loop == NULL)
+        return;
+    free_list(&loop->watches);
+    free_list(&loop->dead);
+    while (loop->first != NULL) {
+        struct evloop_msg *m = loop->first;
+
+        loop->first = m->next;
+        if (!m->on_stack)
+            free(m);
+    }
+    (void)close(loop->wake_fd);
+    (void)close(loop->epoll_fd);
+    (void)pthread_mutex_destroy(&loop->lock);
+    free(loop);
+}
+
+/* Run every message that is queued now. Returns whether the loop was asked to stop. */
+static bool serve_messages(struct evloop *loop)
+{
+    for (;;) {
+        struct evloop_msg *m;
+        bool stop, on_stack;
+
+        (void)pthread_mutex_lock(&loop->lock);
+        m = loop->first;
+        if (m != NULL) {
+            loop->first = m->next;
+            if (loop->first == NULL)
+                loop->last = &loop->first;
+        }
+        stop = loop->stop;
+        (void)pthread_mutex_unlock(&loop->lock);
+        if (m == NULL)
+            return stop;
+        on_stack = m->on_stack;
+        m->fn(m->ctx);
+        if (!on_stack)
+            free(m);
+    }
+}
+
+int evloop_run(struct evloop *loop, struct errctx *ec)
+{
+    struct epoll_event evs[EVLOOP_BATCH];
+    int r = 0;
+
+    (void)pthread_mutex_lock(&loop->lock);
+    loop->thread = pthread_self();
+    loop->running = true;
+    (void)pthread_mutex_unlock(&loop->lock);
+
+    while (!serve_messages(loop)) {
+        int n = epoll_wait(loop->epoll_fd, evs, EVLOOP_BATCH, -1);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            r = errctx_set_os(ec, errno, "epoll_wait");
+            break;
+        }
+        loop->dispatching = true;
+        for (int i = 0; i < n; i++) {
+            struct evloop_watch *w = evs[i].data.ptr;
+            uint64_t count;
+
+            if (w == NULL)
+                (void)!read(loop->wake_fd, &count, sizeof(count));
+            else if (!w->dead)
+                w->cb(w->ctx, evs[i].events);
+        }
+        loop->dispatching = false;
+        free_list(&loop->dead);
+    }
+
+    (void)pthread_mutex_lock(&loop->lock);
+    loop->running = false;
+    loop->stop = false;
+    (void)pthread_mutex_unlock(&loop->lock);
+    (void)serve_messages(loop); /* a call posted between the last look and the flag */
+    return r;
+}
+
+static void wake(struct evloop *loop)
+{
+    uint64_t one = 1;
+
+    (void)!write(loop->wake_fd, &one, sizeof(one));
+}
+
+void evloop_stop(struct evloop *loop)
+{
+    {
+        LOCK_SCOPE(&loop->lock);
+        loop->stop = true;
+    }
+    wake(loop);
+}
+
+int evloop_watch_fd(struct evloop *loop, int fd, uint32_t events,
+                    void (*cb)(void *ctx, uint32_t events), void *ctx,
+                    struct evloop_watch **ret_watch, struct errctx *ec)
+{
+    struct evloop_watch *w = calloc(1, sizeof(*w));
+    struct epoll_event ev = { .events = events, .data.ptr = w };
+
+    if (w == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to watch a descriptor");
+    *w = (struct evloop_watch){ .loop = loop, .fd = fd, .cb = cb, .ctx = ctx };
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        int r = errctx_set_os(ec, errno, "watch descriptor %d", fd);
+
+        free(w);
+        return r;
+    }
+    w->next = loop->watches;
+    if (w->next != NULL)
+        w->next->prev = w;
+    loop->watches = w;
+    *ret_watch = w;
+    return 0;
+}
+
+void evloop_watch_set(struct evloop_watch *watch, uint32_t events)
+{
+    struct epoll_event ev = { .events = events, .data.ptr = watch };
+
+    (void)epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &ev);
+}
+
+void evloop_unwatch(struct evloop_watch *watch)
+{
+    struct evloop *loop;
+
+    if (watch == NULL)
+        return;
+    loop = watch->loop;
+    (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+    if (watch->prev != NULL)
+        watch->prev->next = watch->next;
+    else
+        loop->watches = watch->next;
+    if (watch->next != NULL)
+        watch->next->prev = watch->prev;
+    if (!loop->dispatching) {
+        free(watch);
+        return;
+    }
+    watch->dead = true;
+    watch->next = loop->dead;
+    loop->dead = watch;
+}
+
+static void timer_fired(void *ctx, uint32_t events)
+{
+    struct evloop_timer *timer = ctx;
+    uint64_t expirations;
+
+    (void)events;
+    if (read(timer->fd, &expirations, sizeof(expirations)) == sizeof(expirations))
+        timer->cb(timer->ctx);
+}
+
+int evloop_timer_new(struct evloop *loop, void (*cb)(void *ctx), void *ctx,
+                     struct evloop_timer **ret_timer, struct errctx *ec)
+{
+    struct evloop_timer *timer = calloc(1, sizeof(*timer));
+    int r;
+
+    if (timer == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for a timer");
+    timer->cb = cb;
+    timer->ctx = ctx;
+    timer->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (timer->fd < 0) {
+        r = errctx_set_os(ec, errno, "timerfd_create");
+        goto err_free;
+    }
+    r = evloop_watch_fd(loop, timer->fd, EPOLLIN, timer_fired, timer, &timer->watch, ec);
+    if (r < 0)
+        goto err_close;
+    *ret_timer = timer;
+    return 0;
+
+err_close:
+    (void)close(timer->fd);
+err_free:
+    free(timer);
+    return r;
+}
+
+void evloop_timer_arm(struct evloop_timer *timer, uint64_t deadline_ns)
+{
+    struct itimerspec at = {
+        .it_value = { .tv_sec = (time_t)(deadline_ns / 1000000000u),
+                      .tv_nsec = (long)(deadline_ns % 1000000000u) },
+    };
+
+    (void)timerfd_settime(timer->fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+void evloop_timer_free(struct evloop_timer *timer)
+{
+    if (timer == NULL)
+        return;
+    evloop_unwatch(timer->watch);
+    (void)close(timer->fd);
+    free(timer);
+}
+
+int evloop_post(struct evloop *loop, void (*fn)(void *ctx), void *ctx)
+{
+    struct evloop_msg *m = calloc(1, sizeof(*m));
+
+    if (m == NULL)
+        return -ENOMEM;
+    m->fn = fn;
+    m->ctx = ctx;
+    {
+        LOCK_SCOPE(&loop->lock);
+        *loop->last = m;
+        loop->last = &m->next;
+    }
+    wake(loop);
+    return 0;
+}
+
+struct call {
+    void (*fn)(void *ctx);
+    void *ctx;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool done;
+};
+
+static void run_call(void *ctx)
+{
+    struct call *c = ctx;
+
+    c->fn(c->ctx);
+    LOCK_SCOPE(&c->lock);
+    c->done = true;
+    (void)pthread_cond_signal(&c->cond);
+}
+
+void evloop_call(struct evloop *loop, void (*fn)(void *ctx), void *ctx)
+{
+    struct call c = { .fn = fn, .ctx = ctx };
+    struct evloop_msg m = { .fn = run_call, .ctx = &c, .on_stack = true };
+    bool direct;
+
+    (void)pthread_mutex_init(&c.lock, NULL);
+    (void)pthread_cond_init(&c.cond, NULL);
+    (void)pthread_mutex_lock(&loop->lock);
+    direct = !loop->running || pthread_equal(loop->thread, pthread_self());
+    if (!direct) {
+        *loop->last = &m;
+        loop->last = &m.next;
+    }
+    (void)pthread_mutex_unlock(&loop->lock);
+    if (direct) {
+        fn(ctx);
+        return;
+    }
+    wake(loop);
+    (void)pthread_mutex_lock(&c.lock);
+    while (!c.done)
+        (void)pthread_cond_wait(&c.cond, &c.lock);
+    (void)pthread_mutex_unlock(&c.lock);
+    (void)pthread_cond_destroy(&c.cond);
+    (void)pthread_mutex_destroy(&c.lock);
+}
+
+bool evloop_in_thread(const struct evloop *loop)
+{
+    struct evloop *l = (struct evloop *)(uintptr_t)loop;
+    LOCK_SCOPE(&l->lock);
+
+    return l->running && pthread_equal(l->thread, pthread_self());
+}
+
+uint64_t evloop_now_ns(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
