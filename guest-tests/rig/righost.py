@@ -138,7 +138,8 @@ class Streams:
     def end_stdin(self):
         self.stdin_open = False
         if not self.to_host["stdin"]:
-            self.host.ours["stdin"].close()
+            # Not close(): QEMU drops what it has not read yet when both directions are gone.
+            self.host.ours["stdin"].shutdown(socket.SHUT_WR)
 
     def step(self, timeout):
         """Wait at most TIMEOUT seconds and move what can be moved; False when all is done."""
@@ -178,8 +179,8 @@ class Streams:
             self.to_host[name] = data[self.host.ours[name].send(data):]
         except OSError:
             self.to_host[name] = b""
-        if name == "stdin" and not self.to_host[name] and not self.stdin_open:
-            self.host.ours[name].close()
+        if name == "stdin" and not self.stdin_open:
+            self.end_stdin()
 
     def receive(self, name):
         s = self.host.ours[name]

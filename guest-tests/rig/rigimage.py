@@ -223,7 +223,7 @@ def extra_image(names):
     return ext4("extra", layer, dpkg_state(), libraries=True)
 
 
-TREE_SKIP_DIRS = {".git", "__pycache__"}
+TREE_SKIP = {".git", "__pycache__"}  # .git is a file in a linked work tree
 BUILD_SKIP_DIRS = {"obj", "rig", "san", "tsan", "clang", "fuzz", "bench"}
 BUILD_SKIP = re.compile(r"\.(o|a|d|tap|err|sum)$")
 
@@ -233,14 +233,14 @@ def tree_image():
     root, build, layer = rigkernel.tree_root(), rigkernel.build_dir(), Layer()
     for at, dirs, files in os.walk(root):
         inside_build = at == build or at.startswith(build + os.sep)
-        skip = TREE_SKIP_DIRS | (BUILD_SKIP_DIRS if inside_build else set())
+        skip = TREE_SKIP | (BUILD_SKIP_DIRS if inside_build else set())
         dirs[:] = sorted(d for d in dirs if d not in skip)
         if at == root:  # other build folders than the chosen one are no part of the tree
             dirs[:] = [d for d in dirs if d != "build" or build.startswith(
                 os.path.join(root, "build"))]
         for name in sorted(files):
             src = os.path.join(at, name)
-            if os.path.islink(src) and not os.path.exists(src):
+            if name in TREE_SKIP or (os.path.islink(src) and not os.path.exists(src)):
                 continue
             if not stat.S_ISREG(os.stat(src).st_mode):
                 continue

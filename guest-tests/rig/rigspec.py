@@ -71,7 +71,13 @@ class Spec:
         self.distances = distances(args.distances, self.nodes)
 
     def node_cpus(self, node):
-        """(first, count) of a node's CPUs; with fewer CPUs than nodes some have none."""
+        """(first, count) of a node's CPUs; with fewer CPUs than nodes the last nodes have none.
+
+        The first ones, because Linux numbers nodes in the order in which it meets them, and it
+        meets all CPUs before any memory: a node without CPUs between others would be renumbered.
+        """
+        if self.cpus < self.nodes:
+            return node, 1 if node < self.cpus else 0
         first = -(-node * self.cpus // self.nodes)
         return first, -(-(node + 1) * self.cpus // self.nodes) - first
 
