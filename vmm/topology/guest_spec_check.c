@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What may not be asked: limits of every number, repeated and overlapping descriptions, and
+ * options that would have no effect. What the numbers amount to together is guest_shape.c's
+ * part, caches are guest_caches_check.c's. Pure.
+ *
+ * Nodes are named by their position, counted from 0, as the guest will number them.
+ */
+#include "vmm/topology/guest_spec.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "vmm/topology/guest_caches.h"
+#include "vmm/topology/guest_shape.h"
+
+/* Marks pairs of nodes that were seen; 2 KiB, so it lives on the stack. */
+struct pair_set {
+    uint64_t word[GUEST_MAX_VNODES * GUEST_MAX_VNODES / 64];
+};
+
+/* Both below GUEST_MAX_VNODES. Return: true when the pair was there already. */
+static bool pair_add(struct pair_set *set, uint32_t from, uint32_t to)
+{
+    uint32_t bit = from * GUEST_MAX_VNODES + to;
+    uint64_t mask = 1ull << (bit % 64);
+    bool had = (set->word[bit / 64] & mask) != 0;
+
+    set->word[bit / 64] |= mask;
+    return had;
+}
+
+static int check_counts(const struct guest_spec *spec, struct errctx *ec)
+{
+    const struct {
+        const char *option;
+        uint64_t value, max;
+    } row[] = {
+        { "--cpus", spec->n_cpus, GUEST_MAX_VCPUS },
+        { "--vnuma", spec->n_vnuma, GUEST_MAX_VNODES },
+        { "--threads", spec->threads, GUEST_MAX_VCPUS },
+        { "--cores", spec->cores, GUEST_MAX_VCPUS },
+        { "--dies", spec->dies, GUEST_MAX_VCPUS },
+        { "--sockets", spec->sockets, GUEST_MAX_VCPUS },
+        { "number of --node", spec->n_nodes, GUEST_MAX_VNODES },
+        { "--memory", spec->memory_bytes, GUEST_MAX_MEMORY_BYTES },
+    };
+
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++)
+        if (row[i].value > row[i].max)
+            return errctx_set(ec, ERANGE, "%s %" PRIu64 " is above the limit of %" PRIu64,
+                              row[i].option, row[i].value, row[i].max);
+    if (spec->n_vnuma > 0 && spec->n_nodes > 0)
+        return errctx_set(ec, EINVAL,
+                          "--vnuma %u and --node exclude each other: nodes are either all equal "
+                          "or all described",
+                          spec->n_vnuma);
+    if (spec->memory_bytes % GUEST_PAGE_BYTES != 0)
+        return errctx_set(ec, EINVAL, "--memory %" PRIu64 " is not a multiple of 2 MiB",
+                          spec->memory_bytes);
+    return 0;
+}
+
+static int check_mem_caches(const struct guest_node_spec *n, size_t i, struct errctx *ec)
+{
+    if (n->n_mem_caches > GUEST_MAX_MEM_CACHES)
+        return errctx_set(ec, ERANGE, "--node %zu has %u memory-side cache levels, at most %d", i,
+                          n->n_mem_caches, GUEST_MAX_MEM_CACHES);
+    for (uint32_t k = 0; k < n->n_mem_caches; k++) {
+        const struct guest_mem_cache_spec *c = &n->mem_cache[k];
+
+        if (c->size_bytes == 0)
+            return errctx_set(ec, EINVAL, "--node %zu: memory-side cache %u has no size", i, k + 1);
+        if (c->line_bytes > UINT16_MAX)
+            return errctx_set(ec, ERANGE,
+                              "--node %zu: memory-side cache %u has lines of %u bytes, HMAT "
+                              "holds at most %d",
+                              i, k + 1, c->line_bytes, UINT16_MAX);
+    }
+    return 0;
+}
+
+static int check_node_memory(const struct guest_node_spec *n, size_t i, struct errctx *ec)
+{
+    if (n->memory_bytes % GUEST_PAGE_BYTES != 0)
+        return errctx_set(ec, EINVAL, "--node %zu: memory=%" PRIu64 " is not a multiple of 2 MiB",
+                          i, n->memory_bytes);
+    if (n->memory_bytes > GUEST_MAX_MEMORY_BYTES || n->hotplug_bytes > GUEST_MAX_MEMORY_BYTES)
+        return errctx_set(ec, ERANGE,
+                          "--node %zu: memory= and hotplug= are at most 4 PiB, what x86 addresses "
+                          "reach",
+                          i);
+    if (n->hotplug_bytes % GUEST_HOTPLUG_BYTES != 0)
+        return errctx_set(ec, EINVAL,
+                          "--node %zu: hotplug=%" PRIu64 " is not a multiple of 2 GiB, the unit "
+                          "in which Linux adds memory",
+                          i, n->hotplug_bytes);
+    return check_mem_caches(n, i, ec);
+}
+
+static int check_node_cpus(const struct guest_spec *spec, size_t i, const struct idset *before,
+                           struct errctx *ec)
+{
+    const struct guest_node_spec *n = &spec->nodes[i];
+
+    if (idset_next(&n->cpus, GUEST_MAX_VCPUS) < IDSET_MAX)
+        return errctx_set(ec, ERANGE, "--node %zu: cpus= names CPU %u, the highest is %d", i,
+                          idset_next(&n->cpus, GUEST_MAX_VCPUS), GUEST_MAX_VCPUS - 1);
+    if (!idset_intersects(&n->cpus, before))
+        return 0;
+    IDSET_FOREACH(cpu, &n->cpus)
+        for (size_t k = 0; k < i; k++)
+            if (idset_has(&spec->nodes[k].cpus, cpu))
+                return errctx_set(ec, EINVAL, "--node %zu: cpus= names CPU %u, which is in node %zu",
+                                  i, cpu, k);
+    return 0;
+}
+
+static int check_nodes(const struct guest_spec *spec, struct errctx *ec)
+{
+    struct idset before = { 0 };
+    int r;
+
+    for (size_t i = 0; i < spec->n_nodes; i++) {
+        r = check_node_memory(&spec->nodes[i], i, ec);
+        if (r == 0)
+            r = check_node_cpus(spec, i, &before, ec);
+        if (r < 0)
+            return r;
+        idset_or(&before, &spec->nodes[i].cpus);
+    }
+    return 0;
+}
+
+static int check_distances(const struct guest_spec *spec, uint32_t n_nodes, struct errctx *ec)
+{
+    struct pair_set seen = { 0 };
+
+    for (size_t i = 0; i < spec->n_distances; i++) {
+        const struct guest_distance_spec *d = &spec->distances[i];
+
+        if (d->from >= n_nodes || d->to >= n_nodes)
+            return errctx_set(ec, EINVAL, "--distance %u-%u=%u: there is no node %u", d->from,
+                              d->to, d->value, d->from >= n_nodes ? d->from : d->to);
+        if (d->from == d->to && d->value != GUEST_DISTANCE_LOCAL)
+            return errctx_set(ec, EINVAL,
+                              "--distance %u-%u=%u: the distance of a node to itself is %d",
+                              d->from, d->to, d->value, GUEST_DISTANCE_LOCAL);
+        if (d->from != d->to && d->value <= GUEST_DISTANCE_LOCAL)
+            return errctx_set(ec, EINVAL,
+                              "--distance %u-%u=%u: Linux drops the whole table when a distance "
+                              "between two nodes is %d or less",
+                              d->from, d->to, d->value, GUEST_DISTANCE_LOCAL);
+        if (d->value > GUEST_DISTANCE_MAX)
+            return errctx_set(ec, ERANGE,
+                              "--distance %u-%u=%u: the greatest distance is %d (255 means "
+                              "unreachable)",
+                              d->from, d->to, d->value, GUEST_DISTANCE_MAX);
+        if (pair_add(&seen, d->from, d->to))
+            return errctx_set(ec, EINVAL, "--distance %u-%u is given twice", d->from, d->to);
+    }
+    return 0;
+}
+
+static int check_links(const struct guest_spec *spec, const struct guest_shape *sh,
+                       struct errctx *ec)
+{
+    struct pair_set seen = { 0 };
+
+    for (size_t i = 0; i < spec->n_links; i++) {
+        const struct guest_link_spec *l = &spec->links[i];
+
+        if (l->from >= sh->n_nodes || l->to >= sh->n_nodes)
+            return errctx_set(ec, EINVAL, "--link from=%u,to=%u: there is no node %u", l->from,
+                              l->to, l->from >= sh->n_nodes ? l->from : l->to);
+        if (pair_add(&seen, l->from, l->to))
+            return errctx_set(ec, EINVAL, "--link from=%u,to=%u is given twice", l->from, l->to);
+        if (l->latency_ns == 0 && l->bandwidth_bytes_per_s == 0)
+            return errctx_set(ec, EINVAL,
+                              "--link from=%u,to=%u says neither latency= nor bandwidth=", l->from,
+                              l->to);
+        if (sh->cpus[l->from] == 0)
+            return errctx_set(ec, EINVAL,
+                              "--link from=%u,to=%u: node %u has no CPUs that could reach memory",
+                              l->from, l->to, l->from);
+        if (sh->ram_bytes[l->to] == 0 &&
+            (spec->n_nodes == 0 || spec->nodes[l->to].hotplug_bytes == 0))
+            return errctx_set(ec, EINVAL,
+                              "--link from=%u,to=%u: node %u has no memory that could be reached",
+                              l->from, l->to, l->to);
+    }
+    return 0;
+}
+
+/* What a node says about its memory, once it is known who has CPUs and memory. */
+static int check_node_effects(const struct guest_spec *spec, const struct guest_shape *sh,
+                              struct errctx *ec)
+{
+    for (uint32_t i = 0; i < spec->n_nodes; i++) {
+        const struct guest_node_spec *n = &spec->nodes[i];
+        bool memory = sh->ram_bytes[i] > 0 || n->hotplug_bytes > 0;
+
+        if (n->n_mem_caches > 0 && !memory)
+            return errctx_set(ec, EINVAL,
+                              "--node %u describes a memory-side cache but has no memory", i);
+        if (!n->has_initiator)
+            continue;
+        if (n->initiator >= sh->n_nodes)
+            return errctx_set(ec, EINVAL, "--node %u: initiator=%u: there is no such node", i,
+                              n->initiator);
+        if (sh->cpus[n->initiator] == 0)
+            return errctx_set(ec, EINVAL, "--node %u: initiator=%u: node %u has no CPUs", i,
+                              n->initiator, n->initiator);
+        if (sh->cpus[i] > 0 && n->initiator != i)
+            return errctx_set(ec, EINVAL,
+                              "--node %u: initiator=%u: the node has CPUs, so it is its own "
+                              "initiator",
+                              i, n->initiator);
+        if (!memory)
+            return errctx_set(ec, EINVAL,
+                              "--node %u: initiator=%u has no effect on a node without memory", i,
+                              n->initiator);
+    }
+    return 0;
+}
+
+int guest_spec_check(const struct guest_spec *spec, struct errctx *ec)
+{
+    struct guest_shape sh;
+    int r;
+
+    r = check_counts(spec, ec);
+    if (r == 0)
+        r = check_nodes(spec, ec);
+    if (r == 0)
+        r = check_distances(spec, guest_spec_n_nodes(spec), ec);
+    if (r == 0)
+        r = guest_shape_resolve(spec, &sh, ec);
+    if (r == 0)
+        r = check_links(spec, &sh, ec);
+    if (r == 0)
+        r = check_node_effects(spec, &sh, ec);
+    if (r == 0)
+        r = guest_caches_check(spec, &sh, ec);
+    return r;
+}

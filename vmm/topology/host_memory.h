@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Free memory and huge pages per host node, from the kernel's files. Private to vmm/topology. */
+#ifndef VMM_TOPOLOGY_HOST_MEMORY_H
+#define VMM_TOPOLOGY_HOST_MEMORY_H
+
+#include "vmm/topology/host_topo.h"
+
+/**
+ * host_memory_read() - fill mem_free_bytes and the page pools of every node.
+ * @kernel_root: as for host_topo_discover().
+ * What cannot be read stays as it was: a snapshot without free memory is still a snapshot.
+ */
+void host_memory_read(const char *kernel_root, struct host_topo *host);
+
+#endif

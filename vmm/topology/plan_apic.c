@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * APIC ids: fields, widths, and each vCPU's place.
+ *
+ * Nodes are walked by their lowest CPU and a node's CPUs by number, threads fastest, so vCPU 0
+ * (which KVM starts as the bootstrap processor) always gets APIC id 0. Every field is as wide
+ * as its fullest parent needs, also where other parents are smaller: ids then have gaps, which
+ * the architecture allows, while a narrower field would make two vCPUs one. Pure.
+ */
+#include "vmm/topology/plan_parts.h"
+
+#include <errno.h>
+
+#include "vmm/base/checked.h"
+#include "vmm/topology/guest_caches.h"
+
+enum {
+    APIC_MAX_ID = 0x7fff, /* 15 bits: what an MSI with extended destination can address */
+};
+
+static void fill_layout(const struct guest_spec *spec, const struct guest_shape *sh,
+                        struct topo_apic_layout *a)
+{
+    a->threads_per_core = sh->threads;
+    a->cores_per_complex = guest_caches_complex(spec, sh);
+    a->complexes_per_die = sh->max_cores / a->cores_per_complex;
+    a->dies_per_socket = sh->dies_per_socket;
+    a->n_sockets = sh->n_sockets;
+    a->core_shift = ceil_log2(a->threads_per_core);
+    a->complex_shift = a->core_shift + ceil_log2(a->cores_per_complex);
+    a->die_shift = a->complex_shift + ceil_log2(a->complexes_per_die);
+    a->socket_shift = a->die_shift + ceil_log2(a->dies_per_socket);
+}
+
+/* Give the next CPUs of @node, from *cpu on, to die @d. */
+static void fill_die(const struct guest_die *d, struct topo_plan *plan, uint32_t *cpu)
+{
+    const struct topo_apic_layout *a = &plan->apic;
+    const struct topo_plan_node *node = &plan->nodes[d->node];
+
+    for (uint32_t i = 0; i < d->cores * a->threads_per_core; i++) {
+        uint32_t core = i / a->threads_per_core;
+        struct topo_plan_vcpu *v;
+
+        *cpu = idset_next(&node->cpus, *cpu);
+        v = &plan->vcpus[*cpu];
+        v->id = (struct vcpu_id){ *cpu };
+        v->vnode = node->vnode;
+        v->socket = d->socket;
+        v->die = d->die;
+        v->complex = core / a->cores_per_complex;
+        v->core = core % a->cores_per_complex;
+        v->thread = i % a->threads_per_core;
+        v->apic_id = v->socket << a->socket_shift | v->die << a->die_shift |
+                     v->complex << a->complex_shift | v->core << a->core_shift | v->thread;
+        if (v->apic_id > plan->max_apic_id)
+            plan->max_apic_id = v->apic_id;
+        (*cpu)++;
+    }
+}
+
+int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
+                   struct topo_plan *plan, struct errctx *ec)
+{
+    uint32_t cpu = 0;
+
+    fill_layout(spec, sh, &plan->apic);
+    for (uint32_t i = 0; i < sh->n_dies; i++) {
+        if (i == 0 || sh->die[i].node != sh->die[i - 1].node)
+            cpu = 0;
+        fill_die(&sh->die[i], plan, &cpu);
+    }
+    if (plan->max_apic_id > APIC_MAX_ID)
+        return errctx_set(ec, ERANGE,
+                          "APIC ids would reach %u, interrupts can address at most %d: %u sockets "
+                          "with up to %u dies of up to %u cores leave too many gaps; make the "
+                          "nodes more equal or --sockets fewer",
+                          plan->max_apic_id, APIC_MAX_ID, sh->n_sockets, sh->dies_per_socket,
+                          sh->max_cores);
+    if (sh->min_cores != sh->max_cores)
+        plan_note(plan, "Dies are not all equal: they have %u to %u cores.", sh->min_cores,
+                  sh->max_cores);
+    if (sh->n_dies % sh->n_sockets != 0 || sh->n_dies / sh->n_sockets != sh->dies_per_socket)
+        plan_note(plan, "Sockets are not all equal: %u dies in %u sockets.", sh->n_dies,
+                  sh->n_sockets);
+    else if (sh->n_sockets < sh->n_cpu_nodes && spec->dies == 0)
+        plan_note(plan, "Each socket holds %u nodes, one die or more for each.",
+                  sh->n_cpu_nodes / sh->n_sockets);
+    return 0;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Distances (ACPI 6.5, 5.2.17) and links (5.2.28): partial lists are completed. Pure.
+ */
+#include "vmm/topology/plan_parts.h"
+
+void plan_distances_fill(const struct guest_spec *spec, struct topo_plan *plan)
+{
+    uint32_t *d = plan->distances;
+    size_t n = plan->n_nodes, assumed = 0, mirrored = 0;
+
+    for (size_t i = 0; i < spec->n_distances; i++)
+        d[spec->distances[i].from * n + spec->distances[i].to] = spec->distances[i].value;
+    for (size_t i = 0; i < spec->n_distances; i++) {
+        const struct guest_distance_spec *said = &spec->distances[i];
+
+        if (d[said->to * n + said->from] != 0)
+            continue;
+        d[said->to * n + said->from] = said->value;
+        mirrored++;
+    }
+    for (size_t i = 0; i < n * n; i++) {
+        if (d[i] != 0)
+            continue;
+        d[i] = i / n == i % n ? GUEST_DISTANCE_LOCAL : GUEST_DISTANCE_REMOTE;
+        assumed += i / n != i % n;
+    }
+    if (mirrored > 0)
+        plan_note(plan, "%zu of %zu distances were given for one direction and hold for both.",
+                  mirrored, spec->n_distances);
+    if (assumed > 0 && spec->n_distances > 0)
+        plan_note(plan, "%zu of %zu distances between nodes were not given and are %d.", assumed,
+                  n * n - n, GUEST_DISTANCE_REMOTE);
+}
+
+void plan_links_fill(const struct guest_spec *spec, struct topo_plan *plan)
+{
+    for (size_t i = 0; i < spec->n_links; i++) {
+        const struct guest_link_spec *l = &spec->links[i];
+
+        plan->links[l->from * plan->n_nodes + l->to] = (struct topo_plan_link){
+            .latency_ns = l->latency_ns, .bandwidth_bytes_per_s = l->bandwidth_bytes_per_s
+        };
+    }
+}
