@@ -325,23 +325,32 @@ void virtqueue_unpop(struct virtqueue *vq, struct virtq_chain *chain)
 
 /* --- the used ring -------------------------------------------------------------------------------- */
 
-int virtqueue_push_head(struct virtqueue *vq, uint16_t head, uint32_t written)
+int virtqueue_push_many(struct virtqueue *vq, const struct virtq_used *used_list, unsigned n)
 {
-    vring_used_elem_t *elem;
     struct mem_lease lease;
     struct vring_used *used;
 
     if (lease_used(vq, &lease) < 0)
         return -EPROTO;
     used = lease.ptr;
-    elem = &used->ring[vq->next_used & (vq->size - 1)];
-    __atomic_store_n(&elem->id, head, __ATOMIC_RELAXED);
-    __atomic_store_n(&elem->len, written, __ATOMIC_RELAXED);
-    vq->next_used++;
-    /* Release: whoever sees the index sees the entry and the data before it (2.7.14). */
+    for (unsigned i = 0; i < n; i++) {
+        vring_used_elem_t *elem = &used->ring[vq->next_used & (vq->size - 1)];
+
+        __atomic_store_n(&elem->id, used_list[i].head, __ATOMIC_RELAXED);
+        __atomic_store_n(&elem->len, used_list[i].written, __ATOMIC_RELAXED);
+        vq->next_used++;
+    }
+    /* Release: whoever sees the index sees the entries and the data before it (2.7.14). */
     __atomic_store_n(&used->idx, vq->next_used, __ATOMIC_RELEASE);
     guest_mem_lease_end(vq->mem, &lease);
     return 0;
+}
+
+int virtqueue_push_head(struct virtqueue *vq, uint16_t head, uint32_t written)
+{
+    struct virtq_used used = { .head = head, .written = written };
+
+    return virtqueue_push_many(vq, &used, 1);
 }
 
 int virtqueue_push(struct virtqueue *vq, struct virtq_chain *chain, uint32_t written)

@@ -70,6 +70,17 @@ int virtqueue_push(struct virtqueue *vq, struct virtq_chain *chain, uint32_t wri
 /** virtqueue_push_head() - as push, for a chain whose leases were released before. */
 int virtqueue_push_head(struct virtqueue *vq, uint16_t head, uint32_t written);
 
+/* A chain that goes back, its leases released before. */
+struct virtq_used {
+    uint16_t head;
+    uint32_t written;
+};
+
+/** virtqueue_push_many() - hand back @n chains, at most the queue's size, in this order. The
+ *  driver sees all of them at once or none: one frame in several merged buffers (5.1.6.4) must
+ *  never be seen in part. Return: 0 or -EPROTO (the used ring went away). */
+int virtqueue_push_many(struct virtqueue *vq, const struct virtq_used *used, unsigned n);
+
 /** virtqueue_set_notify() - ask for doorbells or not; after enabling, poll once more: returns
  *  1 when chains arrived in between, 0 when not, -EPROTO. */
 int virtqueue_set_notify(struct virtqueue *vq, bool want);

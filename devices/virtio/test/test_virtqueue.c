@@ -438,6 +438,24 @@ static void driver_and_device_agree_under_stress(void **state)
     assert_null(failure);
 }
 
+static void pushed_together_chains_appear_in_order(void **state)
+{
+    struct virtq_used used[3] = { { 4, 40 }, { 0, 0 }, { 6, 60 } };
+    struct fixture *f = *state;
+    uint32_t head, len;
+
+    f->vq.next_used = f->q.used_idx = 6; /* runs over the end of the ring of 8 */
+    f->q.used->idx = 6;
+    assert_int_equal(virtqueue_push_many(&f->vq, used, 3), 0);
+    assert_int_equal(f->q.used->idx, 9);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(fake_queue_used(&f->q, &head, &len));
+        assert_int_equal(head, used[i].head);
+        assert_int_equal(len, used[i].written);
+    }
+    assert_false(fake_queue_used(&f->q, &head, &len));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +474,7 @@ int main(void)
         T(indirect_table_is_followed),
         T(indirect_table_across_two_nodes_is_followed),
         T(bad_indirect_tables_are_refused),
+        T(pushed_together_chains_appear_in_order),
         T(areas_are_checked_before_use),
         T(rings_in_a_hole_are_reported),
         T(flags_suppress_doorbells_and_interrupts),
