@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Multiple APIC Description Table (ACPI 6.5, 5.2.12): the processors and the I/O APIC.
+ *
+ * There is no 8259 pair (PCAT_COMPAT clear), so GSIs are the I/O APIC's pins and no source is
+ * overridden; edge and level are told by the devices' resources in the DSDT. No NMI source
+ * exists, so none is described.
+ */
+#include <errno.h>
+
+#include "devices/platform.h"
+#include "firmware/acpi_table.h"
+
+enum {
+    MADT_REVISION = 6,
+    TYPE_LOCAL_APIC = 0,
+    TYPE_IO_APIC = 1,
+    TYPE_LOCAL_X2APIC = 9,
+    CPU_ENABLED = 1,
+};
+
+static int append_cpu(struct bytebuf *b, const struct topo_plan_vcpu *cpu, struct errctx *ec)
+{
+    if (cpu->apic_id >= ACPI_FIRST_X2APIC_ID) {
+        bytebuf_u8(b, TYPE_LOCAL_X2APIC);
+        bytebuf_u8(b, 16);
+        bytebuf_u16(b, 0);
+        bytebuf_u32(b, cpu->apic_id);
+        bytebuf_u32(b, CPU_ENABLED);
+        bytebuf_u32(b, cpu->id.v);
+        return 0;
+    }
+    if (cpu->id.v > UINT8_MAX)
+        return errctx_set(ec, ERANGE, "vCPU %u has APIC id %u, which the MADT cannot say",
+                          cpu->id.v, cpu->apic_id);
+    bytebuf_u8(b, TYPE_LOCAL_APIC);
+    bytebuf_u8(b, 8);
+    bytebuf_u8(b, (uint8_t)cpu->id.v);
+    bytebuf_u8(b, (uint8_t)cpu->apic_id);
+    bytebuf_u32(b, CPU_ENABLED);
+    return 0;
+}
+
+int madt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *ec)
+{
+    size_t off = acpi_table_begin(b, "APIC", MADT_REVISION);
+
+    bytebuf_u32(b, (uint32_t)LAYOUT_LAPIC_BASE);
+    bytebuf_u32(b, 0); /* flags */
+    for (size_t i = 0; i < in->plan->n_vcpus; i++) {
+        int r = append_cpu(b, &in->plan->vcpus[i], ec);
+
+        if (r < 0)
+            return r;
+    }
+    bytebuf_u8(b, TYPE_IO_APIC);
+    bytebuf_u8(b, 12);
+    bytebuf_u8(b, PLATFORM_IOAPIC_ID);
+    bytebuf_u8(b, 0);
+    bytebuf_u32(b, (uint32_t)LAYOUT_IOAPIC_BASE);
+    bytebuf_u32(b, 0); /* first GSI */
+    acpi_table_end(b, off);
+    return 0;
+}
