@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order of a load: tables first, since they fix where usable RAM ends; then the memory map; then
+ * the image by its kind, told by its bytes alone.
+ */
+#include "firmware/loader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "firmware/boot.h"
+#include "firmware/elf.h"
+#include "vmm/base/checked.h"
+
+enum { PAGE_BYTES = 4096 };
+
+/* Put the tables at the end of the RAM below 4 GiB, and the RSDP where a scan finds it. */
+static int place_tables(struct boot *boot, const struct topo_plan *plan, struct errctx *ec)
+{
+    const struct mem_layout *layout = guest_mem_layout(boot->mem);
+    struct acpi_tables tables;
+    struct gpa base;
+    int r = acpi_build(plan, layout, (struct gpa){ 0 }, &tables, ec);
+
+    if (r < 0)
+        return r;
+    if (tables.len > layout->low_end || layout->low_end - tables.len < BOOT_IMAGE_BASE) {
+        r = errctx_set(ec, E2BIG,
+                       "%zu bytes of ACPI tables do not fit the RAM that ends at 0x%" PRIx64,
+                       tables.len, layout->low_end);
+        acpi_tables_fini(&tables);
+        return r;
+    }
+    base.v = align_down(layout->low_end - tables.len, PAGE_BYTES);
+    acpi_tables_fini(&tables);
+
+    r = acpi_build(plan, layout, base, &tables, ec);
+    if (r < 0)
+        return r;
+    boot->low_limit = base.v;
+    boot->rsdp.v = LAYOUT_BIOS_START;
+    r = boot_write(boot, base.v, tables.blob, tables.len, ec);
+    if (r == 0)
+        r = boot_write(boot, boot->rsdp.v, tables.rsdp, sizeof(tables.rsdp), ec);
+    acpi_tables_fini(&tables);
+    if (r < 0)
+        return r;
+    return e820_make(layout, base, &boot->e820, ec);
+}
+
+static int load_elf(struct boot *boot, struct boot_entry *ret_entry, struct errctx *ec)
+{
+    struct elf_image elf;
+    uint32_t header_off;
+    int r = elf_open(&boot->kernel, &elf, ec);
+
+    if (r < 0)
+        return r;
+    r = elf_find_pvh_entry(&elf, ec);
+    if (r < 0)
+        return r;
+    if (elf.has_pvh_entry)
+        return pvh_load(boot, &elf, ret_entry, ec);
+    r = multiboot_probe(&boot->kernel, &header_off, ec);
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return errctx_set(ec, ENOEXEC,
+                          "%s is an ELF file with neither a PVH note nor a multiboot header",
+                          boot->kernel.name);
+    return multiboot_load(boot, &elf, header_off, ret_entry, ec);
+}
+
+static int load_by_kind(struct boot *boot, struct boot_entry *ret_entry, struct errctx *ec)
+{
+    uint32_t header_off;
+    int r = bzimage_probe(&boot->kernel, ec);
+
+    if (r < 0)
+        return r;
+    if (r > 0)
+        return bzimage_load(boot, ret_entry, ec);
+    r = elf_probe(&boot->kernel, ec);
+    if (r < 0)
+        return r;
+    if (r > 0)
+        return load_elf(boot, ret_entry, ec);
+    r = multiboot_probe(&boot->kernel, &header_off, ec);
+    if (r < 0)
+        return r;
+    if (r > 0)
+        return multiboot_load(boot, NULL, header_off, ret_entry, ec);
+    return errctx_set(ec, ENOEXEC,
+                      "%s is no kernel: neither a Linux bzImage nor an ELF or multiboot image",
+                      boot->kernel.name);
+}
+
+int loader_load(const struct boot_source *src, const struct topo_plan *plan,
+                struct guest_mem *mem, struct boot_entry *ret_entry, struct errctx *ec)
+{
+    struct boot boot = { .src = src, .mem = mem };
+    int r = image_open(src->kernel_fd, src->kernel_name, &boot.kernel, ec);
+
+    if (r == 0 && src->initrd_fd >= 0)
+        r = image_open(src->initrd_fd, src->initrd_name, &boot.initrd, ec);
+    if (r == 0)
+        r = place_tables(&boot, plan, ec);
+    if (r < 0)
+        return r;
+    return load_by_kind(&boot, ret_entry, ec);
+}
