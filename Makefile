@@ -75,3 +75,7 @@ unit-san:
 	@$(MAKE) --no-print-directory BUILD=build/san CC=gcc OPT='-O1 -g' \
 	    SAN='-fsanitize=address,undefined -fno-sanitize-recover=all' unit
 .PHONY: all unit unit-san
+
+# --- guests ------------------------------------------------------------------------------------
+
+include guest-tests/bare/guests.mk

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * First C code of the boot CPU: copy what the loader left, which may lie anywhere in low memory,
+ * then start the guest. Also the few string functions that a compiler expects.
+ */
+#include "guest-tests/bare/lib/bare.h"
+
+enum { MB_BOOT_MAGIC = 0x2badb002, MB_HAS_MEM = 1, MB_HAS_CMDLINE = 4, MB_HAS_MMAP = 64 };
+
+/* Multiboot 0.6.96, 3.3: the fields we read. */
+struct mb_info {
+    uint32_t flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4];
+    uint32_t mmap_length, mmap_addr;
+};
+
+struct mb_range {
+    uint32_t size; /* of what follows */
+    uint64_t base, len;
+    uint32_t type;
+} __attribute__((packed));
+
+struct boot_data boot;
+extern uint32_t boot_magic, boot_info_ptr;
+
+void bsp_main(void);
+
+static void copy_ranges(const struct mb_info *mb)
+{
+    uint32_t at = mb->mmap_addr, end = mb->mmap_addr + mb->mmap_length;
+
+    while (at < end && boot.n_ranges < BOOT_MAX_RANGES) {
+        const struct mb_range *r = (const struct mb_range *)(uintptr_t)at;
+
+        boot.range[boot.n_ranges++] = (struct boot_range){ r->base, r->len, r->type };
+        at += r->size + 4;
+    }
+}
+
+/* A loader puts the image's name in front (3.3, "command line"); the rest is for us. */
+static void copy_cmdline(const char *s)
+{
+    size_t n = 0;
+
+    while (*s != '\0' && *s != ' ')
+        s++;
+    while (*s == ' ')
+        s++;
+    while (*s != '\0' && n < BOOT_MAX_CMDLINE - 1)
+        boot.cmdline[n++] = *s++;
+}
+
+void bsp_main(void)
+{
+    const struct mb_info *mb = (const struct mb_info *)(uintptr_t)boot_info_ptr;
+
+    boot.magic = boot_magic;
+    if (boot.magic == MB_BOOT_MAGIC) {
+        boot.flags = mb->flags;
+        boot.mem_upper_kib = mb->flags & MB_HAS_MEM ? mb->mem_upper : 0;
+        if (mb->flags & MB_HAS_MMAP)
+            copy_ranges(mb);
+        if (mb->flags & MB_HAS_CMDLINE)
+            copy_cmdline((const char *)(uintptr_t)mb->cmdline);
+    }
+    trap_load();
+    apic_on();
+    guest_main();
+    tap_done();
+}
+
+void *memcpy(void *dst, const void *src, size_t n)
+{
+    void *d = dst;
+
+    __asm__ volatile("rep movsb" : "+D"(d), "+S"(src), "+c"(n) : : "memory");
+    return dst;
+}
+
+void *memset(void *dst, int c, size_t n)
+{
+    void *d = dst;
+
+    __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+    return dst;
+}
+
+int memcmp(const void *a, const void *b, size_t n)
+{
+    const uint8_t *x = a, *y = b;
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (x[i] != y[i])
+            return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
+size_t strlen(const char *s)
+{
+    size_t n = 0;
+
+    while (s[n] != '\0')
+        n++;
+    return n;
+}
+
+/* Where @word starts at a word's beginning in @text, or NULL. */
+static const char *find_word(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+    const char *p;
+
+    for (p = text; *p != '\0'; p++)
+        if ((p == text || p[-1] == ' ') && strlen(p) >= n && memcmp(p, word, n) == 0)
+            return p;
+    return NULL;
+}
+
+bool text_has(const char *text, const char *word)
+{
+    const char *p = find_word(text, word);
+
+    return p != NULL && (p[strlen(word)] == '\0' || p[strlen(word)] == ' ');
+}
+
+uint64_t text_number(const char *text, const char *key, uint64_t fallback)
+{
+    const char *p = find_word(text, key);
+    uint64_t v = 0;
+
+    if (p == NULL || p[strlen(key)] != '=')
+        return fallback;
+    for (p += strlen(key) + 1; *p >= '0' && *p <= '9'; p++)
+        v = v * 10 + (uint64_t)(*p - '0');
+    return v;
+}
