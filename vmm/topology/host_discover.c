@@ -217,12 +217,13 @@ static int read_distances(hwloc_topology_t topo, struct host_topo *host, struct 
         host->distances[i] = i / n == i % n ? GUEST_DISTANCE_LOCAL : GUEST_DISTANCE_REMOTE;
     if (hwloc_distances_get_by_type(topo, HWLOC_OBJ_NUMANODE, &nr, d,
                                     HWLOC_DISTANCES_KIND_MEANS_LATENCY, 0) < 0)
-        return 0;
+        nr = 0;
     for (unsigned i = 0; i < MIN(nr, (unsigned)ARRAY_SIZE(d)); i++) {
         if (!host->has_distances)
             host->has_distances = copy_distances(d[i], host);
         hwloc_distances_release(topo, d[i]);
     }
+    host->has_distances = host->has_distances || n == 1; /* hwloc leaves out the only one */
     return 0;
 }
 
@@ -328,7 +329,7 @@ int host_topo_discover(const char *kernel_root, struct host_topo *ret_host, stru
     if (!archived && hwloc_topology_is_thissystem(topo))
         (void)snprintf(host.source, sizeof(host.source), "this machine");
     else if (!archived)
-        (void)snprintf(host.source, sizeof(host.source), "what HWLOC_ variables in the environment name");
+        (void)snprintf(host.source, sizeof(host.source), "what HWLOC_ variables name");
     else
         (void)snprintf(host.source, sizeof(host.source), "%s", kernel_root);
     archived = archived || hwloc_topology_is_thissystem(topo);

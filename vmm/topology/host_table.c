@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A host as a table for people. */
+#include "vmm/topology/show.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "vmm/base/macros.h"
+#include "vmm/base/units.h"
+#include "vmm/topology/show_text.h"
+
+static void print_summary(const struct host_topo *host, FILE *out)
+{
+    uint32_t packages = 0, cores = 0, llcs = 0;
+    uint64_t mem = 0;
+    char b[32];
+
+    for (size_t i = 0; i < host->n_cpus; i++) {
+        packages = MAX(packages, host->cpus[i].package + 1);
+        cores = MAX(cores, host->cpus[i].core + 1);
+        llcs = MAX(llcs, host->cpus[i].llc + 1);
+    }
+    for (size_t i = 0; i < host->n_nodes; i++)
+        mem += host->nodes[i].mem_bytes;
+    (void)fprintf(out, "Host: %s\n", host->source);
+    (void)fprintf(out, "nodes %zu, CPUs %zu, cores %u, packages %u, last-level caches %u, memory %s\n",
+                  host->n_nodes, host->n_cpus, cores, packages, llcs, show_size(mem, b, sizeof(b)));
+}
+
+static void print_nodes(const struct host_topo *host, FILE *out, bool colour)
+{
+    char mem[32], avail[32], page[32], cpus[SHOW_LIST_BYTES];
+
+    show_heading(out, colour, "Nodes");
+    (void)fprintf(out, "  %4s  %10s  %10s  %s\n", "node", "memory", "free", "CPUs");
+    for (size_t i = 0; i < host->n_nodes; i++) {
+        const struct host_node *n = &host->nodes[i];
+
+        (void)fprintf(out, "  %4u  %10s  %10s  %s\n", n->id.v,
+                      show_size(n->mem_bytes, mem, sizeof(mem)),
+                      show_size(n->mem_free_bytes, avail, sizeof(avail)),
+                      show_set(&n->cpus, "-", cpus, sizeof(cpus)));
+        for (uint32_t k = 0; k < n->n_pools; k++)
+            if (n->pool[k].total_pages > 0)
+                (void)fprintf(out, "  %4s  huge pages of %s: %" PRIu64 ", free %" PRIu64 "\n", "",
+                              show_size(n->pool[k].page_bytes, page, sizeof(page)),
+                              n->pool[k].total_pages, n->pool[k].free_pages);
+    }
+}
+
+static void print_caches(const struct host_topo *host, FILE *out, bool colour)
+{
+    char size[32], list[SHOW_LIST_BYTES];
+
+    show_heading(out, colour, "CPU caches");
+    if (host->n_caches == 0)
+        (void)fputs("  not known\n", out);
+    else
+        (void)fprintf(out, "  %-5s  %9s  %5s  %5s  %9s  %s\n", "cache", "size", "line", "ways",
+                      "instances", "the first serves CPUs");
+    for (size_t i = 0; i < host->n_caches; i++) {
+        const struct host_cache *c = &host->caches[i];
+        size_t same = 1;
+
+        /* Kinds come together; one line for each run of equal ones. */
+        while (i + same < host->n_caches && host->caches[i + same].level == c->level &&
+               host->caches[i + same].type == c->type &&
+               host->caches[i + same].size_bytes == c->size_bytes &&
+               host->caches[i + same].ways == c->ways)
+            same++;
+        (void)fprintf(out, "  %-5s  %9s  %4uB  %5u  %9zu  %s\n", show_cache_name(c->level, c->type),
+                      show_size(c->size_bytes, size, sizeof(size)), c->line_bytes, c->ways, same,
+                      idset_format(&c->cpus, list, sizeof(list)));
+        i += same - 1;
+    }
+}
+
+void host_topo_print_table(const struct host_topo *host, FILE *out, bool colour)
+{
+    uint32_t *ids = calloc(host->n_nodes, sizeof(*ids));
+
+    print_summary(host, out);
+    print_nodes(host, out, colour);
+    print_caches(host, out, colour);
+    show_heading(out, colour,
+                 host->has_distances ? "Distances, from row to column"
+                                     : "Distances are not known, assumed");
+    for (size_t i = 0; ids != NULL && i < host->n_nodes; i++)
+        ids[i] = host->nodes[i].id.v;
+    show_distances(out, host->distances, host->n_nodes, ids); /* positions when out of memory */
+    free(ids);
+}
