@@ -6,7 +6,8 @@
  * carries parser, JSON field and help together; config_json.c reads and prints the same fields.
  * What a file says and what an option says about the same thing is a conflict, not a race:
  * an option given next to --config overrides nothing silently, it is refused when the file sets
- * that field too.
+ * that field too. Options that may be repeated (--node, --disk) add to the file's list, and
+ * config_check() finds what contradicts itself there.
  */
 #ifndef VMM_CONFIG_CONFIG_H
 #define VMM_CONFIG_CONFIG_H
@@ -28,7 +29,7 @@ enum config_console {
 enum config_on_reset { ON_RESET_RESTART, ON_RESET_EXIT };
 
 struct machine_config {
-    char *name;    /* [a-zA-Z0-9._-]{1,64}; default "vm-PID" */
+    char *name;    /* [a-zA-Z0-9._-]{1,64}; NULL: not said, see config_complete() */
     char *kernel;  /* required to run, not to plan */
     char *initrd;  /* NULL: none */
     char *cmdline; /* NULL: not said, CONFIG_DEFAULT_CMDLINE for Linux images */
@@ -41,14 +42,28 @@ struct machine_config {
     enum config_on_reset on_reset;
     char **cpu_features_off; /* names as in /proc/cpuinfo, without the minus */
     size_t n_cpu_features_off;
-    uint32_t io_threads; /* 1.. ; devices are spread over them in order */
+    uint32_t io_threads; /* devices are spread over them in order; 0: not said */
     bool no_sandbox;
 };
 
 #define CONFIG_DEFAULT_CMDLINE "console=ttyS0"
 
-/** config_init() - the defaults: one CPU, 512 MiB, one node, serial console. */
+/** config_init() - nothing said: the planner's defaults, serial console, sandbox on. */
 void config_init(struct machine_config *config);
 void config_fini(struct machine_config *config);
+
+/** config_name_ok() - may a machine be called that? */
+bool config_name_ok(const char *name);
+
+/**
+ * config_check() - the rules that cross several fields, guest_spec_check() included.
+ * @to_run: a kernel is required.
+ * Return: 0, -EINVAL or -ERANGE with one sentence that names the option and the conflict.
+ */
+int config_check(const struct machine_config *config, bool to_run, struct errctx *ec);
+
+/** config_complete() - fill in what only a running machine needs: the name "vm-PID", one I/O
+ *  thread. Return: 0 or -ENOMEM. */
+int config_complete(struct machine_config *config, struct errctx *ec);
 
 #endif

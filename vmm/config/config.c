@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life of a machine description, and the rules that cross several of its fields. */
+#include "vmm/config/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CONFIG_NAME_MAX = 64 };
+
+void config_init(struct machine_config *config)
+{
+    *config = (struct machine_config){ .console = CONSOLE_SERIAL, .on_reset = ON_RESET_RESTART };
+}
+
+void config_fini(struct machine_config *config)
+{
+    free(config->name);
+    free(config->kernel);
+    free(config->initrd);
+    free(config->cmdline);
+    guest_spec_fini(&config->spec);
+    for (size_t i = 0; i < config->n_devices; i++)
+        device_args_fini(&config->devices[i]);
+    free(config->devices);
+    for (size_t i = 0; i < config->n_cpu_features_off; i++)
+        free(config->cpu_features_off[i]);
+    free(config->cpu_features_off);
+    *config = (struct machine_config){ 0 };
+}
+
+bool config_name_ok(const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len == 0 || len > CONFIG_NAME_MAX || !isalnum((unsigned char)name[0]))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)name[i]) && strchr("._-", name[i]) == NULL)
+            return false;
+    return true;
+}
+
+static uint32_t count_nodes(const struct guest_spec *spec)
+{
+    if (spec->n_nodes > 0)
+        return (uint32_t)spec->n_nodes;
+    return spec->n_vnuma > 0 ? spec->n_vnuma : 1;
+}
+
+static int check_devices(const struct machine_config *config, struct errctx *ec)
+{
+    uint32_t n_nodes = count_nodes(&config->spec);
+
+    for (size_t i = 0; i < config->n_devices; i++) {
+        const struct device_args *d = &config->devices[i];
+
+        if (d->vnode >= n_nodes)
+            return errctx_set(ec, EINVAL,
+                              "--%s: node=%u does not exist, the guest's last node is %u",
+                              d->type->name, d->vnode, n_nodes - 1);
+        for (size_t j = 0; d->type->single && j < i; j++)
+            if (config->devices[j].type == d->type)
+                return errctx_set(ec, EINVAL, "--%s is given twice, a guest has at most one",
+                                  d->type->name);
+    }
+    return 0;
+}
+
+int config_check(const struct machine_config *config, bool to_run, struct errctx *ec)
+{
+    size_t n_devices = config->n_devices + (config->console == CONSOLE_VIRTIO);
+    int r;
+
+    if (config->name != NULL && !config_name_ok(config->name))
+        return errctx_set(ec, EINVAL,
+                          "--name: \"%.80s\" is not a name of at most %d letters, digits, dots, "
+                          "dashes and underscores that starts with a letter or digit",
+                          config->name, CONFIG_NAME_MAX);
+    if (to_run && config->kernel == NULL)
+        return errctx_set(ec, EINVAL, "there is nothing to boot, say --kernel FILE");
+    if (config->initrd != NULL && config->kernel == NULL)
+        return errctx_set(ec, EINVAL, "--initrd has no effect without --kernel");
+    if (config->cmdline != NULL && config->kernel == NULL)
+        return errctx_set(ec, EINVAL, "--cmdline has no effect without --kernel");
+    if (config->io_threads > 1 && config->io_threads > n_devices)
+        return errctx_set(ec, EINVAL,
+                          "--io-threads: %u threads have only %zu virtio devices to serve",
+                          config->io_threads, n_devices);
+    r = check_devices(config, ec);
+    if (r < 0)
+        return r;
+    return guest_spec_check(&config->spec, ec);
+}
+
+int config_complete(struct machine_config *config, struct errctx *ec)
+{
+    if (config->name == NULL && asprintf(&config->name, "vm-%d", (int)getpid()) < 0) {
+        config->name = NULL;
+        return errctx_set(ec, ENOMEM, "no memory for the machine's name");
+    }
+    if (config->io_threads == 0)
+        config->io_threads = 1;
+    return 0;
+}

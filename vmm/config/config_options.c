@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See config_options.h. Parsers that are more than one scalar are in config_parse.c. */
+#include "vmm/config/config_options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/macros.h"
+#include "vmm/config/config_json.h"
+#include "vmm/config/config_parse.h"
+#include "vmm/config/config_shapes.h"
+
+static const struct config_option option_rows[] = {
+    { .name = "config", .arg = "FILE", .group = CONFIG_GROUP_BOOT, .is_file = true,
+      .parse = config_parse_config, .help = "read a machine from a JSON file" },
+    { .name = "name", .arg = "NAME", .field = "name", .group = CONFIG_GROUP_BOOT,
+      .help = "what ctl and list call the machine (default: vm-PID)" },
+    { .name = "kernel", .arg = "FILE", .field = "kernel", .group = CONFIG_GROUP_BOOT,
+      .is_file = true, .help = "bzImage, ELF vmlinux or multiboot image to start" },
+    { .name = "initrd", .arg = "FILE", .field = "initrd", .group = CONFIG_GROUP_BOOT,
+      .is_file = true, .help = "initial RAM disk" },
+    { .name = "cmdline", .arg = "TEXT", .field = "cmdline", .group = CONFIG_GROUP_BOOT,
+      .help = "kernel command line (default: " CONFIG_DEFAULT_CMDLINE ")" },
+    { .name = "cpus", .arg = "N", .field = "cpus", .group = CONFIG_GROUP_TOPOLOGY,
+      .help = "number of virtual CPUs" },
+    { .name = "memory", .arg = "SIZE", .field = "memory", .group = CONFIG_GROUP_TOPOLOGY,
+      .help = "guest memory, spread over the nodes" },
+    { .name = "vnuma", .arg = "N", .field = "vnuma", .group = CONFIG_GROUP_TOPOLOGY,
+      .help = "N nodes as equal as whole cores and 2 MiB pages allow" },
+    { .name = "node", .arg = "cpus=LIST,memory=SIZE[,host=LIST][,initiator=N][,hotplug=SIZE]",
+      .field = "nodes", .group = CONFIG_GROUP_TOPOLOGY, .repeats = true,
+      .parse = config_parse_node, .help = "one node; cpus= or memory= may be left out" },
+    { .name = "distance", .arg = "A-B=D", .field = "distances", .group = CONFIG_GROUP_TOPOLOGY,
+      .repeats = true, .parse = config_parse_distance,
+      .help = "distance from node A to B, and back unless B-A is given" },
+    { .name = "link", .arg = "from=A,to=B[,latency=NS][,bandwidth=SIZE/s]", .field = "links",
+      .group = CONFIG_GROUP_TOPOLOGY, .repeats = true, .parse = config_parse_link,
+      .help = "what it costs the CPUs of A to reach the memory of B" },
+    { .name = "threads", .arg = "N", .field = "threads", .group = CONFIG_GROUP_TOPOLOGY,
+      .help = "threads in a core" },
+    { .name = "cores", .arg = "N", .field = "cores", .group = CONFIG_GROUP_TOPOLOGY,
+      .help = "cores in a die" },
+    { .name = "dies", .arg = "N", .field = "dies", .group = CONFIG_GROUP_TOPOLOGY,
+      .help = "dies in a socket" },
+    { .name = "sockets", .arg = "N", .field = "sockets", .group = CONFIG_GROUP_TOPOLOGY,
+      .help = "sockets" },
+    { .name = "l3", .arg = "SIZE[,cores=N]", .field = "caches", .group = CONFIG_GROUP_TOPOLOGY,
+      .parse = config_parse_l3, .help = "size of a level 3 cache and the cores that share it" },
+    { .name = "console", .arg = "serial|virtio|none", .field = "console",
+      .group = CONFIG_GROUP_DEVICES, .values = "serial virtio none",
+      .help = "what the terminal is in the guest: ttyS0, hvc0 or nothing" },
+    { .name = "io-threads", .arg = "N", .field = "io_threads", .group = CONFIG_GROUP_DEVICES,
+      .help = "threads that the virtio devices are spread over (default: 1)" },
+    { .name = "cpu-feature", .arg = "-NAME", .field = "cpu_features_off",
+      .group = CONFIG_GROUP_RUNNING, .repeats = true, .parse = config_parse_cpu_feature,
+      .help = "take a CPU feature away, named as in /proc/cpuinfo" },
+    { .name = "on-reset", .arg = "restart|exit", .field = "on_reset",
+      .group = CONFIG_GROUP_RUNNING, .values = "restart exit",
+      .help = "what a reset by the guest does (default: restart)" },
+    { .name = "no-sandbox", .field = "sandbox", .group = CONFIG_GROUP_RUNNING,
+      .parse = config_parse_no_sandbox,
+      .help = "run without system call filter, for debugging only" },
+};
+
+static const char *const group_titles[CONFIG_GROUP_COUNT] = {
+    [CONFIG_GROUP_BOOT] = "What to run",
+    [CONFIG_GROUP_TOPOLOGY] = "CPUs, memory and topology",
+    [CONFIG_GROUP_DEVICES] = "Devices",
+    [CONFIG_GROUP_RUNNING] = "Running",
+};
+
+const char *config_group_title(enum config_group group)
+{
+    return group_titles[group];
+}
+
+/* Device rows come after ours. A type that one of our own rows stands for is not an option. */
+static const struct device_type *device_row(size_t i)
+{
+    const struct device_type *const *types = registry_types();
+
+    for (; *types != NULL; types++) {
+        bool ours = false;
+
+        for (size_t k = 0; k < ARRAY_SIZE(option_rows); k++)
+            ours = ours || strcmp(option_rows[k].name, (*types)->name) == 0;
+        if (!ours && i-- == 0)
+            return *types;
+    }
+    return NULL;
+}
+
+size_t config_options_count(void)
+{
+    size_t n = ARRAY_SIZE(option_rows);
+
+    while (device_row(n - ARRAY_SIZE(option_rows)) != NULL)
+        n++;
+    return n;
+}
+
+struct config_option config_options_get(size_t i)
+{
+    const struct device_type *type;
+
+    if (i < ARRAY_SIZE(option_rows))
+        return option_rows[i];
+    type = device_row(i - ARRAY_SIZE(option_rows));
+    return (struct config_option){ .name = type->name,
+                                   .arg = "", /* config_device_usage() spells it out */
+                                   .field = "devices",
+                                   .help = type->help,
+                                   .group = CONFIG_GROUP_DEVICES,
+                                   .repeats = !type->single,
+                                   .is_file = type->keys[0].name != NULL &&
+                                              type->first_key != NULL &&
+                                              type->keys[0].kind == DEVICE_KEY_PATH,
+                                   .device = type };
+}
+
+const char *config_device_usage(const struct device_type *type, char *buf, size_t size)
+{
+    static const char *const forms[] = {
+        [DEVICE_KEY_STRING] = "TEXT", [DEVICE_KEY_PATH] = "FILE", [DEVICE_KEY_FLAG] = "",
+        [DEVICE_KEY_UINT] = "N",      [DEVICE_KEY_SIZE] = "SIZE",
+    };
+    size_t len = 0;
+
+    for (const struct device_key *k = type->keys; k->name != NULL && len < size; k++) {
+        bool bare = type->first_key != NULL && strcmp(type->first_key, k->name) == 0;
+        bool flag = k->kind == DEVICE_KEY_FLAG;
+
+        len += (size_t)snprintf(buf + len, size - len, "%s%s%s%s%s%s", k->required ? "" : "[",
+                                len == 0 ? "" : ",", bare ? "" : k->name,
+                                bare || flag ? "" : "=", forms[k->kind], k->required ? "" : "]");
+    }
+    if (len < size)
+        (void)snprintf(buf + len, size - len, "[%snode=N]", len == 0 ? "" : ",");
+    return buf;
+}
+
+int config_input_find(const char *name)
+{
+    size_t n = config_options_count();
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(config_options_get(i).name, name) == 0)
+            return (int)i;
+    return -1;
+}
+
+void config_input_fini(struct config_input *in)
+{
+    free(in->file);
+    in->file = NULL;
+}
+
+static int field_index(const char *name)
+{
+    for (size_t i = 0; config_json_field(i) != NULL; i++)
+        if (strcmp(config_json_field(i), name) == 0)
+            return (int)i;
+    return -1;
+}
+
+int config_input_claim(struct config_input *in, size_t field, struct errctx *ec)
+{
+    const char *name = config_json_field(field);
+
+    for (size_t i = 0; i < ARRAY_SIZE(option_rows) && !config_json_field_is_list(field); i++) {
+        const struct config_option *o = &option_rows[i];
+
+        if (in->option_given[i] && o->field != NULL && strcmp(o->field, name) == 0)
+            return errctx_set(ec, EINVAL, "\"%s\" and the option --%s both say it", name, o->name);
+    }
+    in->field_in_file[field] = true;
+    return 0;
+}
+
+/* Each option once, unless it repeats, and not next to a file that says the same. */
+static int check_first(const struct config_input *in, int row, const struct config_option *o,
+                       struct errctx *ec)
+{
+    int field = o->field != NULL ? field_index(o->field) : -1;
+
+    if (in->option_given[row] && !o->repeats)
+        return errctx_set(ec, EINVAL, "--%s is given twice", o->name);
+    if (field >= 0 && in->field_in_file[field] && !config_json_field_is_list((size_t)field))
+        return errctx_set(ec, EINVAL, "--%s: %s says \"%s\" too", o->name, in->file, o->field);
+    return 0;
+}
+
+static int parse_device(struct machine_config *config, const struct device_type *type,
+                        const char *text, struct errctx *ec)
+{
+    struct device_args args = { 0 };
+    int r = device_args_parse(type, text, &args, ec);
+
+    if (r < 0)
+        return r;
+    r = config_add_device(config, &args, ec);
+    if (r < 0)
+        device_args_fini(&args);
+    return r;
+}
+
+int config_input_option(struct config_input *in, int row, const char *text, struct errctx *ec)
+{
+    struct config_option o = config_options_get((size_t)row);
+    int r = check_first(in, row, &o, ec);
+
+    if (r < 0)
+        return r;
+    in->option_given[row] = true;
+    if (o.device != NULL)
+        return parse_device(in->config, o.device, text, ec); /* the sentence names the option */
+    r = o.parse != NULL ? o.parse(in, text, ec)
+                        : config_member_parse(config_machine_member(o.field), in->config, text, ec);
+    return r < 0 && o.field != NULL ? errctx_wrap(ec, r, "--%s", o.name) : r;
+}
