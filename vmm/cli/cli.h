@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line: subcommands as rows, their own options as rows, what they print and the
+ * status they end with. Only this folder prints.
+ */
+#ifndef VMM_CLI_CLI_H
+#define VMM_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "vmm/base/errctx.h"
+#include "vmm/config/config.h"
+#include "vmm/config/config_options.h"
+
+#define NUMAVISOR_VERSION "0.1.0"
+
+/* Listed in the manual. */
+enum cli_status {
+    CLI_OK = 0,          /* done; run: the guest switched itself off */
+    CLI_FAILURE = 1,     /* ours or the host's: could not build, start or go on */
+    CLI_USAGE = 2,       /* command line or description refused; nothing was started */
+    CLI_GUEST_RESET = 3, /* run --on-reset exit: the guest reset itself */
+    CLI_STOPPED = 4,     /* run: ctl stop, the escape key or a signal */
+    CLI_GUEST_CODE = 32, /* run: plus the value that the guest wrote to the debug-exit port ... */
+    CLI_GUEST_CODE_MAX = 91,
+    CLI_GUEST_CODE_LARGE = 124, /* ... or this, when the value is larger than 91 */
+};
+
+enum { CLI_MAX_OWN_OPTIONS = 8, CLI_MAX_OPERANDS = 4 };
+
+struct cli_option {
+    const char *name; /* without the dashes */
+    const char *arg;  /* NULL: a flag */
+    const char *help;
+    bool is_file; /* completion offers files */
+};
+
+struct cli_args;
+
+struct cli_command {
+    const char *name;
+    const char *summary;
+    const char *operands; /* "NAME ACTION"; NULL: none */
+    const char *words;    /* completion offers these for the last operand; NULL: nothing */
+    size_t min_operands, max_operands;
+    bool takes_config;                /* every option of vmm/config */
+    const struct cli_option *options; /* its own, up to a name of NULL; may be NULL */
+    int (*run)(struct cli_args *args); /* returns an enum cli_status */
+};
+
+/* One command line, read. */
+struct cli_args {
+    const struct cli_command *command;
+    const char *own[CLI_MAX_OWN_OPTIONS]; /* by row: the value, "" for a flag, NULL: not given */
+    const char *operands[CLI_MAX_OPERANDS];
+    size_t n_operands;
+    bool help; /* --help was among them; nothing else was judged after it */
+    struct machine_config config;
+    struct config_input input;
+};
+
+/** cli_commands() - the rows, up to a NULL entry. */
+const struct cli_command *const *cli_commands(void);
+const struct cli_command *cli_command_find(const char *name);
+
+/** cli_main() - the whole program. */
+int cli_main(int argc, char **argv);
+
+/** cli_args_parse() - @argv without program and command name. cli_args_fini() afterwards, also
+ *  after a failure. Return: 0, or what config_input_option() returns, -EINVAL. */
+int cli_args_parse(const struct cli_command *command, int argc, char **argv,
+                   struct cli_args *ret_args, struct errctx *ec);
+void cli_args_fini(struct cli_args *args);
+
+/** cli_args_get() - value of one of the command's own options, or NULL. */
+const char *cli_args_get(const struct cli_args *args, const char *name);
+
+/** cli_print_help() - one command's help, or the program's for NULL, on stdout. */
+void cli_print_help(const struct cli_command *command);
+
+/** cli_error() - "numavisor: sentence" on stderr. Returns @status. */
+int cli_error(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** cli_fail() - the recorded sentence. Returns @status. */
+int cli_fail(int status, const struct errctx *ec);
+
+/** cli_flush() - CLI_FAILURE with a sentence when stdout could not be written, else @status. */
+int cli_flush(int status);
+
+/** cli_colour() - may @fd get colours? A terminal, and NO_COLOR is not set. */
+bool cli_colour(int fd);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `numavisor completion bash`: a completion script made from the rows. */
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/cli/commands.h"
+
+static void print_words(const struct cli_command *c)
+{
+    size_t n = c->takes_config ? config_options_count() : 0;
+
+    (void)printf("--help");
+    for (const struct cli_option *o = c->options; o != NULL && o->name != NULL; o++)
+        (void)printf(" --%s", o->name);
+    for (size_t i = 0; i < n; i++)
+        (void)printf(" --%s", config_options_get(i).name);
+}
+
+/* Which options take a file, and which take one of a few words. */
+static void print_values(void)
+{
+    size_t n = config_options_count();
+
+    (void)printf("    case $prev in\n");
+    for (size_t i = 0; i < n; i++) {
+        struct config_option o = config_options_get(i);
+
+        if (o.is_file)
+            (void)printf("    --%s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", o.name);
+        else if (o.values != NULL)
+            (void)printf("    --%s) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return ;;\n",
+                         o.name, o.values);
+        else if (o.arg != NULL)
+            (void)printf("    --%s) return ;;\n", o.name);
+    }
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
+        for (const struct cli_option *o = (*c)->options; o != NULL && o->name != NULL; o++)
+            if (o->arg != NULL)
+                (void)printf("    --%s) COMPREPLY=(%s); return ;;\n", o->name,
+                             o->is_file ? "$(compgen -f -- \"$cur\")" : "");
+    (void)printf("    esac\n");
+}
+
+static void print_bash(void)
+{
+    (void)printf("# bash completion for numavisor, printed by: numavisor completion bash\n"
+                 "_numavisor() {\n"
+                 "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+                 "    if [ \"$COMP_CWORD\" = 1 ]; then\n"
+                 "        COMPREPLY=($(compgen -W '--help --version");
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
+        (void)printf(" %s", (*c)->name);
+    (void)printf("' -- \"$cur\"))\n        return\n    fi\n");
+    print_values();
+    (void)printf("    case ${COMP_WORDS[1]} in\n");
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++) {
+        (void)printf("    %s) COMPREPLY=($(compgen -W '", (*c)->name);
+        print_words(*c);
+        (void)printf("%s%s' -- \"$cur\")) ;;\n", (*c)->words != NULL ? " " : "",
+                     (*c)->words != NULL ? (*c)->words : "");
+    }
+    (void)printf("    esac\n}\ncomplete -o filenames -F _numavisor numavisor\n");
+}
+
+static int run_completion(struct cli_args *args)
+{
+    if (strcmp(args->operands[0], "bash") != 0)
+        return cli_error(CLI_USAGE, "completion: only bash is known");
+    print_bash();
+    return cli_flush(CLI_OK);
+}
+
+const struct cli_command cmd_completion = {
+    .name = "completion",
+    .summary = "Print a shell's completion script.",
+    .operands = "bash",
+    .words = "bash",
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = run_completion,
+};

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `numavisor ctl NAME ACTION`: ask a running machine. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/base/macros.h"
+#include "vmm/cli/commands.h"
+#include "vmm/cli/ctl_client.h"
+#include "vmm/cli/print_json.h"
+#include "vmm/config/suggest.h"
+
+static const struct {
+    const char *name;
+    const char *done; /* what to say to people; NULL: a table of the result */
+} actions[] = {
+    { "status", NULL },
+    { "pause", "paused" },
+    { "resume", "running" },
+    { "power", "power button pressed" },
+    { "reset", "reset" },
+    { "stop", "stopped" },
+    { "stats", NULL },
+};
+
+static int find_action(const char *name, struct errctx *ec)
+{
+    struct suggest s = { .word = name };
+    char hint[96];
+
+    for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
+        if (strcmp(actions[i].name, name) == 0)
+            return (int)i;
+        suggest_offer(&s, actions[i].name);
+    }
+    return errctx_set(ec, EINVAL,
+                      "ctl: %s is none of status, pause, resume, power, reset, stop, stats%s",
+                      name, suggest_format(&s, "", hint, sizeof(hint)));
+}
+
+static int run_ctl(struct cli_args *args)
+{
+    const char *name = args->operands[0];
+    struct errctx ec = { 0 };
+    json_t *result;
+    int action, r = 0;
+
+    if (!config_name_ok(name))
+        return cli_error(CLI_USAGE, "ctl: \"%s\" cannot be the name of a machine", name);
+    action = find_action(args->operands[1], &ec);
+    if (action < 0)
+        return cli_fail(CLI_USAGE, &ec);
+    if (ctl_client_ask(NULL, name, actions[action].name, CTL_TIMEOUT_MS, &result, &ec) < 0)
+        return cli_fail(CLI_FAILURE, &ec);
+    if (cli_args_get(args, "json") != NULL)
+        r = print_json(stdout, result);
+    else if (actions[action].done != NULL)
+        (void)printf("%s: %s\n", name, actions[action].done);
+    else
+        print_json_table(stdout, result);
+    json_decref(result);
+    return r < 0 ? cli_error(CLI_FAILURE, "no memory to print the answer") : cli_flush(CLI_OK);
+}
+
+static const struct cli_option ctl_options[] = {
+    { .name = "json", .help = "print the answer as JSON" },
+    { 0 },
+};
+
+const struct cli_command cmd_ctl = {
+    .name = "ctl",
+    .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats.",
+    .operands = "NAME status|pause|resume|power|reset|stop|stats",
+    .words = "status pause resume power reset stop stats",
+    .min_operands = 2,
+    .max_operands = 2,
+    .options = ctl_options,
+    .run = run_ctl,
+};

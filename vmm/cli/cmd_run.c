@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `numavisor run`: one machine from its description to its end.
+ *
+ *   options, file -> config -> plan for this host -> terminal, control socket -> machine
+ *
+ * The machine comes last, so that whatever is refused is refused before memory is touched; the
+ * terminal becomes raw just before the first guest instruction.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "vmm/base/evloop.h"
+#include "vmm/cli/commands.h"
+#include "vmm/cli/terminal.h"
+#include "vmm/machine/control.h"
+#include "vmm/machine/machine.h"
+#include "vmm/topology/host_topo.h"
+#include "vmm/topology/topo_plan.h"
+
+struct run {
+    struct evloop *loop;
+    struct terminal *terminal;
+    struct control *control;
+    struct machine *machine;
+    struct topo_plan *plan;
+};
+
+static json_t *run_status(void *ctx)
+{
+    return machine_status(((struct run *)ctx)->machine);
+}
+
+static json_t *run_stats(void *ctx)
+{
+    return machine_stats(((struct run *)ctx)->machine);
+}
+
+static int run_pause(void *ctx, struct errctx *ec)
+{
+    return machine_pause(((struct run *)ctx)->machine, ec);
+}
+
+static int run_resume(void *ctx, struct errctx *ec)
+{
+    return machine_resume(((struct run *)ctx)->machine, ec);
+}
+
+static int run_power(void *ctx, struct errctx *ec)
+{
+    return machine_power_button(((struct run *)ctx)->machine, ec);
+}
+
+static int run_reset(void *ctx, struct errctx *ec)
+{
+    return machine_reset(((struct run *)ctx)->machine, ec);
+}
+
+static void run_stop(void *ctx)
+{
+    machine_stop(((struct run *)ctx)->machine, "ctl stop");
+}
+
+static const struct control_ops run_control_ops = {
+    .status = run_status,
+    .stats = run_stats,
+    .pause = run_pause,
+    .resume = run_resume,
+    .power = run_power,
+    .reset = run_reset,
+    .stop = run_stop,
+};
+
+static size_t typed(void *ctx, const void *data, size_t len)
+{
+    return machine_console_input(((struct run *)ctx)->machine, data, len);
+}
+
+static void power_key(void *ctx)
+{
+    (void)machine_power_button(((struct run *)ctx)->machine, NULL); /* a paused guest ignores it */
+}
+
+static void leave(void *ctx, const char *why)
+{
+    machine_stop(((struct run *)ctx)->machine, why);
+}
+
+static const struct terminal_ops run_terminal_ops = {
+    .input = typed,
+    .power = power_key,
+    .leave = leave,
+};
+
+static int make_plan(const struct machine_config *config, struct topo_plan **ret_plan,
+                     struct errctx *ec)
+{
+    struct host_topo host;
+    int r = host_topo_discover("", &host, ec);
+
+    if (r < 0)
+        return r;
+    r = topo_plan_make(&config->spec, &host, ret_plan, ec);
+    host_topo_fini(&host);
+    return r;
+}
+
+/* Everything up to the first guest instruction. */
+static int build(struct run *run, const struct machine_config *config, struct errctx *ec)
+{
+    struct control_params params = {
+        .name = config->name, .ops = &run_control_ops, .ctx = run
+    };
+    int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
+    int r = terminal_block_signals(ec);
+
+    if (r == 0)
+        r = evloop_new(&run->loop, ec);
+    if (r == 0)
+        r = terminal_new(run->loop, in_fd, &run_terminal_ops, run, &run->terminal, ec);
+    if (r == 0)
+        r = control_new(&params, run->loop, &run->control, ec);
+    if (r == 0)
+        r = machine_new(config, run->plan, run->loop, &run->machine, ec);
+    if (r == 0)
+        r = terminal_start(run->terminal, ec);
+    return r;
+}
+
+/* Backwards. The terminal goes first, so that what is printed afterwards looks as it should. */
+static void tear_down(struct run *run)
+{
+    terminal_free(run->terminal);
+    control_free(run->control);
+    machine_free(run->machine);
+    evloop_free(run->loop);
+    topo_plan_free(run->plan);
+}
+
+static int report(const struct machine_end *end)
+{
+    switch (end->kind) {
+    case MACHINE_END_POWER_OFF:
+        return CLI_OK;
+    case MACHINE_END_RESET:
+        return cli_error(CLI_GUEST_RESET, "the guest reset itself%s%s",
+                         end->reason[0] != '\0' ? ": " : "", end->reason);
+    case MACHINE_END_GUEST_CODE:
+        return cli_error(end->code <= CLI_GUEST_CODE_MAX ? CLI_GUEST_CODE + (int)end->code
+                                                         : CLI_GUEST_CODE_LARGE,
+                         "the guest ended itself with code %u", end->code);
+    case MACHINE_END_STOPPED:
+        return cli_error(CLI_STOPPED, "stopped: %s", end->reason);
+    case MACHINE_END_FAILURE:
+        break;
+    }
+    return cli_error(CLI_FAILURE, "%s", end->reason);
+}
+
+static int run_run(struct cli_args *args)
+{
+    struct machine_end end = { .kind = MACHINE_END_FAILURE };
+    struct run run = { 0 };
+    struct errctx ec = { 0 };
+    int r;
+
+    if (config_check(&args->config, true, &ec) < 0)
+        return cli_fail(CLI_USAGE, &ec);
+    if (config_complete(&args->config, &ec) < 0)
+        return cli_fail(CLI_FAILURE, &ec);
+    r = make_plan(&args->config, &run.plan, &ec);
+    if (r < 0)
+        return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
+
+    r = build(&run, &args->config, &ec);
+    if (r == 0)
+        r = machine_run(run.machine, &end, &ec);
+    tear_down(&run);
+    return r < 0 ? cli_fail(CLI_FAILURE, &ec) : report(&end);
+}
+
+const struct cli_command cmd_run = {
+    .name = "run",
+    .summary = "Start a machine, its console on this terminal (Ctrl-A x leaves).",
+    .takes_config = true,
+    .run = run_run,
+};

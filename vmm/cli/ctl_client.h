@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The asking side of a control socket (vmm/machine/control.h), with a time limit. */
+#ifndef VMM_CLI_CTL_CLIENT_H
+#define VMM_CLI_CTL_CLIENT_H
+
+#include <jansson.h>
+
+#include "vmm/base/errctx.h"
+
+enum { CTL_TIMEOUT_MS = 10000, CTL_REPLY_MAX = 4 * 1024 * 1024 };
+
+/**
+ * ctl_client_ask() - send one command, wait for the reply.
+ * @dir: folder of the sockets; NULL: control_dir_path().
+ * @timeout_ms: for the whole exchange.
+ * @ret_result: the reply's "result", a new reference.
+ * Return: 0; -ENOENT when no such machine runs; -ETIMEDOUT; -EPROTO when the answer makes no
+ * sense; -ECANCELED with the machine's own sentence when it refused; or a call's errno.
+ */
+int ctl_client_ask(const char *dir, const char *name, const char *command, int timeout_ms,
+                   json_t **ret_result, struct errctx *ec);
+
+#endif

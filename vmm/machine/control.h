@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Control socket of one machine: what `numavisor ctl` talks to.
+ *
+ * A Unix stream socket; one JSON object per line in each direction:
+ *
+ *   {"command": "status"}
+ *   {"ok": true, "result": {...}}       or  {"ok": false, "error": "one sentence"}
+ *
+ * Commands: status, stats, pause, resume, power, reset, stop.
+ *
+ * The server runs on the machine's main loop and never waits for anybody: descriptors do not
+ * block, a request has at most CONTROL_REQUEST_MAX bytes, a peer that has not finished a request
+ * or taken its reply in time is dropped, and when CONTROL_PEERS_MAX are connected a new one
+ * displaces the one nearest to its deadline, so that stalled peers cannot keep others out. Only
+ * the socket's owner and root are heard. The server knows the machine through a table of calls.
+ */
+#ifndef VMM_MACHINE_CONTROL_H
+#define VMM_MACHINE_CONTROL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "vmm/base/errctx.h"
+#include "vmm/base/evloop.h"
+
+enum {
+    CONTROL_REQUEST_MAX = 4096,
+    CONTROL_PEERS_MAX = 16,
+    CONTROL_DEADLINE_MS = 5000, /* for a whole request, and for a whole reply */
+};
+
+/* All on the loop's thread. */
+struct control_ops {
+    json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
+    json_t *(*stats)(void *ctx);
+    int (*pause)(void *ctx, struct errctx *ec);
+    int (*resume)(void *ctx, struct errctx *ec);
+    int (*power)(void *ctx, struct errctx *ec);
+    int (*reset)(void *ctx, struct errctx *ec);
+    void (*stop)(void *ctx); /* may end the loop; the reply is sent before */
+};
+
+struct control_params {
+    const char *dir;  /* where the socket goes; NULL: control_dir_path(), made when missing */
+    const char *name; /* the machine's */
+    const struct control_ops *ops; /* borrowed, with ctx, until control_free() */
+    void *ctx;
+    uint32_t deadline_ms; /* 0: CONTROL_DEADLINE_MS */
+    /* Who is at the other end of @fd: 0 or a negative errno. NULL: SO_PEERCRED. */
+    int (*peer_uid)(int fd, uid_t *ret_uid);
+};
+
+struct control;
+
+/** control_new() - take the name and listen. Before evloop_run(), or on the loop's thread.
+ *  Return: 0, -EADDRINUSE when a machine of the name runs, or the errno of a call. */
+int control_new(const struct control_params *params, struct evloop *loop,
+                struct control **ret_control, struct errctx *ec);
+
+/** control_free() - drop all peers, remove the socket. NULL is allowed. */
+void control_free(struct control *control);
+
+/** control_answer() - the reply to one request line, without its newline, as a new string
+ *  without one; NULL when out of memory. @ret_stop: the request was a granted "stop", to be
+ *  carried out after the reply is on its way. */
+char *control_answer(const struct control_ops *ops, void *ctx, const char *line, size_t len,
+                     bool *ret_stop);
+
+#endif
