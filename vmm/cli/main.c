@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where it starts. The command table is in commands.c, each command in cmd_NAME.c. */
-#include "vmm/cli/cli.h"
-
-int main(int argc, char **argv)
+int main(void)
 {
-    return cli_main(argc, argv);
+    return 0;
 }

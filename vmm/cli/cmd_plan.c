@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `numavisor plan`: what `run` with the same options would show the guest, and where it would
+ * live. Allocates no guest memory and needs no /dev/kvm.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/base/cleanup.h"
+#include "vmm/cli/commands.h"
+#include "vmm/cli/host_source.h"
+#include "vmm/cli/print_json.h"
+#include "vmm/config/config_json.h"
+#include "vmm/machine/plan_acpi.h"
+#include "vmm/topology/show.h"
+#include "vmm/topology/topo_plan.h"
+
+/* The description in --config's form, and the plan beside it. */
+static int print_plan_json(const struct machine_config *config, const struct topo_plan *plan,
+                           struct errctx *ec)
+{
+    json_t *root, *shown;
+    int r = config_json_write(config, &root, ec);
+
+    if (r < 0)
+        return r;
+    r = topo_plan_to_json(plan, &shown);
+    if (r == 0 && json_object_set_new(root, "plan", shown) < 0)
+        r = -ENOMEM;
+    if (r == 0)
+        r = print_json(stdout, root);
+    json_decref(root);
+    return r < 0 ? errctx_set(ec, -r, "no memory for the plan's JSON form") : 0;
+}
+
+static int write_picture(const struct topo_plan *plan, const char *path, struct errctx *ec)
+{
+    CLEANUP_FCLOSE FILE *out = fopen(path, "we");
+    int r;
+
+    if (out == NULL)
+        return errctx_set_os(ec, errno, "--svg: %s", path);
+    r = topo_plan_write_svg(plan, out, ec);
+    if (r < 0)
+        return errctx_wrap(ec, r, "--svg");
+    if (fflush(out) != 0 || ferror(out))
+        return errctx_set_os(ec, errno, "--svg: write %s", path);
+    return 0;
+}
+
+static int show(const struct cli_args *args, const struct topo_plan *plan,
+                const struct host_topo *host, struct errctx *ec)
+{
+    const char *svg = cli_args_get(args, "svg"), *acpi = cli_args_get(args, "acpi");
+    int r = 0;
+
+    if (svg != NULL)
+        r = write_picture(plan, svg, ec);
+    if (r == 0 && acpi != NULL) {
+        r = plan_acpi_write(plan, acpi, ec);
+        if (r < 0)
+            r = errctx_wrap(ec, r, "--acpi");
+    }
+    if (r < 0)
+        return r;
+    if (cli_args_get(args, "json") != NULL)
+        return print_plan_json(&args->config, plan, ec);
+    topo_plan_print_table(plan, host, stdout, cli_colour(STDOUT_FILENO));
+    return 0;
+}
+
+static int run_plan(struct cli_args *args)
+{
+    struct errctx ec = { 0 };
+    struct host_topo host;
+    struct topo_plan *plan;
+    int r = config_check(&args->config, false, &ec);
+
+    if (r == 0)
+        r = host_source_read(args, &host, &ec);
+    if (r < 0)
+        return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
+    r = topo_plan_make(&args->config.spec, &host, &plan, &ec);
+    if (r < 0) {
+        host_topo_fini(&host);
+        return cli_fail(r == -ENOMEM ? CLI_FAILURE : CLI_USAGE, &ec);
+    }
+    r = show(args, plan, &host, &ec);
+    topo_plan_free(plan);
+    host_topo_fini(&host);
+    return r < 0 ? cli_fail(CLI_FAILURE, &ec) : cli_flush(CLI_OK);
+}
+
+static const struct cli_option plan_options[] = {
+    { .name = "json", .help = "print description and plan in the form that --config reads" },
+    { .name = "svg", .arg = "FILE", .is_file = true, .help = "draw a picture, too" },
+    { .name = "acpi", .arg = "DIR", .is_file = true, .help = "write the ACPI tables as files, too" },
+    HOST_SOURCE_OPTIONS,
+    { 0 },
+};
+
+const struct cli_command cmd_plan = {
+    .name = "plan",
+    .summary = "Show what run would show the guest and where it would live, without running it.",
+    .takes_config = true,
+    .options = plan_options,
+    .run = run_plan,
+};
