@@ -51,12 +51,15 @@ struct virtio_ops {
     /* The driver rang the doorbell of queue @index (or the device was resumed). */
     void (*kick)(struct virtio_dev *dev, unsigned index);
     /* Finish or cancel everything in flight and return every lease; blocks for as long as the
-     * I/O takes. Afterwards no kick comes until resume. */
+     * I/O takes. Afterwards no kick comes until resume. Also called before start. */
     void (*quiesce)(struct virtio_dev *dev);
     /* Continue after quiesce; kicks for all running queues follow. Optional. */
     void (*resume)(struct virtio_dev *dev);
-    /* Back to the state after create, backend kept; called quiesced. */
+    /* Back to the state after create, backend kept; called quiesced and stays so: a reset by the
+     * driver is quiesce, reset, resume; then start may come again. */
     void (*reset)(struct virtio_dev *dev);
+    /* Quiesced. load finds features and queues restored; if the device was running, start comes
+     * before the resume. Both optional: nothing beyond the transport's state. */
     int (*save)(struct virtio_dev *dev, struct snapshot_writer *w, struct errctx *ec);
     int (*load)(struct virtio_dev *dev, struct snapshot_reader *r, uint32_t version,
                 struct errctx *ec);
@@ -68,6 +71,9 @@ struct virtio_transport_ops {
     /* The used ring of @vq has news; called after the used index is visible. */
     void (*queue_interrupt)(void *ctx, struct virtqueue *vq);
     void (*config_interrupt)(void *ctx);
+    /* Another kick of queue @index soon, after other work of the loop has had its turn: how a
+     * device that met a long ring stays fair. Any thread. */
+    void (*kick_again)(void *ctx, unsigned index);
 };
 
 /* Embedded first in each device's own struct. The device's create function fills what is marked
@@ -82,19 +88,21 @@ struct virtio_dev {
     struct evloop *loop;              /* [device] from the environment */
     struct guest_mem *mem;            /* [device] from the environment */
 
-    uint64_t features;                /* negotiated; valid from FEATURES_OK on */
+    uint64_t features;                /* negotiated; valid from FEATURES_OK on; atomic */
     struct virtqueue *vqs;            /* n_queues entries */
     const struct virtio_transport_ops *transport;
     void *transport_ctx;
     bool broken;                      /* loop thread: set by virtio_dev_break() */
+    const char *broken_why;           /* loop thread: literal, for debugging; valid if broken */
 };
 
-/** virtio_dev_break() - see above. Loop thread. @why is logged once at debug level. */
+/** virtio_dev_break() - see above. Loop thread. @why is a literal and kept in ->broken_why. */
 void virtio_dev_break(struct virtio_dev *dev, const char *why);
 
 static inline bool virtio_dev_has(const struct virtio_dev *dev, unsigned feature_bit)
 {
-    return dev->features >> feature_bit & 1;
+    /* Atomic, because config_read may look while another vCPU negotiates. */
+    return __atomic_load_n(&dev->features, __ATOMIC_RELAXED) >> feature_bit & 1;
 }
 
 /** virtio_dev_notify() - interrupt the driver about @vq if it wants to know (2.7.7, event index

@@ -260,6 +260,7 @@ struct fake_dev {
     struct fake_queue q[VIRTIO_MAX_QUEUES];
     unsigned queue_interrupts[VIRTIO_MAX_QUEUES]; /* atomic */
     unsigned config_interrupts;                   /* atomic */
+    bool kick_again[VIRTIO_MAX_QUEUES];           /* atomic: the device asked for a kick */
     int start_result;
 };
 
@@ -277,6 +278,13 @@ static inline void fake_config_interrupt(void *ctx)
     __atomic_fetch_add(&fd->config_interrupts, 1, __ATOMIC_RELEASE);
 }
 
+static inline void fake_kick_again(void *ctx, unsigned index)
+{
+    struct fake_dev *fd = ctx;
+
+    __atomic_store_n(&fd->kick_again[index], true, __ATOMIC_RELEASE);
+}
+
 /* Adopt a device as its transport would after FEATURES_OK: all queues enabled with at most
  * @size entries, interrupts wanted, @features as negotiated. */
 static inline void fake_dev_init(struct fake_dev *fd, struct virtio_dev *dev, struct fake_mem *fm,
@@ -285,6 +293,7 @@ static inline void fake_dev_init(struct fake_dev *fd, struct virtio_dev *dev, st
     static const struct virtio_transport_ops transport = {
         .queue_interrupt = fake_queue_interrupt,
         .config_interrupt = fake_config_interrupt,
+        .kick_again = fake_kick_again,
     };
     bool event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1;
 
@@ -330,12 +339,14 @@ static inline void fake_dev_do_kick(void *ctx)
         k->dev->ops->kick(k->dev, k->index);
 }
 
-/* Ring the doorbell and wait until the device has looked. */
+/* Ring the doorbell and wait until the device has looked, as often as it wants to. */
 static inline void fake_dev_kick(struct fake_dev *fd, unsigned index)
 {
     struct fake_kick k = { fd->dev, index };
 
-    evloop_call(fd->dev->loop, fake_dev_do_kick, &k);
+    do {
+        evloop_call(fd->dev->loop, fake_dev_do_kick, &k);
+    } while (__atomic_exchange_n(&fd->kick_again[index], false, __ATOMIC_ACQ_REL));
 }
 
 static inline void fake_dev_do_quiesce(void *ctx)
