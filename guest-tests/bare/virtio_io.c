@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk and an entropy source do what a driver may expect: right data, and the interrupt of a
+ * queue at the CPU that its MSI-X entry names. The host filled the disk with blk_pattern().
+ * Without such a device the guest says so and skips.
+ */
+#include <linux/virtio_blk.h>
+
+#include "guest-tests/bare/lib/bare.h"
+#include "guest-tests/bare/lib/virtio.h"
+
+enum { VECTOR = 0x50, SECONDS = 10, SECTOR = 512, READ_SECTORS = 8 };
+
+static volatile uint32_t interrupts, wrong_cpu;
+static volatile uint32_t target = ~0u;
+static volatile uint32_t listening;
+
+static void on_interrupt(struct trap_frame *f)
+{
+    (void)f;
+    if (apic_id() != target)
+        __atomic_fetch_add(&wrong_cpu, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&interrupts, 1, __ATOMIC_SEQ_CST);
+    apic_eoi();
+}
+
+/* The last CPU to come is the one interrupts go to; all listen. */
+static void listen(unsigned number)
+{
+    (void)number;
+    target = apic_id();
+    __atomic_fetch_add(&listening, 1, __ATOMIC_SEQ_CST);
+    for (;;)
+        __asm__ volatile("sti; hlt");
+}
+
+static bool wait_interrupts(uint32_t n)
+{
+    struct deadline late = deadline_in(SECONDS);
+
+    while (interrupts < n)
+        if (deadline_over(&late))
+            return false;
+    return true;
+}
+
+static void start_listeners(void)
+{
+    struct deadline late = deadline_in(SECONDS);
+    unsigned n;
+
+    trap_on(VECTOR, on_interrupt);
+    n = smp_start_all(listen);
+    smp_wait(n, SECONDS);
+    while (listening < n && !deadline_over(&late))
+        cpu_pause();
+    if (n == 0) { /* one CPU: it listens itself while it polls */
+        target = apic_id();
+        irq_on();
+    }
+}
+
+static void disk(void)
+{
+    static uint8_t buf[READ_SECTORS * SECTOR] __attribute__((aligned(16)));
+    struct vdev d;
+    struct vq q = { 0 };
+    uint64_t capacity;
+    unsigned i, bad = 0;
+
+    if (!vdev_open(VIRTIO_ID_BLOCK, 0, &d)) {
+        skip("disk", "this machine has none");
+        return;
+    }
+    ok(vdev_reset(&d) && vdev_negotiate(&d, 0), "disk: features are agreed on");
+    pci_msix_set(&d.pci, 0, target, VECTOR);
+    pci_msix_enable(&d.pci, true);
+    ok(vq_setup(&d, &q, 0, 0), "disk: queue 0 takes MSI-X entry 0");
+    vdev_driver_ok(&d);
+    capacity = read64(d.config + offsetof(struct virtio_blk_config, capacity));
+    fact("disk.sectors=%lu", capacity);
+    ok(blk_read(&q, 3, buf, READ_SECTORS), "disk: a read of %u sectors succeeds",
+       (unsigned)READ_SECTORS);
+    for (i = 0; i < READ_SECTORS; i++)
+        bad += !blk_is_pattern(buf + (size_t)i * SECTOR, 3 + i);
+    ok(bad == 0, "disk: they hold what the host put there");
+    ok(wait_interrupts(1), "disk: an interrupt came");
+    ok(blk_read(&q, capacity - 1, buf, 1) && blk_is_pattern(buf, capacity - 1),
+       "disk: the last sector reads right");
+    ok(!blk_read(&q, capacity, buf, 1), "disk: the sector behind it does not");
+    memset(buf, 0xa7, SECTOR);
+    ok(blk_write(&q, 1, buf, 1), "disk: a write succeeds");
+    memset(buf, 0, SECTOR);
+    ok(blk_read(&q, 1, buf, 1) && buf[0] == 0xa7 && buf[SECTOR - 1] == 0xa7,
+       "disk: and reads back");
+    ok(wait_interrupts(5), "disk: an interrupt for each request (%u)", interrupts);
+    ok(wrong_cpu == 0, "disk: all at the CPU with APIC id %u", target);
+    ok(vdev_reset(&d), "disk: resets");
+    pci_msix_enable(&d.pci, false);
+}
+
+static void rng(void)
+{
+    static uint64_t buf[2][8];
+    struct vpart part = { phys(buf[0]), sizeof(buf[0]), true };
+    struct vdev d;
+    struct vq q = { 0 };
+    uint32_t before = interrupts;
+
+    if (!vdev_open(VIRTIO_ID_RNG, 0, &d)) {
+        skip("rng", "this machine has none");
+        return;
+    }
+    ok(vdev_reset(&d) && vdev_negotiate(&d, 0), "rng: features are agreed on");
+    pci_msix_set(&d.pci, 0, target, VECTOR);
+    pci_msix_enable(&d.pci, true);
+    ok(vq_setup(&d, &q, 0, 0), "rng: queue 0 takes MSI-X entry 0");
+    vdev_driver_ok(&d);
+    vq_request(&q, &part, 1);
+    ok(vq_wait(&q, SECONDS) > 0, "rng: gives bytes");
+    part.addr = phys(buf[1]);
+    vq_request(&q, &part, 1);
+    ok(vq_wait(&q, SECONDS) > 0, "rng: and more");
+    ok(buf[0][0] != 0 && buf[0][0] != buf[1][0], "rng: which are not the same");
+    ok(wait_interrupts(before + 2), "rng: an interrupt for each request");
+    ok(wrong_cpu == 0, "rng: all at the CPU with APIC id %u", target);
+    ok(vdev_reset(&d), "rng: resets");
+}
+
+void guest_main(void)
+{
+    start_listeners();
+    disk();
+    rng();
+    tap_done();
+}
