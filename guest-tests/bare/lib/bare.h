@@ -26,6 +26,7 @@ enum { PAGE_BYTES = 4096 };
 /* Below the I/O APIC and above every PCI window: no device answers here. */
 #define FREE_MMIO  0xf8000000ull
 #define LAPIC_BASE 0xfee00000ull
+#define IOAPIC_BASE 0xfec00000ull
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 /** guest_main() - the guest. Must end with tap_done(), tap_skip_all() or exit_with(). */

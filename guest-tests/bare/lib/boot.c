@@ -6,6 +6,7 @@
 #include "guest-tests/bare/lib/bare.h"
 
 enum { MB_BOOT_MAGIC = 0x2badb002, MB_HAS_MEM = 1, MB_HAS_CMDLINE = 4, MB_HAS_MMAP = 64 };
+enum { PIC1_MASK = 0x21, PIC2_MASK = 0xa1 };
 
 /* Multiboot 0.6.96, 3.3: the fields we read. */
 struct mb_info {
@@ -62,6 +63,8 @@ void bsp_main(void)
         if (mb->flags & MB_HAS_CMDLINE)
             copy_cmdline((const char *)(uintptr_t)mb->cmdline);
     }
+    outb(PIC1_MASK, 0xff); /* other loaders' firmware may have left them on; we have none */
+    outb(PIC2_MASK, 0xff);
     trap_load();
     apic_on();
     guest_main();

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rings that no driver should make. A device that cannot make sense of its ring must say
+ * DEVICE_NEEDS_RESET (virtio 1.2, 2.1.1); where a device may also answer or ignore, both count.
+ * After every case a reset and a sane request must work: the device forgets, the VMM lives.
+ */
+#include <linux/virtio_blk.h>
+
+#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/bare.h"
+#include "guest-tests/bare/lib/virtio.h"
+
+enum { SECONDS = 5, PATIENCE = 1, BIG = 1u << 30 };
+#define OUTSIDE (1ull << 45)
+
+static struct vdev dev;
+static struct vq q;
+static uint8_t buf[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+static bool is_disk;
+
+/* --- cases: the queue runs, the case spoils it and kicks ------------------------------------- */
+
+static void loop_to_itself(void)
+{
+    vq_place(&q, 0, phys(buf), 16, VRING_DESC_F_NEXT, 0);
+    vq_offer(&q, 0);
+}
+
+static void loop_of_two(void)
+{
+    vq_place(&q, 0, phys(buf), 16, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1);
+    vq_place(&q, 1, phys(buf), 16, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+static void next_out_of_range(void)
+{
+    vq_place(&q, 0, phys(buf), 16, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 0x7fff);
+    vq_offer(&q, 0);
+}
+
+static void head_out_of_range(void)
+{
+    vq_offer(&q, q.size);
+}
+
+static void index_far_ahead(void)
+{
+    vq_place(&q, 0, phys(buf), 16, VRING_DESC_F_WRITE, 0);
+    *(volatile uint16_t *)&q.avail->idx = 0x8000;
+}
+
+static void outside_ram(void)
+{
+    vq_place(&q, 0, OUTSIDE, 512, VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+static void wrapping_address(void)
+{
+    vq_place(&q, 0, ~0ull - 15, 512, VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+static void in_device_space(void)
+{
+    vq_place(&q, 0, LAPIC_BASE, 512, VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+static void own_registers(void)
+{
+    vq_place(&q, 0, dev.common, 64, VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+static void longer_than_ram(void)
+{
+    vq_place(&q, 0, phys(buf), 0xfffffff0, VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+static void indirect_unasked(void)
+{
+    struct vring_desc *table = (struct vring_desc *)(void *)buf;
+
+    table[0] = (struct vring_desc){ phys(buf) + 512, 16, VRING_DESC_F_WRITE, 0 };
+    vq_place(&q, 0, phys(table), sizeof(*table), VRING_DESC_F_INDIRECT, 0);
+    vq_offer(&q, 0);
+}
+
+static void readable_behind_writable(void)
+{
+    vq_place(&q, 0, phys(buf), 16, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1);
+    vq_place(&q, 1, phys(buf) + 64, 16, 0, 0);
+    vq_offer(&q, 0);
+}
+
+static void empty_descriptor(void)
+{
+    vq_place(&q, 0, phys(buf), 0, VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+/* As long as a chain can be, all of it the same gigabyte. */
+static void huge_chain(void)
+{
+    uint16_t i;
+
+    for (i = 0; i < q.size; i++)
+        vq_place(&q, i, 2 * MIB, BIG,
+                 (uint16_t)(VRING_DESC_F_WRITE | (i + 1 < q.size ? VRING_DESC_F_NEXT : 0)),
+                 (uint16_t)(i + 1));
+    vq_offer(&q, 0);
+}
+
+static void nothing_to_read(void)
+{
+    vq_place(&q, 0, phys(buf), 1, 0, 0);
+    vq_offer(&q, 0);
+}
+
+static void all_heads_at_once(void)
+{
+    unsigned i;
+
+    vq_place(&q, 0, phys(buf), 16, VRING_DESC_F_WRITE, 0);
+    for (i = 0; i < q.size; i++)
+        vq_offer(&q, 0);
+}
+
+static void wrong_queue(void)
+{
+    write16(q.doorbell, 0xffff);
+    write16(q.doorbell, 0x100);
+    write32(q.doorbell, 0xdeadbeef);
+    write8(q.doorbell, 7);
+    (void)read64(q.doorbell);
+}
+
+static void write_to_ring_itself(void)
+{
+    vq_place(&q, 0, phys(q.desc), PAGE_BYTES, VRING_DESC_F_WRITE, 0);
+    vq_offer(&q, 0);
+}
+
+struct spoil {
+    const char *name;
+    void (*fn)(void);
+    bool must_break;
+};
+
+static const struct spoil spoils[] = {
+    { "a descriptor that follows itself", loop_to_itself, true },
+    { "two descriptors in a circle", loop_of_two, true },
+    { "a next index out of range", next_out_of_range, true },
+    { "a head out of range", head_out_of_range, true },
+    { "an available index far ahead", index_far_ahead, true },
+    { "a buffer outside RAM", outside_ram, true },
+    { "a buffer that wraps", wrapping_address, true },
+    { "a buffer over the local APIC", in_device_space, true },
+    { "a buffer over its own registers", own_registers, true },
+    { "a buffer longer than RAM", longer_than_ram, true },
+    { "an indirect table that was not agreed on", indirect_unasked, false },
+    { "a readable buffer behind a writable one", readable_behind_writable, true },
+    { "an empty buffer", empty_descriptor, false },
+    { "a chain of gigabytes", huge_chain, false },
+    { "a request with nothing to write to", nothing_to_read, false },
+    { "every entry at once, all the same", all_heads_at_once, false },
+    { "doorbells for queues that are not there", wrong_queue, false },
+    { "a buffer over its own descriptors", write_to_ring_itself, false },
+};
+
+/* --- what must hold afterwards ---------------------------------------------------------------- */
+
+static bool sane_request(void)
+{
+    struct vpart part = { phys(buf), 64, true };
+
+    if (!vdev_start(&dev, &q))
+        return false;
+    memset(buf, 0, 512);
+    if (is_disk)
+        return blk_read(&q, 5, buf, 1) && blk_is_pattern(buf, 5);
+    vq_request(&q, &part, 1);
+    return vq_wait(&q, SECONDS) > 0;
+}
+
+static void spoil_one(const struct spoil *s)
+{
+    bool broke;
+
+    if (!vdev_start(&dev, &q)) {
+        ok(false, "%s: the device starts", s->name);
+        return;
+    }
+    s->fn();
+    vq_kick(&q);
+    if (s->must_break) {
+        broke = vdev_broken(&dev, SECONDS);
+        ok(broke, "%s: DEVICE_NEEDS_RESET", s->name);
+    } else {
+        (void)vq_wait(&q, PATIENCE);
+        note("%s: %s", s->name,
+             vdev_status(&dev) & VIRTIO_CONFIG_S_NEEDS_RESET ? "DEVICE_NEEDS_RESET"
+             : q.used->idx != 0                              ? "answered"
+                                                             : "ignored");
+    }
+    ok(sane_request(), "%s: after a reset a sane request works", s->name);
+}
+
+/* --- setting up wrong ------------------------------------------------------------------------- */
+
+static void set_queue(uint16_t size, uint64_t desc, uint64_t avail, uint64_t used)
+{
+    uint64_t c = dev.common;
+
+    write16(c + VIRTIO_PCI_COMMON_Q_SELECT, 0);
+    write16(c + VIRTIO_PCI_COMMON_Q_SIZE, size);
+    write32(c + VIRTIO_PCI_COMMON_Q_DESCLO, (uint32_t)desc);
+    write32(c + VIRTIO_PCI_COMMON_Q_DESCHI, (uint32_t)(desc >> 32));
+    write32(c + VIRTIO_PCI_COMMON_Q_AVAILLO, (uint32_t)avail);
+    write32(c + VIRTIO_PCI_COMMON_Q_AVAILHI, (uint32_t)(avail >> 32));
+    write32(c + VIRTIO_PCI_COMMON_Q_USEDLO, (uint32_t)used);
+    write32(c + VIRTIO_PCI_COMMON_Q_USEDHI, (uint32_t)(used >> 32));
+    write16(c + VIRTIO_PCI_COMMON_Q_ENABLE, 1);
+    vdev_driver_ok(&dev);
+    vq_kick(&q);
+}
+
+static void wrong_queue_setup(void)
+{
+    const uint64_t good = phys(buf);
+    const struct {
+        const char *name;
+        uint16_t size;
+        uint64_t desc, avail, used;
+    } t[] = {
+        { "size 0", 0, good, good, good },
+        { "a size that is no power of two", 3, good, good, good },
+        { "a size above the maximum", 0x8000, good, good, good },
+        { "rings outside RAM", 8, OUTSIDE, OUTSIDE, OUTSIDE },
+        { "rings over the local APIC", 8, LAPIC_BASE, LAPIC_BASE, LAPIC_BASE },
+        { "rings that wrap", 8, ~0ull - 15, ~0ull - 15, ~0ull - 15 },
+        { "rings that are not aligned", 8, good + 1, good + 1, good + 1 },
+        { "rings on top of each other", 8, good, good, good },
+    };
+    unsigned i;
+
+    for (i = 0; i < COUNT_OF(t); i++) {
+        memset(buf, 0xff, sizeof(buf));
+        if (vdev_reset(&dev) && vdev_negotiate(&dev, 0))
+            set_queue(t[i].size, t[i].desc, t[i].avail, t[i].used);
+        ok(sane_request(), "a queue with %s: after a reset a sane request works", t[i].name);
+    }
+}
+
+static void wrong_status(void)
+{
+    uint64_t s = dev.common + VIRTIO_PCI_COMMON_STATUS;
+
+    ok(vdev_reset(&dev) && !vdev_negotiate(&dev, 1ull << 63), "an unknown feature is refused");
+    vdev_driver_ok(&dev);
+    vq_kick(&q);
+    ok(sane_request(), "DRIVER_OK all the same: after a reset a sane request works");
+    vdev_reset(&dev);
+    write8(s, 0xff);
+    write8(s, VIRTIO_CONFIG_S_DRIVER_OK);
+    write16(dev.common + VIRTIO_PCI_COMMON_Q_SELECT, 0xffff);
+    ok(read16(dev.common + VIRTIO_PCI_COMMON_Q_SIZE) == 0, "queue 65535 has no size");
+    write16(dev.common + VIRTIO_PCI_COMMON_Q_ENABLE, 1);
+    write16(dev.common + VIRTIO_PCI_COMMON_Q_MSIX, 0x1234);
+    write16(dev.common + VIRTIO_PCI_COMMON_MSIX, 0x1234);
+    ok(read16(dev.common + VIRTIO_PCI_COMMON_MSIX) == VIRTIO_MSI_NO_VECTOR,
+       "a vector that is not there is refused");
+    ok(sane_request(), "any status at once: after a reset a sane request works");
+}
+
+static void reset_in_the_middle(void)
+{
+    unsigned i, bad = 0;
+
+    for (i = 0; i < 20; i++) {
+        struct vpart part = { phys(buf), 512, true };
+
+        if (!vdev_start(&dev, &q))
+            bad++;
+        vq_request(&q, &part, 1);
+        bad += !vdev_reset(&dev);
+    }
+    ok(bad == 0, "twenty resets right behind a doorbell");
+    ok(sane_request(), "and a sane request works");
+}
+
+/* --- requests that only a disk can get -------------------------------------------------------- */
+
+static void disk_request(const char *name, uint32_t type, uint64_t sector, uint32_t len,
+                         bool device_writes)
+{
+    static struct virtio_blk_outhdr hdr;
+    static volatile uint8_t status;
+    struct vpart part[3] = { { phys(&hdr), sizeof(hdr), false },
+                             { phys(buf), len, device_writes },
+                             { phys(&status), 1, true } };
+
+    if (!vdev_start(&dev, &q))
+        return;
+    hdr = (struct virtio_blk_outhdr){ .type = type, .sector = sector };
+    status = 0xff;
+    vq_request(&q, part, 3);
+    ok((vq_wait(&q, SECONDS) >= 0 && status != VIRTIO_BLK_S_OK) ||
+           (vdev_status(&dev) & VIRTIO_CONFIG_S_NEEDS_RESET),
+       "%s: refused", name);
+    ok(sane_request(), "%s: a sane request works", name);
+}
+
+static void disk_requests(void)
+{
+    disk_request("an unknown request", 0x7777, 0, 512, true);
+    disk_request("a sector far behind the end", VIRTIO_BLK_T_IN, ~0ull / 512, 512, true);
+    disk_request("a sector number that wraps", VIRTIO_BLK_T_IN, ~0ull, 1024, true);
+    disk_request("a read of half a sector", VIRTIO_BLK_T_IN, 0, 100, true);
+    disk_request("a discard with a short list", VIRTIO_BLK_T_DISCARD, 0, 3, false);
+    disk_request("a read into what only the driver writes", VIRTIO_BLK_T_IN, 0, 512, false);
+}
+
+static void abuse(const char *what, uint16_t type)
+{
+    unsigned i;
+
+    memset(&dev, 0, sizeof(dev));
+    if (!vdev_open(type, 0, &dev)) {
+        skip(what, "this machine has none");
+        return;
+    }
+    note("%s", what);
+    is_disk = type == VIRTIO_ID_BLOCK;
+    if (!ok(sane_request(), "%s: a sane request works", what))
+        return;
+    for (i = 0; i < COUNT_OF(spoils); i++)
+        spoil_one(&spoils[i]);
+    wrong_queue_setup();
+    wrong_status();
+    reset_in_the_middle();
+    if (is_disk)
+        disk_requests();
+}
+
+void guest_main(void)
+{
+    abuse("rng", VIRTIO_ID_RNG);
+    abuse("disk", VIRTIO_ID_BLOCK);
+    tap_done();
+}
