@@ -47,6 +47,7 @@ struct device_args {
     struct device_arg *args; /* owned */
     size_t n_args;
     uint32_t vnode;   /* the common key node=N: the root bridge it sits on */
+    bool vnode_given;
 };
 
 /* What a device gets from the machine. Borrowed, outlives the device. */
@@ -87,7 +88,7 @@ uint64_t device_args_number(const struct device_args *args, const char *key, uin
  * device_args_parse() - read "FILE,ro,queues=4" for @type.
  * Return: 0 or -EINVAL with one sentence naming the option: unknown key, repeated key, missing
  * required key, value of the wrong kind. "node=N" is understood for every type. A comma inside
- * a value is written twice.
+ * a value is written twice. @text may be NULL or "": no keys. @ret_args is untouched on failure.
  */
 int device_args_parse(const struct device_type *type, const char *text,
                       struct device_args *ret_args, struct errctx *ec);
