@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes as one request line of the control socket: always a reply, never a crash. */
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/machine/control.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static json_t *fuzz_query(void *ctx)
+{
+    (void)ctx;
+    return json_object();
+}
+
+static int fuzz_action(void *ctx, struct errctx *ec)
+{
+    (void)ctx;
+    return errctx_set(ec, 1, "no");
+}
+
+static void fuzz_stop(void *ctx)
+{
+    (void)ctx;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct control_ops ops = {
+        .status = fuzz_query, .stats = fuzz_query, .pause = fuzz_action, .resume = fuzz_action,
+        .power = fuzz_action, .reset = fuzz_action, .stop = fuzz_stop,
+    };
+    bool stop;
+    char *reply;
+
+    if (size > CONTROL_REQUEST_MAX)
+        return 0;
+    reply = control_answer(&ops, NULL, (const char *)data, size, &stop);
+    assert(reply != NULL && strchr(reply, '\n') == NULL);
+    free(reply);
+    return 0;
+}
