@@ -49,19 +49,26 @@ static int unknown_option(const struct cli_command *command, const char *name, s
                       suggest_format(&s, "--", hint, sizeof(hint)));
 }
 
-/* The option's value: after "=", or the next word. NULL for a flag. */
-static int take_value(struct args_cursor *c, const char *name, bool wanted, const char *inlined,
-                      const char **ret_value, struct errctx *ec)
+enum args_want { ARGS_NO_VALUE, ARGS_VALUE, ARGS_MAY_HAVE_VALUE };
+
+/* The option's value: after "=", or the next word; where it may be left out, only a word that
+ * is no option. NULL: there is none. */
+static int take_value(struct args_cursor *c, const char *name, enum args_want want,
+                      const char *inlined, const char **ret_value, struct errctx *ec)
 {
-    if (!wanted && inlined != NULL)
+    const char *next = c->next < c->argc ? c->argv[c->next] : NULL;
+
+    if (want == ARGS_NO_VALUE && inlined != NULL)
         return errctx_set(ec, EINVAL, "--%s takes no value", name);
-    if (!wanted) {
-        *ret_value = NULL;
+    if (want == ARGS_VALUE && inlined == NULL && next == NULL)
+        return errctx_set(ec, EINVAL, "--%s needs a value", name);
+    if (inlined != NULL || want == ARGS_NO_VALUE ||
+        (want == ARGS_MAY_HAVE_VALUE && (next == NULL || next[0] == '-'))) {
+        *ret_value = inlined;
         return 0;
     }
-    if (inlined == NULL && c->next == c->argc)
-        return errctx_set(ec, EINVAL, "--%s needs a value", name);
-    *ret_value = inlined != NULL ? inlined : c->argv[c->next++];
+    *ret_value = next;
+    c->next++;
     return 0;
 }
 
@@ -74,7 +81,7 @@ static int parse_own(struct cli_args *args, struct args_cursor *c, int i, const 
 
     if (args->own[i] != NULL)
         return errctx_set(ec, EINVAL, "--%s is given twice", o->name);
-    r = take_value(c, o->name, o->arg != NULL, inlined, &value, ec);
+    r = take_value(c, o->name, o->arg != NULL ? ARGS_VALUE : ARGS_NO_VALUE, inlined, &value, ec);
     if (r == 0)
         args->own[i] = value != NULL ? value : "";
     return r;
@@ -86,6 +93,7 @@ static int parse_option(struct cli_args *args, struct args_cursor *c, const char
     const char *eq = strchr(word, '=');
     const char *inlined = eq != NULL ? eq + 1 : NULL, *value;
     size_t len = eq != NULL ? (size_t)(eq - word) : strlen(word);
+    struct config_option o;
     char name[ARGS_NAME_MAX];
     int own, row, r;
 
@@ -98,7 +106,10 @@ static int parse_option(struct cli_args *args, struct args_cursor *c, const char
     row = args->command->takes_config ? config_input_find(name) : -1;
     if (row < 0)
         return unknown_option(args->command, name, ec);
-    r = take_value(c, name, config_options_get((size_t)row).arg != NULL, inlined, &value, ec);
+    o = config_options_get((size_t)row);
+    r = take_value(c, name,
+                   o.arg == NULL ? ARGS_NO_VALUE : o.arg_optional ? ARGS_MAY_HAVE_VALUE : ARGS_VALUE,
+                   inlined, &value, ec);
     return r < 0 ? r : config_input_option(&args->input, row, value, ec);
 }
 

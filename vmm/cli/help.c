@@ -34,10 +34,10 @@ static void print_device(const struct config_option *o)
     for (const struct device_key *k = o->device->keys; k->name != NULL; k++) {
         (void)snprintf(form, sizeof(form), "%s%s", k->name,
                        k->kind == DEVICE_KEY_FLAG ? "" : "=");
-        (void)printf("  %-28s    %-10s %s%s\n", "", form, k->help,
+        (void)printf("      %-12s %s%s\n", form, k->help,
                      k->repeats ? " (may be repeated)" : "");
     }
-    (void)printf("  %-28s    %-10s %s\n", "", "node=", "virtual node that it sits on");
+    (void)printf("      %-12s %s\n", "node=", "virtual node that it sits on");
 }
 
 static void print_config_group(enum config_group group)

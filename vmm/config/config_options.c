@@ -92,6 +92,14 @@ static const struct device_type *device_row(size_t i)
     return NULL;
 }
 
+static bool has_required_key(const struct device_type *type)
+{
+    for (const struct device_key *k = type->keys; k->name != NULL; k++)
+        if (k->required)
+            return true;
+    return false;
+}
+
 size_t config_options_count(void)
 {
     size_t n = ARRAY_SIZE(option_rows);
@@ -110,6 +118,7 @@ struct config_option config_options_get(size_t i)
     type = device_row(i - ARRAY_SIZE(option_rows));
     return (struct config_option){ .name = type->name,
                                    .arg = "", /* config_device_usage() spells it out */
+                                   .arg_optional = !has_required_key(type),
                                    .field = "devices",
                                    .help = type->help,
                                    .group = CONFIG_GROUP_DEVICES,

@@ -26,6 +26,7 @@ struct config_input;
 struct config_option {
     const char *name; /* without the dashes */
     const char *arg;  /* "SIZE"; NULL: the option takes no value */
+    bool arg_optional; /* a device of which every key may be left out */
     const char *field; /* member of the JSON form; NULL for --config itself */
     const char *help;  /* one line */
     enum config_group group;
@@ -59,7 +60,7 @@ int config_input_find(const char *name);
 /**
  * config_input_option() - take one option.
  * @row:  from config_input_find().
- * @text: its value; NULL exactly when the row takes none.
+ * @text: its value; NULL when the row takes none, or when it is optional and not there.
  * Return: 0, -EINVAL, -ERANGE, -ENOMEM, or a file's errno, the sentence naming the option.
  */
 int config_input_option(struct config_input *in, int row, const char *text, struct errctx *ec);
