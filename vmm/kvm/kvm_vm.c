@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/kvm/kvm_vm.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum {
+    /* Three pages that Intel processors without unrestricted guests need, and one for the
+     * identity map; inside the last 4 MiB below 4 GiB, where no RAM ever is. */
+    KVM_VM_TSS_ADDR = 0xfffbd000u,
+};
+#define KVM_VM_IDENTITY_ADDR 0xfffbc000ull
+
+int kvm_vm_create(const struct kvm_sys *sys, struct kvm_vm *ret_vm, struct errctx *ec)
+{
+    int fd;
+
+    do {
+        fd = ioctl(sys->fd, KVM_CREATE_VM, 0);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return errctx_set_os(ec, errno, "KVM_CREATE_VM");
+    ret_vm->fd = fd;
+    return 0;
+}
+
+void kvm_vm_close(struct kvm_vm *vm)
+{
+    if (vm->fd >= 0)
+        (void)close(vm->fd);
+    vm->fd = -1;
+}
+
+int kvm_vm_check(const struct kvm_vm *vm, unsigned cap)
+{
+    int v = ioctl(vm->fd, KVM_CHECK_EXTENSION, (unsigned long)cap);
+
+    return v < 0 ? 0 : v;
+}
+
+int kvm_vm_setup_irqchip(const struct kvm_vm *vm, uint32_t n_pins, struct errctx *ec)
+{
+    struct kvm_enable_cap x2apic = {
+        .cap = KVM_CAP_X2APIC_API,
+        .args = { KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK },
+    };
+    struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { n_pins } };
+    uint64_t identity = KVM_VM_IDENTITY_ADDR;
+
+    if (!kvm_vm_check(vm, KVM_CAP_SPLIT_IRQCHIP))
+        return errctx_set(ec, ENOSYS, "this KVM has no split interrupt controller "
+                                      "(KVM_CAP_SPLIT_IRQCHIP)");
+    if (!kvm_vm_check(vm, KVM_CAP_X2APIC_API))
+        return errctx_set(ec, ENOSYS, "this KVM has no 32-bit APIC ids (KVM_CAP_X2APIC_API)");
+    if (kvm_vm_check(vm, KVM_CAP_SET_IDENTITY_MAP_ADDR) &&
+        ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+        return errctx_set_os(ec, errno, "KVM_SET_IDENTITY_MAP_ADDR");
+    if (kvm_vm_check(vm, KVM_CAP_SET_TSS_ADDR) &&
+        ioctl(vm->fd, KVM_SET_TSS_ADDR, (unsigned long)KVM_VM_TSS_ADDR) < 0)
+        return errctx_set_os(ec, errno, "KVM_SET_TSS_ADDR");
+    if (ioctl(vm->fd, KVM_ENABLE_CAP, &split) < 0)
+        return errctx_set_os(ec, errno, "split interrupt controller");
+    if (ioctl(vm->fd, KVM_ENABLE_CAP, &x2apic) < 0)
+        return errctx_set_os(ec, errno, "32-bit APIC ids");
+    return 0;
+}
+
+int kvm_vm_map(const struct kvm_vm *vm, uint32_t slot, struct gpa base, uint64_t len_bytes,
+               void *host, struct errctx *ec)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = slot,
+        .guest_phys_addr = base.v,
+        .memory_size = len_bytes,
+        .userspace_addr = (uintptr_t)host,
+    };
+
+    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        return errctx_set_os(ec, errno, "map guest memory at 0x%" PRIx64, base.v);
+    return 0;
+}
+
+int kvm_vm_set_routes(const struct kvm_vm *vm, const struct kvm_irq_routing *table,
+                      struct errctx *ec)
+{
+    if (ioctl(vm->fd, KVM_SET_GSI_ROUTING, table) < 0)
+        return errctx_set_os(ec, errno, "KVM_SET_GSI_ROUTING");
+    return 0;
+}
+
+int kvm_vm_irqfd(const struct kvm_vm *vm, int eventfd, uint32_t gsi, bool add,
+                 struct errctx *ec)
+{
+    struct kvm_irqfd irqfd = {
+        .fd = (uint32_t)eventfd, .gsi = gsi, .flags = add ? 0 : KVM_IRQFD_FLAG_DEASSIGN
+    };
+
+    if (ioctl(vm->fd, KVM_IRQFD, &irqfd) < 0)
+        return errctx_set_os(ec, errno, "KVM_IRQFD for GSI %u", gsi);
+    return 0;
+}
+
+int kvm_vm_ioeventfd(const struct kvm_vm *vm, struct gpa addr, uint32_t size, int eventfd,
+                     bool add, struct errctx *ec)
+{
+    struct kvm_ioeventfd e = {
+        .addr = addr.v,
+        .len = size,
+        .fd = eventfd,
+        .flags = add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
+    };
+
+    if (ioctl(vm->fd, KVM_IOEVENTFD, &e) < 0)
+        return errctx_set_os(ec, errno, "KVM_IOEVENTFD at 0x%" PRIx64, addr.v);
+    return 0;
+}
+
+int kvm_vm_signal_msi(const struct kvm_vm *vm, const struct kvm_msi *msi)
+{
+    struct kvm_msi copy = *msi;
+    int r = ioctl(vm->fd, KVM_SIGNAL_MSI, &copy);
+
+    return r < 0 ? -errno : r;
+}
+
+int kvm_vm_get_clock_ns(const struct kvm_vm *vm, uint64_t *ret_ns, struct errctx *ec)
+{
+    struct kvm_clock_data clock;
+
+    memset(&clock, 0, sizeof(clock));
+    if (ioctl(vm->fd, KVM_GET_CLOCK, &clock) < 0)
+        return errctx_set_os(ec, errno, "KVM_GET_CLOCK");
+    *ret_ns = clock.clock;
+    return 0;
+}
+
+int kvm_vm_set_clock_ns(const struct kvm_vm *vm, uint64_t ns, struct errctx *ec)
+{
+    struct kvm_clock_data clock;
+
+    memset(&clock, 0, sizeof(clock));
+    clock.clock = ns;
+    if (ioctl(vm->fd, KVM_SET_CLOCK, &clock) < 0)
+        return errctx_set_os(ec, errno, "KVM_SET_CLOCK");
+    return 0;
+}
