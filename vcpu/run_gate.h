@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The run state that all vCPUs of a machine obey: run, pause, or stop.
+ *
+ *   RUN -> PAUSE -> RUN    any number of times
+ *   any -> STOP            for good
+ *
+ * Whoever wants a change sets it here and kicks the vCPUs; each vCPU comes by between two
+ * entries into the guest, and waits here while the state is PAUSE. run_gate_set() only states
+ * the wish, so a vCPU thread may call it; run_gate_wait_parked() blocks and is for the main
+ * thread. The lock is a leaf.
+ */
+#ifndef VCPU_RUN_GATE_H
+#define VCPU_RUN_GATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum run_state { RUN_STATE_PAUSE, RUN_STATE_RUN, RUN_STATE_STOP };
+
+struct run_gate {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* wanted changed */
+    pthread_cond_t arrived; /* parked or present changed */
+    _Atomic int wanted;     /* enum run_state; written under the lock */
+    uint32_t present;       /* vCPU threads between enter and leave */
+    uint32_t parked;        /* of them, waiting in pause */
+};
+
+/** run_gate_init() - the wanted state is PAUSE. */
+void run_gate_init(struct run_gate *gate);
+void run_gate_fini(struct run_gate *gate);
+
+/** run_gate_set() - state the wish; ignored once STOP was wished. The caller then kicks. */
+void run_gate_set(struct run_gate *gate, enum run_state wanted);
+
+/** run_gate_wanted() - for a quick look without the lock. */
+enum run_state run_gate_wanted(const struct run_gate *gate);
+
+/** run_gate_enter() / run_gate_leave() - a vCPU thread begins / ends. */
+void run_gate_enter(struct run_gate *gate);
+void run_gate_leave(struct run_gate *gate);
+
+/** run_gate_pass() - wait while PAUSE is wanted. Return: true to go on, false to stop. */
+bool run_gate_pass(struct run_gate *gate);
+
+/** run_gate_wait_parked() - until every vCPU thread present is parked or has left. Not on a
+ *  vCPU thread. Only after PAUSE or STOP was set and the vCPUs were kicked. */
+void run_gate_wait_parked(struct run_gate *gate);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtual CPU: its KVM object, its thread, and the loop that enters the guest and handles why
+ * it came back.
+ *
+ * vcpu/ owns struct vcpu_exit_ops and vmm/machine fills it in, so that this folder never
+ * includes devices/ and the loop can be tested against fakes.
+ *
+ * Thread: created by vcpu_start(), ended by the run gate's STOP, joined by vcpu_join(). A kick
+ * sets immediate_exit and sends a signal whose handler does nothing, so KVM_RUN returns whether
+ * the thread was inside it or just about to be.
+ */
+#ifndef VCPU_VCPU_H
+#define VCPU_VCPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vcpu/boot_regs.h"
+#include "vcpu/run_gate.h"
+#include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
+#include "vmm/base/idset.h"
+#include "vmm/kvm/kvm_vcpu.h"
+
+/* Requests of the guest to the machine, seen by a vCPU. */
+enum vcpu_event {
+    VCPU_EVENT_SHUTDOWN, /* triple fault */
+    VCPU_EVENT_RESET,    /* KVM_SYSTEM_EVENT_RESET */
+    VCPU_EVENT_POWER_OFF,
+    VCPU_EVENT_FAILED,   /* the loop cannot go on; @why says so */
+};
+
+/*
+ * What a vCPU needs from the rest of the machine. Every callback runs on the vCPU's thread and
+ * may be entered by several at once; a guest decides when and how often: none may exit, abort
+ * or block on I/O. All are required. event() sets the run gate before it returns where the vCPU
+ * must not go on.
+ */
+struct vcpu_exit_ops {
+    void (*pio)(void *ctx, uint16_t port, bool is_write, void *data, size_t size);
+    void (*mmio)(void *ctx, struct gpa addr, bool is_write, void *data, size_t size);
+    void (*ioapic_eoi)(void *ctx, uint8_t vector);
+    void (*event)(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, const char *why);
+    /* Called first on the vCPU's own thread, for sandboxing. Return: 0 or an errno; the
+     * machine learns of a failure through event(FAILED). */
+    int (*thread_setup)(void *ctx, struct vcpu_id vcpu, struct errctx *ec);
+};
+
+enum { VCPU_EXIT_KINDS = 40 };
+
+struct vcpu;
+
+struct vcpu_params {
+    struct vcpu_id id;
+    uint32_t apic_id;
+    const struct idset *host_cpus; /* borrowed; empty: not pinned */
+    const struct kvm_cpuid2 *cpuid; /* only during vcpu_new() */
+    const struct vcpu_exit_ops *ops;
+    void *ops_ctx;
+    struct run_gate *gate; /* borrowed */
+};
+
+/** vcpu_new() - create it in KVM and set its CPUID; no thread yet. */
+int vcpu_new(const struct kvm_sys *sys, const struct kvm_vm *vm, const struct vcpu_params *params,
+             struct vcpu **ret_vcpu, struct errctx *ec);
+
+/** vcpu_free() - after vcpu_join(), or for one that never started. NULL is allowed. */
+void vcpu_free(struct vcpu *vcpu);
+
+/** vcpu_kvm() - for power-on state and boot registers, while it stands still. */
+const struct kvm_vcpu *vcpu_kvm(const struct vcpu *vcpu);
+
+/** vcpu_start() - make the thread; it waits at the gate. Return: 0 or the errno of
+ *  pthread_create. */
+int vcpu_start(struct vcpu *vcpu, struct errctx *ec);
+
+/** vcpu_kick() - make it come by the gate soon. Any thread, its own included. */
+void vcpu_kick(struct vcpu *vcpu);
+
+/** vcpu_join() - after the gate was set to STOP and the vCPU kicked. */
+void vcpu_join(struct vcpu *vcpu);
+
+/** vcpu_exit_count() - exits of one KVM_EXIT_ kind so far; a racy snapshot. */
+uint64_t vcpu_exit_count(const struct vcpu *vcpu, uint32_t kind);
+
+/** vcpu_install_kick_handler() - once per process, before the first vcpu_start(). */
+int vcpu_install_kick_handler(struct errctx *ec);
+
+/** vcpu_dump() - one line with the registers that tell where it stands, for failures. */
+void vcpu_dump(const struct vcpu *vcpu, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The struct shared by vcpu.c, vcpu_thread.c and exit.c; nobody else includes this. */
+#ifndef VCPU_VCPU_PRIVATE_H
+#define VCPU_VCPU_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "vcpu/vcpu.h"
+
+struct vcpu {
+    struct vcpu_id id;
+    uint32_t apic_id;
+    struct kvm_vcpu kvm;
+    const struct idset *host_cpus;
+    const struct vcpu_exit_ops *ops;
+    void *ops_ctx;
+    struct run_gate *gate;
+    pthread_t thread;
+    bool started;
+
+    _Atomic uint64_t exits[VCPU_EXIT_KINDS]; /* written by the vCPU's thread only */
+};
+
+/* What the loop does after one exit. */
+enum vcpu_next {
+    VCPU_CONTINUE, /* enter the guest again */
+    VCPU_CHECK,    /* come by the gate first */
+    VCPU_STOP,     /* leave the loop */
+};
+
+/* exit.c: enter the guest once and handle why it came back. An enum vcpu_next or -errno. */
+int vcpu_run_once(struct vcpu *vcpu, struct errctx *ec);
+
+#endif

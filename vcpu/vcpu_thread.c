@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The thread of a vCPU: gate, guest, and round again.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vcpu/vcpu_private.h"
+#include "vmm/base/place.h"
+
+/* Real-time signals are not used by any library we link. */
+static int kick_signal(void)
+{
+    return SIGRTMIN;
+}
+
+static void on_kick(int sig)
+{
+    (void)sig; /* only there to make KVM_RUN return */
+}
+
+int vcpu_install_kick_handler(struct errctx *ec)
+{
+    struct sigaction sa = { .sa_handler = on_kick };
+
+    (void)sigemptyset(&sa.sa_mask);
+    if (sigaction(kick_signal(), &sa, NULL) < 0)
+        return errctx_set_os(ec, errno, "sigaction");
+    return 0;
+}
+
+/*
+ * An exit for I/O leaves half an instruction inside KVM, which finishes it at the next entry.
+ * Before standing still, enter once with immediate_exit set: KVM completes the instruction and
+ * returns without running the guest, so the state that others read or replace is whole.
+ */
+static void settle(struct vcpu *vcpu)
+{
+    vcpu->kvm.run->immediate_exit = 1;
+    (void)kvm_vcpu_enter(&vcpu->kvm);
+}
+
+static void thread_setup(struct vcpu *vcpu, struct errctx *ec, int *ret_r)
+{
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "vcpu%u", vcpu->id.v);
+    place_name_thread(name);
+    *ret_r = place_pin_thread(vcpu->host_cpus, ec);
+    if (*ret_r == 0)
+        *ret_r = vcpu->ops->thread_setup(vcpu->ops_ctx, vcpu->id, ec);
+}
+
+/* One visit at the gate. Returns false when the thread shall end. */
+static bool check(struct vcpu *vcpu)
+{
+    bool go_on;
+
+    if (run_gate_wanted(vcpu->gate) != RUN_STATE_RUN)
+        settle(vcpu);
+    go_on = run_gate_pass(vcpu->gate);
+    /* From here on a kick counts again; one that came since the gate was passed set the flag
+     * before its signal, so either we see the new wish now or KVM_RUN returns at once. */
+    __atomic_store_n(&vcpu->kvm.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    return go_on && run_gate_wanted(vcpu->gate) != RUN_STATE_STOP;
+}
+
+static void *thread_main(void *arg)
+{
+    struct vcpu *vcpu = arg;
+    struct errctx ec = { 0 };
+    int next;
+
+    thread_setup(vcpu, &ec, &next);
+    if (next == 0)
+        next = VCPU_CHECK;
+    while (next >= 0 && next != VCPU_STOP) {
+        if (next == VCPU_CHECK && !check(vcpu))
+            break;
+        next = run_gate_wanted(vcpu->gate) == RUN_STATE_RUN ? vcpu_run_once(vcpu, &ec)
+                                                            : VCPU_CHECK;
+    }
+    if (next < 0) {
+        char why[ERRCTX_MSG_MAX + 32];
+
+        (void)snprintf(why, sizeof(why), "vCPU %u: %s", vcpu->id.v, ec.msg);
+        vcpu->ops->event(vcpu->ops_ctx, vcpu->id, VCPU_EVENT_FAILED, why);
+    }
+    run_gate_leave(vcpu->gate);
+    return NULL;
+}
+
+int vcpu_start(struct vcpu *vcpu, struct errctx *ec)
+{
+    int r;
+
+    run_gate_enter(vcpu->gate);
+    r = pthread_create(&vcpu->thread, NULL, thread_main, vcpu);
+    if (r != 0) {
+        run_gate_leave(vcpu->gate);
+        return errctx_set_os(ec, r, "thread of vCPU %u", vcpu->id.v);
+    }
+    vcpu->started = true;
+    return 0;
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+    __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    if (vcpu->started)
+        (void)pthread_kill(vcpu->thread, kick_signal());
+}
+
+void vcpu_join(struct vcpu *vcpu)
+{
+    if (!vcpu->started)
+        return;
+    (void)pthread_join(vcpu->thread, NULL);
+    vcpu->started = false;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/base/place.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+
+void place_name_thread(const char *name)
+{
+    char cut[16];
+
+    (void)snprintf(cut, sizeof(cut), "%s", name);
+    (void)prctl(PR_SET_NAME, cut);
+}
+
+int place_pin_thread(const struct idset *cpus, struct errctx *ec)
+{
+    char list[128];
+
+    if (idset_empty(cpus))
+        return 0;
+    if (sched_setaffinity(0, cpus->n_words * sizeof(cpus->word[0]),
+                          (const cpu_set_t *)(const void *)cpus->word) < 0)
+        return errctx_set_os(ec, errno, "pin to host CPUs %s",
+                             idset_format(cpus, list, sizeof(list)));
+    return 0;
+}

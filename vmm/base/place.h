@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where threads run: names and CPU affinity. The only file with sched_setaffinity(2). */
+#ifndef VMM_BASE_PLACE_H
+#define VMM_BASE_PLACE_H
+
+#include "vmm/base/errctx.h"
+#include "vmm/base/idset.h"
+
+/** place_name_thread() - name the calling thread; cut to 15 characters by the kernel's limit. */
+void place_name_thread(const char *name);
+
+/** place_pin_thread() - let the calling thread run on @cpus only. Empty: no change.
+ *  Return: 0 or the errno of sched_setaffinity (EINVAL: none of them is online and allowed). */
+int place_pin_thread(const struct idset *cpus, struct errctx *ec);
+
+#endif
