@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Port 0xf4: a write ends the run with that value; bare-metal test suites report through it. */
+#ifndef DEVICES_DEBUG_EXIT_H
+#define DEVICES_DEBUG_EXIT_H
+
+#include "devices/device.h"
+#include "devices/vm_events.h"
+#include "vmm/base/errctx.h"
+
+int debug_exit_new(const struct vm_events_ops *events, void *events_ctx, struct device **ret_dev,
+                   struct errctx *ec);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ACPI's fixed sleep registers and the register behind the generic event device.
+ */
+#ifndef DEVICES_POWER_BLOCK_H
+#define DEVICES_POWER_BLOCK_H
+
+#include "devices/device.h"
+#include "devices/irq.h"
+#include "devices/vm_events.h"
+#include "vmm/base/errctx.h"
+
+/** power_block_new() - for ports PLATFORM_SLEEP_CONTROL to PLATFORM_GED_PORT. */
+int power_block_new(const struct vm_events_ops *events, void *events_ctx,
+                    const struct irq_line_ops *irq, void *irq_ctx, struct device **ret_dev,
+                    struct errctx *ec);
+
+/** power_block_press() - the power button: the guest is told through the event device. */
+void power_block_press(struct device *dev);
+
+#endif
