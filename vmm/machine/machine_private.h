@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine's one struct and its stages; for the files of vmm/machine only.
+ *
+ * Stages build in the order of the array in machine_stages.c and are undone backwards. A build
+ * function that fails leaves nothing behind; an undo function is called only after its build
+ * succeeded.
+ */
+#ifndef VMM_MACHINE_MACHINE_PRIVATE_H
+#define VMM_MACHINE_MACHINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "devices/bus.h"
+#include "devices/device.h"
+#include "devices/irq.h"
+#include "devices/pci/pci.h"
+#include "firmware/loader.h"
+#include "memory/guest_mem.h"
+#include "vcpu/vcpu.h"
+#include "vmm/kvm/kvm_sys.h"
+#include "vmm/kvm/kvm_vm.h"
+#include "vmm/machine/machine.h"
+#include "vmm/machine/machine_console.h"
+#include "vmm/machine/machine_irq.h"
+
+struct io_thread {
+    struct evloop *loop;
+    pthread_t thread;
+    bool started;
+    unsigned index;
+    struct machine *machine;
+};
+
+enum machine_request { REQUEST_NONE, REQUEST_RESET, REQUEST_END };
+
+struct machine {
+    const struct machine_config *config; /* borrowed */
+    const struct topo_plan *plan;        /* borrowed */
+    struct evloop *main_loop;            /* borrowed */
+    size_t n_built;                      /* stages that were built */
+
+    /* kvm */
+    struct kvm_sys sys;
+    struct kvm_vm vm;
+    struct kvm_cpuid2 *cpuid; /* template */
+    unsigned phys_bits;
+
+    struct mem_layout *layout; /* layout */
+    struct guest_mem *mem;     /* memory */
+
+    /* irqchip */
+    struct machine_irq *irq;
+    struct bus *port_bus, *mem_bus;
+
+    /* devices, in build order; reset and destroyed through the array */
+    struct machine_console *console;
+    struct io_thread *io;
+    size_t n_io;
+    struct device **devices;
+    size_t n_devices, cap_devices;
+    struct pci_host *pci;
+    struct device *ioapic, *serial, *power, *reset_port; /* borrowed from devices[] */
+    int console_pipe[2]; /* to the virtio console; -1 when there is none */
+
+    /* firmware */
+    int kernel_fd, initrd_fd;
+    struct boot_entry entry;
+
+    /* vcpus */
+    struct run_gate gate;
+    struct vcpu **vcpus;
+    size_t n_vcpus;
+    struct power_on_state *power_on;
+
+    /* run; main thread except for what the lock covers */
+    bool paused;
+    uint64_t clock_ns; /* kvmclock at the time of the pause */
+    uint64_t n_resets;
+    pthread_mutex_t request_lock; /* covers the four below; a leaf but for the gate's lock */
+    enum machine_request request;
+    struct machine_end end;
+    bool running; /* between start and end of machine_run() */
+    bool posted;  /* a message about the request is on its way */
+};
+
+struct machine_stage {
+    const char *name;
+    int (*build)(struct machine *m, struct errctx *ec);
+    void (*undo)(struct machine *m);
+};
+
+/* One file each. */
+int stage_kvm_build(struct machine *m, struct errctx *ec);
+void stage_kvm_undo(struct machine *m);
+int stage_layout_build(struct machine *m, struct errctx *ec);
+void stage_layout_undo(struct machine *m);
+int stage_memory_build(struct machine *m, struct errctx *ec);
+void stage_memory_undo(struct machine *m);
+int stage_irqchip_build(struct machine *m, struct errctx *ec);
+void stage_irqchip_undo(struct machine *m);
+int stage_devices_build(struct machine *m, struct errctx *ec);
+void stage_devices_undo(struct machine *m);
+int stage_firmware_build(struct machine *m, struct errctx *ec);
+void stage_firmware_undo(struct machine *m);
+int stage_vcpus_build(struct machine *m, struct errctx *ec);
+void stage_vcpus_undo(struct machine *m);
+
+/* machine_boot.c: what a guest finds at power-on; also the second half of a reset. */
+int machine_load_firmware(struct machine *m, struct errctx *ec);
+int machine_set_power_on(struct machine *m, struct errctx *ec);
+
+/* machine_exits.c: what vCPUs and devices ask for. Any thread. */
+extern const struct vcpu_exit_ops machine_exit_ops;
+extern const struct vm_events_ops machine_events_ops;
+void machine_request_reset(struct machine *m, const char *why);
+void machine_request_end(struct machine *m, enum machine_end_kind kind, uint32_t code,
+                         const char *reason);
+
+/* machine_run.c: stop and start vCPUs and devices in the order of DESIGN: vCPUs, then queues
+ * and I/O threads; a resume reverses it. Main thread. */
+void machine_halt(struct machine *m);
+void machine_go(struct machine *m);
+
+#endif

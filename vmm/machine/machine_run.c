@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine's life between its first and its last guest instruction.
+ *
+ * Stopping order: vCPUs, then the devices' queues and I/O threads; starting reverses it. A reset
+ * happens in place: halt, devices reset, memory given back, firmware loaded anew, registers as
+ * at power-on, go. All of it on the main loop's thread.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices/power_block.h"
+#include "devices/serial.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/machine/machine_private.h"
+
+void machine_serve_request(void *ctx);
+
+void machine_halt(struct machine *m)
+{
+    run_gate_set(&m->gate, RUN_STATE_PAUSE);
+    for (size_t i = 0; i < m->n_vcpus; i++)
+        vcpu_kick(m->vcpus[i]);
+    run_gate_wait_parked(&m->gate);
+    for (size_t i = 0; i < m->n_devices; i++)
+        if (m->devices[i]->ops->quiesce != NULL)
+            m->devices[i]->ops->quiesce(m->devices[i]);
+}
+
+void machine_go(struct machine *m)
+{
+    for (size_t i = m->n_devices; i > 0; i--)
+        if (m->devices[i - 1]->ops->resume != NULL)
+            m->devices[i - 1]->ops->resume(m->devices[i - 1]);
+    LOCK_SCOPE(&m->request_lock);
+    if (m->request == REQUEST_NONE) /* else its message is on the way and decides */
+        run_gate_set(&m->gate, RUN_STATE_RUN);
+}
+
+/* On a machine that stands still. */
+static int reset_in_place(struct machine *m, struct errctx *ec)
+{
+    int r;
+
+    for (size_t i = 0; i < m->n_devices; i++)
+        m->devices[i]->ops->reset(m->devices[i]);
+    r = guest_mem_discard(m->mem, ec);
+    if (r < 0)
+        return r;
+    r = machine_load_firmware(m, ec);
+    if (r < 0)
+        return r;
+    r = kvm_vm_set_clock_ns(&m->vm, 0, ec);
+    if (r < 0)
+        return r;
+    m->clock_ns = 0;
+    m->n_resets++;
+    return machine_set_power_on(m, ec);
+}
+
+static int do_reset(struct machine *m, struct errctx *ec)
+{
+    int r;
+
+    if (!m->paused)
+        machine_halt(m);
+    {
+        LOCK_SCOPE(&m->request_lock);
+        if (m->request == REQUEST_RESET)
+            m->request = REQUEST_NONE;
+    }
+    r = reset_in_place(m, ec);
+    if (r < 0)
+        return errctx_wrap(ec, r, "reset");
+    if (!m->paused)
+        machine_go(m);
+    return 0;
+}
+
+void machine_serve_request(void *ctx)
+{
+    struct machine *m = ctx;
+    enum machine_request request;
+    struct errctx ec = { 0 };
+
+    {
+        LOCK_SCOPE(&m->request_lock);
+        m->posted = false;
+        request = m->request;
+    }
+    if (request == REQUEST_RESET && do_reset(m, &ec) < 0)
+        machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
+    if (request == REQUEST_END)
+        evloop_stop(m->main_loop);
+}
+
+static int start_vcpus(struct machine *m, struct errctx *ec)
+{
+    for (size_t i = 0; i < m->n_vcpus; i++) {
+        int r = vcpu_start(m->vcpus[i], ec);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static void stop_vcpus(struct machine *m)
+{
+    run_gate_set(&m->gate, RUN_STATE_STOP);
+    for (size_t i = 0; i < m->n_vcpus; i++)
+        vcpu_kick(m->vcpus[i]);
+    for (size_t i = 0; i < m->n_vcpus; i++)
+        vcpu_join(m->vcpus[i]);
+}
+
+/* Let the guest go, unless somebody asked for something before anybody could be told. */
+static void begin(struct machine *m)
+{
+    bool asked;
+
+    {
+        LOCK_SCOPE(&m->request_lock);
+        m->running = true;
+        asked = m->request != REQUEST_NONE;
+        if (!asked)
+            run_gate_set(&m->gate, RUN_STATE_RUN);
+    }
+    if (asked)
+        machine_serve_request(m);
+}
+
+int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *ec)
+{
+    int r = start_vcpus(m, ec);
+
+    if (r == 0) {
+        begin(m);
+        r = evloop_run(m->main_loop, ec);
+    }
+    stop_vcpus(m);
+    LOCK_SCOPE(&m->request_lock);
+    m->running = false;
+    if (m->request != REQUEST_END)
+        m->end = (struct machine_end){ .kind = MACHINE_END_STOPPED, .reason = "stopped" };
+    if (r == 0)
+        *ret_end = m->end;
+    return r;
+}
+
+int machine_pause(struct machine *m, struct errctx *ec)
+{
+    if (m->paused)
+        return errctx_set(ec, EALREADY, "the machine is paused already");
+    machine_halt(m);
+    m->paused = true;
+    return kvm_vm_get_clock_ns(&m->vm, &m->clock_ns, ec);
+}
+
+int machine_resume(struct machine *m, struct errctx *ec)
+{
+    int r;
+
+    if (!m->paused)
+        return errctx_set(ec, EALREADY, "the machine is not paused");
+    r = kvm_vm_set_clock_ns(&m->vm, m->clock_ns, ec); /* the guest's clock stood still, too */
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < m->n_vcpus; i++)
+        kvm_vcpu_kvmclock_ctrl(vcpu_kvm(m->vcpus[i]));
+    m->paused = false;
+    machine_go(m);
+    return 0;
+}
+
+int machine_power_button(struct machine *m, struct errctx *ec)
+{
+    if (m->paused)
+        return errctx_set(ec, EBUSY, "the machine is paused and cannot see its power button");
+    power_block_press(m->power);
+    return 0;
+}
+
+int machine_reset(struct machine *m, struct errctx *ec)
+{
+    return do_reset(m, ec);
+}
+
+void machine_stop(struct machine *m, const char *why)
+{
+    machine_request_end(m, MACHINE_END_STOPPED, 0, why);
+}
+
+size_t machine_console_input(struct machine *m, const void *data, size_t len)
+{
+    if (m->config->console == CONSOLE_VIRTIO) {
+        ssize_t n = write(m->console_pipe[1], data, len);
+
+        return n < 0 ? 0 : (size_t)n;
+    }
+    return serial_receive(m->serial, data, len);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The build order of a machine, one row a stage; undone backwards when a later one fails and at
+ * the end. The sandbox and the run follow in machine_run.c, because they have no undo.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "vcpu/cpuid.h"
+#include "vmm/base/macros.h"
+#include "vmm/machine/machine_private.h"
+
+static const struct machine_stage stages[] = {
+    { "kvm", stage_kvm_build, stage_kvm_undo },
+    { "layout", stage_layout_build, stage_layout_undo },
+    { "memory", stage_memory_build, stage_memory_undo },
+    { "irqchip", stage_irqchip_build, stage_irqchip_undo },
+    { "devices", stage_devices_build, stage_devices_undo },
+    { "firmware", stage_firmware_build, stage_firmware_undo },
+    { "vcpus", stage_vcpus_build, stage_vcpus_undo },
+};
+
+int machine_new(const struct machine_config *config, const struct topo_plan *plan,
+                struct evloop *main_loop, struct machine **ret_machine, struct errctx *ec)
+{
+    struct machine *m = calloc(1, sizeof(*m));
+
+    if (m == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for the machine");
+    m->config = config;
+    m->plan = plan;
+    m->main_loop = main_loop;
+    m->kernel_fd = m->initrd_fd = -1;
+    m->console_pipe[0] = m->console_pipe[1] = -1;
+    (void)pthread_mutex_init(&m->request_lock, NULL);
+    run_gate_init(&m->gate);
+    for (; m->n_built < ARRAY_SIZE(stages); m->n_built++) {
+        int r = stages[m->n_built].build(m, ec);
+
+        if (r < 0) {
+            r = errctx_wrap(ec, r, "%s", stages[m->n_built].name);
+            machine_free(m);
+            return r;
+        }
+    }
+    *ret_machine = m;
+    return 0;
+}
+
+void machine_free(struct machine *m)
+{
+    if (m == NULL)
+        return;
+    while (m->n_built > 0)
+        stages[--m->n_built].undo(m);
+    run_gate_fini(&m->gate);
+    (void)pthread_mutex_destroy(&m->request_lock);
+    free(m);
+}
+
+/* --- kvm: limits first, so that what this host cannot do is refused before anything is made --- */
+
+static int check_limits(const struct machine *m, struct errctx *ec)
+{
+    const int max_vcpus = kvm_sys_check(&m->sys, KVM_CAP_MAX_VCPUS);
+    const int max_id = kvm_sys_check(&m->sys, KVM_CAP_MAX_VCPU_ID);
+
+    if (max_vcpus > 0 && m->plan->n_vcpus > (size_t)max_vcpus)
+        return errctx_set(ec, ERANGE, "%zu vCPUs are more than the %d that this host's KVM allows",
+                          m->plan->n_vcpus, max_vcpus);
+    if (max_id > 0 && m->plan->max_apic_id >= (uint32_t)max_id)
+        return errctx_set(ec, ERANGE,
+                          "the highest APIC id, %u, is above the %d that this host's KVM allows "
+                          "(KVM_CAP_MAX_VCPU_ID)",
+                          m->plan->max_apic_id, max_id - 1);
+    return 0;
+}
+
+static int make_cpuid(struct machine *m, struct errctx *ec)
+{
+    struct kvm_cpuid2 *supported = NULL;
+    struct cpuid_request req;
+    int r = kvm_sys_supported_cpuid(&m->sys, &supported, ec);
+
+    if (r < 0)
+        return r;
+    req = (struct cpuid_request){
+        .supported = supported,
+        .plan = m->plan,
+        .features_off = (const char *const *)m->config->cpu_features_off,
+        .n_features_off = m->config->n_cpu_features_off,
+        .tsc_deadline = kvm_sys_check(&m->sys, KVM_CAP_TSC_DEADLINE_TIMER) != 0,
+    };
+    r = cpuid_template_make(&req, &m->cpuid, ec);
+    free(supported);
+    if (r == 0)
+        m->phys_bits = cpuid_phys_bits(m->cpuid);
+    return r;
+}
+
+int stage_kvm_build(struct machine *m, struct errctx *ec)
+{
+    int r = kvm_sys_open("/dev/kvm", &m->sys, ec);
+
+    if (r < 0)
+        return r;
+    r = check_limits(m, ec);
+    if (r < 0)
+        goto err_sys;
+    r = make_cpuid(m, ec);
+    if (r < 0)
+        goto err_sys;
+    r = kvm_vm_create(&m->sys, &m->vm, ec);
+    if (r < 0)
+        goto err_cpuid;
+    return 0;
+
+err_cpuid:
+    free(m->cpuid);
+err_sys:
+    kvm_sys_close(&m->sys);
+    return r;
+}
+
+void stage_kvm_undo(struct machine *m)
+{
+    kvm_vm_close(&m->vm);
+    free(m->cpuid);
+    kvm_sys_close(&m->sys);
+}
+
+int stage_layout_build(struct machine *m, struct errctx *ec)
+{
+    return mem_layout_make(m->plan, m->phys_bits, &m->layout, ec);
+}
+
+void stage_layout_undo(struct machine *m)
+{
+    mem_layout_free(m->layout);
+}
+
+int stage_memory_build(struct machine *m, struct errctx *ec)
+{
+    int r = guest_mem_new(m->plan, m->layout, &m->mem, ec);
+
+    for (size_t i = 0; r == 0 && i < guest_mem_n_slots(m->mem); i++) {
+        const struct guest_mem_slot s = guest_mem_slot(m->mem, i);
+
+        r = kvm_vm_map(&m->vm, (uint32_t)i, s.base, s.len_bytes, s.host, ec);
+        if (r < 0)
+            guest_mem_free(m->mem);
+    }
+    return r;
+}
+
+void stage_memory_undo(struct machine *m)
+{
+    for (size_t i = 0; i < guest_mem_n_slots(m->mem); i++)
+        (void)kvm_vm_map(&m->vm, (uint32_t)i, guest_mem_slot(m->mem, i).base, 0, NULL, NULL);
+    guest_mem_free(m->mem);
+}

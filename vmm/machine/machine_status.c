@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `ctl status` and `ctl stats` show. */
+#include <linux/kvm.h>
+#include <unistd.h>
+
+#include "vmm/base/macros.h"
+#include "vmm/kvm/kvm_stats.h"
+#include "vmm/machine/machine_private.h"
+
+json_t *machine_status(const struct machine *m)
+{
+    json_t *nodes = json_array();
+
+    for (size_t i = 0; i < m->plan->n_nodes; i++) {
+        const struct topo_plan_node *n = &m->plan->nodes[i];
+
+        (void)json_array_append_new(
+            nodes, json_pack("{s:i, s:I, s:I}", "id", (int)n->vnode.v, "memory",
+                             (json_int_t)n->ram_bytes, "resident",
+                             (json_int_t)guest_mem_resident_bytes(m->mem, n->vnode)));
+    }
+    return json_pack("{s:s, s:s, s:i, s:I, s:I, s:o}", "name", m->config->name, "state",
+                     m->paused ? "paused" : "running", "pid", (int)getpid(), "vcpus",
+                     (json_int_t)m->n_vcpus, "resets", (json_int_t)m->n_resets, "nodes", nodes);
+}
+
+static void add_counter(void *ctx, const char *name, uint64_t value)
+{
+    (void)json_object_set_new(ctx, name, json_integer((json_int_t)value));
+}
+
+static void add_kvm_counters(json_t *into, const char *key, int kvm_fd)
+{
+    int fd = kvm_stats_open(kvm_fd, NULL);
+    json_t *counters;
+
+    if (fd < 0)
+        return; /* an older kernel; the member is then absent */
+    counters = json_object();
+    (void)kvm_stats_each(fd, add_counter, counters, NULL);
+    (void)close(fd);
+    (void)json_object_set_new(into, key, counters);
+}
+
+json_t *machine_stats(const struct machine *m)
+{
+    static const struct {
+        uint32_t kind;
+        const char *name;
+    } kinds[] = {
+        { KVM_EXIT_IO, "io" },
+        { KVM_EXIT_MMIO, "mmio" },
+        { KVM_EXIT_IOAPIC_EOI, "ioapic_eoi" },
+        { KVM_EXIT_SHUTDOWN, "shutdown" },
+        { KVM_EXIT_SYSTEM_EVENT, "system_event" },
+    };
+    json_t *vcpus = json_array(), *all = json_object();
+
+    for (size_t i = 0; i < m->n_vcpus; i++) {
+        json_t *vcpu = json_object(), *exits = json_object();
+
+        (void)json_object_set_new(vcpu, "id", json_integer((json_int_t)i));
+        for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
+            (void)json_object_set_new(
+                exits, kinds[k].name,
+                json_integer((json_int_t)vcpu_exit_count(m->vcpus[i], kinds[k].kind)));
+        (void)json_object_set_new(vcpu, "user_exits", exits);
+        add_kvm_counters(vcpu, "kvm", vcpu_kvm(m->vcpus[i])->fd);
+        (void)json_array_append_new(vcpus, vcpu);
+    }
+    (void)json_object_set_new(all, "vcpus", vcpus);
+    add_kvm_counters(all, "kvm", m->vm.fd);
+    return all;
+}
