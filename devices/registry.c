@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "devices/virtio/blk.h"
+#include "devices/virtio/console.h"
 #include "devices/virtio/rng.h"
 
 static const struct device_type *const types[] = {
     &blk_device_type,
     &rng_device_type,
+    &console_device_type,
     NULL,
 };
 
