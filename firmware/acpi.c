@@ -31,12 +31,12 @@ size_t acpi_table_begin(struct bytebuf *b, const char *signature, uint8_t revisi
     bytebuf_put(b, signature, 4);
     bytebuf_u32(b, 0); /* length, later */
     bytebuf_u8(b, revision);
-    bytebuf_u8(b, 0);               /* checksum, later */
-    bytebuf_put(b, "NUMAVI", 6);    /* OEM id */
-    bytebuf_put(b, "NUMAVISR", 8);  /* OEM table id */
-    bytebuf_u32(b, 1);              /* OEM revision */
-    bytebuf_put(b, "NMVS", 4);      /* creator */
-    bytebuf_u32(b, 1);              /* creator revision */
+    bytebuf_u8(b, 0);              /* checksum, later */
+    bytebuf_put(b, "NUMAVI", 6);   /* OEM id */
+    bytebuf_put(b, "NUMAVISR", 8); /* OEM table id */
+    bytebuf_u32(b, 1);             /* OEM revision */
+    bytebuf_put(b, "NMVS", 4);     /* creator */
+    bytebuf_u32(b, 1);             /* creator revision */
     return off;
 }
 

@@ -50,8 +50,7 @@ void mcfg_append(struct bytebuf *b, const struct acpi_input *in);
 bool hmat_wanted(const struct topo_plan *plan);
 int hmat_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *ec);
 /** @tables: those made so far; every one but the DSDT, which the FADT names, is listed. */
-void xsdt_append(struct bytebuf *b, const struct acpi_input *in,
-                 const struct acpi_tables *tables);
+void xsdt_append(struct bytebuf *b, const struct acpi_input *in, const struct acpi_tables *tables);
 void rsdp_make(struct gpa xsdt, uint8_t ret_rsdp[ACPI_RSDP_BYTES]);
 
 /** dsdt_append_bridges() - the PCI root bridges, below \_SB. */

@@ -48,8 +48,7 @@ static const char *put_segment(struct bytebuf *b, const char *s)
     size_t n = 0;
 
     for (; *s != '\0' && *s != '.'; s++) {
-        bool ok = *s == '_' || isupper((unsigned char)*s) ||
-                  (n > 0 && isdigit((unsigned char)*s));
+        bool ok = *s == '_' || isupper((unsigned char)*s) || (n > 0 && isdigit((unsigned char)*s));
 
         if (!ok || n == sizeof(seg)) {
             b->failed = true;

@@ -85,8 +85,8 @@ int boot_write(struct boot *boot, uint64_t addr, const void *bytes, size_t len, 
 
 int boot_write_cmdline(struct boot *boot, const char *prefix, size_t max, struct errctx *ec)
 {
-    const char *parts[] = { prefix, *prefix && *boot->src->cmdline ? " " : "",
-                            boot->src->cmdline, "" };
+    const char *parts[] = { prefix, *prefix && *boot->src->cmdline ? " " : "", boot->src->cmdline,
+                            "" };
     uint64_t addr = BOOT_CMDLINE;
     size_t total = 0;
 
@@ -94,9 +94,8 @@ int boot_write_cmdline(struct boot *boot, const char *prefix, size_t max, struct
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         total += strlen(parts[i]);
     if (total > max)
-        return errctx_set(ec, E2BIG,
-                          "the command line has %zu bytes, but %s takes at most %zu", total,
-                          boot->kernel.name, max);
+        return errctx_set(ec, E2BIG, "the command line has %zu bytes, but %s takes at most %zu",
+                          total, boot->kernel.name, max);
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         size_t len = strlen(parts[i]) + (i == ARRAY_SIZE(parts) - 1); /* the zero at the end */
         int r = len ? boot_write(boot, addr, parts[i], len, ec) : 0;

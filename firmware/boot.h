@@ -66,8 +66,7 @@ int boot_place_initrd(struct boot *boot, uint64_t addr_max, bool above_4g, uint6
                       struct errctx *ec);
 
 /** boot_write() - copy boot data to a place from the map above. */
-int boot_write(struct boot *boot, uint64_t addr, const void *bytes, size_t len,
-               struct errctx *ec);
+int boot_write(struct boot *boot, uint64_t addr, const void *bytes, size_t len, struct errctx *ec);
 
 /** boot_write_cmdline() - @prefix, a space when both are there, and the command line; at most
  *  @max bytes without the zero. */

@@ -69,8 +69,7 @@ static int read_header(const struct image *img, struct setup_header *hdr, struct
     return 0;
 }
 
-static int check_header(const struct image *img, const struct setup_header *hdr,
-                        struct errctx *ec)
+static int check_header(const struct image *img, const struct setup_header *hdr, struct errctx *ec)
 {
     if (hdr->version < VERSION_2_12)
         return errctx_set(ec, ENOEXEC, "%s: boot protocol %u.%02u is older than 2.12", img->name,
@@ -88,8 +87,8 @@ static int check_header(const struct image *img, const struct setup_header *hdr,
 }
 
 /* Where the part after the real-mode sectors is, and that the file holds it. */
-static int find_payload(const struct image *img, const struct setup_header *hdr,
-                        uint64_t *ret_off, uint64_t *ret_len, struct errctx *ec)
+static int find_payload(const struct image *img, const struct setup_header *hdr, uint64_t *ret_off,
+                        uint64_t *ret_len, struct errctx *ec)
 {
     uint32_t sects = hdr->setup_sects ? hdr->setup_sects : DEFAULT_SETUP_SECTS;
     uint64_t off = (uint64_t)(sects + 1) * SECTOR, len = (uint64_t)hdr->syssize * 16;
@@ -118,9 +117,8 @@ static int choose_address(struct boot *boot, const struct setup_header *hdr, uin
     uint64_t addr = hdr->pref_address, end;
     int r;
 
-    if (hdr->relocatable_kernel &&
-        (!checked_add(addr, hdr->init_size, &end) || end > boot->low_limit ||
-         addr < BOOT_IMAGE_BASE))
+    if (hdr->relocatable_kernel && (!checked_add(addr, hdr->init_size, &end) ||
+                                    end > boot->low_limit || addr < BOOT_IMAGE_BASE))
         addr = align_up(BOOT_IMAGE_BASE, hdr->kernel_alignment);
     r = boot_claim(boot, addr, hdr->init_size, ec);
     if (r == 0)

@@ -10,7 +10,8 @@
 #include "firmware/acpi_table.h"
 #include "firmware/aml.h"
 
-#define OSC_UUID "33db4d5b-1ff7-401c-9657-7441c03dd766" /* PCI Firmware Specification 3.3, 4.5.1 */
+/* PCI Firmware Specification 3.3, 4.5.1. */
+#define OSC_UUID "33db4d5b-1ff7-401c-9657-7441c03dd766"
 
 enum {
     OSC_UNKNOWN_UUID = 1u << 2,

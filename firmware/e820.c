@@ -55,8 +55,7 @@ int e820_make(const struct mem_layout *layout, struct gpa acpi_base, struct e820
             continue;
         }
         if (!ecam_done) /* it lies between the two parts of RAM */
-            ok = append(&map, LAYOUT_ECAM_BASE, LAYOUT_ECAM_BASE + LAYOUT_ECAM_LEN,
-                        E820_RESERVED);
+            ok = append(&map, LAYOUT_ECAM_BASE, LAYOUT_ECAM_BASE + LAYOUT_ECAM_LEN, E820_RESERVED);
         ecam_done = true;
         ok = ok && append(&map, range->base.v, range->base.v + range->len_bytes, E820_RAM);
     }

@@ -118,16 +118,22 @@ static int read_phdr(const struct elf_image *elf, uint32_t i, struct elf_segment
 
         r = image_read(elf->img, elf->phdr_off + i * sizeof(p), &p, sizeof(p), ec);
         if (r == 0)
-            *s = (struct elf_segment){ .type = p.p_type, .off = p.p_offset, .vaddr = p.p_vaddr,
-                                       .paddr = p.p_paddr, .file_bytes = p.p_filesz,
+            *s = (struct elf_segment){ .type = p.p_type,
+                                       .off = p.p_offset,
+                                       .vaddr = p.p_vaddr,
+                                       .paddr = p.p_paddr,
+                                       .file_bytes = p.p_filesz,
                                        .mem_bytes = p.p_memsz };
     } else {
         Elf32_Phdr p;
 
         r = image_read(elf->img, elf->phdr_off + i * sizeof(p), &p, sizeof(p), ec);
         if (r == 0)
-            *s = (struct elf_segment){ .type = p.p_type, .off = p.p_offset, .vaddr = p.p_vaddr,
-                                       .paddr = p.p_paddr, .file_bytes = p.p_filesz,
+            *s = (struct elf_segment){ .type = p.p_type,
+                                       .off = p.p_offset,
+                                       .vaddr = p.p_vaddr,
+                                       .paddr = p.p_paddr,
+                                       .file_bytes = p.p_filesz,
                                        .mem_bytes = p.p_memsz };
     }
     return r;

@@ -140,9 +140,9 @@ static int append_locality(struct bytebuf *b, const struct topo_plan *plan,
         bytebuf_u32(b, to->id[j]);
     for (uint32_t i = 0; i < from->n; i++)
         for (uint32_t j = 0; j < to->n; j++)
-            bytebuf_u16(b, scale(link_value(&plan->links[from->id[i] * plan->n_nodes + to->id[j]],
-                                            data),
-                                 unit));
+            bytebuf_u16(
+                b, scale(link_value(&plan->links[from->id[i] * plan->n_nodes + to->id[j]], data),
+                         unit));
     return 0;
 }
 

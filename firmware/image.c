@@ -30,9 +30,9 @@ int image_read(const struct image *img, uint64_t off, void *buf, size_t len, str
     size_t done = 0;
 
     if (!checked_range(off, len, img->size_bytes))
-        return errctx_set(ec, ENOEXEC,
-                          "%s is truncated: %zu bytes at %" PRIu64 " are beyond its end at %" PRIu64,
-                          img->name, len, off, img->size_bytes);
+        return errctx_set(
+            ec, ENOEXEC, "%s is truncated: %zu bytes at %" PRIu64 " are beyond its end at %" PRIu64,
+            img->name, len, off, img->size_bytes);
     while (done < len) {
         ssize_t n = pread(img->fd, (char *)buf + done, len - done, (off_t)(off + done));
 
@@ -61,8 +61,7 @@ int image_to_guest(const struct image *img, uint64_t off, uint64_t len, struct g
         if (range == NULL)
             return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
                               img->name, addr.v);
-        n = (size_t)MIN(MIN(len, (uint64_t)LEASE_CHUNK),
-                        range->base.v + range->len_bytes - addr.v);
+        n = (size_t)MIN(MIN(len, (uint64_t)LEASE_CHUNK), range->base.v + range->len_bytes - addr.v);
         if (guest_mem_lease_begin(mem, addr, n, LEASE_WRITE, &lease) < 0)
             return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
                               img->name, addr.v);

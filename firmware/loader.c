@@ -95,8 +95,8 @@ static int load_by_kind(struct boot *boot, struct boot_entry *ret_entry, struct 
                       boot->kernel.name);
 }
 
-int loader_load(const struct boot_source *src, const struct topo_plan *plan,
-                struct guest_mem *mem, struct boot_entry *ret_entry, struct errctx *ec)
+int loader_load(const struct boot_source *src, const struct topo_plan *plan, struct guest_mem *mem,
+                struct boot_entry *ret_entry, struct errctx *ec)
 {
     struct boot boot = { .src = src, .mem = mem };
     int r = image_open(src->kernel_fd, src->kernel_name, &boot.kernel, ec);

@@ -28,7 +28,7 @@ struct boot_entry {
     uint64_t rip;
     uint64_t rax, rbx, rsi;
     uint64_t rsp;
-    uint64_t cr3; /* BOOT_LONG64: page tables in guest memory */
+    uint64_t cr3;      /* BOOT_LONG64: page tables in guest memory */
     uint64_t gdt_base; /* a flat GDT in guest memory: null, 0x08 unused, 0x10 code, 0x18 data */
     uint16_t gdt_limit;
 };
@@ -55,7 +55,7 @@ struct boot_source {
  *   -E2BIG    kernel, initrd or command line do not fit the memory or the kernel's own limits;
  *   -EIO or another errno from reading the files.
  */
-int loader_load(const struct boot_source *src, const struct topo_plan *plan,
-                struct guest_mem *mem, struct boot_entry *ret_entry, struct errctx *ec);
+int loader_load(const struct boot_source *src, const struct topo_plan *plan, struct guest_mem *mem,
+                struct boot_entry *ret_entry, struct errctx *ec);
 
 #endif

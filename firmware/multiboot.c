@@ -12,8 +12,8 @@
 #include "firmware/elf.h"
 #include "vmm/base/macros.h"
 
-#define HEADER_MAGIC  0x1badb002u
-#define ENTRY_MAGIC   0x2badb002u
+#define HEADER_MAGIC 0x1badb002u
+#define ENTRY_MAGIC  0x2badb002u
 
 enum {
     SEARCH_BYTES = 8192,
@@ -105,8 +105,10 @@ static int read_header(const struct image *img, uint32_t off, struct mb_header *
     if (r < 0)
         return r;
     if (h->flags & WANT_VIDEO)
-        return errctx_set(ec, ENOEXEC, "%s: its multiboot header demands a video mode; there is "
-                          "no display", img->name);
+        return errctx_set(ec, ENOEXEC,
+                          "%s: its multiboot header demands a video mode; there is "
+                          "no display",
+                          img->name);
     if (h->flags & MUST_KNOW & ~(uint32_t)(WANT_PAGE_ALIGN | WANT_MEMORY))
         return errctx_set(ec, ENOEXEC, "%s: its multiboot header demands unknown features 0x%x",
                           img->name, h->flags & MUST_KNOW);
@@ -122,15 +124,18 @@ static int load_by_addresses(struct boot *boot, const struct mb_header *h, uint3
     int r;
 
     if (h->load_addr > h->header_addr || h->header_addr - h->load_addr > header_off)
-        return errctx_set(ec, ENOEXEC, "%s: multiboot load address 0x%x lies before the file's "
+        return errctx_set(ec, ENOEXEC,
+                          "%s: multiboot load address 0x%x lies before the file's "
                           "beginning or behind its header at 0x%x",
                           img->name, h->load_addr, h->header_addr);
     off = header_off - (h->header_addr - h->load_addr);
     len = img->size_bytes - off;
     if (h->load_end_addr != 0) {
         if (h->load_end_addr < h->load_addr || h->load_end_addr - h->load_addr > len)
-            return errctx_set(ec, ENOEXEC, "%s is truncated: multiboot load end 0x%x does not "
-                              "match the file", img->name, h->load_end_addr);
+            return errctx_set(ec, ENOEXEC,
+                              "%s is truncated: multiboot load end 0x%x does not "
+                              "match the file",
+                              img->name, h->load_end_addr);
         len = h->load_end_addr - h->load_addr;
     }
     mem_bytes = len;

@@ -26,8 +26,11 @@ struct loader_fixture {
 /* One node with @ram_bytes. */
 static inline void loader_fixture_init(struct loader_fixture *f, uint64_t ram_bytes)
 {
-    *f = (struct loader_fixture){ .src = { .kernel_fd = -1, .initrd_fd = -1, .cmdline = "",
-                                           .kernel_name = "kernel", .initrd_name = "initrd" } };
+    *f = (struct loader_fixture){ .src = { .kernel_fd = -1,
+                                           .initrd_fd = -1,
+                                           .cmdline = "",
+                                           .kernel_name = "kernel",
+                                           .initrd_name = "initrd" } };
     plan_fixture_init(&f->guest, 1, 1, ram_bytes);
     assert_int_equal(plan_fixture_layout(&f->guest, &f->ec), 0);
     assert_int_equal(guest_mem_new(&f->guest.plan, f->guest.layout, &f->mem, &f->ec), 0);

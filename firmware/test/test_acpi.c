@@ -326,8 +326,8 @@ static void hmat_values_survive_in_their_units(void **state)
     assert_int_equal(p[8], 2);
     e = locality(p, len, 0);
     assert_non_null(e);
-    assert_int_equal(le(e + 12, 4), 2); /* initiators */
-    assert_int_equal(le(e + 16, 4), 2); /* targets */
+    assert_int_equal(le(e + 12, 4), 2);    /* initiators */
+    assert_int_equal(le(e + 16, 4), 2);    /* targets */
     assert_int_equal(le(e + 24, 8), 2000); /* 70001 ns exceed 16 bits: unit 2 ns */
     assert_int_equal(le(e + 48, 2), 45);
     assert_int_equal(le(e + 50, 2), 35001);
@@ -382,8 +382,7 @@ static void memory_side_caches_are_told_by_level(void **state)
     acpi_tables_fini(&t);
     f.plan.nodes[0].mem_cache[1].line_bytes = 65536;
     assert_int_equal(acpi_build(&f.plan, f.layout, (struct gpa){ BASE }, &t, &ec), -ERANGE);
-    assert_string_equal(ec.msg,
-                        "node 0: a memory-side cache line of 65536 bytes is above 65535");
+    assert_string_equal(ec.msg, "node 0: a memory-side cache line of 65536 bytes is above 65535");
     plan_fixture_fini(&f);
 }
 

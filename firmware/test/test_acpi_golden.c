@@ -80,8 +80,7 @@ static int shell(const char *dir, const char *command)
 }
 
 /* What iasl made of its own disassembly: our bytes but for the checksum and the creator. */
-static void compare_recompiled(const char *dir, const char *stem, const uint8_t *bytes,
-                               size_t len)
+static void compare_recompiled(const char *dir, const char *stem, const uint8_t *bytes, size_t len)
 {
     CLEANUP_FCLOSE FILE *file = NULL;
     CLEANUP_FREE uint8_t *got = malloc(len + 1);

@@ -11,13 +11,13 @@
 #include "firmware/aml.h"
 #include "vmm/base/macros.h"
 
-#define ASSERT_BYTES(b, ...)                                         \
-    do {                                                             \
-        const uint8_t want_[] = { __VA_ARGS__ };                     \
-        assert_false((b)->failed);                                   \
-        assert_int_equal((b)->len, sizeof(want_));                   \
-        assert_memory_equal((b)->data, want_, sizeof(want_));        \
-        bytebuf_fini(b);                                             \
+#define ASSERT_BYTES(b, ...)                                                                       \
+    do {                                                                                           \
+        const uint8_t want_[] = { __VA_ARGS__ };                                                   \
+        assert_false((b)->failed);                                                                 \
+        assert_int_equal((b)->len, sizeof(want_));                                                 \
+        assert_memory_equal((b)->data, want_, sizeof(want_));                                      \
+        bytebuf_fini(b);                                                                           \
     } while (0)
 
 static void integers_take_their_shortest_form(void **state)

@@ -182,14 +182,13 @@ static void each_damaged_header_field_gets_its_sentence(void **state)
 
     (void)state;
     loader_fixture_init(&f, 64 * MIB);
-#define DAMAGE(change, code, msg)    \
-    do {                             \
-        make_image(&bz);             \
-        change;                      \
-        load(&f, &bz, -(code), msg); \
+#define DAMAGE(change, code, msg)                                                                  \
+    do {                                                                                           \
+        make_image(&bz);                                                                           \
+        change;                                                                                    \
+        load(&f, &bz, -(code), msg);                                                               \
     } while (0)
-    DAMAGE(header(&bz)->version = 0x020a, ENOEXEC,
-           "kernel: boot protocol 2.10 is older than 2.12");
+    DAMAGE(header(&bz)->version = 0x020a, ENOEXEC, "kernel: boot protocol 2.10 is older than 2.12");
     DAMAGE(header(&bz)->loadflags = 0, ENOEXEC, "kernel is a zImage, to be loaded below 640 KiB");
     DAMAGE(header(&bz)->xloadflags = 0, ENOEXEC, "kernel has no 64-bit entry point");
     DAMAGE(header(&bz)->kernel_alignment = 0, ENOEXEC,
@@ -252,8 +251,7 @@ static void the_command_line_has_the_kernels_limit(void **state)
     load(&f, &bz, 0, "");
     text[2047] = 'x';
     text[2048] = '\0';
-    load(&f, &bz, -E2BIG,
-         "the command line has 2048 bytes, but kernel takes at most 2047");
+    load(&f, &bz, -E2BIG, "the command line has 2048 bytes, but kernel takes at most 2047");
     loader_fixture_fini(&f);
 }
 

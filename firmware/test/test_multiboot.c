@@ -97,11 +97,11 @@ static void each_damaged_field_gets_its_sentence(void **state)
 
     (void)state;
     loader_fixture_init(&f, 64 * MIB);
-#define DAMAGE(flags, change, code, msg)   \
-    do {                                   \
-        elf32_make(&e, 4 * MIB, flags);    \
-        change;                            \
-        load(&f, &e, -(code), msg);        \
+#define DAMAGE(flags, change, code, msg)                                                           \
+    do {                                                                                           \
+        elf32_make(&e, 4 * MIB, flags);                                                            \
+        change;                                                                                    \
+        load(&f, &e, -(code), msg);                                                                \
     } while (0)
     DAMAGE(4, (void)0, ENOEXEC,
            "kernel: its multiboot header demands a video mode; there is no display");
@@ -109,8 +109,7 @@ static void each_damaged_field_gets_its_sentence(void **state)
            "kernel: its multiboot header demands unknown features 0x8000");
     DAMAGE(0, e.multiboot[2]++, ENOEXEC,
            "kernel is an ELF file with neither a PVH note nor a multiboot header");
-    DAMAGE(0, e.h.e_entry = 0x100, ENOEXEC,
-           "kernel: its entry 0x100 is in no segment below 4 GiB");
+    DAMAGE(0, e.h.e_entry = 0x100, ENOEXEC, "kernel: its entry 0x100 is in no segment below 4 GiB");
     DAMAGE(0, e.load.p_paddr = 0xfffff000, E2BIG,
            "kernel needs 8192 bytes at 0xfffff000, but usable RAM below 4 GiB ends at 0x3fff000");
     DAMAGE(ADDRESSES, e.multiboot[4] = 0x100000, ENOEXEC,

@@ -64,11 +64,11 @@ static void each_damaged_field_gets_its_sentence(void **state)
 
     (void)state;
     loader_fixture_init(&f, 64 * MIB);
-#define DAMAGE(change, code, msg)   \
-    do {                            \
-        elf64_make(&e, 16 * MIB);   \
-        change;                     \
-        load(&f, &e, -(code), msg); \
+#define DAMAGE(change, code, msg)                                                                  \
+    do {                                                                                           \
+        elf64_make(&e, 16 * MIB);                                                                  \
+        change;                                                                                    \
+        load(&f, &e, -(code), msg);                                                                \
     } while (0)
     DAMAGE(e.h.e_ident[EI_CLASS] = 3, ENOEXEC, "kernel is an ELF file of unknown class 3");
     DAMAGE(e.h.e_ident[EI_DATA] = ELFDATA2MSB, ENOEXEC,
@@ -78,8 +78,7 @@ static void each_damaged_field_gets_its_sentence(void **state)
     DAMAGE(e.h.e_type = ET_REL, ENOEXEC, "kernel is an ELF file that cannot be executed (type 1)");
     DAMAGE(e.h.e_phnum = 0, ENOEXEC, "kernel is an ELF file without segments");
     DAMAGE(e.h.e_phnum = 129, ENOEXEC, "kernel: 129 program headers are more than 128");
-    DAMAGE(e.h.e_phentsize = 55, ENOEXEC,
-           "kernel: program headers have 55 bytes instead of 56");
+    DAMAGE(e.h.e_phentsize = 55, ENOEXEC, "kernel: program headers have 55 bytes instead of 56");
     DAMAGE(e.h.e_phoff = UINT64_MAX - 8, ENOEXEC,
            "kernel is truncated: its program headers are beyond its end");
     DAMAGE(e.load.p_offset = UINT64_MAX, ENOEXEC,
@@ -98,8 +97,7 @@ static void each_damaged_field_gets_its_sentence(void **state)
            "(0x88000-0xfffff)");
     DAMAGE(e.load.p_type = PT_NULL, ENOEXEC, "kernel is an ELF file without anything to load");
     DAMAGE(e.notes.pvh_desc = 0x2000000, ENOEXEC, "kernel: its entry 0x2000000 is in no segment");
-    DAMAGE(e.notes.pvh.n_descsz = 3, ENOEXEC,
-           "kernel: its PVH note has 3 bytes instead of 4 or 8");
+    DAMAGE(e.notes.pvh.n_descsz = 3, ENOEXEC, "kernel: its PVH note has 3 bytes instead of 4 or 8");
     DAMAGE(memcpy(e.notes.pvh_name, "Xer", 4), ENOEXEC,
            "kernel is an ELF file with neither a PVH note nor a multiboot header");
     DAMAGE(e.notes.other.n_namesz = UINT32_MAX, ENOEXEC,
