@@ -22,6 +22,7 @@ from rigkernel import RigError, need
 CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on"
 PORTS = ["stdin", "stdout", "stderr", "control"]  # control last: see agent
 CHUNK = 65536
+SILENCE = 120  # seconds without a sign of life after which the machine counts as hung
 
 
 class Stop(Exception):
@@ -128,6 +129,7 @@ class Streams:
         self.host = host
         self.status = None
         self.reply = b""
+        self.heard = None  # when control last spoke
         self.to_host = {"control": str(len(script)).encode() + b"\n" + script, "stdin": b""}
         self.stdin_open = readable_stdin()
         for s in host.ours.values():
@@ -193,9 +195,11 @@ class Streams:
         if not data:
             s.close()
         elif name == "control":
-            self.reply += data
-            if self.reply.startswith(b"exit ") and self.reply.endswith(b"\n"):
-                self.status = int(self.reply.split()[1])
+            self.heard = time.monotonic()
+            *lines, self.reply = (self.reply + data).split(b"\n")
+            for line in lines:
+                if line.startswith(b"exit "):
+                    self.status = int(line.split()[1])
         elif name in ("stdout", "stderr"):
             write_all(1 if name == "stdout" else 2, data)
 
@@ -227,6 +231,8 @@ def serve(host, args, command, started):
             return 124
         if not streams.step(0 if streams.status is not None else min(left, 1)):
             return streams.status
+        if streams.heard is not None and time.monotonic() - streams.heard > SILENCE:
+            raise RigError(f"the emulated host hangs: no sign of life for {SILENCE} s")
         if streams.status is None and host.qemu.poll() is not None:
             streams.step(0)
             if streams.status is None:
