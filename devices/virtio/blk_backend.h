@@ -32,12 +32,12 @@ enum blk_op {
  * from submit() until reap() returned it. */
 struct blk_io {
     enum blk_op op;
-    bool buffered;     /* go through the page cache although the disk is opened past it */
-    bool dsync;        /* writes: on stable storage before completion */
-    struct iovec *iov; /* reads and writes */
-    unsigned n_iov;    /* 1 .. 1024 */
-    uint64_t off, len; /* bytes */
-    int64_t res;       /* out: bytes done, or negative errno */
+    bool buffered;       /* go through the page cache although the disk is opened past it */
+    bool dsync;          /* writes: on stable storage before completion */
+    struct iovec *iov;   /* reads and writes */
+    unsigned n_iov;      /* 1 .. 1024 */
+    uint64_t off, len;   /* bytes */
+    int64_t res;         /* out: bytes done, or negative errno */
     struct blk_io *next; /* the backend's, while it has the request */
 };
 
@@ -45,7 +45,7 @@ struct blk_io {
  * not opened with O_DIRECT. */
 struct blk_backend_cfg {
     int fd, buffered_fd;
-    unsigned depth;          /* most requests that are with the backend at one time */
+    unsigned depth; /* most requests that are with the backend at one time */
     struct evloop *loop;
     void (*ready)(void *ctx); /* completions may be there to be reaped */
     void *ctx;

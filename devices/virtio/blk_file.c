@@ -43,8 +43,10 @@ static int blk_file_open_fd(const struct blk_file_opts *opts, int extra, struct 
         return errctx_set(ec, EBUSY, "disk %s: the device is mounted or otherwise in use",
                           opts->path);
     if (errno == EINVAL && (extra & O_DIRECT))
-        return errctx_set(ec, EINVAL, "disk %s: its file system has no direct I/O; leave out "
-                          "direct=on", opts->path);
+        return errctx_set(ec, EINVAL,
+                          "disk %s: its file system has no direct I/O; leave out "
+                          "direct=on",
+                          opts->path);
     return errctx_set_os(ec, errno, "disk %s: open for %s", opts->path,
                          opts->read_only ? "reading" : "reading and writing");
 }
@@ -71,9 +73,10 @@ static int blk_file_lock(int fd, const struct blk_file_opts *opts, struct errctx
             break;
     }
     if (errno == EAGAIN || errno == EACCES)
-        return errctx_set(ec, EBUSY, "disk %s: another process %s; a disk that is written can "
-                          "have one user only", opts->path,
-                          opts->read_only ? "has it open for writing" : "has it open");
+        return errctx_set(ec, EBUSY,
+                          "disk %s: another process %s; a disk that is written can "
+                          "have one user only",
+                          opts->path, opts->read_only ? "has it open for writing" : "has it open");
     return errctx_set_os(ec, errno, "disk %s: lock", opts->path);
 }
 
@@ -96,9 +99,8 @@ static int blk_file_measure(struct blk_file *f, const struct blk_file_opts *opts
         return errctx_set(ec, EINVAL, "disk %s: its size of %llu bytes is not a multiple of 512",
                           opts->path, (unsigned long long)bytes);
     f->sectors = bytes / BLK_SECTOR;
-    f->block_bytes = is_pow2(block) && block >= BLK_SECTOR && block <= BLK_BLOCK_MAX
-                         ? (uint32_t)block
-                         : 4096;
+    f->block_bytes =
+        is_pow2(block) && block >= BLK_SECTOR && block <= BLK_BLOCK_MAX ? (uint32_t)block : 4096;
     return 0;
 }
 
@@ -113,8 +115,8 @@ static uint64_t blk_file_queue_attr(dev_t rdev, const char *attr)
         CLEANUP_FCLOSE FILE *f = NULL;
         char path[128];
 
-        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/%s", major(rdev),
-                       minor(rdev), dirs[i], attr);
+        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/%s", major(rdev), minor(rdev),
+                       dirs[i], attr);
         f = fopen(path, "re");
         if (f != NULL && fscanf(f, "%llu", &v) == 1)
             return v;
@@ -173,8 +175,7 @@ static int blk_file_zeroes(struct blk_file *f, struct errctx *ec)
     return 0;
 }
 
-int blk_file_open(const struct blk_file_opts *opts, struct blk_file *ret_file,
-                  struct errctx *ec)
+int blk_file_open(const struct blk_file_opts *opts, struct blk_file *ret_file, struct errctx *ec)
 {
     struct blk_file f = { .read_only = opts->read_only, .direct = opts->direct };
     CLEANUP_CLOSE int fd = -1, buffered = -1;

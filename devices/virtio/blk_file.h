@@ -32,9 +32,9 @@ struct blk_file {
     int fd;
     int buffered_fd; /* a second one through the page cache when direct; else the same number */
     bool read_only, direct, block_device;
-    bool can_punch;        /* PUNCH_HOLE works here */
+    bool can_punch; /* PUNCH_HOLE works here */
     uint64_t sectors;
-    uint32_t block_bytes;  /* preferred block of the storage: power of two, 512 .. 1 MiB */
+    uint32_t block_bytes; /* preferred block of the storage: power of two, 512 .. 1 MiB */
     uint32_t dio_mem_align, dio_off_align; /* what direct I/O wants; 1 when not direct */
     void *zeroes;                          /* BLK_ZERO_PIECE bytes, read-only */
     struct iovec zero_iov[BLK_ZERO_IOV];
@@ -50,8 +50,7 @@ struct blk_file {
  *   -EBUSY   locked by another process, or a block device that is mounted;
  *   or the errno of stat, open, mmap.
  */
-int blk_file_open(const struct blk_file_opts *opts, struct blk_file *ret_file,
-                  struct errctx *ec);
+int blk_file_open(const struct blk_file_opts *opts, struct blk_file *ret_file, struct errctx *ec);
 void blk_file_close(struct blk_file *file);
 
 #endif

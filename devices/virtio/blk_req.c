@@ -23,7 +23,7 @@ static bool blk_req_has(const struct blk_disk *disk, unsigned bit)
     return disk->features >> bit & 1;
 }
 
-/* --- the vector of the data part ---------------------------------------------------------------- */
+/* --- the vector of the data part -------------------------------------------------------------- */
 
 /* Drop @len bytes from the front of [*iov, *n), and entries without bytes. */
 static void iov_skip(struct iovec **iov, unsigned *n, uint64_t len)
@@ -53,7 +53,7 @@ static uint8_t *blk_req_cut_status(struct virtq_chain *chain)
     return NULL;
 }
 
-/* --- reads and writes ----------------------------------------------------------------------------- */
+/* --- reads and writes ------------------------------------------------------------------------- */
 
 /* May this transfer go past the page cache? */
 static bool blk_req_dio_ok(const struct blk_file *f, const struct blk_io *io)
@@ -72,8 +72,8 @@ static int blk_req_begin_rw(const struct blk_disk *disk, struct blk_req *req, ui
     bool is_write = req->type == VIRTIO_BLK_T_OUT;
     struct virtq_chain *chain = &req->chain;
     struct blk_io *io = &req->io;
-    uint64_t len = is_write ? chain->read_bytes - sizeof(struct virtio_blk_outhdr)
-                            : chain->write_bytes - 1;
+    uint64_t len =
+        is_write ? chain->read_bytes - sizeof(struct virtio_blk_outhdr) : chain->write_bytes - 1;
 
     if (is_write && disk->file.read_only)
         return VIRTIO_BLK_S_IOERR;
@@ -116,7 +116,7 @@ static int blk_req_next_rw(const struct blk_disk *disk, struct blk_req *req)
     return BLK_REQ_IO;
 }
 
-/* --- flush ---------------------------------------------------------------------------------------- */
+/* --- flush ------------------------------------------------------------------------------------ */
 
 static int blk_req_flush(const struct blk_disk *disk, struct blk_req *req)
 {
@@ -127,7 +127,7 @@ static int blk_req_flush(const struct blk_disk *disk, struct blk_req *req)
     return BLK_REQ_IO;
 }
 
-/* --- discard and write zeroes ----------------------------------------------------------------------- */
+/* --- discard and write zeroes ----------------------------------------------------------------- */
 
 /* Copy the segments and check them: 5.2.6.2 names the status for each mistake. */
 static int blk_req_check_segs(const struct blk_disk *disk, struct blk_req *req)
@@ -172,8 +172,8 @@ static int blk_req_seg(const struct blk_disk *disk, struct blk_req *req)
     io->len = (uint64_t)s->num_sectors * BLK_SECTOR;
     io->buffered = false;
     io->op = BLK_OP_ZERO;
-    if (disk->file.can_punch && (req->type == VIRTIO_BLK_T_DISCARD ||
-                                 (s->flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)))
+    if (disk->file.can_punch &&
+        (req->type == VIRTIO_BLK_T_DISCARD || (s->flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)))
         io->op = BLK_OP_PUNCH;
     return BLK_REQ_IO;
 }
@@ -229,15 +229,14 @@ static int blk_req_next_segs(const struct blk_disk *disk, struct blk_req *req)
         req->zero_by_hand = false;
         return blk_req_seg(disk, req);
     }
-    if (io->res == -EOPNOTSUPP && req->type == VIRTIO_BLK_T_WRITE_ZEROES &&
-        io->op != BLK_OP_FLUSH)
+    if (io->res == -EOPNOTSUPP && req->type == VIRTIO_BLK_T_WRITE_ZEROES && io->op != BLK_OP_FLUSH)
         return blk_req_zero_step(disk, req);
     if (io->res < 0)
         return io->res == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
     return io->op == BLK_OP_FLUSH ? VIRTIO_BLK_S_OK : blk_req_seg(disk, req);
 }
 
-/* --- the whole ------------------------------------------------------------------------------------ */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static int blk_req_get_id(const struct blk_disk *disk, struct blk_req *req)
 {

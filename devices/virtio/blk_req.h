@@ -23,8 +23,8 @@
 #include "devices/virtio/virtqueue.h"
 
 enum {
-    BLK_REQ_IO = -1,   /* not a status: ->io is to be given to the backend */
-    BLK_REQ_BAD = -2,  /* there is no room for a status byte: the driver cannot be answered */
+    BLK_REQ_IO = -1,  /* not a status: ->io is to be given to the backend */
+    BLK_REQ_BAD = -2, /* there is no room for a status byte: the driver cannot be answered */
     BLK_DISCARD_SEGS = 16,
     BLK_ZERO_SEGS = 1,
     BLK_DISCARD_SECTORS = 1 << 21, /* 1 GiB a segment */
@@ -43,15 +43,15 @@ struct blk_req {
     struct blk_io io; /* first: what a backend returns is the request */
     struct virtq_chain chain;
     struct blk_req *next_free;
-    uint8_t *status;      /* inside a leased buffer */
+    uint8_t *status; /* inside a leased buffer */
     unsigned queue;
     uint32_t type;
-    uint64_t filled;      /* bytes put into the writable part, from its start */
+    uint64_t filled; /* bytes put into the writable part, from its start */
     unsigned retries;
     bool sync_after;      /* a FLUSH is owed before the answer */
     unsigned n_segs, seg; /* discard and write zeroes */
     bool zero_by_hand;
-    struct iovec one;     /* last piece of zeroes */
+    struct iovec one; /* last piece of zeroes */
     struct virtio_blk_discard_write_zeroes segs[BLK_DISCARD_SEGS];
 };
 

@@ -104,16 +104,14 @@ static struct blk_io *blk_uring_reap(struct blk_backend *be)
     struct blk_uring *u = blk_uring_of(be);
     struct io_uring_cqe *cqe;
     struct blk_io *io;
-    unsigned head;
 
-    io_uring_for_each_cqe(&u->ring, head, cqe) {
-        io = io_uring_cqe_get_data(cqe);
-        io->res = cqe->res;
-        io_uring_cq_advance(&u->ring, 1);
-        u->in_flight--;
-        return io;
-    }
-    return NULL;
+    if (io_uring_peek_batch_cqe(&u->ring, &cqe, 1) == 0)
+        return NULL;
+    io = io_uring_cqe_get_data(cqe);
+    io->res = cqe->res;
+    io_uring_cq_advance(&u->ring, 1);
+    u->in_flight--;
+    return io;
 }
 
 static void blk_uring_wait(struct blk_backend *be)
@@ -187,8 +185,7 @@ static int blk_uring_setup(struct io_uring *ring, unsigned depth)
     return r == -EINVAL ? io_uring_queue_init_params(depth, ring, &plain) : r;
 }
 
-int blk_uring_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be,
-                  struct errctx *ec)
+int blk_uring_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be, struct errctx *ec)
 {
     int files[BLK_URING_FILES] = {
         [BLK_URING_FILE] = cfg->fd,

@@ -102,8 +102,7 @@ static void load(struct target *t, const uint8_t *data, size_t size)
         uint32_t off = (uint32_t)(d[0] | d[1] << 8 | d[2] << 16);
 
         q->avail->ring[i] = data[AVAIL_OFF + i];
-        fake_queue_desc(q, (uint16_t)i, place(d[3], off), (uint32_t)(d[4] | d[5] << 8),
-                        d[6], d[7]);
+        fake_queue_desc(q, (uint16_t)i, place(d[3], off), (uint32_t)(d[4] | d[5] << 8), d[6], d[7]);
     }
     q->avail->idx = data[1];
     FAKE_MUST(guest_mem_write(t->fm.mem, (struct gpa){ FAKE_DATA_BASE }, data + DATA_OFF,

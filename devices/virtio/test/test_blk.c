@@ -46,7 +46,7 @@ struct fixture {
 
 static const bool with_uring = true, with_threads = false;
 
-/* --- injected results (thread pool only) --------------------------------------------------------- */
+/* --- injected results (thread pool only) ------------------------------------------------------ */
 
 static struct {
     ssize_t most;   /* bytes one call may transfer; 0: any */
@@ -104,13 +104,16 @@ int __wrap_fdatasync(int fd)
     return errno != 0 ? -1 : __real_fdatasync(fd);
 }
 
-/* --- fixture ---------------------------------------------------------------------------------------- */
+/* --- fixture ---------------------------------------------------------------------------------- */
 
 static int make_disk(struct fixture *f, const char *path, const char *options,
                      struct virtio_dev **ret_dev, struct errctx *ec)
 {
-    struct device_env env = { .mem = f->fm.mem, .loop = f->fl.loop, .name = "disk7",
-                              .io_uring_ok = f->uring, .console_in_fd = -1,
+    struct device_env env = { .mem = f->fm.mem,
+                              .loop = f->fl.loop,
+                              .name = "disk7",
+                              .io_uring_ok = f->uring,
+                              .console_in_fd = -1,
                               .console_out_fd = -1 };
     struct device_args args;
     char text[256];
@@ -183,7 +186,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- requests --------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void *at(struct fixture *f, uint64_t addr)
 {
@@ -280,7 +283,7 @@ static uint64_t file_blocks(struct fixture *f)
     return (uint64_t)st.st_blocks;
 }
 
-/* --- tests: ordinary work ---------------------------------------------------------------------------- */
+/* --- tests: ordinary work --------------------------------------------------------------------- */
 
 static void what_is_written_is_read_back(void **state)
 {
@@ -316,8 +319,8 @@ static void a_megabyte_across_nodes_in_many_pieces_is_whole(void **state)
         bufs[1 + i] = (struct fake_buf){ 4 * MIB - 512 * KIB - 4096 + (i * 37 % 128) * 8192, 8192 };
     bufs[129] = (struct fake_buf){ STATUS, 1 };
     for (unsigned i = 0; i < 128; i++)
-        assert_int_equal(guest_mem_fill(f->fm.mem, (struct gpa){ bufs[1 + i].addr },
-                                        (uint8_t)(i + 1), 8192), 0);
+        assert_int_equal(
+            guest_mem_fill(f->fm.mem, (struct gpa){ bufs[1 + i].addr }, (uint8_t)(i + 1), 8192), 0);
     assert_int_equal(run_bufs(f, 1, bufs, 129, 1, NULL), VIRTIO_BLK_S_OK);
     assert_int_equal(pread(f->file, file, 1 * MIB, 2048 * 512), 1 * MIB);
     for (unsigned i = 0; i < 1 * MIB; i++)
@@ -422,8 +425,9 @@ static void a_read_only_disk_refuses_every_change(void **state)
 static void direct_io_takes_aligned_and_odd_buffers(void **state)
 {
     struct fixture *f = *state;
-    struct fake_buf odd[] = { { HDR, 16 }, { DATA + 7, 512 }, { DATA + 1001, 1024 },
-                              { STATUS, 1 } };
+    struct fake_buf odd[] = {
+        { HDR, 16 }, { DATA + 7, 512 }, { DATA + 1001, 1024 }, { STATUS, 1 }
+    };
     uint8_t want[8192], got[8192];
 
     attach(f, f->path, ",direct=on", 0);
@@ -459,7 +463,7 @@ static void configuration_describes_the_disk(void **state)
     assert_int_equal(beyond[0] | beyond[7], 0);
 }
 
-/* --- tests: hostile and unlucky ------------------------------------------------------------------------ */
+/* --- tests: hostile and unlucky --------------------------------------------------------------- */
 
 static void requests_outside_the_disk_fail(void **state)
 {
@@ -472,8 +476,7 @@ static void requests_outside_the_disk_fail(void **state)
     assert_int_equal(len, 0);
     assert_int_equal(run(f, VIRTIO_BLK_T_OUT, end - 1, 1024, NULL), VIRTIO_BLK_S_IOERR);
     assert_int_equal(run(f, VIRTIO_BLK_T_OUT, UINT64_MAX, 512, NULL), VIRTIO_BLK_S_IOERR);
-    assert_int_equal(run(f, VIRTIO_BLK_T_IN, UINT64_MAX / 512 + 1, 512, NULL),
-                     VIRTIO_BLK_S_IOERR);
+    assert_int_equal(run(f, VIRTIO_BLK_T_IN, UINT64_MAX / 512 + 1, 512, NULL), VIRTIO_BLK_S_IOERR);
     assert_int_equal(run(f, VIRTIO_BLK_T_IN, 0, 511, NULL), VIRTIO_BLK_S_IOERR);
     assert_int_equal(run(f, VIRTIO_BLK_T_OUT, 0, 513, NULL), VIRTIO_BLK_S_IOERR);
     assert_int_equal(run(f, VIRTIO_BLK_T_IN, 0, 0, NULL), VIRTIO_BLK_S_OK);
@@ -514,8 +517,9 @@ static void a_header_in_pieces_is_put_together(void **state)
 {
     struct fixture *f = *state;
     /* The header's last piece and the first data share a buffer, as do last data and status. */
-    struct fake_buf out[] = { { DATA, 1 }, { DATA + 101, 7 }, { DATA + 208, 8 + 100 },
-                              { DATA + 600, 412 }, { STATUS, 1 } };
+    struct fake_buf out[] = {
+        { DATA, 1 }, { DATA + 101, 7 }, { DATA + 208, 8 + 100 }, { DATA + 600, 412 }, { STATUS, 1 }
+    };
     struct fake_buf in[] = { { HDR, 16 }, { DATA, 100 }, { DATA + 200, 413 } };
     uint8_t hdr[16] = { VIRTIO_BLK_T_OUT }, want[512], got[512];
     uint8_t *p = at(f, DATA);
@@ -638,7 +642,7 @@ static void without_flush_writes_are_stable(void **state)
     }
 }
 
-/* --- tests: many at once, life cycle ---------------------------------------------------------------------- */
+/* --- tests: many at once, life cycle ---------------------------------------------------------- */
 
 /* The request in slot @i of queue @q: one data buffer of 4 KiB. */
 static void offer_slot(struct fixture *f, unsigned q, unsigned i, uint32_t type, uint64_t sector)
@@ -769,7 +773,7 @@ static void saved_state_fits_the_same_disk_only(void **state)
     snapshot_writer_fini(&w);
 }
 
-/* --- tests: opening ----------------------------------------------------------------------------------------- */
+/* --- tests: opening --------------------------------------------------------------------------- */
 
 static void expect_refusal(struct fixture *f, const char *path, const char *options, int code,
                            const char *words)
@@ -841,22 +845,23 @@ static void the_ring_has_no_rights_to_spare(void **state)
             strcmp(link, "anon_inode:[io_uring]") != 0)
             continue;
         rings++;
-        assert_int_equal(syscall(SYS_io_uring_register, atoi(d->d_name),
-                                 IORING_REGISTER_FILES_UPDATE, files, 1), -1);
+        assert_int_equal(
+            syscall(SYS_io_uring_register, atoi(d->d_name), IORING_REGISTER_FILES_UPDATE, files, 1),
+            -1);
         assert_int_equal(errno, EACCES);
     }
     (void)closedir(dir);
     assert_int_equal(rings, 1);
 }
 
-#define TEST(name, setup_fn, backend, suffix) \
-    { #name " (" suffix ")", name, setup_fn, teardown, (void *)(uintptr_t)&backend }
-#define BOTH(name)                                   \
-    TEST(name, setup, with_uring, "io_uring"),       \
-    TEST(name, setup, with_threads, "threads")
-#define BOTH_BARE(name)                              \
-    TEST(name, setup_mem, with_uring, "io_uring"),   \
-    TEST(name, setup_mem, with_threads, "threads")
+#define TEST(name, setup_fn, backend, suffix)                                                      \
+    {                                                                                              \
+#name " (" suffix ")", name, setup_fn, teardown, (void *)(uintptr_t)&backend               \
+    }
+#define BOTH(name)                                                                                 \
+    TEST(name, setup, with_uring, "io_uring"), TEST(name, setup, with_threads, "threads")
+#define BOTH_BARE(name)                                                                            \
+    TEST(name, setup_mem, with_uring, "io_uring"), TEST(name, setup_mem, with_threads, "threads")
 
 int main(void)
 {
