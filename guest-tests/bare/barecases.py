@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table: which guest runs in which machine, and how it must end."""
+import dataclasses
+
+import barefacts
+
+PASS, RESET, POWER_OFF = 32, 3, 0  # exit statuses, see numavisor(1)
+
+# Description of a machine -> options, or a dict for --config.
+TOPOLOGIES = {
+    "one CPU": ["--memory", "64M"],
+    "two nodes": ["--cpus", "4", "--memory", "128M", "--vnuma", "2"],
+    "four nodes with SMT and uneven distances":
+        ["--cpus", "8", "--memory", "128M", "--vnuma", "4", "--threads", "2", "--distance",
+         "0-1=15", "--distance", "1-0=30", "--distance", "2-3=12"],
+    "several dies": ["--cpus", "8", "--memory", "64M", "--threads", "1", "--cores", "2", "--dies",
+                     "2", "--sockets", "2"],
+    "small L3s": ["--cpus", "8", "--memory", "64M", "--l3", "4M,cores=2"],
+    "a node without CPUs": ["--node", "cpus=0-1,memory=64M", "--node",
+                            "memory=64M,initiator=0"],
+    "a node without memory": ["--node", "cpus=0,memory=64M", "--node", "cpus=1"],
+    "a hotplug window": ["--node", "cpus=0,memory=64M,hotplug=2G", "--node",
+                         "cpus=1,memory=64M,hotplug=4G"],
+    "links": ["--cpus", "2", "--memory", "64M", "--vnuma", "2",
+              "--link", "from=0,to=0,latency=80,bandwidth=100G/s",
+              "--link", "from=0,to=1,latency=137,bandwidth=10G/s",
+              "--link", "from=1,to=0,latency=141"],
+    "memory-side caches": {
+        "nodes": [{"cpus": "0", "memory": "64M"},
+                  {"memory": "64M", "initiator": 0, "mem_caches": [
+                      {"size": "16M", "line": 64, "associativity": "direct", "write": "back"}]}],
+        "links": [{"from": 0, "to": 0, "latency": 90}, {"from": 0, "to": 1, "latency": 300}]},
+    "128 nodes, 4 CPUs": [x for i in range(128) for x in
+                          ("--node", f"cpus={i},memory=64M" if i < 4 else "memory=2M")],
+    "64 CPUs": ["--cpus", "64", "--memory", "64M", "--vnuma", "4"],
+    "memory above 4 GiB": ["--cpus", "2", "--memory", "5G", "--vnuma", "2"],
+}
+FACTS = [t for t in TOPOLOGIES if t not in ("64 CPUs", "memory above 4 GiB")]
+SMALL = ["--cpus", "3", "--memory", "64M"]
+RNG = ["--rng"]
+DISK = ["--disk", "@DISK@"]  # a fresh copy of the pattern for each case
+
+
+@dataclasses.dataclass
+class Case:
+    guest: str
+    where: str = ""               # key of TOPOLOGIES, or words for options
+    options: list = dataclasses.field(default_factory=list)
+    cmdline: str = ""
+    status: int = PASS
+    facts: object = None          # function of barefacts
+    press_power: bool = False     # ctl NAME power, once the guest waits for it
+    says: str = ""                # must be in the output
+    seconds: int = 60
+
+    @property
+    def name(self):
+        where = f" in a machine with {self.where}" if self.where else ""
+        return f"{self.guest}{where}{', ' + self.cmdline if self.cmdline else ''}"
+
+
+def table():
+    yield from (Case("acpi_tables", t, facts=barefacts.acpi, seconds=120) for t in FACTS)
+    yield from (Case("cpuid_topology", t, facts=barefacts.cpuid, seconds=120) for t in FACTS)
+    for t in ("one CPU", "two nodes", "several dies", "128 nodes, 4 CPUs", "64 CPUs"):
+        yield Case("start_aps", t, seconds=120)
+    yield Case("start_aps", "300 CPUs", ["--cpus", "300", "--memory", "64M"], seconds=180)
+    for t in ("one CPU", "two nodes", "a hotplug window", "128 nodes, 4 CPUs",
+              "memory above 4 GiB"):
+        yield Case("memory_edges", t, facts=barefacts.memory)
+    yield Case("mmio_widths", options=SMALL)
+    yield Case("exit_storm", options=SMALL, seconds=120)
+    yield Case("interrupts", options=SMALL)
+    for code in (0, 1, 7, 91):
+        yield Case("debug_exit", options=SMALL, cmdline=f"code={code}", status=PASS + code,
+                   says=f"fact code={code}")
+    yield Case("debug_exit", options=SMALL, cmdline="code=200", status=124, says="fact code=200")
+    yield Case("power_off", options=SMALL, status=POWER_OFF)
+    yield Case("power_off", options=SMALL, cmdline="wait", status=POWER_OFF, press_power=True)
+    for how in range(3):
+        yield Case("reset", options=SMALL + DISK, cmdline=f"how={how}",
+                   says="this is the second boot")
+    for how in range(3):
+        yield Case("reset", options=SMALL + ["--on-reset", "exit"], cmdline=f"once how={how}",
+                   status=RESET)
+    yield Case("virtio_io", "one CPU", TOPOLOGIES["one CPU"] + DISK + RNG)
+    yield Case("virtio_io", "three CPUs", SMALL + DISK + RNG)
+    yield Case("virtio_ring_abuse", options=SMALL + DISK + RNG, seconds=240)
+    yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
+        "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)
+    yield Case("pci_scan", "128 nodes, 4 CPUs", cmdline="tame", facts=barefacts.pci)

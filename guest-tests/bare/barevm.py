@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one guest of the table and judge it."""
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+
+import barefacts
+from barecases import TOPOLOGIES
+
+DISK_SECTORS = 2048
+DISK_WORDS = 64
+MULTIPLIER = 0x9e3779b97f4a7c15  # as blk_pattern() in lib/virtio.h
+
+
+def build_dir():
+    return os.environ.get("BUILD", "build")
+
+
+def program():
+    return os.path.join(build_dir(), "numavisor")
+
+
+def image(guest):
+    return os.path.join(build_dir(), "guest-tests/bare", f"{guest}.elf")
+
+
+def make_disk(path):
+    """Sector 0 is zero, for guests that count boots; the others hold the pattern."""
+    with open(path, "wb") as f:
+        f.write(bytes(DISK_WORDS * 8))
+        for sector in range(1, DISK_SECTORS):
+            f.write(struct.pack(f"<{DISK_WORDS}Q", *(
+                (sector << 16 | i) * MULTIPLIER & (1 << 64) - 1 for i in range(DISK_WORDS))))
+
+
+def machine_options(case, folder):
+    options = case.options or TOPOLOGIES[case.where]
+    if isinstance(options, dict):
+        path = os.path.join(folder, "config.json")
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(options, f)
+        return ["--config", path]
+    disk = os.path.join(folder, "disk")
+    if any("@DISK@" in o for o in options):
+        make_disk(disk)
+    return [o.replace("@DISK@", disk) for o in options]
+
+
+def plan(options):
+    done = subprocess.run([program(), "plan", "--json", *options], capture_output=True,
+                          text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"plan: {done.stderr.strip()}")
+    return json.loads(done.stdout)["plan"]
+
+
+class Run:
+    """A guest that runs; its output grows in a file, so that it can be looked at meanwhile."""
+
+    def __init__(self, case, folder, options):
+        self.case = case
+        self.out_path = os.path.join(folder, "out")
+        self.name = f"bare-{os.getpid()}-{os.path.basename(folder)}"
+        command = [program(), "run", "--name", self.name, "--kernel", image(case.guest),
+                   "--cmdline", case.cmdline, *options]
+        with open(self.out_path, "wb") as out, open(self.out_path + ".err", "wb") as err:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
+                                          stderr=err)
+
+    def output(self, suffix=""):
+        with open(self.out_path + suffix, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def press_power(self):
+        end = time.monotonic() + self.case.seconds
+        while "waiting for the power button" not in self.output():
+            if time.monotonic() > end or self.child.poll() is not None:
+                return
+            time.sleep(0.1)
+        subprocess.run([program(), "ctl", self.name, "power"], timeout=30, check=False,
+                       capture_output=True)
+
+    def wait(self):
+        """Exit status, or None when the time limit ran out."""
+        try:
+            return self.child.wait(timeout=self.case.seconds)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            return None
+
+
+def problems_of(case, status, output, errors, options):
+    if status is None:
+        yield f"still running after {case.seconds} s"
+    elif status != case.status:
+        yield f"exit status {status}, not {case.status}"
+    for line in re.findall(r"^not ok.*", output, re.M):
+        yield line
+    if case.says and case.says not in output:
+        yield f"it did not say \"{case.says}\""
+    if case.facts and status == case.status:
+        yield from case.facts(barefacts.parse(output), plan(options))
+    if status not in (case.status, None) and errors.strip():
+        yield f"numavisor: {errors.strip().splitlines()[-1]}"
+
+
+def run(case):
+    """(problems, skips, output): sentences of what went wrong and of what was skipped."""
+    folder = tempfile.mkdtemp(prefix="bare-")
+    try:
+        options = machine_options(case, folder)
+        vm = Run(case, folder, options)
+        if case.press_power:
+            vm.press_power()
+        status = vm.wait()
+        output = vm.output()
+        problems = list(problems_of(case, status, output, vm.output(".err"), options))
+        return problems, re.findall(r"^ok .*# skip (.*)", output, re.M), output
+    except (OSError, RuntimeError, subprocess.SubprocessError, ValueError, KeyError) as e:
+        return [f"{type(e).__name__}: {e}"], [], ""
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
