@@ -27,7 +27,7 @@ TOPOLOGIES = {
               "--link", "from=1,to=0,latency=141"],
     "memory-side caches": {
         "nodes": [{"cpus": "0", "memory": "64M"},
-                  {"memory": "64M", "initiator": 0, "mem_caches": [
+                  {"memory": "64M", "initiator": 0, "memory_caches": [
                       {"size": "16M", "line": 64, "associativity": "direct", "write": "back"}]}],
         "links": [{"from": 0, "to": 0, "latency": 90}, {"from": 0, "to": 1, "latency": 300}]},
     "128 nodes, 4 CPUs": [x for i in range(128) for x in
@@ -37,6 +37,7 @@ TOPOLOGIES = {
 }
 FACTS = [t for t in TOPOLOGIES if t not in ("64 CPUs", "memory above 4 GiB")]
 SMALL = ["--cpus", "3", "--memory", "64M"]
+MANY = ["--cpus", "300", "--memory", "64M"]  # APIC ids above 255
 RNG = ["--rng"]
 DISK = ["--disk", "@DISK@"]  # a fresh copy of the pattern for each case
 
@@ -64,7 +65,9 @@ def table():
     yield from (Case("cpuid_topology", t, facts=barefacts.cpuid, seconds=120) for t in FACTS)
     for t in ("one CPU", "two nodes", "several dies", "128 nodes, 4 CPUs", "64 CPUs"):
         yield Case("start_aps", t, seconds=120)
-    yield Case("start_aps", "300 CPUs", ["--cpus", "300", "--memory", "64M"], seconds=180)
+    yield Case("start_aps", "300 CPUs", MANY, seconds=180)
+    yield Case("start_aps", "1024 CPUs, 128 nodes", [
+        "--cpus", "1024", "--memory", "1G", "--vnuma", "128"], seconds=300)
     for t in ("one CPU", "two nodes", "a hotplug window", "128 nodes, 4 CPUs",
               "memory above 4 GiB"):
         yield Case("memory_edges", t, facts=barefacts.memory)
@@ -85,6 +88,8 @@ def table():
                    status=RESET)
     yield Case("virtio_io", "one CPU", TOPOLOGIES["one CPU"] + DISK + RNG)
     yield Case("virtio_io", "three CPUs", SMALL + DISK + RNG)
+    yield Case("interrupts", "300 CPUs", MANY, seconds=180)
+    yield Case("virtio_io", "300 CPUs", MANY + DISK + RNG, seconds=180)
     yield Case("virtio_ring_abuse", options=SMALL + DISK + RNG, seconds=240)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)

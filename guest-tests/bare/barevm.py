@@ -67,7 +67,7 @@ class Run:
         self.out_path = os.path.join(folder, "out")
         self.name = f"bare-{os.getpid()}-{os.path.basename(folder)}"
         command = [program(), "run", "--name", self.name, "--kernel", image(case.guest),
-                   "--cmdline", case.cmdline, *options]
+                   *(["--cmdline", case.cmdline] if case.cmdline else []), *options]
         with open(self.out_path, "wb") as out, open(self.out_path + ".err", "wb") as err:
             self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
                                           stderr=err)

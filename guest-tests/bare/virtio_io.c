@@ -6,6 +6,7 @@
  */
 #include <linux/virtio_blk.h>
 
+#include "guest-tests/bare/lib/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 #include "guest-tests/bare/lib/virtio.h"
 
@@ -24,11 +25,9 @@ static void on_interrupt(struct trap_frame *f)
     apic_eoi();
 }
 
-/* The last CPU to come is the one interrupts go to; all listen. */
 static void listen(unsigned number)
 {
     (void)number;
-    target = apic_id();
     __atomic_fetch_add(&listening, 1, __ATOMIC_SEQ_CST);
     for (;;)
         __asm__ volatile("sti; hlt");
@@ -44,20 +43,29 @@ static bool wait_interrupts(uint32_t n)
     return true;
 }
 
+/* Interrupts go to the highest APIC id; ids above 255 take KVM's extended destinations. */
+static void choose_target(const struct acpi_cpu *cpu, void *arg)
+{
+    uint32_t limit = *(const uint32_t *)arg;
+
+    if (cpu->enabled && cpu->apic_id <= limit && (target == ~0u || cpu->apic_id > target))
+        target = cpu->apic_id;
+}
+
 static void start_listeners(void)
 {
+    uint32_t limit = msi_reaches_all() ? 0x7fff : 0xff;
     struct deadline late = deadline_in(SECONDS);
     unsigned n;
 
+    acpi_each_cpu(choose_target, &limit);
     trap_on(VECTOR, on_interrupt);
     n = smp_start_all(listen);
     smp_wait(n, SECONDS);
     while (listening < n && !deadline_over(&late))
         cpu_pause();
-    if (n == 0) { /* one CPU: it listens itself while it polls */
-        target = apic_id();
+    if (target == apic_id()) /* one CPU: it listens itself while it polls */
         irq_on();
-    }
 }
 
 static void disk(void)

@@ -227,6 +227,9 @@ enum {
 void apic_on(void);
 uint32_t apic_id(void);
 
+/** msi_reaches_all() - messages and I/O APIC entries carry 15-bit APIC ids (KVM's leaf). */
+bool msi_reaches_all(void);
+
 static inline void apic_eoi(void)
 {
     msr_write(X2APIC_EOI, 0);

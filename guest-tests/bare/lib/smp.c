@@ -15,6 +15,8 @@ enum {
     APIC_SVR_ON = 0x1ff,
     ICR_INIT = 0x4500,
     ICR_STARTUP = 0x4600,
+    KVM_LEAF = 0x40000000,
+    KVM_MSI_EXT_DEST_ID = 1u << 15,
     RTC_SECONDS = 0,
     RTC_STATUS_A = 0x0a,
     RTC_UPDATING = 0x80,
@@ -41,6 +43,12 @@ void apic_on(void)
 uint32_t apic_id(void)
 {
     return (uint32_t)msr_read(X2APIC_ID);
+}
+
+bool msi_reaches_all(void)
+{
+    return cpuid(KVM_LEAF, 0).eax >= KVM_LEAF + 1 &&
+           (cpuid(KVM_LEAF + 1, 0).eax & KVM_MSI_EXT_DEST_ID) != 0;
 }
 
 void ap_entry(unsigned number)
