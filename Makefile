@@ -5,7 +5,16 @@
 #   make            build/numavisor
 #   make demo       install what is missing, build, boot a four-node guest and show its topology
 #   make check      install what is missing, run every test
-#   make help       everything else
+#   make check-all  the same with the long suites
+#   make bench      measure against QEMU in one run; results in build/bench/
+#   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
+#   make fuzz       every fuzz target for FUZZ_SECONDS each
+#   make guests     the bare-metal test guests
+#   make lint       who may include whom; headers compile alone
+#   make clang      build everything with clang
+#   make install    to PREFIX (default /usr/local), below DESTDIR
+#   make clean      remove build/
+#   make help       this list
 #
 # One build directory per compiler and sanitizer; BUILD, CC and SAN choose them, so the same
 # rules serve all of them. Sources are found by folder: a new .c file needs no line here.
@@ -33,7 +42,7 @@ LIB_SRCS  := $(filter-out vmm/cli/main.c,$(shell find $(FOLDERS) -name '*.c' \
                -not -path '*/test/*' -not -path '*/fuzz/*' | sort))
 TEST_SRCS := $(shell find $(FOLDERS) -path '*/test/test_*.c' | sort)
 FUZZ_SRCS := $(shell find $(FOLDERS) -path '*/fuzz/fuzz_*.c' | sort)
-HEADERS   := $(shell find $(FOLDERS) -name '*.h' | sort)
+HEADERS   := $(shell find $(FOLDERS) -name '*.h' -not -path '*/test/*' | sort)
 
 LIB       := $(BUILD)/libnumavisor.a
 LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o)
@@ -45,37 +54,110 @@ FUZZ_BINS := $(FUZZ_SRCS:%.c=$(BUILD)/%)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
+# Short lines by default, whole commands with V=1.
+V ?=
+Q    := $(if $(V),,@)
+SHOW  = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
+
 all: $(BUILD)/numavisor
 
 $(BUILD)/numavisor: $(MAIN_OBJ) $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $(MAIN_OBJ) $(LIB) $(PKG_LIBS)
+	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -o $@ $(MAIN_OBJ) $(LIB) $(PKG_LIBS)
 
 $(LIB): $(LIB_OBJS)
-	@rm -f $@
-	ar rcs $@ $(LIB_OBJS)
+	$(call SHOW,AR)rm -f $@ && ar rcs $@ $(LIB_OBJS)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call SHOW,CC)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 # A unit test may name extra linker flags in a line "// LDFLAGS: -Wl,--wrap=...".
-$(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+$(TEST_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) $(shell sed -n 's|^// LDFLAGS: ||p' $*.c) -o $@ $< $(LIB) $(PKG_LIBS) -lcmocka
+	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) $(shell sed -n 's|^// LDFLAGS: ||p' $*.c) -o $@ $< \
+	    $(LIB) $(PKG_LIBS) -lcmocka
+
+# Fuzz targets want clang and its fuzzer: through the target "fuzzers" below.
+$(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS)
 
 -include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(TEST_SRCS:%.c=$(BUILD)/obj/%.d) \
          $(FUZZ_SRCS:%.c=$(BUILD)/obj/%.d)
 
 # --- tests -------------------------------------------------------------------------------------
 
-unit: $(TEST_BINS)
+SUB := $(MAKE) --no-print-directory
+
+tests: $(TEST_BINS)
+
+unit: tests
 	@vmm/tools/run-tests $(BUILD)/unit $(TEST_BINS)
 
+# The same tests under gcc's address and undefined-behaviour sanitizers, and the ones that have
+# threads under its thread sanitizer.
+UBSAN := -fno-sanitize-recover=all
 unit-san:
-	@$(MAKE) --no-print-directory BUILD=build/san CC=gcc OPT='-O1 -g' \
-	    SAN='-fsanitize=address,undefined -fno-sanitize-recover=all' unit
-.PHONY: all unit unit-san
+	@$(SUB) BUILD=build/san CC=gcc OPT='-O1 -g' SAN='-fsanitize=address,undefined $(UBSAN)' unit
+
+TSAN_TESTS := $(shell grep -lE 'pthread|evloop' $(TEST_SRCS) /dev/null)
+unit-tsan-run: $(TSAN_TESTS:%.c=$(BUILD)/%)
+	@vmm/tools/run-tests $(BUILD)/unit $^
+unit-tsan:
+	@$(SUB) BUILD=build/tsan CC=gcc OPT='-O1 -g' SAN='-fsanitize=thread' unit-tsan-run
+
+# Another compiler's opinion; nothing is run.
+clang:
+	@$(SUB) BUILD=build/clang CC=clang all tests
+
+# FUZZ_SECONDS each; a new finding is kept below build/fuzz/findings.
+FUZZ_SECONDS ?= 300
+fuzzers-build: $(FUZZ_BINS)
+fuzzers:
+	@$(SUB) BUILD=build/fuzz CC=clang OPT='-O1 -g' \
+	    SAN='-fsanitize=fuzzer-no-link,address,undefined $(UBSAN)' fuzzers-build
+fuzz: fuzzers
+	@vmm/tools/run-fuzzers $(FUZZ_SECONDS) $(FUZZ_SRCS)
+
+# Structure: who may include whom; every header compiles alone.
+layers:
+	@vmm/tools/layers
+headers:
+	@for h in $(HEADERS); do \
+	    $(CC) $(CFLAGS_ALL) -fsyntax-only -x c $$h || exit 1; \
+	done
+lint: layers headers
+
+check check-all demo bench: deps
+deps:
+	@vmm/tools/deps
+check:
+	@vmm/tools/check
+check-all:
+	@vmm/tools/check all
+
+.PHONY: all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
+        headers lint deps check check-all demo bench install uninstall clean help guests
 
 # --- guests ------------------------------------------------------------------------------------
 
 include guest-tests/bare/guests.mk
+
+# --- installation ------------------------------------------------------------------------------
+
+install: all
+	install -D -m 755 $(BUILD)/numavisor $(DESTDIR)$(PREFIX)/bin/numavisor
+	install -D -m 644 docs/man/numavisor.1 $(DESTDIR)$(PREFIX)/share/man/man1/numavisor.1
+	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(BUILD)/numavisor completion bash \
+	    >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/numavisor
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/numavisor $(DESTDIR)$(PREFIX)/share/man/man1/numavisor.1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/numavisor
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n 's/^#   make/  make/p' Makefile

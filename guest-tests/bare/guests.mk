@@ -16,17 +16,17 @@ guests: $(BARE_ELFS)
 
 $(BUILD)/obj/$(BARE_DIR)/%.o: $(BARE_DIR)/%.c $(BARE_DIR)/guests.mk
 	@mkdir -p $(@D)
-	$(CC) $(BARE_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call SHOW,CC)$(CC) $(BARE_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/obj/$(BARE_DIR)/%.o: $(BARE_DIR)/%.S $(BARE_DIR)/guests.mk
 	@mkdir -p $(@D)
-	$(CC) -I. -m64 -MMD -MP -c -o $@ $<
+	$(call SHOW,AS)$(CC) -I. -m64 -MMD -MP -c -o $@ $<
 
 $(BUILD)/$(BARE_DIR)/%.elf: $(BUILD)/obj/$(BARE_DIR)/%.o $(BARE_OBJS) $(BARE_DIR)/lib/link.ld
 	@mkdir -p $(@D)
-	$(LD) -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack \
+	$(call SHOW,LD)$(LD) -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack \
 	    --no-warn-rwx-segments -T $(BARE_DIR)/lib/link.ld -o $(@:.elf=.elf64) $< $(BARE_OBJS)
-	objcopy -I elf64-x86-64 -O elf32-i386 $(@:.elf=.elf64) $@
+	$(Q)objcopy -I elf64-x86-64 -O elf32-i386 $(@:.elf=.elf64) $@
 
 -include $(BARE_OBJS:.o=.d) $(patsubst %.c,$(BUILD)/obj/%.d,$(wildcard $(BARE_DIR)/*.c))
 
