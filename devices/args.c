@@ -145,7 +145,7 @@ void device_args_fini(struct device_args *args)
     *args = (struct device_args){ .type = args->type };
 }
 
-/* --- the text form ------------------------------------------------------------------------------ */
+/* --- the text form --------------------------------------------------------------------------- */
 
 /* Could [word, word+len) be the name of a key? */
 static bool looks_like_key(const char *word, size_t len)

@@ -63,7 +63,7 @@ static uint64_t bar_programmed(const struct pci_func *f, unsigned i)
     return v & ~0xfull;
 }
 
-/* --- what the memory bus sees ------------------------------------------------------------------ */
+/* --- what the memory bus sees ---------------------------------------------------------------- */
 
 static void bar_dev_read(struct device *dev, uint64_t off, void *data, size_t size)
 {
@@ -148,7 +148,7 @@ static void update_msix_locked(struct pci_func *f)
     msix_control(f->msix, flags & PCI_MSIX_FLAGS_ENABLE, flags & PCI_MSIX_FLAGS_MASKALL);
 }
 
-/* --- accesses ------------------------------------------------------------------------------------- */
+/* --- accesses -------------------------------------------------------------------------------- */
 
 void pci_config_read(struct pci_func *f, unsigned off, void *data, size_t size)
 {
@@ -188,7 +188,7 @@ void pci_config_write(struct pci_func *f, unsigned off, const void *data, size_t
         update_msix_locked(f);
 }
 
-/* --- building --------------------------------------------------------------------------------------- */
+/* --- building -------------------------------------------------------------------------------- */
 
 void pci_func_init(struct pci_func *f, const struct pci_func_desc *desc,
                    const struct pci_func_ops *ops, const char *name)
@@ -273,7 +273,7 @@ int pci_func_add_msix(struct pci_func *f, unsigned bar, unsigned n_vectors,
     return 0;
 }
 
-/* --- life cycle --------------------------------------------------------------------------------------- */
+/* --- life cycle ------------------------------------------------------------------------------ */
 
 void pci_func_reset(struct pci_func *f)
 {

@@ -146,7 +146,7 @@ void msix_notify(struct msix *m, unsigned vector)
         m->v[vector].pending = true;
 }
 
-/* --- the BAR ------------------------------------------------------------------------------------- */
+/* --- the BAR --------------------------------------------------------------------------------- */
 
 static uint32_t table_read_locked(const struct msix *m, uint64_t off)
 {
@@ -238,7 +238,7 @@ void msix_write(struct msix *m, uint64_t off, const void *data, size_t size)
     refresh_locked(m, &m->v[off / PCI_MSIX_ENTRY_SIZE]);
 }
 
-/* --- life cycle ------------------------------------------------------------------------------------- */
+/* --- life cycle ------------------------------------------------------------------------------ */
 
 void msix_reset(struct msix *m)
 {

@@ -93,7 +93,7 @@ struct pci_func {
     uint8_t msix_cap;
 };
 
-/* --- functions: devices/pci/config_space.c -------------------------------------------------------- */
+/* --- functions: devices/pci/config_space.c --------------------------------------------------- */
 
 /**
  * pci_func_init() - a type 0 function that is on no bus yet.
@@ -134,7 +134,7 @@ int pci_func_load(struct pci_func *f, struct snapshot_reader *r, struct errctx *
 void pci_config_read(struct pci_func *f, unsigned off, void *data, size_t size);
 void pci_config_write(struct pci_func *f, unsigned off, const void *data, size_t size);
 
-/* --- the host: devices/pci/pci_host.c ----------------------------------------------------------------- */
+/* --- the host: devices/pci/pci_host.c -------------------------------------------------------- */
 
 struct pci_host_params {
     const struct mem_layout *layout; /* borrowed, outlives the host; one bus per bridge */

@@ -49,7 +49,7 @@ struct pci_host {
     struct pci_bus buses[]; /* index == bus number */
 };
 
-/* --- configuration accesses ------------------------------------------------------------------- */
+/* --- configuration accesses ------------------------------------------------------------------ */
 
 /* The function an address names; only function 0 of a device exists. */
 static struct pci_func *find(struct pci_host *host, uint64_t bus, unsigned devfn)
@@ -131,7 +131,7 @@ static void pci_host_write(struct device *dev, uint64_t off, const void *data, s
         ecam_access(host, off, NULL, data, size);
 }
 
-/* --- functions on buses ------------------------------------------------------------------------- */
+/* --- functions on buses ---------------------------------------------------------------------- */
 
 struct bus *pci_host_mem_bus(const struct pci_host *host)
 {
@@ -220,7 +220,7 @@ void pci_host_remove_func(struct pci_func *f)
     f->host = NULL;
 }
 
-/* --- life cycle ------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------ */
 
 static void pci_host_reset(struct device *dev)
 {

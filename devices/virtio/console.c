@@ -62,7 +62,7 @@ struct console {
     _Atomic uint32_t size;   /* columns in the low half, rows in the high half */
 };
 
-/* --- descriptors ------------------------------------------------------------------------------- */
+/* --- descriptors ----------------------------------------------------------------------------- */
 
 static int con_fd_open(struct con_fd *c, int fd, int mode)
 {
@@ -112,7 +112,7 @@ static void con_fd_watch(struct console *con, struct con_fd *c, uint32_t events,
     }
 }
 
-/* --- window size -------------------------------------------------------------------------------- */
+/* --- window size ----------------------------------------------------------------------------- */
 
 static bool read_size(struct console *con)
 {
@@ -138,7 +138,7 @@ static void con_config_read(struct virtio_dev *vdev, uint32_t off, void *data, u
     memcpy(data, (const uint8_t *)&config + off, len);
 }
 
-/* --- output -------------------------------------------------------------------------------------- */
+/* --- output ---------------------------------------------------------------------------------- */
 
 static void out_ready(void *ctx, uint32_t events);
 static void in_ready(void *ctx, uint32_t events);
@@ -231,7 +231,7 @@ static void out_ready(void *ctx, uint32_t events)
     serve_tx(con);
 }
 
-/* --- input ---------------------------------------------------------------------------------------- */
+/* --- input ----------------------------------------------------------------------------------- */
 
 /* Fill one request. 1: done; 0: no request, or no input; negative: broken. */
 static int receive_one(struct console *con, struct virtqueue *vq, bool *ret_no_buffer)
@@ -290,7 +290,7 @@ static void in_ready(void *ctx, uint32_t events)
     serve_rx(con);
 }
 
-/* --- life cycle ------------------------------------------------------------------------------------ */
+/* --- life cycle ------------------------------------------------------------------------------ */
 
 static void con_kick(struct virtio_dev *vdev, unsigned index)
 {

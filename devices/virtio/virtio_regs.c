@@ -59,7 +59,7 @@ void virtio_regs_fini(struct virtio_regs *regs)
     (void)pthread_mutex_destroy(&regs->lock);
 }
 
-/* --- reads ---------------------------------------------------------------------------------------- */
+/* --- reads ----------------------------------------------------------------------------------- */
 
 static uint32_t feature_word(uint64_t features, uint32_t select)
 {
@@ -108,7 +108,7 @@ void virtio_regs_read(struct virtio_regs *regs, uint64_t off, void *data, size_t
     memcpy(data, (const uint8_t *)&c + off, MIN(size, sizeof(c) - off));
 }
 
-/* --- writes --------------------------------------------------------------------------------------- */
+/* --- writes ---------------------------------------------------------------------------------- */
 
 static enum virtio_regs_event write_status_locked(struct virtio_regs *regs, uint8_t val)
 {
@@ -264,7 +264,7 @@ enum virtio_regs_event virtio_regs_write(struct virtio_regs *regs, uint64_t off,
     return write_field_locked(regs, (unsigned)off, val);
 }
 
-/* --- the device's side -------------------------------------------------------------------------------- */
+/* --- the device's side ----------------------------------------------------------------------- */
 
 void virtio_regs_reset(struct virtio_regs *regs)
 {
@@ -310,7 +310,7 @@ struct virtio_queue_regs virtio_regs_queue(struct virtio_regs *regs, unsigned in
     return regs->q[index];
 }
 
-/* --- saved state ------------------------------------------------------------------------------------------ */
+/* --- saved state ----------------------------------------------------------------------------- */
 
 void virtio_regs_save(struct virtio_regs *regs, struct snapshot_writer *w)
 {

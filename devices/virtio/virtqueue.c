@@ -89,7 +89,7 @@ int virtqueue_check(const struct virtqueue *vq)
     return 0;
 }
 
-/* --- chains ----------------------------------------------------------------------------------- */
+/* --- chains ---------------------------------------------------------------------------------- */
 
 static int chain_grow(struct virtq_chain *chain)
 {
@@ -272,7 +272,7 @@ static int chain_collect(struct virtqueue *vq, uint16_t head, enum lease_mode mo
     return r;
 }
 
-/* --- the available ring ------------------------------------------------------------------------- */
+/* --- the available ring ---------------------------------------------------------------------- */
 
 /* Chains that wait, given the avail area; -EPROTO when the index ran ahead of the ring. */
 static int avail_pending(const struct virtqueue *vq, const struct mem_lease *lease)
@@ -323,7 +323,7 @@ void virtqueue_unpop(struct virtqueue *vq, struct virtq_chain *chain)
     vq->next_avail--;
 }
 
-/* --- the used ring -------------------------------------------------------------------------------- */
+/* --- the used ring --------------------------------------------------------------------------- */
 
 int virtqueue_push_many(struct virtqueue *vq, const struct virtq_used *used_list, unsigned n)
 {
@@ -359,7 +359,7 @@ int virtqueue_push(struct virtqueue *vq, struct virtq_chain *chain, uint32_t wri
     return virtqueue_push_head(vq, chain->head, written);
 }
 
-/* --- notifications ---------------------------------------------------------------------------------- */
+/* --- notifications --------------------------------------------------------------------------- */
 
 int virtqueue_set_notify(struct virtqueue *vq, bool want)
 {
@@ -420,7 +420,7 @@ int virtqueue_needs_interrupt(struct virtqueue *vq)
     return !was_valid || vring_need_event(used_event, now, old);
 }
 
-/* --- chain contents ----------------------------------------------------------------------------------- */
+/* --- chain contents -------------------------------------------------------------------------- */
 
 /* Copy between @buf and segments [@first, @first+@n) of @chain from @off on. */
 static size_t chain_copy(const struct virtq_chain *chain, unsigned first, unsigned n, size_t off,

@@ -56,7 +56,7 @@ enum {
             abort();     \
     } while (0)
 
-/* --- guest memory ------------------------------------------------------------------------------- */
+/* --- guest memory ---------------------------------------------------------------------------- */
 
 struct fake_mem {
     struct topo_plan_node nodes[2];
@@ -116,7 +116,7 @@ static inline void *fake_ptr(struct guest_mem *mem, uint64_t addr, size_t len)
     return ptr;
 }
 
-/* --- one queue ------------------------------------------------------------------------------------ */
+/* --- one queue ------------------------------------------------------------------------------- */
 
 struct fake_buf {
     uint64_t addr;
@@ -213,7 +213,7 @@ static inline void fake_queue_attach(const struct fake_queue *q, struct virtqueu
     FAKE_MUST(virtqueue_check(vq) == 0);
 }
 
-/* --- a loop in a thread of its own ------------------------------------------------------------------ */
+/* --- a loop in a thread of its own ----------------------------------------------------------- */
 
 struct fake_loop {
     struct evloop *loop;
@@ -253,7 +253,7 @@ static inline void fake_loop_stop(struct fake_loop *fl)
     evloop_free(fl->loop);
 }
 
-/* --- a device behind a transport that counts ---------------------------------------------------------- */
+/* --- a device behind a transport that counts ------------------------------------------------- */
 
 struct fake_dev {
     struct virtio_dev *dev;

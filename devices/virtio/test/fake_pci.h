@@ -152,7 +152,7 @@ static inline void fake_machine_fini(struct fake_machine *m)
     fake_mem_fini(&m->fm);
 }
 
-/* --- accesses as vCPUs make them --------------------------------------------------------------- */
+/* --- accesses as vCPUs make them ------------------------------------------------------------- */
 
 static inline uint64_t fake_mmio_read(struct fake_machine *m, uint64_t addr, size_t size)
 {
@@ -190,7 +190,7 @@ static inline uint64_t fake_line_fired(struct fake_machine *m, unsigned gsi)
     return n;
 }
 
-/* --- a virtio driver ----------------------------------------------------------------------------- */
+/* --- a virtio driver ------------------------------------------------------------------------- */
 
 struct fake_vdrv {
     struct fake_machine *m;
