@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/virtio_blk.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -703,6 +704,49 @@ static void many_requests_on_all_queues_keep_their_data(void **state)
         assert_in_range(__atomic_load_n(&f->fd.queue_interrupts[q], __ATOMIC_ACQUIRE), 1, 768);
 }
 
+/* Does the driver have to ring after moving the available index from @old? (2.7.10) */
+static bool wants_bell(struct fake_queue *q, uint16_t old)
+{
+    const uint16_t *avail_event = (const uint16_t *)(const void *)&q->used->ring[q->size];
+
+    atomic_thread_fence(memory_order_seq_cst);
+    return vring_need_event(__atomic_load_n(avail_event, __ATOMIC_RELAXED), q->avail_idx, old);
+}
+
+static void ring_bell(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->dev->ops->kick(f->dev, 0);
+}
+
+/* The driver rings only when it is asked to, beside a device that runs: no wake-up is lost. */
+static void a_driver_that_rings_only_when_asked_is_served(void **state)
+{
+    enum { TOTAL = 20000, DEPTH = 7 };
+    struct fixture *f = *state;
+    struct fake_queue *q = &f->fd.q[0];
+    unsigned offered = 0, done = 0, rung = 0;
+    uint32_t head = 0, len = 0;
+
+    while (done < TOTAL) {
+        while (offered < TOTAL && offered - done < 1 + offered % DEPTH) {
+            uint16_t old = q->avail_idx;
+
+            offer_slot(f, 0, offered % 64, VIRTIO_BLK_T_IN, offered * 8 % 4096);
+            offered++;
+            if (wants_bell(q, old)) {
+                rung++;
+                assert_int_equal(evloop_post(f->fl.loop, ring_bell, f), 0);
+            }
+        }
+        assert_true(fake_dev_wait_used(&f->fd, 0, &head, &len, WAIT_MS));
+        assert_int_equal(len, 4097);
+        done++;
+    }
+    assert_in_range(rung, 1, TOTAL);
+}
+
 static void quiesce_answers_what_is_in_flight_and_resume_goes_on(void **state)
 {
     struct fixture *f = *state;
@@ -888,6 +932,7 @@ int main(void)
         TEST(an_io_error_reaches_the_driver, setup, with_threads, "threads"),
         TEST(without_flush_writes_are_stable, setup_mem, with_threads, "threads"),
         BOTH(many_requests_on_all_queues_keep_their_data),
+        BOTH(a_driver_that_rings_only_when_asked_is_served),
         BOTH(quiesce_answers_what_is_in_flight_and_resume_goes_on),
         BOTH(a_broken_disk_works_again_after_a_reset),
         TEST(saved_state_fits_the_same_disk_only, setup, with_uring, "io_uring"),
