@@ -6,10 +6,12 @@
 
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 
 static const struct device_type *const types[] = {
     &blk_device_type,
+    &net_device_type,
     &rng_device_type,
     &console_device_type,
     NULL,
