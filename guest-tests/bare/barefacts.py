@@ -3,7 +3,9 @@
 
 Each check takes the facts as a dict and the plan, and yields one sentence per disagreement.
 """
+import math
 import re
+from fractions import Fraction
 
 GIB = 1 << 30
 LEGACY_HOLE = 0x100000 - 0xa0000
@@ -93,8 +95,9 @@ def slit(facts, plan):
                        plan["distances"])
 
 
-def hmat_matrix(facts, plan, name, key, unit, tolerance):
-    said = {(k["from"], k["to"]): k[key] / unit for k in plan["links"] if k[key]}
+def hmat_matrix(facts, plan, name, key, unit):
+    """Cells in units of @unit, rounded up to it; exact where the table's own step allows."""
+    said = {(k["from"], k["to"]): math.ceil(k[key] / unit) for k in plan["links"] if k[key]}
     path = f"hmat.{name}"
     if not said:
         if f"{path}.targets" in facts:
@@ -108,16 +111,16 @@ def hmat_matrix(facts, plan, name, key, unit, tolerance):
     for m, value in numbered(facts, rf"hmat\.{name}\.(\d+)"):
         for to, cell in zip(targets, value.split(",")):
             want = said.pop((int(m[1]), to), 0)
-            if abs(int(cell) - want) > (max(step / 2, tolerance) if want else 0):
+            if abs(int(cell) - want) > (step / 2 if want % step else 0):
                 yield f"HMAT: {name} {m[1]} to {to}: the guest has {cell}, the plan {want}"
     for pair in said:
         yield f"HMAT: {name} of the pair {pair} is missing"
 
 
 def hmat(facts, plan):
-    """Latency in picoseconds, bandwidth in MiB per second, which may be rounded up."""
-    yield from hmat_matrix(facts, plan, "access-latency", "latency_ns", 1 / 1000, 0)
-    yield from hmat_matrix(facts, plan, "access-bandwidth", "bandwidth", 1 << 20, 1)
+    """Latency in picoseconds, bandwidth in MiB per second."""
+    yield from hmat_matrix(facts, plan, "access-latency", "latency_ns", Fraction(1, 1000))
+    yield from hmat_matrix(facts, plan, "access-bandwidth", "bandwidth", 1 << 20)
     memory = {int(m[1]): fields(v) for m, v in numbered(facts, r"hmat\.memory\.(\d+)")}
     caches = {(int(m[1]), int(m[2])): fields(v)
               for m, v in numbered(facts, r"hmat\.cache\.(\d+)\.(\d+)")}
