@@ -62,8 +62,9 @@ int terminal_block_signals(struct errctx *ec)
     r = pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (r != 0)
         return errctx_set_os(ec, r, "block signals");
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-        return errctx_set_os(ec, errno, "ignore SIGPIPE");
+    /* Ignoring SIGCHLD has the kernel reap the guard: we have no other child to wait for. */
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGCHLD, SIG_IGN) == SIG_ERR)
+        return errctx_set_os(ec, errno, "ignore a signal");
     return 0;
 }
 

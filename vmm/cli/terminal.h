@@ -32,7 +32,7 @@ struct terminal_ops {
 struct terminal;
 
 /** terminal_block_signals() - before the process makes its first thread: the signals above reach
- *  the loop only. SIGPIPE is ignored from now on. Return: 0 or an errno. */
+ *  the loop only. SIGPIPE and SIGCHLD are ignored from now on. Return: 0 or an errno. */
 int terminal_block_signals(struct errctx *ec);
 
 /**

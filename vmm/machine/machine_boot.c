@@ -129,6 +129,9 @@ int stage_vcpus_build(struct machine *m, struct errctx *ec)
     r = machine_set_power_on(m, ec);
     if (r < 0)
         goto err;
+    r = machine_stats_open(m, ec);
+    if (r < 0)
+        goto err;
     return 0;
 
 err:
@@ -138,6 +141,7 @@ err:
 
 void stage_vcpus_undo(struct machine *m)
 {
+    machine_stats_close(m);
     power_on_state_free(m->power_on);
     m->power_on = NULL;
     while (m->n_vcpus > 0)

@@ -73,6 +73,7 @@ struct machine {
     struct vcpu **vcpus;
     size_t n_vcpus;
     struct power_on_state *power_on;
+    int *stats_fds; /* one per vCPU and the VM's; -1 where KVM has none */
 
     /* run; main thread except for what the lock covers */
     bool paused;
@@ -110,6 +111,11 @@ void stage_vcpus_undo(struct machine *m);
 /* machine_boot.c: what a guest finds at power-on; also the second half of a reset. */
 int machine_load_firmware(struct machine *m, struct errctx *ec);
 int machine_set_power_on(struct machine *m, struct errctx *ec);
+
+/* machine_status.c: KVM's counters. Opened before the vCPUs run, because KVM gives a vCPU's
+ * descriptor out only while it does not, and would have the main loop wait for an exit. */
+int machine_stats_open(struct machine *m, struct errctx *ec);
+void machine_stats_close(struct machine *m);
 
 /* machine_exits.c: what vCPUs and devices ask for. Any thread. */
 extern const struct vcpu_exit_ops machine_exit_ops;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `ctl status` and `ctl stats` show. */
+#include <errno.h>
 #include <linux/kvm.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "vmm/base/macros.h"
@@ -29,16 +31,34 @@ static void add_counter(void *ctx, const char *name, uint64_t value)
     (void)json_object_set_new(ctx, name, json_integer((json_int_t)value));
 }
 
-static void add_kvm_counters(json_t *into, const char *key, int kvm_fd)
+int machine_stats_open(struct machine *m, struct errctx *ec)
 {
-    int fd = kvm_stats_open(kvm_fd, NULL);
+    m->stats_fds = calloc(m->n_vcpus + 1, sizeof(int));
+    if (m->stats_fds == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for %zu counters", m->n_vcpus);
+    for (size_t i = 0; i < m->n_vcpus; i++)
+        m->stats_fds[i] = kvm_stats_open(vcpu_kvm(m->vcpus[i])->fd, NULL);
+    m->stats_fds[m->n_vcpus] = kvm_stats_open(m->vm.fd, NULL);
+    return 0;
+}
+
+void machine_stats_close(struct machine *m)
+{
+    for (size_t i = 0; m->stats_fds != NULL && i <= m->n_vcpus; i++)
+        if (m->stats_fds[i] >= 0)
+            (void)close(m->stats_fds[i]);
+    free(m->stats_fds);
+    m->stats_fds = NULL;
+}
+
+static void add_kvm_counters(json_t *into, const char *key, int fd)
+{
     json_t *counters;
 
     if (fd < 0)
         return; /* an older kernel; the member is then absent */
     counters = json_object();
     (void)kvm_stats_each(fd, add_counter, counters, NULL);
-    (void)close(fd);
     (void)json_object_set_new(into, key, counters);
 }
 
@@ -65,10 +85,10 @@ json_t *machine_stats(const struct machine *m)
                 exits, kinds[k].name,
                 json_integer((json_int_t)vcpu_exit_count(m->vcpus[i], kinds[k].kind)));
         (void)json_object_set_new(vcpu, "user_exits", exits);
-        add_kvm_counters(vcpu, "kvm", vcpu_kvm(m->vcpus[i])->fd);
+        add_kvm_counters(vcpu, "kvm", m->stats_fds[i]);
         (void)json_array_append_new(vcpus, vcpu);
     }
     (void)json_object_set_new(all, "vcpus", vcpus);
-    add_kvm_counters(all, "kvm", m->vm.fd);
+    add_kvm_counters(all, "kvm", m->stats_fds[m->n_vcpus]);
     return all;
 }
