@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRINT_NAME_WIDTH = 24, PRINT_DEPTH_MAX = 8 };
+#include "vmm/base/units.h"
+
+enum { PRINT_NAME_WIDTH = 32, PRINT_DEPTH_MAX = 8 };
 
 int print_json(FILE *out, const json_t *value)
 {
@@ -27,14 +29,25 @@ void print_json_text(FILE *out, const char *text)
         (void)fputc((unsigned char)*c < 0x20 || *c == 0x7f ? '.' : *c, out);
 }
 
-static void print_scalar(FILE *out, const json_t *v)
+/* Amounts of memory, by name; everything else is a plain number. */
+static bool is_bytes(const char *name)
 {
+    return strcmp(name, "memory") == 0 || strcmp(name, "resident") == 0;
+}
+
+static void print_scalar(FILE *out, const char *name, const json_t *v)
+{
+    char buf[32];
+
     switch (json_typeof(v)) {
     case JSON_STRING:
         print_json_text(out, json_string_value(v));
         break;
     case JSON_INTEGER:
-        (void)fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        if (is_bytes(name) && json_integer_value(v) >= 0)
+            (void)fputs(units_format_human((uint64_t)json_integer_value(v), buf, sizeof(buf)), out);
+        else
+            (void)fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
         break;
     case JSON_REAL:
         (void)fprintf(out, "%.3f", json_real_value(v));
@@ -51,30 +64,72 @@ static void print_scalar(FILE *out, const json_t *v)
     }
 }
 
-/* One line for an element of a list: scalars, or an object's members side by side. */
-static void print_element(FILE *out, const json_t *v, unsigned depth)
+static bool is_nested(const json_t *v)
+{
+    return json_is_object(v) || json_is_array(v);
+}
+
+/* Counters that stand at zero are left out below the top, or they would hide the others. */
+static bool is_dull(const char *name, const json_t *v, unsigned depth)
+{
+    return depth > 1 && json_is_integer(v) && json_integer_value(v) == 0 &&
+           strcmp(name, "id") != 0 && !is_bytes(name);
+}
+
+static bool is_flat(const json_t *object)
 {
     const char *name;
-    json_t *member;
-    const char *gap = "";
+    json_t *v;
 
-    if (!json_is_object(v)) {
-        print_scalar(out, v);
+    json_object_foreach((json_t *)(uintptr_t)object, name, v)
+        if (is_nested(v))
+            return false;
+    return true;
+}
+
+static void print_members(FILE *out, const json_t *object, unsigned depth);
+
+/* A list's element: its scalars side by side, or a block when there is more to it. */
+static void print_element(FILE *out, const json_t *v, unsigned depth)
+{
+    const char *name, *gap = "";
+    json_t *member;
+
+    if (json_is_object(v) && !is_flat(v)) {
+        print_members(out, v, depth);
         return;
     }
+    (void)fprintf(out, "%*s", (int)depth * 2, "");
+    if (!json_is_object(v))
+        print_scalar(out, "", v);
     json_object_foreach((json_t *)(uintptr_t)v, name, member) {
         (void)fputs(gap, out);
         print_json_text(out, name);
         (void)fputc(' ', out);
-        if (json_is_object(member) && depth < PRINT_DEPTH_MAX)
-            print_element(out, member, depth + 1);
-        else
-            print_scalar(out, member);
+        print_scalar(out, name, member);
         gap = "  ";
     }
+    (void)fputc('\n', out);
 }
 
-static void print_member(FILE *out, const char *name, const json_t *v, unsigned depth);
+static void print_member(FILE *out, const char *name, const json_t *v, unsigned depth)
+{
+    int indent = (int)depth * 2, width = PRINT_NAME_WIDTH - indent - (int)strlen(name);
+
+    (void)fprintf(out, "%*s", indent, "");
+    print_json_text(out, name);
+    if (!is_nested(v)) {
+        (void)fprintf(out, "%*s", width > 1 ? width : 1, "");
+        print_scalar(out, name, v);
+    }
+    (void)fputc('\n', out);
+    if (depth >= PRINT_DEPTH_MAX)
+        return;
+    if (json_is_object(v))
+        print_members(out, v, depth + 1);
+    for (size_t i = 0; json_is_array(v) && i < json_array_size(v); i++)
+        print_element(out, json_array_get(v, i), depth + 1);
+}
 
 static void print_members(FILE *out, const json_t *object, unsigned depth)
 {
@@ -82,30 +137,8 @@ static void print_members(FILE *out, const json_t *object, unsigned depth)
     json_t *v;
 
     json_object_foreach((json_t *)(uintptr_t)object, name, v)
-        print_member(out, name, v, depth);
-}
-
-static void print_member(FILE *out, const char *name, const json_t *v, unsigned depth)
-{
-    int indent = (int)depth * 2, width = PRINT_NAME_WIDTH - indent - (int)strlen(name);
-    bool nested = json_is_object(v) || json_is_array(v);
-
-    (void)fprintf(out, "%*s", indent, "");
-    print_json_text(out, name);
-    if (!nested) {
-        (void)fprintf(out, "%*s", width > 1 ? width : 1, "");
-        print_scalar(out, v);
-    }
-    (void)fputc('\n', out);
-    if (depth >= PRINT_DEPTH_MAX)
-        return;
-    if (json_is_object(v))
-        print_members(out, v, depth + 1);
-    for (size_t i = 0; json_is_array(v) && i < json_array_size(v); i++) {
-        (void)fprintf(out, "%*s", indent + 2, "");
-        print_element(out, json_array_get(v, i), depth + 1);
-        (void)fputc('\n', out);
-    }
+        if (!is_dull(name, v, depth))
+            print_member(out, name, v, depth);
 }
 
 void print_json_table(FILE *out, const json_t *object)

@@ -9,7 +9,7 @@
 /** print_json() - indented, with a newline. Return: 0 or -ENOMEM. */
 int print_json(FILE *out, const json_t *value);
 
-/** print_json_table() - "name   value" lines; lists of objects become tables of their own.
+/** print_json_table() - "name   value" lines, nested ones indented, counters of zero left out.
  *  Control characters in texts are shown as dots: they come from another process. */
 void print_json_table(FILE *out, const json_t *object);
 
