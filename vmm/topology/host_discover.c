@@ -31,6 +31,13 @@ static void set_from_bitmap(struct idset *s, hwloc_const_bitmap_t b)
         idset_add(s, (uint32_t)i);
 }
 
+static int compare_nodes(const void *a, const void *b)
+{
+    const struct host_node *x = a, *y = b;
+
+    return x->id.v < y->id.v ? -1 : x->id.v > y->id.v;
+}
+
 static int read_nodes(hwloc_topology_t topo, struct host_topo *host, struct errctx *ec)
 {
     int n = hwloc_get_nbobjs_by_type(topo, HWLOC_OBJ_NUMANODE);
@@ -58,28 +65,30 @@ static int read_nodes(hwloc_topology_t topo, struct host_topo *host, struct errc
                 (struct host_page_pool){ .page_bytes = p->size, .total_pages = p->count };
         }
     }
+    qsort(host->nodes, host->n_nodes, sizeof(*host->nodes), compare_nodes); /* not the tree's order */
     return 0;
 }
 
 /* The node a CPU belongs to: of those whose locality covers it, the one with the narrowest, so
  * that a memory-only node attached to a whole package or machine owns no CPU; then the lowest. */
-static uint32_t node_of_cpu(hwloc_topology_t topo, hwloc_obj_t pu)
+static uint32_t node_of_cpu(hwloc_topology_t topo, const struct host_topo *host, hwloc_obj_t pu)
 {
-    hwloc_obj_t obj = NULL;
-    uint32_t index = 0, best = 0;
-    int best_weight = -1;
+    hwloc_obj_t obj = NULL, best = NULL;
+    int best_weight = 0;
 
     while ((obj = hwloc_get_next_obj_by_type(topo, HWLOC_OBJ_NUMANODE, obj)) != NULL) {
         int weight = hwloc_bitmap_weight(obj->cpuset);
 
-        if (hwloc_bitmap_isset(obj->cpuset, pu->os_index) &&
-            (best_weight < 0 || weight < best_weight)) {
-            best = index;
+        if (!hwloc_bitmap_isset(obj->cpuset, pu->os_index))
+            continue;
+        if (best == NULL || weight < best_weight ||
+            (weight == best_weight && obj->os_index < best->os_index)) {
+            best = obj;
             best_weight = weight;
         }
-        index++;
     }
-    return best;
+    return best == NULL ? 0
+                        : (uint32_t)host_topo_node_index(host, (struct hnode_id){ best->os_index });
 }
 
 /* The outermost cache above a CPU that holds data. */
@@ -143,7 +152,7 @@ static int read_cpus(hwloc_topology_t topo, struct host_topo *host, struct errct
             llcs++;
         last = llc;
         c->id = (struct hcpu_id){ pu->os_index };
-        c->node = node_of_cpu(topo, pu);
+        c->node = node_of_cpu(topo, host, pu);
         c->package = index_above(topo, pu, HWLOC_OBJ_PACKAGE, 0);
         c->die = index_above(topo, pu, HWLOC_OBJ_DIE, c->package);
         c->core = index_above(topo, pu, HWLOC_OBJ_CORE, pu->logical_index);
@@ -189,17 +198,26 @@ static int read_caches(hwloc_topology_t topo, struct host_topo *host, struct err
     return 0;
 }
 
+/* The index of the node behind a row of distances, or -1. */
+static int row_index(const struct hwloc_distances_s *d, const struct host_topo *host, unsigned row)
+{
+    if (d->objs[row] == NULL)
+        return -1;
+    return host_topo_node_index(host, (struct hnode_id){ d->objs[row]->os_index });
+}
+
 /* Fill the matrix from what hwloc has; false when it is not about these nodes. */
 static bool copy_distances(const struct hwloc_distances_s *d, struct host_topo *host)
 {
     if (d->nbobjs != host->n_nodes)
         return false;
     for (unsigned i = 0; i < d->nbobjs; i++)
-        if (d->objs[i] == NULL || d->objs[i]->logical_index >= host->n_nodes)
+        if (row_index(d, host, i) < 0)
             return false;
     for (unsigned i = 0; i < d->nbobjs; i++)
         for (unsigned k = 0; k < d->nbobjs; k++)
-            host->distances[d->objs[i]->logical_index * host->n_nodes + d->objs[k]->logical_index] =
+            host->distances[(size_t)row_index(d, host, i) * host->n_nodes +
+                            (size_t)row_index(d, host, k)] =
                 (uint32_t)MIN(d->values[i * d->nbobjs + k], (hwloc_uint64_t)UINT32_MAX);
     return true;
 }

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hosts as recorded: hwloc XML, synthetic descriptions, an archived /sys, and this machine.
+ *
+ * The archive is one text file of paths and contents, unpacked into a temporary folder.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "vmm/topology/host_topo.h"
+
+#define HOSTS "vmm/topology/test/hosts/"
+
+static void assert_set(const struct idset *s, const char *expected)
+{
+    char buf[256];
+
+    assert_string_equal(idset_format(s, buf, sizeof(buf)), expected);
+}
+
+static void the_128_node_machine_is_read_whole(void **state)
+{
+    struct host_topo h = { 0 };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    assert_int_equal(host_topo_from_xml(HOSTS "eight-socket-128-node.xml", &h, &ec), 0);
+    assert_int_equal(h.n_nodes, 128);
+    assert_int_equal(h.n_cpus, 1024);
+    assert_set(&h.nodes[127].cpus, "1016-1023");
+    assert_true(h.nodes[0].mem_bytes == 16ull << 30);
+    assert_true(h.nodes[0].mem_free_bytes == 0); /* XML does not tell */
+    assert_int_equal(h.cpus[1023].package, 7);
+    assert_int_equal(h.cpus[1023].node, 127);
+    assert_int_equal(h.cpus[1023].core, 511);
+    assert_int_equal(h.cpus[1023].thread, 1);
+    assert_int_equal(h.cpus[1023].llc, 127);
+    assert_true(h.has_distances);
+    assert_int_equal(host_topo_distance(&h, 5, 5), 10);
+    assert_int_equal(host_topo_distance(&h, 0, 3), 12);
+    assert_int_equal(host_topo_distance(&h, 0, 15), 16);
+    assert_int_equal(host_topo_distance(&h, 0, 63), 32);
+    assert_int_equal(host_topo_distance(&h, 127, 0), 40);
+    assert_string_equal(h.source, HOSTS "eight-socket-128-node.xml");
+    host_topo_fini(&h);
+    assert_null(h.nodes);
+}
+
+static void memory_only_nodes_own_no_cpus(void **state)
+{
+    struct host_topo h = { 0 };
+
+    (void)state;
+    assert_int_equal(host_topo_from_xml(HOSTS "two-socket-hbm.xml", &h, NULL), 0);
+    assert_int_equal(h.n_nodes, 4);
+    assert_set(&h.nodes[0].cpus, "0-7");
+    assert_true(idset_empty(&h.nodes[1].cpus)); /* the small fast memory beside node 0 */
+    assert_set(&h.nodes[2].cpus, "8-15");
+    assert_true(idset_empty(&h.nodes[3].cpus));
+    assert_int_equal(host_topo_node_index(&h, (struct hnode_id){ 3 }), 3);
+    assert_int_equal(host_topo_node_index(&h, (struct hnode_id){ 9 }), -1);
+    assert_false(h.has_distances);
+    assert_int_equal(host_topo_distance(&h, 0, 1), 20);
+    host_topo_fini(&h);
+}
+
+static void synthetic_machines_have_sizes_and_nodes(void **state)
+{
+    struct host_topo h = { 0 };
+
+    (void)state;
+    assert_int_equal(
+        host_topo_from_synthetic("pack:2 numa:2(memory=4GB) l3:1(size=8388608) core:3 pu:1", &h, NULL), 0);
+    assert_int_equal(h.n_nodes, 4);
+    assert_int_equal(h.n_cpus, 12);
+    assert_set(&h.nodes[3].cpus, "9-11");
+    assert_int_equal(h.cpus[9].package, 1);
+    assert_int_equal(h.n_caches, 4);
+    assert_int_equal(h.caches[0].level, 3);
+    assert_true(h.caches[0].size_bytes == 8u << 20);
+    host_topo_fini(&h);
+}
+
+/* --- archived /sys -------------------------------------------------------------------------- */
+
+static void make_parents(char *path)
+{
+    for (char *p = path + 1; *p != '\0'; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        (void)mkdir(path, 0700);
+        *p = '/';
+    }
+}
+
+/* Write one file; "\n" in the archive's text is a new line. */
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+
+    assert_non_null(f);
+    for (; *text != '\0' && *text != '\n'; text++) {
+        if (text[0] == '\\' && text[1] == 'n') {
+            (void)fputc('\n', f);
+            text++;
+        } else {
+            (void)fputc(*text, f);
+        }
+    }
+    (void)fputc('\n', f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void unpack(const char *archive, const char *dir)
+{
+    FILE *f = fopen(archive, "re");
+    char line[2048], path[4096];
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        char *tab = strchr(line, '\t');
+
+        if (line[0] == '#')
+            continue;
+        assert_non_null(tab);
+        *tab = '\0';
+        (void)snprintf(path, sizeof(path), "%s/%s", dir, line);
+        make_parents(path);
+        write_file(path, tab + 1);
+    }
+    (void)fclose(f);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void archived_sysfs_tells_offline_cpus_and_free_memory(void **state)
+{
+    char dir[] = "/tmp/test_host_discover.XXXXXX";
+    struct host_topo h = { 0 };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    unpack(HOSTS "smt-offline-memory-only.sysfs", dir);
+    assert_int_equal(setenv("HWLOC_FSROOT", "/nowhere", 1), 0);
+    assert_int_equal(host_topo_discover(dir, &h, &ec), 0);
+    assert_string_equal(getenv("HWLOC_FSROOT"), "/nowhere"); /* put back */
+    assert_null(getenv("HWLOC_COMPONENTS"));
+    assert_int_equal(unsetenv("HWLOC_FSROOT"), 0);
+    assert_int_equal(nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+
+    assert_int_equal(h.n_nodes, 3);
+    assert_int_equal(h.n_cpus, 7); /* CPU 7 is offline */
+    assert_set(&h.nodes[0].cpus, "0-3");
+    assert_set(&h.nodes[1].cpus, "4-6");
+    assert_true(idset_empty(&h.nodes[2].cpus));
+    assert_true(h.nodes[0].mem_bytes == 32ull << 30);
+    assert_true(h.nodes[2].mem_bytes == 128ull << 30);
+    assert_true(h.nodes[0].mem_free_bytes == 8ull << 30);
+    assert_true(h.nodes[2].mem_free_bytes == 96ull << 30);
+    assert_int_equal(h.nodes[0].n_pools, 2);
+    assert_true(h.nodes[0].pool[0].page_bytes == 2u << 20);
+    assert_int_equal(h.nodes[0].pool[0].total_pages, 512);
+    assert_int_equal(h.nodes[0].pool[0].free_pages, 128);
+    assert_true(h.nodes[0].pool[1].page_bytes == 1u << 30);
+    assert_true(h.has_distances);
+    assert_int_equal(host_topo_distance(&h, 0, 2), 14);
+    assert_int_equal(host_topo_distance(&h, 1, 2), 24);
+    assert_int_equal(h.cpus[6].thread, 0);
+    assert_int_equal(h.cpus[5].thread, 1);
+    assert_int_equal(h.cpus[5].core, h.cpus[4].core);
+    assert_int_equal(h.cpus[0].llc, h.cpus[3].llc);
+    assert_int_not_equal(h.cpus[0].llc, h.cpus[4].llc);
+    assert_int_equal(h.caches[0].level, 1);
+    assert_int_equal(h.caches[0].ways, 8);
+    assert_int_equal(h.caches[0].line_bytes, 64);
+    host_topo_fini(&h);
+}
+
+static void this_machine_has_a_node_with_memory_and_cpus(void **state)
+{
+    struct host_topo h = { 0 };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    assert_int_equal(host_topo_discover("", &h, &ec), 0);
+    assert_true(h.n_nodes >= 1);
+    assert_true(h.n_cpus >= 1);
+    assert_true(h.nodes[0].mem_bytes > 0);
+    assert_true(h.nodes[0].mem_free_bytes > 0);
+    assert_true(h.nodes[0].mem_free_bytes < h.nodes[0].mem_bytes * 2);
+    assert_int_equal(host_topo_distance(&h, 0, 0), 10);
+    for (size_t i = 1; i < h.n_cpus; i++)
+        assert_true(h.cpus[i].id.v > h.cpus[i - 1].id.v);
+    host_topo_fini(&h);
+}
+
+static void what_is_no_machine_is_refused_untouched(void **state)
+{
+    struct host_topo h = { .n_nodes = 77 };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    assert_int_equal(host_topo_from_synthetic("three apples", &h, &ec), -EINVAL);
+    assert_string_equal(ec.msg, "\"three apples\" is not a machine in hwloc's synthetic form");
+    assert_int_equal(host_topo_from_xml(HOSTS "smt-offline-memory-only.sysfs", &h, &ec), -EINVAL);
+    assert_string_equal(ec.msg, HOSTS "smt-offline-memory-only.sysfs is not a machine in hwloc's "
+                                      "XML form");
+    assert_int_equal(host_topo_from_xml("/nowhere.xml", &h, &ec), -ENOENT);
+    assert_int_equal(host_topo_discover("/nowhere", &h, &ec), -EIO);
+    assert_int_equal(h.n_nodes, 77);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_128_node_machine_is_read_whole),
+        cmocka_unit_test(memory_only_nodes_own_no_cpus),
+        cmocka_unit_test(synthetic_machines_have_sizes_and_nodes),
+        cmocka_unit_test(archived_sysfs_tells_offline_cpus_and_free_memory),
+        cmocka_unit_test(this_machine_has_a_node_with_memory_and_cpus),
+        cmocka_unit_test(what_is_no_machine_is_refused_untouched),
+    };
+    return cmocka_run_group_tests_name("topology/host_discover", tests, NULL, NULL);
+}
