@@ -8,12 +8,14 @@
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vsock.h"
 
 static const struct device_type *const types[] = {
     &blk_device_type,
     &net_device_type,
     &rng_device_type,
     &console_device_type,
+    &vsock_device_type,
     NULL,
 };
 
