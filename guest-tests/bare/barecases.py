@@ -49,6 +49,7 @@ class Case:
     options: list = dataclasses.field(default_factory=list)
     cmdline: str = ""
     status: int = PASS
+    image: str = "elf"            # suffix; elf64: the same program before it was wrapped
     facts: object = None          # function of barefacts
     press_power: bool = False     # ctl NAME power, once the guest waits for it
     says: str = ""                # must be in the output
@@ -57,7 +58,8 @@ class Case:
     @property
     def name(self):
         where = f" in a machine with {self.where}" if self.where else ""
-        return f"{self.guest}{where}{', ' + self.cmdline if self.cmdline else ''}"
+        kind = " as 64-bit ELF" if self.image == "elf64" else ""
+        return f"{self.guest}{kind}{where}{', ' + self.cmdline if self.cmdline else ''}"
 
 
 def table():
@@ -68,6 +70,11 @@ def table():
     yield Case("start_aps", "300 CPUs", MANY, seconds=180)
     yield Case("start_aps", "1024 CPUs, 128 nodes", [
         "--cpus", "1024", "--memory", "1G", "--vnuma", "128"], seconds=300)
+    for t in ("two nodes", "64 CPUs"):
+        yield Case("start_aps", t, cmdline="xapic")
+    yield Case("multiboot", options=SMALL)
+    yield Case("multiboot", options=SMALL, image="elf64")
+    yield Case("multiboot", options=SMALL + ["--initrd", "@INITRD@"], cmdline="module=70001")
     for t in ("one CPU", "two nodes", "a hotplug window", "128 nodes, 4 CPUs",
               "memory above 4 GiB"):
         yield Case("memory_edges", t, facts=barefacts.memory)

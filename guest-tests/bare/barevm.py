@@ -14,6 +14,7 @@ from barecases import TOPOLOGIES
 
 DISK_SECTORS = 2048
 DISK_WORDS = 64
+INITRD_BYTES = 70001
 MULTIPLIER = 0x9e3779b97f4a7c15  # as blk_pattern() in lib/virtio.h
 
 
@@ -25,8 +26,8 @@ def program():
     return os.path.join(build_dir(), "numavisor")
 
 
-def image(guest):
-    return os.path.join(build_dir(), "guest-tests/bare", f"{guest}.elf")
+def image(guest, suffix="elf"):
+    return os.path.join(build_dir(), "guest-tests/bare", f"{guest}.{suffix}")
 
 
 def make_disk(path):
@@ -48,7 +49,11 @@ def machine_options(case, folder):
     disk = os.path.join(folder, "disk")
     if any("@DISK@" in o for o in options):
         make_disk(disk)
-    return [o.replace("@DISK@", disk) for o in options]
+    initrd = os.path.join(folder, "initrd")
+    if "@INITRD@" in options:
+        with open(initrd, "wb") as f:
+            f.write(bytes(i & 255 for i in range(INITRD_BYTES)))
+    return [o.replace("@DISK@", disk).replace("@INITRD@", initrd) for o in options]
 
 
 def plan(options):
@@ -66,7 +71,7 @@ class Run:
         self.case = case
         self.out_path = os.path.join(folder, "out")
         self.name = f"bare-{os.getpid()}-{os.path.basename(folder)}"
-        command = [program(), "run", "--name", self.name, "--kernel", image(case.guest),
+        command = [program(), "run", "--name", self.name, "--kernel", image(case.guest, case.image),
                    *(["--cmdline", case.cmdline] if case.cmdline else []), *options]
         with open(self.out_path, "wb") as out, open(self.out_path + ".err", "wb") as err:
             self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,

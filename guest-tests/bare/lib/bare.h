@@ -175,7 +175,12 @@ enum { BOOT_MAX_RANGES = 300, BOOT_MAX_CMDLINE = 1024 };
 struct boot_data {
     uint32_t magic; /* EAX at entry */
     uint32_t flags;
-    uint32_t mem_upper_kib;
+    uint32_t eflags, cr0; /* at entry */
+    uint32_t mem_lower_kib, mem_upper_kib;
+    uint32_t n_modules;
+    uint32_t module_start, module_end; /* of the first one, where it was loaded */
+    char image[BOOT_MAX_CMDLINE];      /* first word of the command line */
+    char loader[32];
     char cmdline[BOOT_MAX_CMDLINE]; /* without the image's name in front */
     struct boot_range range[BOOT_MAX_RANGES];
     size_t n_ranges;
@@ -240,6 +245,9 @@ static inline void apic_eoi(void)
 void smp_start(uint32_t id, void (*fn)(unsigned number));
 /** smp_start_all() - all enabled CPUs of the MADT but this one; returns how many were called. */
 unsigned smp_start_all(void (*fn)(unsigned number));
+/** smp_broadcast() - the same in xAPIC mode by "all but self"; the boot CPU is in x2APIC mode
+ *  again afterwards. */
+unsigned smp_broadcast(void (*fn)(unsigned number));
 /** smp_arrived() - how many CPUs came up besides the boot CPU. */
 unsigned smp_arrived(void);
 /** smp_wait() - until @n arrived, or @seconds passed without a new one. */

@@ -5,13 +5,14 @@
  */
 #include "guest-tests/bare/lib/bare.h"
 
-enum { MB_BOOT_MAGIC = 0x2badb002, MB_HAS_MEM = 1, MB_HAS_CMDLINE = 4, MB_HAS_MMAP = 64 };
+enum { MB_BOOT_MAGIC = 0x2badb002, MB_HAS_MEM = 1, MB_HAS_CMDLINE = 4, MB_HAS_MODULES = 8 };
+enum { MB_HAS_MMAP = 64, MB_HAS_LOADER = 512 };
 enum { PIC1_MASK = 0x21, PIC2_MASK = 0xa1 };
 
 /* Multiboot 0.6.96, 3.3: the fields we read. */
 struct mb_info {
     uint32_t flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4];
-    uint32_t mmap_length, mmap_addr;
+    uint32_t mmap_length, mmap_addr, drives_length, drives_addr, config_table, loader_name;
 };
 
 struct mb_range {
@@ -21,7 +22,7 @@ struct mb_range {
 } __attribute__((packed));
 
 struct boot_data boot;
-extern uint32_t boot_magic, boot_info_ptr;
+extern uint32_t boot_magic, boot_info_ptr, boot_eflags, boot_cr0;
 
 void bsp_main(void);
 
@@ -37,17 +38,46 @@ static void copy_ranges(const struct mb_info *mb)
     }
 }
 
-/* A loader puts the image's name in front (3.3, "command line"); the rest is for us. */
-static void copy_cmdline(const char *s)
+/* Up to @end or the end of @s; returns where it stopped. */
+static const char *copy_text(char *to, size_t size, const char *s, char end)
 {
     size_t n = 0;
 
-    while (*s != '\0' && *s != ' ')
-        s++;
+    for (; *s != '\0' && *s != end; s++)
+        if (n < size - 1)
+            to[n++] = *s;
+    return s;
+}
+
+/* A loader puts the image's name in front (3.3, "command line"); the rest is for us. */
+static void copy_cmdline(const char *s)
+{
+    s = copy_text(boot.image, sizeof(boot.image), s, ' ');
     while (*s == ' ')
         s++;
-    while (*s != '\0' && n < BOOT_MAX_CMDLINE - 1)
-        boot.cmdline[n++] = *s++;
+    copy_text(boot.cmdline, sizeof(boot.cmdline), s, '\0');
+}
+
+static void copy_info(const struct mb_info *mb)
+{
+    const uint32_t *module = (const uint32_t *)(uintptr_t)mb->mods_addr;
+
+    boot.flags = mb->flags;
+    if (mb->flags & MB_HAS_MEM) {
+        boot.mem_lower_kib = mb->mem_lower;
+        boot.mem_upper_kib = mb->mem_upper;
+    }
+    if (mb->flags & MB_HAS_MMAP)
+        copy_ranges(mb);
+    if (mb->flags & MB_HAS_CMDLINE)
+        copy_cmdline((const char *)(uintptr_t)mb->cmdline);
+    if (mb->flags & MB_HAS_LOADER)
+        copy_text(boot.loader, sizeof(boot.loader), (const char *)(uintptr_t)mb->loader_name, '\0');
+    if ((mb->flags & MB_HAS_MODULES) && mb->mods_count > 0) {
+        boot.n_modules = mb->mods_count;
+        boot.module_start = module[0];
+        boot.module_end = module[1];
+    }
 }
 
 void bsp_main(void)
@@ -55,14 +85,10 @@ void bsp_main(void)
     const struct mb_info *mb = (const struct mb_info *)(uintptr_t)boot_info_ptr;
 
     boot.magic = boot_magic;
-    if (boot.magic == MB_BOOT_MAGIC) {
-        boot.flags = mb->flags;
-        boot.mem_upper_kib = mb->flags & MB_HAS_MEM ? mb->mem_upper : 0;
-        if (mb->flags & MB_HAS_MMAP)
-            copy_ranges(mb);
-        if (mb->flags & MB_HAS_CMDLINE)
-            copy_cmdline((const char *)(uintptr_t)mb->cmdline);
-    }
+    boot.eflags = boot_eflags;
+    boot.cr0 = boot_cr0;
+    if (boot.magic == MB_BOOT_MAGIC)
+        copy_info(mb);
     outb(PIC1_MASK, 0xff); /* other loaders' firmware may have left them on; we have none */
     outb(PIC2_MASK, 0xff);
     trap_load();

@@ -11,6 +11,10 @@
 
 enum {
     APIC_BASE_X2 = 0xc00, /* enabled, x2APIC */
+    APIC_BASE_ON = 0x800,
+    XAPIC_SVR = 0xf0,
+    XAPIC_ICR = 0x300,
+    ICR_ALL_BUT_SELF = 0xc0000,
     LEAF1_ECX_X2APIC = 1u << 21,
     APIC_SVR_ON = 0x1ff,
     ICR_INIT = 0x4500,
@@ -61,13 +65,18 @@ void ap_entry(unsigned number)
         __asm__ volatile("cli; hlt");
 }
 
+static void place_trampoline(void (*fn)(unsigned number))
+{
+    ap_fn = fn;
+    memcpy((void *)(uintptr_t)AP_TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
+    barrier();
+}
+
 void smp_start(uint32_t id, void (*fn)(unsigned number))
 {
     uint64_t to = (uint64_t)id << 32;
 
-    ap_fn = fn;
-    memcpy((void *)(uintptr_t)AP_TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
-    barrier();
+    place_trampoline(fn);
     msr_write(X2APIC_ICR, to | ICR_INIT);
     msr_write(X2APIC_ICR, to | ICR_STARTUP | AP_TRAMPOLINE >> 12);
     msr_write(X2APIC_ICR, to | ICR_STARTUP | AP_TRAMPOLINE >> 12);
@@ -95,6 +104,27 @@ unsigned smp_start_all(void (*fn)(unsigned number))
 
     acpi_each_cpu(start_one, &s);
     return s.n;
+}
+
+static void count_one(const struct acpi_cpu *cpu, void *arg)
+{
+    *(unsigned *)arg += cpu->enabled;
+}
+
+unsigned smp_broadcast(void (*fn)(unsigned number))
+{
+    uint64_t base = msr_read(MSR_APIC_BASE);
+    unsigned n = 0;
+
+    acpi_each_cpu(count_one, &n);
+    place_trampoline(fn);
+    msr_write(MSR_APIC_BASE, base & ~(uint64_t)APIC_BASE_X2); /* back only by way of off */
+    msr_write(MSR_APIC_BASE, (base & ~(uint64_t)APIC_BASE_X2) | APIC_BASE_ON);
+    write32(LAPIC_BASE + XAPIC_SVR, APIC_SVR_ON);
+    write32(LAPIC_BASE + XAPIC_ICR, ICR_ALL_BUT_SELF | ICR_INIT);
+    write32(LAPIC_BASE + XAPIC_ICR, ICR_ALL_BUT_SELF | ICR_STARTUP | AP_TRAMPOLINE >> 12);
+    apic_on();
+    return n - 1;
 }
 
 unsigned smp_arrived(void)

@@ -20,11 +20,15 @@
     .code32
     .globl start
 start:
-    cli
-    cld
     movl %eax, boot_magic
     movl %ebx, boot_info_ptr
     movl $boot_stack_top, %esp
+    pushfl
+    popl boot_eflags
+    cli
+    cld
+    movl %cr0, %eax
+    movl %eax, boot_cr0
     movl $start64, %edi
     /* fall through: EDI is where to go in long mode */
 
@@ -177,10 +181,14 @@ gdt_ptr:
     .globl ap_next
 ap_next:
     .long 0
-    .globl boot_magic, boot_info_ptr
+    .globl boot_magic, boot_info_ptr, boot_eflags, boot_cr0
 boot_magic:
     .long 0
 boot_info_ptr:
+    .long 0
+boot_eflags:
+    .long 0
+boot_cr0:
     .long 0
 
     .balign 4096
