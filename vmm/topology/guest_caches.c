@@ -106,8 +106,8 @@ static int check_sharing(const struct guest_cache_spec *c, const struct guest_sh
 
     if (c->span_nodes && c->cores <= sh->max_cores)
         return errctx_set(ec, EINVAL,
-                          "%s: spanning nodes has no effect with cores=%u, which fit on a die", name,
-                          c->cores);
+                          "%s: spanning nodes has no effect with cores=%u, which fit on a die",
+                          name, c->cores);
     if (c->cores == 0 || c->span_nodes)
         return 0;
     if (c->cores > sh->max_cores)

@@ -111,8 +111,8 @@ static int check_node_cpus(const struct guest_spec *spec, size_t i, const struct
     IDSET_FOREACH(cpu, &n->cpus)
         for (size_t k = 0; k < i; k++)
             if (idset_has(&spec->nodes[k].cpus, cpu))
-                return errctx_set(ec, EINVAL, "--node %zu: cpus= names CPU %u, which is in node %zu",
-                                  i, cpu, k);
+                return errctx_set(
+                    ec, EINVAL, "--node %zu: cpus= names CPU %u, which is in node %zu", i, cpu, k);
     return 0;
 }
 

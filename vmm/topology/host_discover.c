@@ -65,7 +65,7 @@ static int read_nodes(hwloc_topology_t topo, struct host_topo *host, struct errc
                 (struct host_page_pool){ .page_bytes = p->size, .total_pages = p->count };
         }
     }
-    qsort(host->nodes, host->n_nodes, sizeof(*host->nodes), compare_nodes); /* not the tree's order */
+    qsort(host->nodes, host->n_nodes, sizeof(*host->nodes), compare_nodes);
     return 0;
 }
 
@@ -181,14 +181,15 @@ static int read_caches(hwloc_topology_t topo, struct host_topo *host, struct err
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
         hwloc_obj_t obj = NULL;
 
-        while (host->n_caches < n && (obj = hwloc_get_next_obj_by_type(topo, types[i], obj)) != NULL) {
+        while (host->n_caches < n &&
+               (obj = hwloc_get_next_obj_by_type(topo, types[i], obj)) != NULL) {
             const struct hwloc_cache_attr_s *a = &obj->attr->cache;
             struct host_cache *c = &host->caches[host->n_caches++];
 
             c->level = a->depth;
-            c->type = types[i] == HWLOC_OBJ_L1ICACHE   ? CACHE_INSTRUCTION
+            c->type = types[i] == HWLOC_OBJ_L1ICACHE  ? CACHE_INSTRUCTION
                       : types[i] == HWLOC_OBJ_L1CACHE ? CACHE_DATA
-                                                       : CACHE_UNIFIED;
+                                                      : CACHE_UNIFIED;
             c->size_bytes = a->size;
             c->line_bytes = a->linesize;
             c->ways = a->associativity > 0 ? (uint32_t)a->associativity : 0; /* -1: fully */
@@ -379,8 +380,7 @@ int host_topo_from_xml(const char *path, struct host_topo *ret_host, struct errc
     return finish(topo, &host, ret_host, ec);
 }
 
-int host_topo_from_synthetic(const char *description, struct host_topo *ret_host,
-                             struct errctx *ec)
+int host_topo_from_synthetic(const char *description, struct host_topo *ret_host, struct errctx *ec)
 {
     struct host_topo host = { 0 };
     hwloc_topology_t topo;

@@ -52,11 +52,11 @@ static json_t *cpus_json(const struct host_topo *host)
     for (size_t i = 0; i < host->n_cpus; i++) {
         const struct host_cpu *c = &host->cpus[i];
 
-        if (json_array_append_new(
-                cpus, json_pack("{si si si si si si si}", "id", (int)c->id.v, "node",
-                                (int)host->nodes[c->node].id.v, "package", (int)c->package, "die",
-                                (int)c->die, "core", (int)c->core, "llc", (int)c->llc, "thread",
-                                (int)c->thread)) < 0)
+        if (json_array_append_new(cpus, json_pack("{si si si si si si si}", "id", (int)c->id.v,
+                                                  "node", (int)host->nodes[c->node].id.v, "package",
+                                                  (int)c->package, "die", (int)c->die, "core",
+                                                  (int)c->core, "llc", (int)c->llc, "thread",
+                                                  (int)c->thread)) < 0)
             goto err;
     }
     return cpus;
@@ -73,11 +73,11 @@ static json_t *caches_json(const struct host_topo *host)
     for (size_t i = 0; i < host->n_caches; i++) {
         const struct host_cache *c = &host->caches[i];
 
-        if (json_array_append_new(
-                caches, json_pack("{si ss sI si si so}", "level", (int)c->level, "type",
-                                  show_json_cache_type(c->type), "size", (json_int_t)c->size_bytes,
-                                  "line", (int)c->line_bytes, "ways", (int)c->ways, "cpus",
-                                  show_json_set(&c->cpus))) < 0)
+        if (json_array_append_new(caches, json_pack("{si ss sI si si so}", "level", (int)c->level,
+                                                    "type", show_json_cache_type(c->type), "size",
+                                                    (json_int_t)c->size_bytes, "line",
+                                                    (int)c->line_bytes, "ways", (int)c->ways,
+                                                    "cpus", show_json_set(&c->cpus))) < 0)
             goto err;
     }
     return caches;
@@ -90,11 +90,10 @@ err:
 int host_topo_to_json(const struct host_topo *host, json_t **ret_json)
 {
     json_t *source = json_string(host->source); /* NULL also for a file name that is not UTF-8 */
-    json_t *j = json_pack("{so so so so so sb}", "source",
-                          source != NULL ? source : json_string("a file"), "nodes", nodes_json(host),
-                          "cpus", cpus_json(host), "caches", caches_json(host), "distances",
-                          show_json_matrix(host->distances, host->n_nodes), "distances_known",
-                          host->has_distances);
+    json_t *j = json_pack(
+        "{so so so so so sb}", "source", source != NULL ? source : json_string("a file"), "nodes",
+        nodes_json(host), "cpus", cpus_json(host), "caches", caches_json(host), "distances",
+        show_json_matrix(host->distances, host->n_nodes), "distances_known", host->has_distances);
 
     if (j == NULL)
         return -ENOMEM;

@@ -23,7 +23,8 @@ static void print_summary(const struct host_topo *host, FILE *out)
     for (size_t i = 0; i < host->n_nodes; i++)
         mem += host->nodes[i].mem_bytes;
     (void)fprintf(out, "Host: %s\n", host->source);
-    (void)fprintf(out, "nodes %zu, CPUs %zu, cores %u, packages %u, last-level caches %u, memory %s\n",
+    (void)fprintf(out,
+                  "nodes %zu, CPUs %zu, cores %u, packages %u, last-level caches %u, memory %s\n",
                   host->n_nodes, host->n_cpus, cores, packages, llcs, show_size(mem, b, sizeof(b)));
 }
 

@@ -80,11 +80,11 @@ static int fill_geometry(const struct guest_cache_spec *said, const struct host_
         return errctx_set(ec, EINVAL, "%s: say its size, this host has none to take it from", name);
     if (c->size_bytes == 0)
         c->size_bytes = host->size_bytes;
-    c->line_bytes = said != NULL && said->line_bytes > 0 ? said->line_bytes
-                    : host != NULL && is_pow2(host->line_bytes) &&
-                            host->line_bytes <= GUEST_CACHE_MAX_LINE
-                        ? host->line_bytes
-                        : CACHE_DEFAULT_LINE;
+    c->line_bytes =
+        said != NULL && said->line_bytes > 0 ? said->line_bytes
+        : host != NULL && is_pow2(host->line_bytes) && host->line_bytes <= GUEST_CACHE_MAX_LINE
+            ? host->line_bytes
+            : CACHE_DEFAULT_LINE;
     (void)units_format_size(c->size_bytes, size, sizeof(size));
     if (c->size_bytes % c->line_bytes != 0)
         return errctx_set(ec, EINVAL, "%s: %s is not a multiple of its lines of %u bytes", name,
@@ -98,7 +98,8 @@ static int fill_geometry(const struct guest_cache_spec *said, const struct host_
     if (sets > UINT32_MAX)
         return errctx_set(ec, EINVAL, "%s: %s makes more sets than CPUID can tell", name, size);
     c->sets = (uint32_t)sets;
-    if (host != NULL && host->ways > 0 && c->ways != host->ways && (said == NULL || said->ways == 0))
+    if (host != NULL && host->ways > 0 && c->ways != host->ways &&
+        (said == NULL || said->ways == 0))
         plan_note(plan, "%s: %u ways instead of the host's %u, so that %s divides.", name, c->ways,
                   host->ways, size);
     return 0;
@@ -129,10 +130,11 @@ static int find_span(const struct topo_plan *plan, const struct guest_cache_spec
             return 0;
         }
     }
-    return errctx_set(ec, EINVAL,
-                      "%s: cores=%u that span dies must be all cores of a socket, of a power of two "
-                      "of dies or sockets, or of the machine, each instance alike",
-                      guest_cache_name(said->level, said->type), said->cores);
+    return errctx_set(
+        ec, EINVAL,
+        "%s: cores=%u that span dies must be all cores of a socket, of a power of two "
+        "of dies or sockets, or of the machine, each instance alike",
+        guest_cache_name(said->level, said->type), said->cores);
 }
 
 static int fill_shift(const struct guest_cache_spec *said, const struct topo_plan *plan,
@@ -173,7 +175,8 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
         if (c.level > 1 && (below == NULL || below->level < c.level - 1) && said == NULL)
             continue; /* an incomplete host snapshot: nothing was asked for */
         if (c.level > 1 && (below == NULL || below->level < c.level - 1))
-            return errctx_set(ec, EINVAL, "%s has no effect without a cache of level %u: describe it",
+            return errctx_set(ec, EINVAL,
+                              "%s has no effect without a cache of level %u: describe it",
                               guest_cache_name(c.level, c.type), c.level - 1);
         r = fill_geometry(said, of_host, plan, &c, ec);
         if (r == 0)
@@ -181,10 +184,11 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
         if (r < 0)
             return r;
         if (below != NULL && below->level < c.level && below->apic_shift > c.apic_shift)
-            return errctx_set(ec, EINVAL,
-                              "%s would be shared by fewer CPUs than the level below it: give cores= "
-                              "for both",
-                              guest_cache_name(c.level, c.type));
+            return errctx_set(
+                ec, EINVAL,
+                "%s would be shared by fewer CPUs than the level below it: give cores= "
+                "for both",
+                guest_cache_name(c.level, c.type));
         plan->caches[plan->n_caches++] = c;
     }
     if (plan->n_caches == 0)

@@ -38,8 +38,8 @@ void plan_links_fill(const struct guest_spec *spec, struct topo_plan *plan)
     for (size_t i = 0; i < spec->n_links; i++) {
         const struct guest_link_spec *l = &spec->links[i];
 
-        plan->links[l->from * plan->n_nodes + l->to] = (struct topo_plan_link){
-            .latency_ns = l->latency_ns, .bandwidth_bytes_per_s = l->bandwidth_bytes_per_s
-        };
+        plan->links[l->from * plan->n_nodes + l->to] =
+            (struct topo_plan_link){ .latency_ns = l->latency_ns,
+                                     .bandwidth_bytes_per_s = l->bandwidth_bytes_per_s };
     }
 }

@@ -80,9 +80,8 @@ static json_t *nodes_json(const struct topo_plan *plan)
                     json_pack("{si sI sI so sb sb so so so so}", "id", (int)n->vnode.v, "memory",
                               (json_int_t)n->ram_bytes, "hotplug", (json_int_t)n->hotplug_bytes,
                               "cpus", show_json_set(&n->cpus), "has_cpus", !idset_empty(&n->cpus),
-                              "has_memory", n->ram_bytes > 0, "host",
-                              show_json_set(&n->host_nodes), "distances", row_json(plan, i),
-                              "initiator",
+                              "has_memory", n->ram_bytes > 0, "host", show_json_set(&n->host_nodes),
+                              "distances", row_json(plan, i), "initiator",
                               n->has_initiator ? json_integer(n->initiator.v) : json_null(),
                               "mem_caches", mem_caches_json(n)));
     }
@@ -99,15 +98,14 @@ static json_t *vcpus_json(const struct topo_plan *plan)
         const struct topo_plan_vcpu *v = &plan->vcpus[i];
         uint32_t in_socket = v->apic_id & ((1u << a->socket_shift) - 1);
 
-        ok = append(vcpus,
-                    json_pack("{si si si si si si si si s{si si si} so}", "id", (int)v->id.v,
-                              "node", (int)v->vnode.v, "socket", (int)v->socket, "die", (int)v->die,
-                              "complex", (int)v->complex, "core", (int)v->core, "thread",
-                              (int)v->thread, "apic_id", (int)v->apic_id, "linux",
-                              "physical_package_id", (int)(v->apic_id >> a->socket_shift), "die_id",
-                              (int)(in_socket >> a->die_shift), "core_id",
-                              (int)(in_socket >> a->core_shift), "host_cpus",
-                              show_json_set(&v->host_cpus)));
+        ok = append(vcpus, json_pack("{si si si si si si si si s{si si si} so}", "id", (int)v->id.v,
+                                     "node", (int)v->vnode.v, "socket", (int)v->socket, "die",
+                                     (int)v->die, "complex", (int)v->complex, "core", (int)v->core,
+                                     "thread", (int)v->thread, "apic_id", (int)v->apic_id, "linux",
+                                     "physical_package_id", (int)(v->apic_id >> a->socket_shift),
+                                     "die_id", (int)(in_socket >> a->die_shift), "core_id",
+                                     (int)(in_socket >> a->core_shift), "host_cpus",
+                                     show_json_set(&v->host_cpus)));
     }
     return array_or_null(vcpus, ok);
 }
@@ -161,10 +159,10 @@ static json_t *links_json(const struct topo_plan *plan)
 
         if (l->latency_ns == 0 && l->bandwidth_bytes_per_s == 0)
             continue;
-        ok = append(links, json_pack("{si si sI sI}", "from", (int)(i / plan->n_nodes), "to",
-                                     (int)(i % plan->n_nodes), "latency_ns",
-                                     (json_int_t)l->latency_ns, "bandwidth",
-                                     (json_int_t)l->bandwidth_bytes_per_s));
+        ok = append(links,
+                    json_pack("{si si sI sI}", "from", (int)(i / plan->n_nodes), "to",
+                              (int)(i % plan->n_nodes), "latency_ns", (json_int_t)l->latency_ns,
+                              "bandwidth", (json_int_t)l->bandwidth_bytes_per_s));
     }
     return array_or_null(links, ok);
 }

@@ -43,7 +43,8 @@ static void note_completed(const struct guest_spec *spec, const struct guest_sha
     for (uint32_t i = 0; i < sh->n_nodes; i++)
         if (sh->ram_bytes[i] > 0 && sh->ram_bytes[i] < 4 * MIB)
             plan_note(plan,
-                      "Node %u has less than 4 MiB, which Linux before 6.7 treats as no memory.", i);
+                      "Node %u has less than 4 MiB, which Linux before 6.7 treats as no memory.",
+                      i);
 }
 
 void plan_nodes_fill(const struct guest_spec *spec, const struct guest_shape *sh,

@@ -37,7 +37,8 @@ static int check_exists(const struct topo_plan_node *n, const struct host_topo *
         idset_add(&have, host->nodes[i].id.v);
     IDSET_FOREACH(id, &n->host_nodes)
         if (!idset_has(&have, id))
-            return errctx_set(ec, ENOENT, "--node %u: host=%u: this host has no such node (it has %s)",
+            return errctx_set(ec, ENOENT,
+                              "--node %u: host=%u: this host has no such node (it has %s)",
                               n->vnode.v, id, idset_format(&have, list, sizeof(list)));
     return 0;
 }
@@ -61,8 +62,8 @@ static int check_fits(const struct topo_plan *plan, const struct topo_plan_node 
     if (want <= have)
         return 0;
     (void)idset_format(&n->host_nodes, list, sizeof(list));
-    return errctx_set(ec, ENOSPC, "--node %u: host=%s has %s, but %s%s asked of it", n->vnode.v, list,
-                      units_format_human(have, a, sizeof(a)),
+    return errctx_set(ec, ENOSPC, "--node %u: host=%s has %s, but %s%s asked of it", n->vnode.v,
+                      list, units_format_human(have, a, sizeof(a)),
                       units_format_human(want, b, sizeof(b)),
                       sharers > 0 ? " in several nodes are" : " is");
 }

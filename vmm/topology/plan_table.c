@@ -23,8 +23,9 @@ static void print_summary(const struct topo_plan *plan, const struct host_topo *
         ram += plan->nodes[i].ram_bytes;
         hotplug += plan->nodes[i].hotplug_bytes;
     }
-    (void)fprintf(out, "Guest of %zu node%s, %zu CPU%s and %s", plan->n_nodes, plural(plan->n_nodes),
-                  plan->n_vcpus, plural(plan->n_vcpus), show_size(ram, b, sizeof(b)));
+    (void)fprintf(out, "Guest of %zu node%s, %zu CPU%s and %s", plan->n_nodes,
+                  plural(plan->n_nodes), plan->n_vcpus, plural(plan->n_vcpus),
+                  show_size(ram, b, sizeof(b)));
     if (hotplug > 0)
         (void)fprintf(out, " (and room to plug %s)", show_size(hotplug, c, sizeof(c)));
     (void)fprintf(out, ", planned for %s\n", host->source);
@@ -99,8 +100,8 @@ static void print_dies(const struct topo_plan *plan, FILE *out, bool colour)
             last_id = o->apic_id > last_id ? o->apic_id : last_id;
         }
         (void)snprintf(ids, sizeof(ids), "%u-%u", v->apic_id, last_id);
-        (void)fprintf(out, "  %6u  %4u  %4u  %5u  %-13s  %-16s  %s\n", v->socket, v->die, v->vnode.v,
-                      cores, ids, show_set(&v->host_cpus, "any", hosts, sizeof(hosts)),
+        (void)fprintf(out, "  %6u  %4u  %4u  %5u  %-13s  %-16s  %s\n", v->socket, v->die,
+                      v->vnode.v, cores, ids, show_set(&v->host_cpus, "any", hosts, sizeof(hosts)),
                       idset_format(&in_die, cpus, sizeof(cpus)));
     }
 }

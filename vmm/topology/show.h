@@ -28,8 +28,8 @@ void topo_plan_print_table(const struct topo_plan *plan, const struct host_topo 
  * topo_plan_to_json() - the guest as its kernel will see it, every fact said outright.
  *
  *   { "notes": [string],
- *     "nodes": [{ "id", "memory" (bytes), "hotplug" (bytes), "cpus": "0-3", "has_cpus", "has_memory",
- *                 "host": "0" ("" when not bound), "distances": [10, 20],
+ *     "nodes": [{ "id", "memory" (bytes), "hotplug" (bytes), "cpus": "0-3", "has_cpus",
+ *                 "has_memory", "host": "0" ("" when not bound), "distances": [10, 20],
  *                 "initiator" (node or null), "mem_caches": [{ "level", "size", "line",
  *                 "associativity": "none|direct|complex", "write": "none|back|through" }] }],
  *     "vcpus": [{ "id", "node", "socket", "die", "complex", "core", "thread" (as in struct

@@ -88,8 +88,9 @@ struct svg_size svg_draw_matrix(const struct topo_plan *plan, FILE *out, double 
         double cx = left + (double)(i % n) * cell, cy = top + (double)(i / n) * cell;
 
         heat(plan->distances[i], max, colour, sizeof(colour), &dark);
-        (void)fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n",
-                      cx, cy, cell - (n <= NUMBERED ? 1 : 0), cell - (n <= NUMBERED ? 1 : 0), colour);
+        (void)fprintf(
+            out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", cx,
+            cy, cell - (n <= NUMBERED ? 1 : 0), cell - (n <= NUMBERED ? 1 : 0), colour);
         if (n > NUMBERED)
             continue;
         (void)snprintf(text, sizeof(text), "%u", plan->distances[i]);
@@ -144,7 +145,8 @@ static void draw_edge(const struct topo_plan *plan, FILE *out, struct svg_size a
 struct svg_size svg_draw_graph(const struct topo_plan *plan, FILE *out, double x, double y)
 {
     size_t n = plan->n_nodes;
-    double rx = n == 2 ? 110 : 170, ry = n == 2 ? 0 : 130, cx = x + rx + 60, cy = y + HEAD + ry + 28;
+    double rx = n == 2 ? 110 : 170, ry = n == 2 ? 0 : 130, cx = x + rx + 60,
+           cy = y + HEAD + ry + 28;
     struct svg_size at[GRAPH_NODES];
     char text[24];
 

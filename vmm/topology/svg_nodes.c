@@ -168,7 +168,7 @@ static struct svg_size place_box(const struct drawing *d, struct range r, size_t
     if (!d->draw)
         return in;
     svg_rect(d->out, (struct svg_rect){ x, y, in.w, in.h },
-             level == 0                    ? socket_tint(v->socket)
+             level == 0                     ? socket_tint(v->socket)
              : d->level[level].word != NULL ? "#ffffff"
                                             : "#f3f4f6",
              "#8c959f");
@@ -193,7 +193,8 @@ static void describe_node(const struct topo_plan *plan, const struct topo_plan_n
     char b[32], list[24];
 
     t->n = 0;
-    (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "%s%s", n->ram_bytes > 0 ? "memory " : "no memory",
+    (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "%s%s",
+                   n->ram_bytes > 0 ? "memory " : "no memory",
                    n->ram_bytes > 0 ? show_size(n->ram_bytes, b, sizeof(b)) : "");
     if (n->hotplug_bytes > 0)
         (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "room to plug %s",
@@ -294,11 +295,9 @@ struct svg_size svg_draw_nodes(const struct topo_plan *plan, FILE *out, double x
     cols = svg_columns(plan->n_nodes, cell.w + NODE_GAP, cell.h + NODE_GAP, 1.8);
     d.draw = true;
     for (size_t i = 0; i < plan->n_nodes; i++)
-        (void)place_node(&d, &plan->nodes[i], full,
-                         x + (double)(i % cols) * (cell.w + NODE_GAP),
+        (void)place_node(&d, &plan->nodes[i], full, x + (double)(i % cols) * (cell.w + NODE_GAP),
                          y + (double)(i / cols) * (cell.h + NODE_GAP), cell);
-    return (struct svg_size){
-        (double)cols * (cell.w + NODE_GAP) - NODE_GAP,
-        (double)((plan->n_nodes + cols - 1) / cols) * (cell.h + NODE_GAP) - NODE_GAP
-    };
+    return (struct svg_size){ (double)cols * (cell.w + NODE_GAP) - NODE_GAP,
+                              (double)((plan->n_nodes + cols - 1) / cols) * (cell.h + NODE_GAP) -
+                                  NODE_GAP };
 }

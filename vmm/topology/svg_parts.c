@@ -7,7 +7,8 @@
 void svg_text(FILE *out, double x, double y, double size, const char *anchor, const char *colour,
               const char *text)
 {
-    (void)fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" text-anchor=\"%s\" fill=\"%s\">",
+    (void)fprintf(out,
+                  "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" text-anchor=\"%s\" fill=\"%s\">",
                   x, y, size, anchor, colour);
     for (; *text != '\0'; text++) {
         if (*text == '<')

@@ -12,12 +12,12 @@
 
 #include "vmm/topology/topo_plan.h"
 
-#define INVARIANT(cond)                                                            \
-    do {                                                                           \
-        if (!(cond)) {                                                             \
-            (void)fprintf(stderr, "%s:%d: violated: %s\n", __FILE__, __LINE__, #cond); \
-            abort();                                                               \
-        }                                                                          \
+#define INVARIANT(cond)                                                                            \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            (void)fprintf(stderr, "%s:%d: violated: %s\n", __FILE__, __LINE__, #cond);             \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 enum { INVARIANT_IDS = 0x8000 };
@@ -153,14 +153,13 @@ static inline void check_placement(const struct topo_plan *plan, const struct ho
         struct idset cpus = { 0 };
 
         IDSET_FOREACH(id, &plan->nodes[v->vnode.v].host_nodes)
-            idset_or(&cpus,
-                     &host->nodes[host_topo_node_index(host, (struct hnode_id){ id })].cpus);
+            idset_or(&cpus, &host->nodes[host_topo_node_index(host, (struct hnode_id){ id })].cpus);
         INVARIANT(idset_equal(&v->host_cpus, &cpus));
     }
 }
 
-static inline void plan_check_invariants(const struct guest_spec *spec, const struct host_topo *host,
-                                         const struct topo_plan *plan)
+static inline void plan_check_invariants(const struct guest_spec *spec,
+                                         const struct host_topo *host, const struct topo_plan *plan)
 {
     size_t len = strnlen(plan->notes, sizeof(plan->notes));
 

@@ -76,7 +76,10 @@ static inline void spec_text_cache(struct guest_spec *spec, char *text)
     if (sscanf(text, "%u;%c;%31[^;];%u;%u;%u;%7s", &c->level, &type, size, &c->line_bytes, &c->ways,
                &c->cores, span) < 6)
         spec_text_die("cache", text);
-    c->type = type == 'd' ? CACHE_DATA : type == 'i' ? CACHE_INSTRUCTION : type == 'u' ? CACHE_UNIFIED : 0;
+    c->type = type == 'd'   ? CACHE_DATA
+              : type == 'i' ? CACHE_INSTRUCTION
+              : type == 'u' ? CACHE_UNIFIED
+                            : 0;
     c->size_bytes = spec_text_size(size);
     c->span_nodes = span[0] != '\0';
 }

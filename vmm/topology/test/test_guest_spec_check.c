@@ -36,14 +36,16 @@ static const struct {
       "no --node names cpus=, and 1 cores are too few to give each of 2 nodes one" },
     { "node:cpus=0-3 node:cpus=3-5", EINVAL, "--node 1: cpus= names CPU 3, which is in node 0" },
     { "node:cpus=0-1024", ERANGE, "--node 0: cpus= names CPU 1024, the highest is 1023" },
-    { "node:cpus=0-1 node:cpus=3", EINVAL, "CPU 2 is in no --node (a CPU with a higher number is)" },
+    { "node:cpus=0-1 node:cpus=3", EINVAL,
+      "CPU 2 is in no --node (a CPU with a higher number is)" },
     { "cpus=4 node:cpus=0-1 node:cpus=2", EINVAL, "CPU 3 is in no --node (--cpus counts it)" },
     { "cpus=2 node:cpus=0-1 node:cpus=2", EINVAL, "the nodes name 3 CPUs, but --cpus says 2" },
     { "memory=3G node:cpus=0;memory=1G node:cpus=1;memory=1G", EINVAL,
       "the nodes' memory= sums to 2G, but --memory says 3G" },
     { "node:cpus=0;memory=1M", EINVAL, "--node 0: memory=1048576 is not a multiple of 2 MiB" },
     { "node:cpus=0;hotplug=1G", EINVAL,
-      "--node 0: hotplug=1073741824 is not a multiple of 2 GiB, the unit in which Linux adds memory" },
+      "--node 0: hotplug=1073741824 is not a multiple of 2 GiB, the unit in which Linux adds "
+      "memory" },
     { "node:cpus=0;memory=8192T", ERANGE,
       "--node 0: memory= and hotplug= are at most 4 PiB, what x86 addresses reach" },
     { "node:cpus=0;memory=1G node:host=0", EINVAL,
@@ -209,7 +211,8 @@ static void arrays_grow_up_to_their_limit(void **state)
         assert_int_equal(guest_spec_add_distance(&spec, &d, &ec), 0);
         assert_int_equal(guest_spec_add_link(&spec, &l, &ec), 0);
     }
-    assert_int_equal(guest_spec_add_distance(&spec, &(struct guest_distance_spec){ 0 }, &ec), -E2BIG);
+    assert_int_equal(guest_spec_add_distance(&spec, &(struct guest_distance_spec){ 0 }, &ec),
+                     -E2BIG);
     assert_int_equal(guest_spec_add_link(&spec, &(struct guest_link_spec){ 0 }, &ec), -E2BIG);
     assert_int_equal(spec.distances[16383].from, 16383);
     assert_int_equal(spec.links[16383].from, 16383);

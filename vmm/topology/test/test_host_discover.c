@@ -79,8 +79,9 @@ static void synthetic_machines_have_sizes_and_nodes(void **state)
     struct host_topo h = { 0 };
 
     (void)state;
-    assert_int_equal(
-        host_topo_from_synthetic("pack:2 numa:2(memory=4GB) l3:1(size=8388608) core:3 pu:1", &h, NULL), 0);
+    assert_int_equal(host_topo_from_synthetic(
+                         "pack:2 numa:2(memory=4GB) l3:1(size=8388608) core:3 pu:1", &h, NULL),
+                     0);
     assert_int_equal(h.n_nodes, 4);
     assert_int_equal(h.n_cpus, 12);
     assert_set(&h.nodes[3].cpus, "9-11");

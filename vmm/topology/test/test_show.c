@@ -14,8 +14,9 @@
 #include "vmm/topology/show.h"
 #include "vmm/topology/test/spec_text.h"
 
-#define SMALL_HOST "pack:2 numa:1(memory=8589934592) l3:1(size=33554432) l2:2(size=1048576) " \
-                   "l1d:1(size=32768) l1i:1(size=32768) core:1 pu:2"
+#define SMALL_HOST                                                                                 \
+    "pack:2 numa:1(memory=8589934592) l3:1(size=33554432) l2:2(size=1048576) "                     \
+    "l1d:1(size=32768) l1i:1(size=32768) core:1 pu:2"
 
 struct shown {
     struct host_topo host;
@@ -122,8 +123,9 @@ static void host_json_says_what_the_planner_sees(void **state)
     assert_member(j, "nodes/1/cpus", "\"4-7\"");
     assert_member(j, "nodes/1/memory", "8589934592");
     assert_member(j, "nodes/1/memory_free", "null");
-    assert_member(j, "cpus/5", "{\"id\":5,\"node\":1,\"package\":1,\"die\":1,\"core\":2,\"llc\":1,"
-                               "\"thread\":1}");
+    assert_member(j, "cpus/5",
+                  "{\"id\":5,\"node\":1,\"package\":1,\"die\":1,\"core\":2,\"llc\":1,"
+                  "\"thread\":1}");
     assert_member(j, "distances", "[[10,20],[20,10]]");
     assert_member(j, "distances_known", "false");
     json_decref(j);
@@ -198,9 +200,9 @@ static void assert_picture(const char *svg, unsigned texts)
     assert_int_equal(open, closed);
     assert_true(open >= texts);
     for (const char *p = svg; (p = strstr(p, "<rect x=")) != NULL; p++) {
-        assert_int_equal(sscanf(p, "<rect x=\"%lf\" y=\"%lf\" width=\"%lf\" height=\"%lf\"", &x, &y, &bw,
-                                &bh),
-                         4);
+        assert_int_equal(
+            sscanf(p, "<rect x=\"%lf\" y=\"%lf\" width=\"%lf\" height=\"%lf\"", &x, &y, &bw, &bh),
+            4);
         assert_true(x >= 0 && y >= 0 && bw > 0 && bh > 0 && x + bw <= w && y + bh <= h);
     }
     assert_non_null(strstr(svg, "</svg>\n"));

@@ -83,8 +83,7 @@ static void vcpus_get_their_places_and_ids(void **state)
     } row[] = {
         { "", "0.0.0.0.0.0=0" },
         { "vnuma=2", "0.0.0.0.0.0=0 1.1.0.0.0.0=1" },
-        { "cpus=4 threads=2 vnuma=2",
-          "0.0.0.0.0.0=0 0.0.0.0.0.1=1 1.1.0.0.0.0=2 1.1.0.0.0.1=3" },
+        { "cpus=4 threads=2 vnuma=2", "0.0.0.0.0.0=0 0.0.0.0.0.1=1 1.1.0.0.0.0=2 1.1.0.0.0.1=3" },
         /* three cores need two bits */
         { "cpus=6 vnuma=2", "0.0.0.0.0.0=0 0.0.0.0.1.0=1 0.0.0.0.2.0=2 "
                             "1.1.0.0.0.0=4 1.1.0.0.1.0=5 1.1.0.0.2.0=6" },
@@ -92,8 +91,7 @@ static void vcpus_get_their_places_and_ids(void **state)
         { "node:cpus=0;memory=2M node:cpus=1-3;memory=2M",
           "0.0.0.0.0.0=0 1.1.0.0.0.0=4 1.1.0.0.1.0=5 1.1.0.0.2.0=6" },
         /* two nodes in each socket: a die for each */
-        { "cpus=4 vnuma=4 sockets=2",
-          "0.0.0.0.0.0=0 1.0.1.0.0.0=1 2.1.0.0.0.0=2 3.1.1.0.0.0=3" },
+        { "cpus=4 vnuma=4 sockets=2", "0.0.0.0.0.0=0 1.0.1.0.0.0=1 2.1.0.0.0.0=2 3.1.1.0.0.0=3" },
         /* two sockets in each node */
         { "cpus=4 vnuma=2 sockets=4", "0.0.0.0.0.0=0 0.1.0.0.0.0=1 1.2.0.0.0.0=2 1.3.0.0.0.0=3" },
         { "cpus=4 dies=2", "0.0.0.0.0.0=0 0.0.0.0.1.0=1 0.0.1.0.0.0=2 0.0.1.0.1.0=3" },
@@ -137,8 +135,8 @@ static const char *caches_of(const struct topo_plan *plan, uint32_t level, char 
 
         if (c->level != level || c->type == CACHE_INSTRUCTION)
             continue;
-        len += (size_t)snprintf(buf + len, size - len, "%luK %uw %us:", c->size_bytes / 1024, c->ways,
-                                c->sets);
+        len += (size_t)snprintf(buf + len, size - len, "%luK %uw %us:", c->size_bytes / 1024,
+                                c->ways, c->sets);
         for (uint32_t v = 0; v < plan->n_vcpus; v++) {
             struct idset cpus;
             char list[64];
@@ -205,13 +203,14 @@ static void impossible_plans_are_refused_untouched(void **state)
           "--node 0: host=0 has 8 GiB, but 9 GiB is asked of it" },
         { "node:cpus=0;memory=5G;host=1 node:cpus=1;memory=4G;host=1", ENOSPC,
           "--node 0: host=1 has 8 GiB, but 9 GiB in several nodes are asked of it" },
-        { "node:cpus=0;memory=5G;host=0 node:cpus=1;memory=8G;host=1 node:memory=4G;host=0-1", ENOSPC,
-          "--node 2: host=0-1 has 16 GiB, but 17 GiB in several nodes are asked of it" },
+        { "node:cpus=0;memory=5G;host=0 node:cpus=1;memory=8G;host=1 node:memory=4G;host=0-1",
+          ENOSPC, "--node 2: host=0-1 has 16 GiB, but 17 GiB in several nodes are asked of it" },
         { "cpus=4 c:3;u;1000;0;0;0", EINVAL,
           "L3 cache (--l3): 1000 is not a multiple of its lines of 64 bytes" },
         { "cpus=4 c:3;u;0;0;7;0", EINVAL,
           "L3 cache (--l3): 30M does not divide into 7 ways of 64-byte lines" },
-        { "cpus=4 c:4;u;0;64;0;0", EINVAL, "L4 cache: say its size, this host has none to take it from" },
+        { "cpus=4 c:4;u;0;64;0;0", EINVAL,
+          "L4 cache: say its size, this host has none to take it from" },
         { "cpus=4 c:2;u;2M;0;0;4 c:3;u;4M;0;0;2", EINVAL,
           "L3 cache (--l3) would be shared by fewer CPUs than the level below it: give cores= for "
           "both" },
@@ -219,7 +218,8 @@ static void impossible_plans_are_refused_untouched(void **state)
           "L3 cache (--l3) would be shared by fewer CPUs than the level below it: give cores= for "
           "both" },
         { "cpus=12 vnuma=3 c:3;u;64M;64;16;8;span", EINVAL,
-          "L3 cache (--l3): cores=8 that span dies must be all cores of a socket, of a power of two "
+          "L3 cache (--l3): cores=8 that span dies must be all cores of a socket, of a power of "
+          "two "
           "of dies or sockets, or of the machine, each instance alike" },
     };
 
@@ -250,9 +250,10 @@ static void apic_ids_beyond_interrupts_reach_are_refused(void **state)
         len += (size_t)snprintf(text + len, sizeof(text) - len, " node:cpus=%u", 897 + i);
     (void)state;
     assert_int_equal(try_plan(text, &plan, &ec), -ERANGE);
-    assert_string_equal(ec.msg, "APIC ids would reach 130048, interrupts can address at most 32767: "
-                                "128 sockets with up to 1 dies of up to 897 cores leave too many "
-                                "gaps; make the nodes more equal or --sockets fewer");
+    assert_string_equal(ec.msg,
+                        "APIC ids would reach 130048, interrupts can address at most 32767: "
+                        "128 sockets with up to 1 dies of up to 897 cores leave too many "
+                        "gaps; make the nodes more equal or --sockets fewer");
     assert_null(plan);
 }
 
@@ -264,9 +265,11 @@ static void partial_distances_are_completed(void **state)
     (void)state;
     assert_memory_equal(plan->distances, expected, sizeof(expected));
     assert_int_equal(topo_plan_distance(plan, (struct vnode_id){ 2 }, (struct vnode_id){ 1 }), 40);
-    assert_non_null(strstr(plan->notes, "1 of 3 distances were given for one direction and hold for "
-                                        "both.\n"));
-    assert_non_null(strstr(plan->notes, "2 of 6 distances between nodes were not given and are 20.\n"));
+    assert_non_null(strstr(plan->notes,
+                           "1 of 3 distances were given for one direction and hold for "
+                           "both.\n"));
+    assert_non_null(
+        strstr(plan->notes, "2 of 6 distances between nodes were not given and are 20.\n"));
     assert_null(plan->links);
     topo_plan_free(plan);
 }
