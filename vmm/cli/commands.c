@@ -5,7 +5,6 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cmd_run,
     &cmd_run, &cmd_plan, &cmd_host, &cmd_ctl, &cmd_list, &cmd_completion, &cmd_help, NULL,
 };
 

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole command lines: what they print and the status they end with. The manual, too. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmm/base/evloop.h"
+#include "vmm/base/macros.h"
+#include "vmm/cli/cli.h"
+#include "vmm/machine/control.h"
+
+enum { OUTPUT_MAX = 1 << 20, MAX_WORDS = 48 };
+
+struct outcome {
+    int status;
+    char *out, *err; /* freed by outcome_fini() */
+};
+
+static char *read_back(int fd)
+{
+    char *text = calloc(1, OUTPUT_MAX);
+
+    assert_non_null(text);
+    assert_true(pread(fd, text, OUTPUT_MAX - 1, 0) >= 0);
+    close(fd);
+    return text;
+}
+
+static int scratch(void)
+{
+    int fd = memfd_create("output", MFD_CLOEXEC);
+
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* Run "plan --cpus 2" in a process of its own; "@" is a space within a word. */
+static struct outcome run(const char *words)
+{
+    char *copy = strdup(words), *rest = NULL, *argv[MAX_WORDS] = { NULL };
+    static char program[] = "numavisor";
+    int out = scratch(), err = scratch(), argc = 1, status;
+    pid_t pid;
+
+    argv[0] = program;
+    for (char *w = strtok_r(copy, " ", &rest); w != NULL; w = strtok_r(NULL, " ", &rest)) {
+        for (char *at = strchr(w, '@'); at != NULL; at = strchr(at, '@'))
+            *at = ' ';
+        assert_true(argc < MAX_WORDS - 1);
+        argv[argc++] = w;
+    }
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (dup2(out, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0)
+            _exit(99);
+        status = cli_main(argc, argv);
+        (void)fflush(NULL);
+        _exit(status);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    free(copy);
+    return (struct outcome){ WEXITSTATUS(status), read_back(out), read_back(err) };
+}
+
+static void outcome_fini(struct outcome *o)
+{
+    free(o->out);
+    free(o->err);
+}
+
+static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
+{
+    static const struct {
+        const char *words, *sentence;
+    } rows[] = {
+        { "", "say what to do (numavisor --help lists the commands)" },
+        { "plam", "unknown command plam; did you mean plan? (numavisor --help lists them)" },
+        { "plan --vnuam 2", "unknown option --vnuam; did you mean --vnuma?" },
+        { "plan -x", "unknown option -x" },
+        { "plan extra", "plan: unexpected argument \"extra\"" },
+        { "plan --cpus", "--cpus needs a value" },
+        { "plan --json=1", "--json takes no value" },
+        { "plan --json --json", "--json is given twice" },
+        { "plan --rng --rng", "--rng is given twice" },
+        { "plan --host-xml a --host-synthetic b",
+          "--host-xml and --host-synthetic name two hosts, say one" },
+        { "plan --node cpus=0,host=99,memory=1G --host-synthetic node:1@pu:4", NULL },
+        { "host --cpus 2", "--cpus has no meaning for host" },
+        { "host --json --xml", "--json and --xml are two forms, say one" },
+        { "ctl name", "usage: numavisor ctl NAME status|pause|resume|power|reset|stop|stats" },
+        { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
+                           "stats; did you mean pause?" },
+        { "ctl ../etc status", "ctl: \"../etc\" cannot be the name of a machine" },
+        { "completion fish", "completion: only bash is known" },
+        { "help fly", "help: there is no command fly" },
+        { "run", "there is nothing to boot, say --kernel FILE" },
+        { "run --kernel k --name a/b", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct outcome o = run(rows[i].words);
+        char want[256];
+
+        assert_int_equal(o.status, CLI_USAGE);
+        assert_string_equal(o.out, "");
+        assert_memory_equal(o.err, "numavisor: ", 11);
+        assert_ptr_equal(strchr(o.err, '\n'), o.err + strlen(o.err) - 1);
+        (void)snprintf(want, sizeof(want), "numavisor: %s\n",
+                       rows[i].sentence != NULL ? rows[i].sentence : "");
+        if (rows[i].sentence != NULL)
+            assert_string_equal(o.err, want);
+        outcome_fini(&o);
+    }
+}
+
+static void the_two_spellings_of_a_value_are_one(void **state)
+{
+    struct outcome a = run("plan --cpus 4 --memory 1G --host-synthetic node:2@pu:4 --json");
+    struct outcome b = run("plan --json --memory=1G --host-synthetic=node:2@pu:4 --cpus=4");
+
+    (void)state;
+    assert_int_equal(a.status, CLI_OK);
+    assert_string_equal(a.out, b.out);
+    outcome_fini(&a);
+    outcome_fini(&b);
+}
+
+static void a_device_without_required_keys_needs_no_value(void **state)
+{
+    struct outcome o = run("plan --rng --vnuma 2 --cpus 2 --json --host-synthetic node:1@pu:4");
+
+    (void)state;
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\"type\": \"rng\""));
+    assert_non_null(strstr(o.out, "\"vnuma\": 2"));
+    outcome_fini(&o);
+}
+
+static void a_saved_plan_prints_itself(void **state)
+{
+    char path[] = "/tmp/nv-plan-XXXXXX", words[128];
+    struct outcome a = run("plan --node cpus=0-1,memory=1G --node cpus=2,memory=512M "
+                           "--node memory=1G,initiator=1 --distance 0-1=13 --json "
+                           "--host-synthetic node:2@pu:4"),
+                   b;
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_int_equal(a.status, CLI_OK);
+    assert_int_equal(write(fd, a.out, strlen(a.out)), strlen(a.out));
+    close(fd);
+    (void)snprintf(words, sizeof(words), "plan --json --host-synthetic node:2@pu:4 --config %s", path);
+    b = run(words);
+    assert_int_equal(b.status, CLI_OK);
+    assert_string_equal(a.out, b.out);
+    outcome_fini(&a);
+    outcome_fini(&b);
+    unlink(path);
+}
+
+static void plan_draws_and_writes_tables(void **state)
+{
+    static const char *const tables[] = { "RSDP", "XSDT", "DSDT", "SRAT", "SLIT" };
+    char dir[] = "/tmp/nv-plan-XXXXXX", words[192], path[128];
+    struct outcome o;
+    struct stat st;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(words, sizeof(words),
+                   "plan --vnuma 2 --cpus 4 --memory 1G --host-synthetic node:1@pu:4 "
+                   "--svg %s/plan.svg --acpi %s/acpi",
+                   dir, dir);
+    o = run(words);
+    assert_int_equal(o.status, CLI_OK);
+    (void)snprintf(path, sizeof(path), "%s/plan.svg", dir);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_size > 100);
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+        (void)snprintf(path, sizeof(path), "%s/acpi/%s.dat", dir, tables[i]);
+        assert_int_equal(stat(path, &st), 0);
+        assert_true(st.st_size >= 36);
+    }
+    outcome_fini(&o);
+
+    o = run("plan --host-synthetic node:1@pu:4 --svg /nowhere/plan.svg");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err,
+                        "numavisor: --svg: /nowhere/plan.svg: No such file or directory\n");
+    outcome_fini(&o);
+    (void)snprintf(words, sizeof(words), "rm -r %s", dir);
+    assert_int_equal(system(words), 0);
+}
+
+static void help_names_every_command_and_option(void **state)
+{
+    struct outcome all = run("--help");
+
+    (void)state;
+    assert_int_equal(all.status, CLI_OK);
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++) {
+        char words[64], option[64];
+        struct outcome o;
+
+        assert_non_null(strstr(all.out, (*c)->name));
+        for (const struct cli_command *const *d = cli_commands(); d != c; d++)
+            assert_string_not_equal((*d)->name, (*c)->name);
+        (void)snprintf(words, sizeof(words), "%s --help", (*c)->name);
+        o = run(words);
+        assert_int_equal(o.status, CLI_OK);
+        assert_non_null(strstr(o.out, (*c)->summary));
+        for (size_t i = 0; (*c)->takes_config && i < config_options_count(); i++) {
+            (void)snprintf(option, sizeof(option), "\n  --%s ", config_options_get(i).name);
+            assert_non_null(strstr(o.out, option));
+        }
+        for (const struct cli_option *own = (*c)->options; own != NULL && own->name != NULL;
+             own++) {
+            (void)snprintf(option, sizeof(option), "\n  --%s ", own->name);
+            assert_non_null(strstr(o.out, option));
+        }
+        outcome_fini(&o);
+    }
+    outcome_fini(&all);
+}
+
+static void completion_is_bash_and_knows_every_word(void **state)
+{
+    char path[] = "/tmp/nv-completion-XXXXXX", words[192];
+    struct outcome o = run("completion bash");
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_int_equal(o.status, CLI_OK);
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
+        assert_non_null(strstr(o.out, (*c)->name));
+    for (size_t i = 0; i < config_options_count(); i++) {
+        (void)snprintf(words, sizeof(words), " --%s", config_options_get(i).name);
+        assert_non_null(strstr(o.out, words));
+    }
+    assert_int_equal(write(fd, o.out, strlen(o.out)), strlen(o.out));
+    close(fd);
+    (void)snprintf(words, sizeof(words), "bash -n %s", path);
+    assert_int_equal(system(words), 0);
+    (void)snprintf(words, sizeof(words),
+                   "bash -c '. %s; COMP_WORDS=(numavisor ru); COMP_CWORD=1; _numavisor;"
+                   " test \"${COMPREPLY[*]}\" = run'",
+                   path);
+    assert_int_equal(system(words), 0);
+    outcome_fini(&o);
+    unlink(path);
+}
+
+static void every_word_is_in_the_manual(void **state)
+{
+    char *text = calloc(1, OUTPUT_MAX), want[128];
+    FILE *f = fopen("docs/man/numavisor.1", "re");
+
+    (void)state;
+    assert_non_null(text);
+    assert_non_null(f); /* tests run in the tree's root */
+    assert_true(fread(text, 1, OUTPUT_MAX - 1, f) > 0);
+    (void)fclose(f);
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++) {
+        (void)snprintf(want, sizeof(want), "\n.It Cm %s\n", (*c)->name);
+        assert_non_null(strstr(text, want));
+        for (const struct cli_option *o = (*c)->options; o != NULL && o->name != NULL; o++) {
+            (void)snprintf(want, sizeof(want), "Fl -%s", o->name);
+            assert_non_null(strstr(text, want));
+        }
+    }
+    for (size_t i = 0; i < config_options_count(); i++) {
+        struct config_option o = config_options_get(i);
+
+        (void)snprintf(want, sizeof(want), "\n.It Fl -%s", o.name);
+        assert_non_null(strstr(text, want));
+        for (const struct device_key *k = o.device != NULL ? o.device->keys : NULL;
+             k != NULL && k->name != NULL; k++) {
+            (void)snprintf(want, sizeof(want), "\n.It Cm %s", k->name);
+            assert_non_null(strstr(text, want));
+        }
+    }
+    free(text);
+}
+
+static void the_manual_is_clean(void **state)
+{
+    (void)state;
+    if (system("command -v mandoc >/dev/null") != 0)
+        skip();
+    assert_int_equal(system("mandoc -T lint -W warning docs/man/numavisor.1 >&2"), 0);
+}
+
+/* --- ctl and list ------------------------------------------------------------------------------ */
+
+static json_t *fake_query(void *ctx)
+{
+    (void)ctx;
+    return json_pack("{sssis[{sisI}]}", "state", "running", "pid", 4711, "nodes", "id", 0,
+                     "memory", (json_int_t)1 << 30);
+}
+
+static int fake_action(void *ctx, struct errctx *ec)
+{
+    (void)ctx;
+    return errctx_set(ec, 1, "it has no power button");
+}
+
+static void fake_stop(void *ctx)
+{
+    (void)ctx;
+}
+
+static const struct control_ops fake_ops = {
+    .status = fake_query, .stats = fake_query, .pause = fake_action, .resume = fake_action,
+    .power = fake_action, .reset = fake_action, .stop = fake_stop,
+};
+
+static void *run_loop(void *arg)
+{
+    (void)evloop_run(arg, NULL);
+    return NULL;
+}
+
+static void ctl_and_list_speak_to_a_machine(void **state)
+{
+    struct control_params params = { .name = "web", .ops = &fake_ops };
+    char dir[] = "/tmp/nv-run-XXXXXX", sub[64];
+    struct control *control;
+    struct evloop *loop;
+    pthread_t thread;
+    struct outcome o;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(setenv("XDG_RUNTIME_DIR", dir, 1), 0);
+    o = run("list");
+    assert_string_equal(o.out, "no machine is running\n");
+    outcome_fini(&o);
+
+    assert_int_equal(evloop_new(&loop, NULL), 0);
+    assert_int_equal(control_new(&params, loop, &control, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_loop, loop), 0);
+    o = run("list");
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "web                      running    4711\n"));
+    outcome_fini(&o);
+    o = run("ctl web status");
+    assert_int_equal(o.status, CLI_OK);
+    assert_string_equal(o.out, "state                           running\n"
+                               "pid                             4711\n"
+                               "nodes\n"
+                               "  id 0  memory 1 GiB\n");
+    outcome_fini(&o);
+    o = run("ctl web stats --json");
+    assert_non_null(strstr(o.out, "\"memory\": 1073741824"));
+    outcome_fini(&o);
+    o = run("ctl web power");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err, "numavisor: web: it has no power button\n");
+    outcome_fini(&o);
+    o = run("ctl web stop");
+    assert_string_equal(o.out, "web: stopped\n");
+    outcome_fini(&o);
+
+    evloop_stop(loop);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    control_free(control);
+    evloop_free(loop);
+    o = run("ctl web status");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err, "numavisor: no machine named web is running\n");
+    outcome_fini(&o);
+    (void)snprintf(sub, sizeof(sub), "%s/numavisor", dir);
+    assert_int_equal(rmdir(sub), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_wrong_command_line_is_one_sentence_and_status_2),
+        cmocka_unit_test(the_two_spellings_of_a_value_are_one),
+        cmocka_unit_test(a_device_without_required_keys_needs_no_value),
+        cmocka_unit_test(a_saved_plan_prints_itself),
+        cmocka_unit_test(plan_draws_and_writes_tables),
+        cmocka_unit_test(help_names_every_command_and_option),
+        cmocka_unit_test(completion_is_bash_and_knows_every_word),
+        cmocka_unit_test(every_word_is_in_the_manual),
+        cmocka_unit_test(the_manual_is_clean),
+        cmocka_unit_test(ctl_and_list_speak_to_a_machine),
+    };
+    return cmocka_run_group_tests_name("cli/cli", tests, NULL, NULL);
+}
