@@ -15,10 +15,15 @@
 #include <stddef.h>
 
 #include "vmm/base/checked.h"
+#include "vmm/base/macros.h"
 #include "vmm/base/units.h"
 #include "vmm/topology/guest_caches.h"
 
-enum { CACHE_DEFAULT_LINE = 64, CACHE_DEFAULT_WAYS = 16 };
+enum {
+    CACHE_DEFAULT_LINE = 64,
+    CACHE_DEFAULT_WAYS = 16,
+    CACHE_MAX_SHIFT = 12, /* CPUID leaf 4 EAX[25:14] holds the ids below it, less one */
+};
 
 /* In the order in which a plan lists them. */
 static const struct {
@@ -119,7 +124,9 @@ static uint32_t group_cores(const struct topo_plan *plan, uint32_t group, uint32
 static int find_span(const struct topo_plan *plan, const struct guest_cache_spec *said,
                      uint32_t *ret_shift, struct errctx *ec)
 {
-    for (uint32_t s = plan->apic.die_shift + 1; s <= ceil_log2(plan->max_apic_id + 1ull); s++) {
+    uint32_t bits = MIN(ceil_log2(plan->max_apic_id + 1ull), (unsigned)CACHE_MAX_SHIFT);
+
+    for (uint32_t s = plan->apic.die_shift + 1; s <= bits; s++) {
         bool all = true;
 
         for (size_t i = 0; i < plan->n_vcpus && all; i++)
@@ -133,8 +140,8 @@ static int find_span(const struct topo_plan *plan, const struct guest_cache_spec
     return errctx_set(
         ec, EINVAL,
         "%s: cores=%u that span dies must be all cores of a socket, of a power of two "
-        "of dies or sockets, or of the machine, each instance alike",
-        guest_cache_name(said->level, said->type), said->cores);
+        "of dies or sockets, or of the machine, each instance alike and below %u APIC ids",
+        guest_cache_name(said->level, said->type), said->cores, 1u << CACHE_MAX_SHIFT);
 }
 
 static int fill_shift(const struct guest_cache_spec *said, const struct topo_plan *plan,

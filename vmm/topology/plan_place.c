@@ -79,6 +79,9 @@ static void pin(struct topo_plan *plan, const struct topo_plan_node *n,
     if (idset_empty(&cpus) && !idset_empty(&n->cpus))
         plan_note(plan, "Node %u is bound to host nodes without usable CPUs: its vCPUs stay free.",
                   n->vnode.v);
+    else if (idset_count(&n->cpus) > idset_count(&cpus))
+        plan_note(plan, "Node %u has %u vCPUs on the %u CPUs of its host nodes.", n->vnode.v,
+                  idset_count(&n->cpus), idset_count(&cpus));
     IDSET_FOREACH(cpu, &n->cpus)
         copy_used(&plan->vcpus[cpu].host_cpus, &cpus);
 }

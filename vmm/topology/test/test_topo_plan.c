@@ -220,7 +220,8 @@ static void impossible_plans_are_refused_untouched(void **state)
         { "cpus=12 vnuma=3 c:3;u;64M;64;16;8;span", EINVAL,
           "L3 cache (--l3): cores=8 that span dies must be all cores of a socket, of a power of "
           "two "
-          "of dies or sockets, or of the machine, each instance alike" },
+          "of dies or sockets, or of the machine, each instance alike and below "
+          "4096 APIC ids" },
     };
 
     (void)state;
@@ -312,6 +313,15 @@ static void bound_nodes_pin_their_vcpus(void **state)
     topo_plan_free(plan);
 }
 
+static void more_vcpus_than_host_cpus_are_noted(void **state)
+{
+    struct topo_plan *plan = plan_of("node:cpus=0-8;memory=1G;host=0");
+
+    (void)state;
+    assert_string_equal(plan->notes, "Node 0 has 9 vCPUs on the 8 CPUs of its host nodes.\n");
+    topo_plan_free(plan);
+}
+
 static void memory_attributes_reach_the_plan(void **state)
 {
     struct topo_plan *plan =
@@ -391,6 +401,7 @@ int main(void)
         cmocka_unit_test(partial_distances_are_completed),
         cmocka_unit_test(nodes_share_cores_and_memory_first_ones_taking_the_rest),
         cmocka_unit_test(bound_nodes_pin_their_vcpus),
+        cmocka_unit_test(more_vcpus_than_host_cpus_are_noted),
         cmocka_unit_test(memory_attributes_reach_the_plan),
         cmocka_unit_test(notes_that_do_not_fit_say_so),
         cmocka_unit_test(a_guest_as_wide_as_the_128_node_machine_is_planned),
