@@ -45,17 +45,27 @@ static double draw_line(FILE *out, double y, const char *text)
     return y + LINE_HEIGHT;
 }
 
+/* Where fields are empty several answers are true: the one that fits the level is given. */
+static const char *whose_cache(const struct topo_apic_layout *a, const struct topo_plan_cache *c)
+{
+    if (c->level <= 2 && c->apic_shift == a->core_shift)
+        return "one for each core";
+    if (c->apic_shift == a->die_shift)
+        return "one for each die";
+    if (c->apic_shift == a->complex_shift)
+        return "one for each complex";
+    if (c->apic_shift == a->socket_shift)
+        return "one for each socket";
+    if (c->apic_shift == a->core_shift)
+        return "one for each core";
+    return c->apic_shift > a->socket_shift ? "one for several sockets" : "one for several cores";
+}
+
 static double draw_caches(const struct topo_plan *plan, FILE *out, double y)
 {
     for (size_t i = 0; i < plan->n_caches; i++) {
         const struct topo_plan_cache *c = &plan->caches[i];
-        const struct topo_apic_layout *a = &plan->apic;
-        const char *whose = c->apic_shift == a->core_shift      ? "one for each core"
-                            : c->apic_shift == a->die_shift     ? "one for each die"
-                            : c->apic_shift == a->complex_shift ? "one for each complex"
-                            : c->apic_shift == a->socket_shift  ? "one for each socket"
-                            : c->apic_shift > a->socket_shift   ? "one for several sockets"
-                                                                : "one for several cores";
+        const char *whose = whose_cache(&plan->apic, c);
         char b[32], line[160];
 
         (void)snprintf(line, sizeof(line), "%s: %s, %u ways, %u sets, lines of %u bytes, %s",

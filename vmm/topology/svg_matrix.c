@@ -126,7 +126,8 @@ static void draw_edge(const struct topo_plan *plan, FILE *out, struct svg_size a
 {
     size_t n = plan->n_nodes;
     uint32_t there = plan->distances[from * n + to], back = plan->distances[to * n + from];
-    double x = a.w + (b.w - a.w) * 0.37, y = a.h + (b.h - a.h) * 0.37, w;
+    double at = n == 2 ? 0.5 : 0.37, w;
+    double x = a.w + (b.w - a.w) * at, y = a.h + (b.h - a.h) * at;
     char text[32];
 
     if (there == back)
