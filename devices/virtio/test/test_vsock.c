@@ -781,7 +781,7 @@ static void loading_tells_the_guest_that_connections_are_gone(void **state)
 static void socket_file_is_replaced_only_when_nobody_serves_it(void **state)
 {
     struct fixture *f = open_vsock(4);
-    struct device_env env = { .mem = f->fm.mem, .loop = f->fl.loop, .name = "vsock1" };
+    struct device_env env = { .mem = f->fm.mem, .name = "vsock1" };
     struct virtio_dev *dev = (void *)f;
     struct errctx ec = { 0 };
     struct sockaddr_un sun;
@@ -789,6 +789,7 @@ static void socket_file_is_replaced_only_when_nobody_serves_it(void **state)
     int fd;
 
     (void)state;
+    assert_int_equal(evloop_new(&env.loop, NULL), 0); /* idle, as it is when devices are made */
     assert_int_equal(vsock_new(&env, CID, f->path, &dev, &ec), -EADDRINUSE);
     (void)snprintf(want, sizeof(want), "%s is in use by a running process", f->path);
     assert_string_equal(ec.msg, want);
@@ -813,6 +814,7 @@ static void socket_file_is_replaced_only_when_nobody_serves_it(void **state)
 
     assert_int_equal(vsock_new(&env, 2, path, &dev, &ec), -EINVAL);
     assert_string_equal(ec.msg, "cid: 2 is not a guest's; use 3 to 4294967294");
+    evloop_free(env.loop);
     close_vsock(f);
 }
 
