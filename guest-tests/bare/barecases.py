@@ -39,6 +39,8 @@ FACTS = [t for t in TOPOLOGIES if t not in ("64 CPUs", "memory above 4 GiB")]
 SMALL = ["--cpus", "3", "--memory", "64M"]
 MANY = ["--cpus", "300", "--memory", "64M"]  # APIC ids above 255
 RNG = ["--rng"]
+NET = ["--net", "user"]
+VSOCK = ["--vsock", "cid=3,socket=@DIR@/vsock"]
 DISK = ["--disk", "@DISK@"]  # a fresh copy of the pattern for each case
 
 
@@ -97,7 +99,12 @@ def table():
     yield Case("virtio_io", "three CPUs", SMALL + DISK + RNG)
     yield Case("interrupts", "300 CPUs", MANY, seconds=180)
     yield Case("virtio_io", "300 CPUs", MANY + DISK + RNG, seconds=180)
-    yield Case("virtio_ring_abuse", options=SMALL + DISK + RNG, seconds=240)
+    yield Case("virtio_net", options=SMALL + NET)
+    yield Case("virtio_ring_abuse", "all devices", SMALL + DISK + RNG + NET + VSOCK, seconds=300)
+    # The serial port is silent then: the exit status tells, and the zeroes that were sent.
+    yield Case("virtio_ring_abuse", "a virtio console", SMALL + ["--console", "virtio"],
+               says="\0" * 8, seconds=120)
+    yield Case("disk_abuse", options=SMALL + DISK)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)
     yield Case("pci_scan", "128 nodes, 4 CPUs", cmdline="tame", facts=barefacts.pci)

@@ -46,14 +46,16 @@ def machine_options(case, folder):
         with open(path, "w", encoding="utf-8") as f:
             json.dump(options, f)
         return ["--config", path]
-    disk = os.path.join(folder, "disk")
+    places = {"@DISK@": "disk", "@INITRD@": "initrd", "@DIR@": ""}
+    places = {k: os.path.join(folder, v).rstrip("/") for k, v in places.items()}
     if any("@DISK@" in o for o in options):
-        make_disk(disk)
-    initrd = os.path.join(folder, "initrd")
+        make_disk(places["@DISK@"])
     if "@INITRD@" in options:
-        with open(initrd, "wb") as f:
+        with open(places["@INITRD@"], "wb") as f:
             f.write(bytes(i & 255 for i in range(INITRD_BYTES)))
-    return [o.replace("@DISK@", disk).replace("@INITRD@", initrd) for o in options]
+    for word, path in places.items():
+        options = [o.replace(word, path) for o in options]
+    return options
 
 
 def plan(options):

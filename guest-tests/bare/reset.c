@@ -168,7 +168,7 @@ void guest_main(void)
     if (!vdev_open(VIRTIO_ID_BLOCK, 0, &d))
         tap_skip_all("this machine has no disk to remember the first boot on");
     ok(vdev_status(&d) == 0, "the disk starts without a driver");
-    if (!ok(vdev_start(&d, &q) && blk_read(&q, 0, sector, 1), "the disk answers"))
+    if (!ok(vdev_start(&d, &q, 0) && blk_read(&q, 0, sector, 1), "the disk answers"))
         tap_done();
     second = sector[0] == NOTE_MARK;
     note("this is the %s boot", second ? "second" : "first");

@@ -4,19 +4,26 @@
  * DEVICE_NEEDS_RESET (virtio 1.2, 2.1.1); where a device may also answer or ignore, both count.
  * After every case a reset and a sane request must work: the device forgets, the VMM lives.
  */
-#include <linux/virtio_blk.h>
-
-#include "guest-tests/bare/lib/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 #include "guest-tests/bare/lib/virtio.h"
 
 enum { SECONDS = 5, PATIENCE = 1, BIG = 1u << 30 };
 #define OUTSIDE (1ull << 45)
 
+enum target_kind { GIVES_BYTES, READS_SECTORS, TAKES_BYTES };
+
+/* A queue to abuse, and what a sane request on it looks like. */
+struct target {
+    const char *name;
+    uint16_t type, queue;
+    enum target_kind kind;
+    uint32_t len; /* of what it takes; zeroes are harmless to all of them */
+};
+
+static const struct target *target;
 static struct vdev dev;
 static struct vq q;
 static uint8_t buf[PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
-static bool is_disk;
 
 /* --- cases: the queue runs, the case spoils it and kicks ------------------------------------- */
 
@@ -177,20 +184,24 @@ static bool sane_request(void)
 {
     struct vpart part = { phys(buf), 64, true };
 
-    if (!vdev_start(&dev, &q))
+    if (!vdev_start(&dev, &q, target->queue))
         return false;
     memset(buf, 0, 512);
-    if (is_disk)
+    if (target->kind == READS_SECTORS)
         return blk_read(&q, 5, buf, 1) && blk_is_pattern(buf, 5);
+    if (target->kind == TAKES_BYTES) {
+        part.len = target->len;
+        part.device_writes = false;
+    }
     vq_request(&q, &part, 1);
-    return vq_wait(&q, SECONDS) > 0;
+    return target->kind == TAKES_BYTES ? vq_wait(&q, SECONDS) >= 0 : vq_wait(&q, SECONDS) > 0;
 }
 
 static void spoil_one(const struct spoil *s)
 {
     bool broke;
 
-    if (!vdev_start(&dev, &q)) {
+    if (!vdev_start(&dev, &q, target->queue)) {
         ok(false, "%s: the device starts", s->name);
         return;
     }
@@ -215,7 +226,7 @@ static void set_queue(uint16_t size, uint64_t desc, uint64_t avail, uint64_t use
 {
     uint64_t c = dev.common;
 
-    write16(c + VIRTIO_PCI_COMMON_Q_SELECT, 0);
+    write16(c + VIRTIO_PCI_COMMON_Q_SELECT, target->queue);
     write16(c + VIRTIO_PCI_COMMON_Q_SIZE, size);
     write32(c + VIRTIO_PCI_COMMON_Q_DESCLO, (uint32_t)desc);
     write32(c + VIRTIO_PCI_COMMON_Q_DESCHI, (uint32_t)(desc >> 32));
@@ -283,7 +294,7 @@ static void reset_in_the_middle(void)
     for (i = 0; i < 20; i++) {
         struct vpart part = { phys(buf), 512, true };
 
-        if (!vdev_start(&dev, &q))
+        if (!vdev_start(&dev, &q, target->queue))
             bad++;
         vq_request(&q, &part, 1);
         bad += !vdev_reset(&dev);
@@ -292,85 +303,38 @@ static void reset_in_the_middle(void)
     ok(sane_request(), "and a sane request works");
 }
 
-/* --- requests that only a disk can get -------------------------------------------------------- */
-
-static volatile uint8_t disk_status;
-
-/* One request of the shape header, data, status. False when the device broke or is silent. */
-static bool disk_ask(uint32_t type, uint64_t sector, uint32_t len, bool device_writes)
-{
-    static struct virtio_blk_outhdr hdr;
-    struct vpart part[3] = { { phys(&hdr), sizeof(hdr), false },
-                             { phys(buf), len, device_writes },
-                             { phys(&disk_status), 1, true } };
-
-    hdr = (struct virtio_blk_outhdr){ .type = type, .sector = sector };
-    disk_status = 0xff;
-    if (!vdev_start(&dev, &q))
-        return false;
-    vq_request(&q, part, 3);
-    return vq_wait(&q, SECONDS) >= 0;
-}
-
-static void disk_request(const char *name, uint32_t type, uint64_t sector, uint32_t len,
-                         bool device_writes)
-{
-    bool answered = disk_ask(type, sector, len, device_writes);
-
-    ok((answered && disk_status != VIRTIO_BLK_S_OK) ||
-           (vdev_status(&dev) & VIRTIO_CONFIG_S_NEEDS_RESET),
-       "%s: refused", name);
-    ok(sane_request(), "%s: a sane request works", name);
-}
-
-/* Reads nothing, as there is no room for data; whatever it answers, that buffer stays. */
-static void disk_read_nowhere(void)
-{
-    unsigned i, bad = 0;
-
-    memset(buf, 0x77, 512);
-    (void)disk_ask(VIRTIO_BLK_T_IN, 5, 512, false);
-    for (i = 0; i < 512; i++)
-        bad += buf[i] != 0x77;
-    ok(bad == 0, "a read into what only the driver writes: leaves it alone");
-    ok(sane_request(), "a read into what only the driver writes: a sane request works");
-}
-
-static void disk_requests(void)
-{
-    disk_request("an unknown request", 0x7777, 0, 512, true);
-    disk_request("a sector far behind the end", VIRTIO_BLK_T_IN, ~0ull / 512, 512, true);
-    disk_request("a sector number that wraps", VIRTIO_BLK_T_IN, ~0ull, 1024, true);
-    disk_request("a read of half a sector", VIRTIO_BLK_T_IN, 0, 100, true);
-    disk_request("a discard with a short list", VIRTIO_BLK_T_DISCARD, 0, 3, false);
-    disk_read_nowhere();
-}
-
-static void abuse(const char *what, uint16_t type)
+static void abuse(const struct target *t)
 {
     unsigned i;
 
     memset(&dev, 0, sizeof(dev));
-    if (!vdev_open(type, 0, &dev)) {
-        skip(what, "this machine has none");
+    target = t;
+    if (!vdev_open(t->type, 0, &dev)) {
+        skip(t->name, "this machine has none");
         return;
     }
-    note("%s", what);
-    is_disk = type == VIRTIO_ID_BLOCK;
-    if (!ok(sane_request(), "%s: a sane request works", what))
+    note("%s", t->name);
+    if (!ok(sane_request(), "%s: a sane request works", t->name))
         return;
     for (i = 0; i < COUNT_OF(spoils); i++)
         spoil_one(&spoils[i]);
     wrong_queue_setup();
     wrong_status();
     reset_in_the_middle();
-    if (is_disk)
-        disk_requests();
 }
 
 void guest_main(void)
 {
-    abuse("rng", VIRTIO_ID_RNG);
-    abuse("disk", VIRTIO_ID_BLOCK);
+    static const struct target targets[] = {
+        { "rng", VIRTIO_ID_RNG, 0, GIVES_BYTES, 0 },
+        { "disk", VIRTIO_ID_BLOCK, 0, READS_SECTORS, 0 },
+        { "net, transmit queue", VIRTIO_ID_NET, 1, TAKES_BYTES, 12 + 60 },
+        { "vsock, transmit queue", VIRTIO_ID_VSOCK, 1, TAKES_BYTES, 44 },
+        { "console, transmit queue", VIRTIO_ID_CONSOLE, 1, TAKES_BYTES, 8 },
+    };
+    unsigned i;
+
+    for (i = 0; i < COUNT_OF(targets); i++)
+        abuse(&targets[i]);
     tap_done();
 }

@@ -182,9 +182,9 @@ int64_t vq_wait(struct vq *q, unsigned seconds)
     return q->used->ring[q->seen++ % q->size].len;
 }
 
-bool vdev_start(struct vdev *d, struct vq *q)
+bool vdev_start(struct vdev *d, struct vq *q, uint16_t index)
 {
-    if (!vdev_reset(d) || !vdev_negotiate(d, 0) || !vq_setup(d, q, 0, VIRTIO_MSI_NO_VECTOR))
+    if (!vdev_reset(d) || !vdev_negotiate(d, 0) || !vq_setup(d, q, index, VIRTIO_MSI_NO_VECTOR))
         return false;
     vdev_driver_ok(d);
     return true;

@@ -68,8 +68,9 @@ void vq_request(struct vq *q, const struct vpart *part, unsigned n);
  *  broke. */
 int64_t vq_wait(struct vq *q, unsigned seconds);
 
-/** vdev_start() - reset, negotiate without features, queue 0 without interrupts, DRIVER_OK. */
-bool vdev_start(struct vdev *d, struct vq *q);
+/** vdev_start() - reset, negotiate without features, queue @index without interrupts,
+ *  DRIVER_OK. */
+bool vdev_start(struct vdev *d, struct vq *q, uint16_t index);
 
 /** blk_read() / blk_write() - sectors of 512 bytes by one request, waiting. */
 bool blk_read(struct vq *q, uint64_t sector, void *buf, uint32_t sectors);
