@@ -151,7 +151,8 @@ int power_on_state_apply(const struct power_on_state *state, const struct kvm_vc
     if ((r = kvm_vcpu_set_mp_state(vcpu, boot ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED,
                                    ec)) < 0 ||
         (r = kvm_vcpu_set_events(vcpu, &state->events, ec)) < 0 ||
-        (r = kvm_vcpu_set_xcrs(vcpu, &state->xcrs, ec)) < 0 ||
+        /* A host without XSAVE has no XCRs, and setting none is EINVAL there. */
+        (state->xcrs.nr_xcrs > 0 && (r = kvm_vcpu_set_xcrs(vcpu, &state->xcrs, ec)) < 0) ||
         (r = kvm_vcpu_set_xsave(vcpu, &state->xsave, ec)) < 0 ||
         (r = kvm_vcpu_set_debugregs(vcpu, &state->debugregs, ec)) < 0 ||
         (r = kvm_vcpu_set_sregs(vcpu, &sregs, ec)) < 0 ||
