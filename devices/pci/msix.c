@@ -78,11 +78,6 @@ void msix_free(struct msix *m)
     free(m);
 }
 
-unsigned msix_vectors(const struct msix *m)
-{
-    return m->n;
-}
-
 static bool can_fire_locked(const struct msix *m, const struct vector *v)
 {
     return m->enabled && !m->mask_all && !(v->e.ctrl & PCI_MSIX_ENTRY_CTRL_MASKBIT);
@@ -127,23 +122,17 @@ void msix_control(struct msix *m, bool enable, bool mask_all)
         refresh_locked(m, &m->v[i]);
 }
 
-bool msix_enabled(struct msix *m)
-{
-    LOCK_SCOPE(&m->lock);
-
-    return m->enabled;
-}
-
-void msix_notify(struct msix *m, unsigned vector)
+bool msix_notify(struct msix *m, unsigned vector)
 {
     LOCK_SCOPE(&m->lock);
 
     if (vector >= m->n || !m->enabled)
-        return;
+        return m->enabled;
     if (can_fire_locked(m, &m->v[vector]))
         fire_locked(&m->v[vector]);
     else
         m->v[vector].pending = true;
+    return true;
 }
 
 /* --- the BAR --------------------------------------------------------------------------------- */

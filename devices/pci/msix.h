@@ -34,17 +34,12 @@ int msix_new(unsigned n, const struct irq_services *irq, struct msix **ret_msix,
              struct errctx *ec);
 void msix_free(struct msix *m);
 
-/** msix_vectors() - how many there are. */
-unsigned msix_vectors(const struct msix *m);
-
 /** msix_control() - the function's enable and mask bits changed. */
 void msix_control(struct msix *m, bool enable, bool mask_all);
 
-/** msix_enabled() - for devices that behave otherwise without MSI-X (virtio's ISR). */
-bool msix_enabled(struct msix *m);
-
-/** msix_notify() - raise @vector; out of range or with MSI-X off, nothing happens. */
-void msix_notify(struct msix *m, unsigned vector);
+/** msix_notify() - raise @vector; out of range or with MSI-X off, nothing happens. Returns whether
+ *  MSI-X is on, for devices that signal otherwise without it (virtio's ISR). */
+bool msix_notify(struct msix *m, unsigned vector);
 
 /** msix_read() / msix_write() - accesses to the BAR. Aligned 4 and 8 byte accesses are served
  *  (6.8.2), others read as zero and are dropped. */

@@ -152,7 +152,8 @@ static void do_watch(void *ctx)
     call->result = evloop_watch_fd(loop, vp->ctl_fd, EPOLLIN, virtio_pci_ctl_rang, vp,
                                    &vp->ctl_watch, call->ec);
     for (unsigned i = 0; i < vp->vdev->n_queues && call->result == 0; i++)
-        call->result = evloop_watch_fd(loop, vp->bells[i].fd, EPOLLIN, virtio_pci_doorbell_rang,
+        call->result = evloop_watch_fd(loop, vp->bells[i].fd, EPOLLIN | EPOLLET,
+                                       virtio_pci_doorbell_rang,
                                        &vp->bells[i], &vp->bells[i].watch, call->ec);
 }
 

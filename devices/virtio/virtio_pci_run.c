@@ -24,11 +24,9 @@ enum { ISR_QUEUE = 1 /* 4.1.4.5 */ };
 
 static void interrupt(struct virtio_pci *vp, uint8_t isr_bit, uint16_t vector)
 {
-    /* 4.1.4.5: the ISR is for drivers without MSI-X; some poll it. */
-    if (!msix_enabled(vp->func.msix))
+    /* 4.1.4.5: the ISR is for drivers without MSI-X; some poll it. NO_VECTOR is out of range. */
+    if (!msix_notify(vp->func.msix, vector))
         atomic_fetch_or_explicit(&vp->isr, isr_bit, memory_order_release);
-    else
-        msix_notify(vp->func.msix, vector); /* NO_VECTOR is out of range */
 }
 
 static void queue_interrupt(void *ctx, struct virtqueue *vq)
@@ -81,8 +79,8 @@ void virtio_pci_doorbell_rang(void *ctx, uint32_t events)
 {
     struct doorbell *bell = ctx;
 
+    /* The count is not read: the watch is edge-triggered, and every ring is an edge. */
     (void)events;
-    virtio_pci_drain(bell->fd);
     kick(bell->vp, bell->index);
 }
 
@@ -191,7 +189,7 @@ static void do_resume(void *ctx)
         return;
     vp->quiesced = false;
     for (unsigned i = 0; i < vp->vdev->n_queues; i++)
-        evloop_watch_set(vp->bells[i].watch, EPOLLIN);
+        evloop_watch_set(vp->bells[i].watch, EPOLLIN | EPOLLET);
     if (vp->start_on_resume && vp->vdev->ops->start(vp->vdev) < 0)
         virtio_dev_break(vp->vdev, "the device could not start");
     vp->start_on_resume = false;

@@ -112,7 +112,7 @@ static void operate(struct target *t, const uint8_t *op)
             (void)fake_mmio_read(&t->m, data, size);
         break;
     default:
-        msix_notify(f->msix, val % 6);
+        (void)msix_notify(f->msix, val % 6);
         break;
     }
 }
