@@ -40,7 +40,6 @@ struct serial {
     uint8_t fifo[SERIAL_FIFO];
     unsigned fifo_head, fifo_len;
     bool overrun;
-    bool starved; /* serial_receive() refused bytes */
     bool level;   /* of the interrupt line */
 };
 
@@ -138,20 +137,11 @@ static uint8_t read_reg_locked(struct serial *s, unsigned reg)
 static void serial_read(struct device *dev, uint64_t off, void *data, size_t size)
 {
     struct serial *s = container_of(dev, struct serial, dev);
-    bool ready = false;
+    LOCK_SCOPE(&s->lock);
 
     memset(data, 0xff, size);
-    {
-        LOCK_SCOPE(&s->lock);
-        *(uint8_t *)data = read_reg_locked(s, off & 7);
-        if (s->starved && s->fifo_len < SERIAL_FIFO / 2) {
-            s->starved = false;
-            ready = true;
-        }
-        update_irq_locked(s);
-    }
-    if (ready)
-        s->wire->receive_ready(s->wire_ctx);
+    *(uint8_t *)data = read_reg_locked(s, off & 7);
+    update_irq_locked(s);
 }
 
 /* Returns true when @byte has to go to the wire. */
@@ -253,7 +243,6 @@ size_t serial_receive(struct device *dev, const void *data, size_t len)
 
     while (n < len && fifo_put_locked(s, p[n]))
         n++;
-    s->starved = n < len;
     update_irq_locked(s);
     return n;
 }
@@ -271,7 +260,7 @@ static void serial_reset(struct device *dev)
     s->ier = s->mcr = s->scr = s->dlm = s->fcr = 0;
     s->lcr = UART_LCR_WLEN8;
     s->dll = 1; /* 115200 baud */
-    s->thr_full = s->thre_pending = s->overrun = s->starved = false;
+    s->thr_full = s->thre_pending = s->overrun = false;
     s->fifo_len = s->fifo_head = 0;
     update_irq_locked(s);
 }

@@ -15,15 +15,14 @@ struct serial_wire_ops {
     /* Take up to @len bytes without blocking; what is not taken stays in the transmitter until
      * serial_output_ready(). vCPU threads. */
     size_t (*send)(void *ctx, const void *data, size_t len);
-    /* The receive FIFO has room again after serial_receive() took less than offered. */
-    void (*receive_ready)(void *ctx);
 };
 
 int serial_new(uint32_t gsi, const struct irq_line_ops *irq, void *irq_ctx,
                const struct serial_wire_ops *wire, void *wire_ctx, struct device **ret_dev,
                struct errctx *ec);
 
-/** serial_receive() - bytes arrive; returns how many the FIFO took. Any thread. */
+/** serial_receive() - bytes arrive; returns how many the FIFO took, the rest is to be offered
+ *  again a little later. Any thread. */
 size_t serial_receive(struct device *dev, const void *data, size_t len);
 
 /** serial_output_ready() - send() would take bytes again. Any thread. */

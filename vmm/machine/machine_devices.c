@@ -91,11 +91,6 @@ static size_t wire_send(void *ctx, const void *data, size_t len)
     return machine_console_send(m->console, data, len);
 }
 
-static void wire_receive_ready(void *ctx)
-{
-    (void)ctx; /* the terminal offers what was refused again by itself, a few times a second */
-}
-
 static void console_room(void *ctx)
 {
     const struct machine *m = ctx;
@@ -104,10 +99,7 @@ static void console_room(void *ctx)
         serial_output_ready(m->serial);
 }
 
-static const struct serial_wire_ops wire_ops = {
-    .send = wire_send,
-    .receive_ready = wire_receive_ready,
-};
+static const struct serial_wire_ops wire_ops = { .send = wire_send };
 
 static int add_port_device(struct machine *m, struct device *dev, uint64_t base, uint64_t len,
                            struct errctx *ec)
