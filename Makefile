@@ -131,6 +131,9 @@ lint: layers headers
 check check-all demo bench: deps
 deps:
 	@vmm/tools/deps
+demo:
+	@$(SUB) -j2 all
+	@guest-tests/demo
 check:
 	@vmm/tools/check
 check-all:

@@ -288,6 +288,25 @@ static uint32_t nodes_in_socket(const struct topo_plan *plan, uint32_t socket)
     return n;
 }
 
+/* Processor family with its extension (Intel SDM vol. 2A, CPUID leaf 1). */
+static uint32_t family(struct kvm_cpuid2 *t)
+{
+    const struct kvm_cpuid_entry2 *e = cpuid_find(t, 1, 0);
+    const uint32_t base = e != NULL ? e->eax >> 8 & 0xf : 0;
+
+    return base == 0xf ? base + (e->eax >> 20 & 0xff) : base;
+}
+
+/*
+ * Nodes per processor, as 0x8000001E counts them (one less). Only from family 0x17 on: for older
+ * ones Linux divides its cores per die, which it has from leaf 0x1F, by this number, and takes a
+ * divide error when a die has fewer cores than the processor has nodes.
+ */
+static uint32_t nodes_field(struct kvm_cpuid2 *t, const struct topo_plan *plan, uint32_t socket)
+{
+    return family(t) < 0x17 ? 0 : MIN(nodes_in_socket(plan, socket) - 1, 7u);
+}
+
 void cpuid_patch(struct kvm_cpuid2 *table, const struct topo_plan *plan, struct vcpu_id vcpu)
 {
     const struct topo_apic_layout *a = &plan->apic;
@@ -309,7 +328,7 @@ void cpuid_patch(struct kvm_cpuid2 *table, const struct topo_plan *plan, struct 
             e->eax = v->apic_id;
             e->ebx = ((v->apic_id >> a->core_shift) & ((1u << (a->socket_shift - a->core_shift)) - 1) &
                       0xff) | (a->threads_per_core - 1) << 8;
-            e->ecx = (v->vnode.v & 0xff) | MIN(nodes_in_socket(plan, v->socket) - 1, 7u) << 8;
+            e->ecx = (v->vnode.v & 0xff) | nodes_field(table, plan, v->socket) << 8;
             break;
         default:
             break;

@@ -8,6 +8,7 @@
 extern const struct cli_command cmd_run;
 extern const struct cli_command cmd_plan;
 extern const struct cli_command cmd_host;
+extern const struct cli_command cmd_check;
 extern const struct cli_command cmd_ctl;
 extern const struct cli_command cmd_list;
 extern const struct cli_command cmd_completion;

@@ -41,6 +41,19 @@ int kvm_vm_check(const struct kvm_vm *vm, unsigned cap)
     return v < 0 ? 0 : v;
 }
 
+int kvm_vm_setup_tss(const struct kvm_vm *vm, struct errctx *ec)
+{
+    uint64_t identity = KVM_VM_IDENTITY_ADDR;
+
+    if (kvm_vm_check(vm, KVM_CAP_SET_IDENTITY_MAP_ADDR) &&
+        ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+        return errctx_set_os(ec, errno, "KVM_SET_IDENTITY_MAP_ADDR");
+    if (kvm_vm_check(vm, KVM_CAP_SET_TSS_ADDR) &&
+        ioctl(vm->fd, KVM_SET_TSS_ADDR, (unsigned long)KVM_VM_TSS_ADDR) < 0)
+        return errctx_set_os(ec, errno, "KVM_SET_TSS_ADDR");
+    return 0;
+}
+
 int kvm_vm_setup_irqchip(const struct kvm_vm *vm, uint32_t n_pins, struct errctx *ec)
 {
     struct kvm_enable_cap x2apic = {
@@ -48,19 +61,12 @@ int kvm_vm_setup_irqchip(const struct kvm_vm *vm, uint32_t n_pins, struct errctx
         .args = { KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK },
     };
     struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { n_pins } };
-    uint64_t identity = KVM_VM_IDENTITY_ADDR;
 
     if (!kvm_vm_check(vm, KVM_CAP_SPLIT_IRQCHIP))
         return errctx_set(ec, ENOSYS, "this KVM has no split interrupt controller "
                                       "(KVM_CAP_SPLIT_IRQCHIP)");
     if (!kvm_vm_check(vm, KVM_CAP_X2APIC_API))
         return errctx_set(ec, ENOSYS, "this KVM has no 32-bit APIC ids (KVM_CAP_X2APIC_API)");
-    if (kvm_vm_check(vm, KVM_CAP_SET_IDENTITY_MAP_ADDR) &&
-        ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
-        return errctx_set_os(ec, errno, "KVM_SET_IDENTITY_MAP_ADDR");
-    if (kvm_vm_check(vm, KVM_CAP_SET_TSS_ADDR) &&
-        ioctl(vm->fd, KVM_SET_TSS_ADDR, (unsigned long)KVM_VM_TSS_ADDR) < 0)
-        return errctx_set_os(ec, errno, "KVM_SET_TSS_ADDR");
     if (ioctl(vm->fd, KVM_ENABLE_CAP, &split) < 0)
         return errctx_set_os(ec, errno, "split interrupt controller");
     if (ioctl(vm->fd, KVM_ENABLE_CAP, &x2apic) < 0)

@@ -29,9 +29,13 @@ void kvm_vm_close(struct kvm_vm *vm);
 /** kvm_vm_check() - KVM_CHECK_EXTENSION on the VM, 0 when absent. */
 int kvm_vm_check(const struct kvm_vm *vm, unsigned cap);
 
+/** kvm_vm_setup_tss() - the pages that Intel processors want for real mode and for protected
+ *  mode without paging. Before the first vCPU. Return: 0 or an errno. */
+int kvm_vm_setup_tss(const struct kvm_vm *vm, struct errctx *ec);
+
 /**
- * kvm_vm_setup_irqchip() - split irqchip with @n_pins reserved routes, 32-bit x2APIC ids, and
- * the TSS pages that Intel processors want. Before the first vCPU.
+ * kvm_vm_setup_irqchip() - split irqchip with @n_pins reserved routes, and 32-bit x2APIC ids.
+ * Before the first vCPU.
  * Return: 0, -ENOSYS (KVM lacks a capability; the sentence names it) or an errno.
  */
 int kvm_vm_setup_irqchip(const struct kvm_vm *vm, uint32_t n_pins, struct errctx *ec);

@@ -5,8 +5,11 @@
 
 int stage_irqchip_build(struct machine *m, struct errctx *ec)
 {
-    int r = kvm_vm_setup_irqchip(&m->vm, PLATFORM_IOAPIC_PINS, ec);
+    int r = kvm_vm_setup_tss(&m->vm, ec);
 
+    if (r < 0)
+        return r;
+    r = kvm_vm_setup_irqchip(&m->vm, PLATFORM_IOAPIC_PINS, ec);
     if (r < 0)
         return r;
     r = machine_irq_new(&m->vm, &m->irq, ec);

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/machine/host_check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/io_uring.h>
+
+#include "vmm/kvm/kvm_probe.h"
+
+static struct host_finding *add(struct host_check *c, const char *name, enum host_verdict verdict)
+{
+    struct host_finding *f = &c->findings[c->n++];
+
+    f->name = name;
+    f->verdict = verdict;
+    return f;
+}
+
+static void say(char *into, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void say(char *into, size_t size, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(into, size, fmt, ap);
+    va_end(ap);
+}
+
+#define WHAT(f, ...)   say((f)->what, sizeof((f)->what), __VA_ARGS__)
+#define ADVICE(f, ...) say((f)->advice, sizeof((f)->advice), __VA_ARGS__)
+
+/* Without a usable /dev/kvm there is nothing more to ask KVM. */
+static bool check_device(struct host_check *c, const char *dev_kvm, struct kvm_sys *sys)
+{
+    struct errctx ec = { 0 };
+    struct host_finding *f;
+    int r = kvm_sys_open(dev_kvm, sys, &ec);
+
+    f = add(c, "kvm", r == 0 ? HOST_OK : HOST_MISSING);
+    if (r == 0) {
+        WHAT(f, "%s can be opened and speaks version 12", dev_kvm);
+        return true;
+    }
+    WHAT(f, "%s", ec.msg);
+    if (r == -ENOENT)
+        ADVICE(f, "switch virtualization (SVM or VT-x) on in the firmware and load kvm_amd or "
+                  "kvm_intel; inside a VM, ask for nested virtualization");
+    else if (r == -EACCES || r == -EPERM)
+        ADVICE(f, "add yourself to the group that owns %s (usually kvm) and log in again",
+               dev_kvm);
+    else
+        ADVICE(f, "look at the kernel's log for messages of kvm");
+    return false;
+}
+
+static void check_native(struct host_check *c, const struct kvm_sys *sys)
+{
+    struct errctx ec = { 0 };
+    bool native = false;
+    int r = kvm_probe_kernel_code(sys, &native, &ec);
+    struct host_finding *f =
+        add(c, "kernel-code", r < 0 ? HOST_MISSING : native ? HOST_OK : HOST_MISSING);
+
+    if (r == -ENOSYS) {
+        f->verdict = HOST_LIMITED;
+        WHAT(f, "whether guest kernels run natively cannot be told: %s", ec.msg);
+        ADVICE(f, "use Linux 5.14 or later");
+    } else if (r < 0) {
+        WHAT(f, "a test guest failed: %s", ec.msg);
+        ADVICE(f, "look at the kernel's log for messages of kvm");
+    } else if (native) {
+        WHAT(f, "guest kernel code runs on the processor");
+    } else {
+        WHAT(f, "this KVM emulates guest kernel code instruction by instruction: bare-metal "
+                "guests run, an operating system does not come up");
+        ADVICE(f, "use a machine with SVM or VT-x, or the emulated host: guest-tests/rig/run");
+    }
+    c->can_run = r == -ENOSYS || native;
+}
+
+static void check_capabilities(struct host_check *c, const struct kvm_sys *sys)
+{
+    static const struct {
+        unsigned cap;
+        const char *name;
+    } needed[] = {
+        { KVM_CAP_SPLIT_IRQCHIP, "split interrupt controller" },
+        { KVM_CAP_X2APIC_API, "32-bit APIC ids" },
+        { KVM_CAP_IRQFD, "irqfd" },
+        { KVM_CAP_IOEVENTFD, "ioeventfd" },
+        { KVM_CAP_IMMEDIATE_EXIT, "immediate exit" },
+        { KVM_CAP_SIGNAL_MSI, "message-signalled interrupts" },
+    };
+    char missing[200] = "";
+    struct host_finding *f;
+
+    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+        if (!kvm_sys_check(sys, needed[i].cap)) {
+            size_t len = strlen(missing);
+
+            say(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", needed[i].name);
+        }
+    f = add(c, "capabilities", missing[0] == '\0' ? HOST_OK : HOST_MISSING);
+    if (missing[0] == '\0') {
+        WHAT(f, "up to %d vCPUs with APIC ids below %d", kvm_sys_check(sys, KVM_CAP_MAX_VCPUS),
+             kvm_sys_check(sys, KVM_CAP_MAX_VCPU_ID));
+        return;
+    }
+    c->can_run = false;
+    WHAT(f, "KVM lacks: %s", missing);
+    ADVICE(f, "use Linux 6.1 or later");
+}
+
+static void check_topology(struct host_check *c, const struct host_topo *host)
+{
+    struct host_finding *f = add(c, "nodes", host->n_nodes > 1 ? HOST_OK : HOST_LIMITED);
+    uint64_t huge_total = 0, huge_free = 0;
+
+    WHAT(f, "%zu NUMA node%s, %zu CPUs", host->n_nodes, host->n_nodes == 1 ? "" : "s",
+         host->n_cpus);
+    if (host->n_nodes == 1)
+        ADVICE(f, "virtual nodes work, but all live on the same memory; guest-tests/rig/run gives "
+                  "a host with several nodes");
+    for (size_t i = 0; i < host->n_nodes; i++)
+        for (uint32_t p = 0; p < host->nodes[i].n_pools; p++) {
+            huge_total += host->nodes[i].pool[p].total_pages * host->nodes[i].pool[p].page_bytes;
+            huge_free += host->nodes[i].pool[p].free_pages * host->nodes[i].pool[p].page_bytes;
+        }
+    f = add(c, "huge-pages", huge_total > 0 ? HOST_OK : HOST_LIMITED);
+    if (huge_total > 0) {
+        WHAT(f, "%llu MiB in huge-page pools, %llu MiB of it free",
+             (unsigned long long)(huge_total >> 20), (unsigned long long)(huge_free >> 20));
+        return;
+    }
+    WHAT(f, "no huge pages are reserved; guest memory comes in pages of 4 KiB");
+    ADVICE(f, "reserve some per node: "
+              "/sys/devices/system/node/node*/hugepages/hugepages-2048kB/nr_hugepages");
+}
+
+static void check_io_uring(struct host_check *c)
+{
+    struct io_uring_params params = { 0 };
+    const int fd = (int)syscall(SYS_io_uring_setup, 2, &params);
+    struct host_finding *f = add(c, "io_uring", fd >= 0 ? HOST_OK : HOST_LIMITED);
+
+    if (fd >= 0) {
+        (void)close(fd);
+        WHAT(f, "disks use io_uring");
+        return;
+    }
+    WHAT(f, "io_uring is not allowed (%s); disks use a pool of threads", strerror(errno));
+    ADVICE(f, "set the sysctl kernel.io_uring_disabled to 0, or allow it in the container");
+}
+
+static void check_tap(struct host_check *c)
+{
+    const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    struct host_finding *f = add(c, "tap", fd >= 0 ? HOST_OK : HOST_LIMITED);
+
+    if (fd >= 0) {
+        (void)close(fd);
+        WHAT(f, "/dev/net/tun can be opened");
+        return;
+    }
+    WHAT(f, "no TAP devices: /dev/net/tun: %s", strerror(errno));
+    ADVICE(f, "use --net user, which needs no privilege, or load the module tun");
+}
+
+void host_check_run(const char *dev_kvm, const struct host_topo *host, struct host_check *ret)
+{
+    struct kvm_sys sys = { .fd = -1 };
+
+    *ret = (struct host_check){ 0 };
+    if (check_device(ret, dev_kvm, &sys)) {
+        check_native(ret, &sys);
+        check_capabilities(ret, &sys);
+        kvm_sys_close(&sys);
+    }
+    check_topology(ret, host);
+    check_io_uring(ret);
+    check_tap(ret);
+}
