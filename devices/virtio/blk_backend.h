@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What carries out the I/O of a block device: io_uring (blk_uring.c), or a small pool of
- * threads where io_uring is forbidden (blk_threads.c).
+ * What carries out the I/O of a block device: io_uring (blk_uring.c); a small pool of threads
+ * where io_uring is forbidden (blk_threads.c); the loop's own thread where the file is memory
+ * (blk_inline.c).
  *
  * A backend is dumb on purpose: one struct blk_io goes in, the same one comes out with the
  * result of one system call in it. Short transfers, retries and requests of several steps are
- * the device's business (blk_req.c), so both backends behave alike.
+ * the device's business (blk_req.c), so all backends behave alike.
  *
  * Threads: everything here is called on the device's loop thread (or on the machine's thread
  * while the loop is idle). ready() is called there too.
@@ -54,7 +55,8 @@ struct blk_backend_cfg {
 struct blk_backend;
 
 struct blk_backend_ops {
-    const char *name; /* "io_uring", "threads" */
+    const char *name; /* "io_uring", "threads", "inline" */
+    unsigned batch;   /* requests worth collecting before what is finished is answered */
     /* Take @io; nothing needs to happen before flush(). Never fails: trouble is a result. */
     void (*submit)(struct blk_backend *be, struct blk_io *io);
     /* Set everything that was submitted going. 0, or -EAGAIN: the kernel is short of memory,
@@ -92,5 +94,9 @@ int blk_uring_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be
  */
 int blk_threads_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be,
                     struct errctx *ec);
+
+/** blk_inline_new() - plain system calls in submit(); for files in memory. 0 or -ENOMEM. */
+int blk_inline_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be,
+                   struct errctx *ec);
 
 #endif

@@ -128,7 +128,7 @@ static int blk_engine_pop(struct blk_engine *e, struct virtqueue *vq)
     return 1;
 }
 
-/* Pop queue @q until it is empty or a pool's worth was taken. Returns 0 when nothing was there
+/* Pop queue @q until it is empty or a batch was taken. Returns 0 when nothing was there
  * and the driver will ring for what comes next. */
 static unsigned blk_engine_pop_queue(struct blk_engine *e, unsigned q)
 {
@@ -143,7 +143,7 @@ static unsigned blk_engine_pop_queue(struct blk_engine *e, unsigned q)
         if (r == 0)
             r = 1;
     }
-    while (r == 1 && n < BLK_ENGINE_POOL) {
+    while (r == 1 && n < e->backend->ops->batch) {
         r = blk_engine_pop(e, vq);
         if (r == 1)
             n++;
@@ -253,6 +253,10 @@ static void blk_engine_plug_in(void *ctx)
     p->r = evloop_timer_new(e->dev->loop, blk_engine_continue, e, &e->again, p->ec);
     if (p->r < 0)
         return;
+    if (e->disk->file.in_memory) {
+        p->r = blk_inline_new(&cfg, &e->backend, p->ec);
+        return;
+    }
     /* Whatever keeps the ring from being made, threads do the same work. */
     if (p->io_uring_ok && blk_uring_new(&cfg, &e->backend, NULL) == 0)
         return;

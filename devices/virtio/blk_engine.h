@@ -37,8 +37,8 @@ struct blk_engine {
 };
 
 /**
- * blk_engine_init() - make the pool and the backend: io_uring if allowed and possible, else
- * threads.
+ * blk_engine_init() - make the pool and the backend: none but the loop's thread for a file in
+ * memory, else io_uring if allowed and possible, else threads.
  * Return: 0, -ENOMEM, or the errno of the thread backend. blk_engine_fini() is allowed after
  * either.
  */

@@ -12,12 +12,14 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -134,6 +136,13 @@ static bool blk_file_can_punch(const struct blk_file *f, const struct stat *st)
     return fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, st->st_size, 4096) == 0;
 }
 
+static bool blk_file_in_memory(int fd)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 /* Alignment of direct I/O: from the kernel where it tells (6.1), else the safe choice. */
 static void blk_file_dio(struct blk_file *f)
 {
@@ -211,6 +220,7 @@ int blk_file_open(const struct blk_file_opts *opts, struct blk_file *ret_file, s
     if (r < 0)
         return r;
     f.can_punch = blk_file_can_punch(&f, &st);
+    f.in_memory = !f.block_device && blk_file_in_memory(fd);
     blk_file_dio(&f);
     if (opts->direct) {
         buffered = blk_file_open_buffered(opts, &st, ec);

@@ -33,6 +33,7 @@ struct blk_file {
     int buffered_fd; /* a second one through the page cache when direct; else the same number */
     bool read_only, direct, block_device;
     bool can_punch; /* PUNCH_HOLE works here */
+    bool in_memory; /* tmpfs or the like: no call on it waits for a device */
     uint64_t sectors;
     uint32_t block_bytes; /* preferred block of the storage: power of two, 512 .. 1 MiB */
     uint32_t dio_mem_align, dio_off_align; /* what direct I/O wants; 1 when not direct */

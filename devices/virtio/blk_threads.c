@@ -13,9 +13,6 @@
 #include "devices/virtio/blk_backend.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <linux/falloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,6 +20,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "devices/virtio/blk_syscall.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
@@ -93,34 +91,6 @@ static void blk_io_list_move(struct blk_io_list *dst, struct blk_io_list *src)
     blk_io_list_init(src);
 }
 
-/* The one system call that @io stands for. */
-static int64_t blk_threads_call(const struct blk_threads *t, const struct blk_io *io)
-{
-    int fd = io->buffered ? t->buffered_fd : t->fd;
-    int64_t r = -1;
-
-    switch (io->op) {
-    case BLK_OP_READ:
-        r = preadv2(fd, io->iov, (int)io->n_iov, (off_t)io->off, 0);
-        break;
-    case BLK_OP_WRITE:
-        r = pwritev2(fd, io->iov, (int)io->n_iov, (off_t)io->off, io->dsync ? RWF_DSYNC : 0);
-        break;
-    case BLK_OP_FLUSH:
-        r = fdatasync(fd);
-        break;
-    case BLK_OP_PUNCH:
-        r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)io->off,
-                      (off_t)io->len);
-        break;
-    case BLK_OP_ZERO:
-        r = fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)io->off,
-                      (off_t)io->len);
-        break;
-    }
-    return r < 0 ? -errno : r;
-}
-
 /* Hand @io back. The wake-up is written under the lock so that the eventfd outlives it. */
 static void blk_threads_finish_locked(struct blk_threads *t, struct blk_io *io)
 {
@@ -148,7 +118,7 @@ static void *blk_threads_main(void *arg)
         if (io == NULL)
             break; /* told to stop */
         (void)pthread_mutex_unlock(&t->lock);
-        io->res = blk_threads_call(t, io);
+        io->res = blk_syscall_run(io, io->buffered ? t->buffered_fd : t->fd);
         (void)pthread_mutex_lock(&t->lock);
         blk_threads_finish_locked(t, io);
     }
@@ -251,6 +221,7 @@ static void blk_threads_free(struct blk_backend *be)
 
 static const struct blk_backend_ops blk_threads_ops = {
     .name = "threads",
+    .batch = 256,
     .submit = blk_threads_submit,
     .flush = blk_threads_flush,
     .reap = blk_threads_reap,

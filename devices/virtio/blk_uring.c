@@ -141,6 +141,7 @@ static void blk_uring_free(struct blk_backend *be)
 
 static const struct blk_backend_ops blk_uring_ops = {
     .name = "io_uring",
+    .batch = 256,
     .submit = blk_uring_submit,
     .flush = blk_uring_flush,
     .reap = blk_uring_reap,
