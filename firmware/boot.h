@@ -9,7 +9,7 @@
  *   0x8f000              GDT, and the first stack below 0x90000
  *   0x90000              PVH start info, or multiboot info, with their lists
  *   0x91000 .. 0x99000   command line
- *   0xa0000 .. 1 MiB     legacy hole, RSDP at 0xe0000
+ *   0xa0000 .. 1 MiB     legacy hole, RSDP at 0xe0000, reset vector at 0xffff0
  *   1 MiB   .. low_limit kernel from below, initrd from above
  *   low_limit ..         ACPI tables, to the end of the RAM below 4 GiB
  *

@@ -8,11 +8,36 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "devices/platform.h"
 #include "firmware/boot.h"
 #include "firmware/elf.h"
 #include "vmm/base/checked.h"
 
 enum { PAGE_BYTES = 4096 };
+
+#define RESET_VECTOR 0xffff0ull /* f000:fff0 */
+
+/*
+ * What a BIOS has at its entry, as real-mode code: a request to reset the machine. Linux gets
+ * here with every reboot: on reduced hardware it wants EFI's reset, not the FADT's register, and
+ * without EFI it jumps to the BIOS.
+ */
+static int place_reset_vector(struct boot *boot, struct errctx *ec)
+{
+    /* mov dx, PORT; mov al, VALUE; out dx, al; 1: cli; hlt; jmp 1b */
+    static const uint8_t code[] = { 0xba,
+                                    PLATFORM_RESET_PORT & 0xff,
+                                    PLATFORM_RESET_PORT >> 8,
+                                    0xb0,
+                                    PLATFORM_RESET_VALUE,
+                                    0xee,
+                                    0xfa,
+                                    0xf4,
+                                    0xeb,
+                                    0xfc };
+
+    return boot_write(boot, RESET_VECTOR, code, sizeof(code), ec);
+}
 
 /* Put the tables at the end of the RAM below 4 GiB, and the RSDP where a scan finds it. */
 static int place_tables(struct boot *boot, const struct topo_plan *plan, struct errctx *ec)
@@ -105,6 +130,8 @@ int loader_load(const struct boot_source *src, const struct topo_plan *plan, str
         r = image_open(src->initrd_fd, src->initrd_name, &boot.initrd, ec);
     if (r == 0)
         r = place_tables(&boot, plan, ec);
+    if (r == 0)
+        r = place_reset_vector(&boot, ec);
     if (r < 0)
         return r;
     return load_by_kind(&boot, ret_entry, ec);

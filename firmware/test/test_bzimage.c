@@ -91,6 +91,10 @@ static void a_good_image_boots_at_its_preferred_address(void **state)
     loader_peek(&f, 0xe0000, text, 8);
     assert_memory_equal(text, "RSD PTR ", 8);
 
+    /* What is at f000:fff0 asks for a reset: mov dx, 0xcf9; mov al, 6; out dx, al. */
+    loader_peek(&f, 0xffff0, text, 6);
+    assert_memory_equal(text, "\xba\xf9\x0c\xb0\x06\xee", 6);
+
     /* Identity map of 4 GiB in 2 MiB pages, and a flat 64-bit GDT. */
     loader_peek(&f, f.entry.cr3, v, 8);
     loader_peek(&f, (v[0] & ~0xfffull) + 3 * 8, v, 8);
