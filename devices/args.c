@@ -124,7 +124,9 @@ int device_args_set(struct device_args *args, const char *key_name, const char *
     if (copy == NULL || grown == NULL)
         return errctx_set(ec, ENOMEM, "--%s: no memory for its keys", args->type->name);
     args->args[args->n_args++] = (struct device_arg){
-        .key = key, .text = take_ptr(copy), .number = number,
+        .key = key,
+        .text = take_ptr(copy),
+        .number = number,
     };
     return 0;
 }

@@ -173,8 +173,7 @@ void pci_config_write(struct pci_func *f, unsigned off, const void *data, size_t
 {
     const uint8_t *in = data;
 
-    if (f->ops != NULL && f->ops->config_write != NULL &&
-        f->ops->config_write(f, off, data, size))
+    if (f->ops != NULL && f->ops->config_write != NULL && f->ops->config_write(f, off, data, size))
         return;
     for (size_t i = 0; i < size && off + i < sizeof(f->config); i++) {
         uint8_t mask = f->wmask[off + i];

@@ -20,8 +20,8 @@
 #include "vmm/base/errctx.h"
 
 enum {
-    MSIX_MAX_VECTORS = 256,  /* what one page of the table holds */
-    MSIX_TABLE_OFF = 0,      /* places inside the BAR */
+    MSIX_MAX_VECTORS = 256, /* what one page of the table holds */
+    MSIX_TABLE_OFF = 0,     /* places inside the BAR */
     MSIX_PBA_OFF = 4096,
     MSIX_BAR_BYTES = 8192,
 };
@@ -30,8 +30,7 @@ struct msix;
 
 /** msix_new() - @n vectors, all masked, a line each. @irq is borrowed.
  *  Return: 0, -EINVAL (too many vectors), -ENOMEM, or what line_new() said. */
-int msix_new(unsigned n, const struct irq_services *irq, struct msix **ret_msix,
-             struct errctx *ec);
+int msix_new(unsigned n, const struct irq_services *irq, struct msix **ret_msix, struct errctx *ec);
 void msix_free(struct msix *m);
 
 /** msix_control() - the function's enable and mask bits changed. */

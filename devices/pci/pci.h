@@ -31,7 +31,7 @@
 
 struct pci_host; /* ECAM, ports, all buses */
 struct pci_func;
-struct msix;     /* devices/pci/msix.h */
+struct msix; /* devices/pci/msix.h */
 
 enum {
     PCI_CONFIG_BYTES = 4096,
@@ -86,9 +86,9 @@ struct pci_func {
     uint8_t config[PCI_BASE_CONFIG_BYTES];   /* as the guest reads it */
     uint8_t wmask[PCI_BASE_CONFIG_BYTES];    /* bits that the guest may write */
     uint8_t power_on[PCI_BASE_CONFIG_BYTES]; /* what a reset restores */
-    uint8_t last_cap;                     /* offset of the capability added last; 0: none */
-    uint8_t cap_end;                      /* next free offset for a capability */
-    struct msix *msix; /* owned; NULL: none */
+    uint8_t last_cap;                        /* offset of the capability added last; 0: none */
+    uint8_t cap_end;                         /* next free offset for a capability */
+    struct msix *msix;                       /* owned; NULL: none */
     unsigned msix_bar;
     uint8_t msix_cap;
 };

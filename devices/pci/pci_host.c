@@ -182,8 +182,7 @@ static int place_bars(struct pci_bus *bus, struct pci_func *f, struct errctx *ec
     return 0;
 }
 
-int pci_host_add_func(struct pci_host *host, uint8_t bus_nr, struct pci_func *f,
-                      struct errctx *ec)
+int pci_host_add_func(struct pci_host *host, uint8_t bus_nr, struct pci_func *f, struct errctx *ec)
 {
     struct pci_bus *bus;
     unsigned slot = 0;

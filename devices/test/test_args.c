@@ -29,7 +29,10 @@ static const struct device_key keys[] = {
 };
 
 static const struct device_type thing = {
-    .name = "thing", .first_key = "file", .keys = keys, .check = check_pair,
+    .name = "thing",
+    .first_key = "file",
+    .keys = keys,
+    .check = check_pair,
 };
 
 static const struct device_type plain = { .name = "plain", .keys = keys + 5 };
@@ -79,8 +82,7 @@ static void each_mistake_has_its_sentence(void **state)
     } bad[] = {
         { "", "--thing needs file=" },
         { "ro=on", "--thing needs file=" },
-        { "x,fiel=y",
-          "--thing has no key \"fiel\" (it has file, ro, queues, size, fwd, node)" },
+        { "x,fiel=y", "--thing has no key \"fiel\" (it has file, ro, queues, size, fwd, node)" },
         { "fiel=y", "--thing has no key \"fiel\" (it has file, ro, queues, size, fwd, node)" },
         { "x,rw", "--thing has no key \"rw\" (it has file, ro, queues, size, fwd, node)" },
         { "x,ro,ro", "--thing: ro is given twice" },

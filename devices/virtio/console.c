@@ -44,22 +44,22 @@ enum {
 
 /* A descriptor of ours for one of the terminal's. */
 struct con_fd {
-    int fd;          /* -1: none */
-    int old_flags;   /* to restore on the shared description; -1: it is our own */
+    int fd;        /* -1: none */
+    int old_flags; /* to restore on the shared description; -1: it is our own */
     struct evloop_watch *watch;
-    bool gone;       /* end of file, or nobody at the other end */
+    bool gone; /* end of file, or nobody at the other end */
 };
 
 struct console {
     struct virtio_dev vdev;
     struct con_fd in, out;
     struct virtq_chain chain;
-    bool active;             /* started and not quiesced */
+    bool active; /* started and not quiesced */
     bool started;
-    size_t tx_done;          /* bytes of the next transmit request that are out already */
+    size_t tx_done; /* bytes of the next transmit request that are out already */
     size_t out_start, out_len;
     uint8_t out_buf[CON_OUT_MAX];
-    _Atomic uint32_t size;   /* columns in the low half, rows in the high half */
+    _Atomic uint32_t size; /* columns in the low half, rows in the high half */
 };
 
 /* --- descriptors ----------------------------------------------------------------------------- */
@@ -132,7 +132,9 @@ static void con_config_read(struct virtio_dev *vdev, uint32_t off, void *data, u
     const struct console *con = container_of_const(vdev, struct console, vdev);
     uint32_t size = atomic_load(&con->size);
     struct virtio_console_config config = {
-        .cols = (uint16_t)size, .rows = (uint16_t)(size >> 16), .max_nr_ports = 1,
+        .cols = (uint16_t)size,
+        .rows = (uint16_t)(size >> 16),
+        .max_nr_ports = 1,
     };
 
     memcpy(data, (const uint8_t *)&config + off, len);
@@ -277,8 +279,7 @@ static void serve_rx(struct console *con)
         vdev->transport->kick_again(vdev->transport_ctx, CON_RX);
     virtio_dev_notify(vdev, vq);
     /* Without a buffer, input waits in the terminal until the guest rings. */
-    con_fd_watch(con, &con->in, EPOLLIN, in_ready,
-                 !no_buffer && !con->in.gone && !vdev->broken);
+    con_fd_watch(con, &con->in, EPOLLIN, in_ready, !no_buffer && !con->in.gone && !vdev->broken);
 }
 
 static void in_ready(void *ctx, uint32_t events)

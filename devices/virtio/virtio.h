@@ -36,10 +36,10 @@ struct virtio_dev;
 enum { VIRTIO_MAX_QUEUES = 64 };
 
 struct virtio_ops {
-    const char *type;     /* "disk" */
-    uint32_t version;     /* of the saved state */
-    uint32_t virtio_id;   /* VIRTIO_ID_BLOCK from linux/virtio_ids.h */
-    uint32_t pci_class;   /* 24 bits */
+    const char *type;   /* "disk" */
+    uint32_t version;   /* of the saved state */
+    uint32_t virtio_id; /* VIRTIO_ID_BLOCK from linux/virtio_ids.h */
+    uint32_t pci_class; /* 24 bits */
 
     /* Device configuration space; out of range reads are zero-filled by the transport. */
     void (*config_read)(struct virtio_dev *dev, uint32_t off, void *data, uint32_t len);
@@ -79,21 +79,21 @@ struct virtio_transport_ops {
 /* Embedded first in each device's own struct. The device's create function fills what is marked
  * [device] before virtio_pci_new() gets it; the transport fills the rest. */
 struct virtio_dev {
-    const struct virtio_ops *ops;     /* [device] */
-    char name[32];                    /* [device] "disk0" */
-    uint64_t host_features;           /* [device] without VERSION_1, RING_* (core adds them) */
-    unsigned n_queues;                /* [device] */
+    const struct virtio_ops *ops;          /* [device] */
+    char name[32];                         /* [device] "disk0" */
+    uint64_t host_features;                /* [device] without VERSION_1, RING_* (core adds them) */
+    unsigned n_queues;                     /* [device] */
     uint16_t queue_max[VIRTIO_MAX_QUEUES]; /* [device] powers of two, at most 32768 */
-    uint32_t config_len;              /* [device] */
-    struct evloop *loop;              /* [device] from the environment */
-    struct guest_mem *mem;            /* [device] from the environment */
+    uint32_t config_len;                   /* [device] */
+    struct evloop *loop;                   /* [device] from the environment */
+    struct guest_mem *mem;                 /* [device] from the environment */
 
-    uint64_t features;                /* negotiated; valid from FEATURES_OK on; atomic */
-    struct virtqueue *vqs;            /* n_queues entries */
+    uint64_t features;     /* negotiated; valid from FEATURES_OK on; atomic */
+    struct virtqueue *vqs; /* n_queues entries */
     const struct virtio_transport_ops *transport;
     void *transport_ctx;
-    bool broken;                      /* loop thread: set by virtio_dev_break() */
-    const char *broken_why;           /* loop thread: literal, for debugging; valid if broken */
+    bool broken;            /* loop thread: set by virtio_dev_break() */
+    const char *broken_why; /* loop thread: literal, for debugging; valid if broken */
 };
 
 /** virtio_dev_break() - see above. Loop thread. @why is a literal and kept in ->broken_why. */

@@ -152,9 +152,9 @@ static void do_watch(void *ctx)
     call->result = evloop_watch_fd(loop, vp->ctl_fd, EPOLLIN, virtio_pci_ctl_rang, vp,
                                    &vp->ctl_watch, call->ec);
     for (unsigned i = 0; i < vp->vdev->n_queues && call->result == 0; i++)
-        call->result = evloop_watch_fd(loop, vp->bells[i].fd, EPOLLIN | EPOLLET,
-                                       virtio_pci_doorbell_rang,
-                                       &vp->bells[i], &vp->bells[i].watch, call->ec);
+        call->result =
+            evloop_watch_fd(loop, vp->bells[i].fd, EPOLLIN | EPOLLET, virtio_pci_doorbell_rang,
+                            &vp->bells[i], &vp->bells[i].watch, call->ec);
 }
 
 /* Queues, eventfds and their watches. */
@@ -168,7 +168,10 @@ static int make_bells(struct virtio_pci *vp, struct errctx *ec)
         return errctx_set(ec, ENOMEM, "no memory for %u queues", n);
     for (unsigned i = 0; i < n; i++)
         vp->bells[i] = (struct doorbell){
-            .vp = vp, .index = i, .fd = -1, .size = DOORBELL_NOT_RUNG,
+            .vp = vp,
+            .index = i,
+            .fd = -1,
+            .size = DOORBELL_NOT_RUNG,
         };
     vp->ctl_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (vp->ctl_fd < 0)

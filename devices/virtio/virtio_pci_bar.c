@@ -51,8 +51,8 @@ static void vp_bar_write(struct pci_func *f, unsigned bar, uint64_t off, const v
 
     (void)bar;
     if (off < VIRTIO_PCI_ISR_OFF) {
-        enum virtio_regs_event ev = virtio_regs_write(&vp->regs, off - VIRTIO_PCI_COMMON_OFF,
-                                                      data, size);
+        enum virtio_regs_event ev =
+            virtio_regs_write(&vp->regs, off - VIRTIO_PCI_COMMON_OFF, data, size);
 
         if (ev != VIRTIO_REGS_NOTHING) {
             atomic_fetch_or(&vp->pending, (unsigned)ev);

@@ -20,8 +20,8 @@ enum { DOORBELL_NOT_RUNG = -1 /* doorbell size: no ioeventfd */ };
 struct doorbell {
     struct virtio_pci *vp;
     unsigned index;
-    int fd;                      /* eventfd */
-    int size;                    /* of the ioeventfd, or DOORBELL_NOT_RUNG; under the bus's mutex */
+    int fd;   /* eventfd */
+    int size; /* of the ioeventfd, or DOORBELL_NOT_RUNG; under the bus's mutex */
     struct evloop_watch *watch;
 };
 
@@ -31,15 +31,15 @@ struct virtio_pci {
     struct virtio_regs regs;
     struct virtio_dev *vdev; /* owned */
     const struct irq_services *irq;
-    uint8_t cfg_cap;         /* offset of the configuration access capability */
-    struct doorbell *bells;  /* n_queues */
+    uint8_t cfg_cap;        /* offset of the configuration access capability */
+    struct doorbell *bells; /* n_queues */
     int ctl_fd;
     struct evloop_watch *ctl_watch;
     _Atomic unsigned pending; /* enum virtio_regs_event bits */
     _Atomic uint8_t isr;
 
     /* Loop thread. */
-    bool running;         /* between START and RESET */
+    bool running; /* between START and RESET */
     bool quiesced;
     bool start_on_resume; /* loaded in the running state */
 };

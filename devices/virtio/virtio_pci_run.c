@@ -288,8 +288,8 @@ static void do_load(void *ctx)
     vdev->broken_why = vdev->broken ? "it was broken when it was saved" : NULL;
     atomic_store(&vp->isr, snapshot_get_u8(r));
     if (vp->running && !vdev->broken && !adopt_queues(vp)) {
-        call->result = errctx_set(call->ec, EINVAL, "%s: a saved queue lies outside memory",
-                                  vdev->name);
+        call->result =
+            errctx_set(call->ec, EINVAL, "%s: a saved queue lies outside memory", vdev->name);
         return;
     }
     for (unsigned i = 0; i < vdev->n_queues; i++) {
@@ -303,7 +303,7 @@ static void do_load(void *ctx)
 }
 
 int virtio_pci_load(struct device *dev, struct snapshot_reader *r, uint32_t version,
-                   struct errctx *ec)
+                    struct errctx *ec)
 {
     struct virtio_pci *vp = container_of(dev, struct virtio_pci, dev);
     struct load_call call = { .vp = vp, .r = r, .ec = ec };

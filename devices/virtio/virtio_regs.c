@@ -126,8 +126,7 @@ static enum virtio_regs_event write_status_locked(struct virtio_regs *regs, uint
         return VIRTIO_REGS_RESET;
     }
     if (added & VIRTIO_CONFIG_S_FEATURES_OK) {
-        if ((regs->driver_features & ~regs->offered) != 0 ||
-            !(regs->driver_features & VERSION_1))
+        if ((regs->driver_features & ~regs->offered) != 0 || !(regs->driver_features & VERSION_1))
             added &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK; /* 2.2.2: refused */
         else
             __atomic_store_n(regs->features, regs->driver_features, __ATOMIC_RELAXED);
@@ -244,8 +243,8 @@ static size_t field_width(uint64_t off)
     }
 }
 
-enum virtio_regs_event virtio_regs_write(struct virtio_regs *regs, uint64_t off,
-                                         const void *data, size_t size)
+enum virtio_regs_event virtio_regs_write(struct virtio_regs *regs, uint64_t off, const void *data,
+                                         size_t size)
 {
     uint32_t val = 0;
 
@@ -364,8 +363,8 @@ int virtio_regs_load(struct virtio_regs *regs, struct snapshot_reader *r, struct
         return errctx_set(ec, EINVAL,
                           "saved device has other features or queues (0x%llx, %u) than this one "
                           "(0x%llx, %u)",
-                          (unsigned long long)offered, n_queues,
-                          (unsigned long long)regs->offered, regs->n_queues);
+                          (unsigned long long)offered, n_queues, (unsigned long long)regs->offered,
+                          regs->n_queues);
     LOCK_SCOPE(&regs->lock);
     regs->device_feature_select = snapshot_get_u32(r);
     regs->driver_feature_select = snapshot_get_u32(r);

@@ -31,19 +31,19 @@ struct virtio_queue_regs {
 
 struct virtio_regs {
     /* Constant after init. */
-    uint64_t offered;            /* features of the device and of the transport */
+    uint64_t offered; /* features of the device and of the transport */
     unsigned n_queues;
-    unsigned n_vectors;          /* MSI-X vectors that may be named */
-    const uint16_t *queue_max;   /* borrowed */
-    uint64_t *features;          /* where the negotiated features go; atomic stores */
+    unsigned n_vectors;        /* MSI-X vectors that may be named */
+    const uint16_t *queue_max; /* borrowed */
+    uint64_t *features;        /* where the negotiated features go; atomic stores */
 
-    pthread_mutex_t lock;        /* covers the rest */
+    pthread_mutex_t lock; /* covers the rest */
     uint32_t device_feature_select, driver_feature_select;
     uint64_t driver_features;
-    uint16_t config_vector;      /* atomic */
+    uint16_t config_vector; /* atomic */
     uint16_t queue_select;
     uint8_t status;
-    uint8_t generation;          /* atomic */
+    uint8_t generation; /* atomic */
     bool reset_pending;
     struct virtio_queue_regs q[VIRTIO_MAX_QUEUES]; /* .vector atomic */
 };
@@ -62,8 +62,8 @@ void virtio_regs_fini(struct virtio_regs *regs);
 /** virtio_regs_read() / virtio_regs_write() - an access at @off into the structure. Reads of any
  *  width; writes of the field's own width (4.1.3.1), or 8 bytes over a pair; others dropped. */
 void virtio_regs_read(struct virtio_regs *regs, uint64_t off, void *data, size_t size);
-enum virtio_regs_event virtio_regs_write(struct virtio_regs *regs, uint64_t off,
-                                         const void *data, size_t size);
+enum virtio_regs_event virtio_regs_write(struct virtio_regs *regs, uint64_t off, const void *data,
+                                         size_t size);
 
 /** virtio_regs_reset() - everything as at creation; the driver now reads status 0. */
 void virtio_regs_reset(struct virtio_regs *regs);

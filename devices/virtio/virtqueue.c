@@ -146,8 +146,8 @@ static int chain_add_piece(struct virtqueue *vq, struct virtq_chain *chain, stru
  * Append one descriptor's buffer. A guest's buffer may run from one RAM range into the next
  * where two nodes meet; it then becomes several segments.
  */
-static int chain_add(struct virtqueue *vq, struct virtq_chain *chain,
-                     const struct vring_desc *desc, enum lease_mode mode)
+static int chain_add(struct virtqueue *vq, struct virtq_chain *chain, const struct vring_desc *desc,
+                     enum lease_mode mode)
 {
     bool writable = desc->flags & VRING_DESC_F_WRITE;
     uint64_t addr = desc->addr, left = desc->len;

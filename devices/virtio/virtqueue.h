@@ -23,14 +23,14 @@ enum { VIRTQ_CHAIN_MAX = 1024 /* segments of one chain after splitting at RAM ra
 struct virtqueue {
     struct guest_mem *mem; /* borrowed */
     unsigned index;
-    uint16_t size;         /* set by the driver; power of two */
+    uint16_t size; /* set by the driver; power of two */
     bool enabled;
-    bool event_idx;        /* VIRTIO_RING_F_EVENT_IDX was negotiated */
+    bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was negotiated */
     struct gpa desc, avail, used;
 
-    uint16_t next_avail;   /* free-running, next entry of the available ring to take */
-    uint16_t next_used;    /* free-running, next entry of the used ring to fill */
-    uint16_t signalled;    /* used index at the last interrupt decision */
+    uint16_t next_avail; /* free-running, next entry of the available ring to take */
+    uint16_t next_used;  /* free-running, next entry of the used ring to fill */
+    uint16_t signalled;  /* used index at the last interrupt decision */
     bool signalled_valid;
 };
 
@@ -41,7 +41,7 @@ struct virtqueue {
  */
 struct virtq_chain {
     uint16_t head;
-    struct iovec *iov;       /* n_read readable entries, then n_write writable ones */
+    struct iovec *iov; /* n_read readable entries, then n_write writable ones */
     struct mem_lease *leases;
     unsigned n_read, n_write, cap;
     size_t read_bytes, write_bytes;

@@ -100,8 +100,9 @@ static void operate(struct target *t, const uint8_t *op)
     case 4: /* a BAR next to where it was */
         memcpy(&data, f->config + PCI_BASE_ADDRESS_0 + 8 * (off % 3), 8);
         data += (uint64_t)(val % 64) * 4096;
-        fake_mmio_write(&t->m, fake_ecam(1, (unsigned)(f - t->func) + 1,
-                                         PCI_BASE_ADDRESS_0 + 8 * (off % 3)), data, 8);
+        fake_mmio_write(
+            &t->m, fake_ecam(1, (unsigned)(f - t->func) + 1, PCI_BASE_ADDRESS_0 + 8 * (off % 3)),
+            data, 8);
         break;
     case 5: /* into a BAR */
         memcpy(&data, f->config + PCI_BASE_ADDRESS_0 + 8 * (off % 3), 8);

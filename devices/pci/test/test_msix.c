@@ -95,7 +95,7 @@ static void unmasked_vector_fires_with_its_message(void **state)
     assert_int_equal(f->m.lines[1].data, 0x41);
     assert_int_equal(f->m.lines[1].sets, 1);
     assert_int_equal(f->m.lines[0].sets, 0); /* masked: nobody asked for it */
-    assert_true(msix_notify(f->msix, 3)); /* no such vector, but MSI-X is on */
+    assert_true(msix_notify(f->msix, 3));    /* no such vector, but MSI-X is on */
     assert_true(msix_notify(f->msix, 0xffff));
 }
 

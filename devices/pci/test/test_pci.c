@@ -135,7 +135,7 @@ static void identity_reads_at_every_width(void **state)
     assert_int_equal(cfg(f, PCI_SUBSYSTEM_VENDOR_ID, 4), 0xdef09abc);
     assert_int_equal(cfg(f, PCI_HEADER_TYPE, 1), 0);
     assert_int_equal(cfg(f, PCI_INTERRUPT_PIN, 1), 0);
-    assert_int_equal(cfg(f, 0x100, 4), 0); /* no extended capabilities */
+    assert_int_equal(cfg(f, 0x100, 4), 0);           /* no extended capabilities */
     assert_int_equal(cfg(f, 0xffe, 4), 0xffff0000u); /* past the end */
 }
 
@@ -145,7 +145,7 @@ static void absent_functions_read_as_ones(void **state)
 
     assert_int_equal(fake_mmio_read(&f->m, fake_ecam(1, 2, 0), 4), 0xffffffff);
     assert_int_equal(fake_mmio_read(&f->m, fake_ecam(1, 1, 0x1000), 4), 0xffffffff); /* 1.1 */
-    assert_int_equal(fake_mmio_read(&f->m, fake_ecam(2, 0, 0), 4), 0xffffffff); /* no bus 2 */
+    assert_int_equal(fake_mmio_read(&f->m, fake_ecam(2, 0, 0), 4), 0xffffffff);      /* no bus 2 */
     fake_mmio_write(&f->m, fake_ecam(1, 2, 0), 0, 4);
     for (unsigned bus = 0; bus < 2; bus++) /* a host bridge on each bus */
         assert_int_equal(fake_mmio_read(&f->m, fake_ecam(bus, 0, PCI_CLASS_REVISION), 4) >> 8,
@@ -233,9 +233,14 @@ static void bars_in_bad_places_are_not_decoded(void **state)
     struct fixture *f = *state;
     const struct layout_bridge *b = f->m.fm.layout.bridges;
     const uint64_t bad[] = {
-        0, 0x200000 /* RAM */, LAYOUT_ECAM_BASE, LAYOUT_LAPIC_BASE & ~0x3fffull, ~0ull,
+        0,
+        0x200000 /* RAM */,
+        LAYOUT_ECAM_BASE,
+        LAYOUT_LAPIC_BASE & ~0x3fffull,
+        ~0ull,
         b[0].mmio64_base, /* the other bridge's window */
-        b[1].mmio64_base + b[1].mmio64_len, b[1].mmio64_base - BAR0_BYTES,
+        b[1].mmio64_base + b[1].mmio64_len,
+        b[1].mmio64_base - BAR0_BYTES,
         bar(f, 2), /* its own other BAR */
     };
 
@@ -420,8 +425,7 @@ static void saved_function_is_decoded_again_after_load(void **state)
     w.buf[PCI_DEVICE_ID] ^= 1; /* another device's state */
     r = (struct snapshot_reader){ .buf = w.buf, .len = w.len };
     assert_int_equal(pci_func_load(&f->p.func, &r, &ec), -EINVAL);
-    assert_string_equal(ec.msg,
-                        "probe0: saved configuration space is another function's (byte 2)");
+    assert_string_equal(ec.msg, "probe0: saved configuration space is another function's (byte 2)");
     snapshot_writer_fini(&w);
     snapshot_writer_fini(&wh);
 }
