@@ -33,12 +33,12 @@ enum {
 struct power_on_state {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
-    struct kvm_xsave xsave;
     struct kvm_xcrs xcrs;
     struct kvm_debugregs debugregs;
     struct kvm_vcpu_events events;
     struct kvm_lapic_state lapic;
     struct kvm_msrs *msrs;
+    struct kvm_xsave xsave; /* last: it ends in a flexible array */
 };
 
 /* The time-stamp counter starts from zero at a reset; the deadline has to be disarmed. */
