@@ -42,6 +42,8 @@ static inline uint32_t spec_number(struct spec_bytes *b, uint32_t n)
         k = k << 8 | spec_byte(b);
         return k << 8 | spec_byte(b);
     }
+    if (n == 0) /* one more than the greatest number */
+        return k;
     return n > 256 ? (k << 8 | spec_byte(b)) % n : k % n;
 }
 
