@@ -32,6 +32,17 @@ void config_fini(struct machine_config *config)
     *config = (struct machine_config){ 0 };
 }
 
+const char *config_cmdline(const struct machine_config *config)
+{
+    static const char *const defaults[] = {
+        [CONSOLE_SERIAL] = "console=ttyS0",
+        [CONSOLE_VIRTIO] = "console=hvc0",
+        [CONSOLE_NONE] = "",
+    };
+
+    return config->cmdline != NULL ? config->cmdline : defaults[config->console];
+}
+
 bool config_name_ok(const char *name)
 {
     size_t len = strlen(name);

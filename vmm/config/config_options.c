@@ -22,7 +22,7 @@ static const struct config_option option_rows[] = {
     { .name = "initrd", .arg = "FILE", .field = "initrd", .group = CONFIG_GROUP_BOOT,
       .is_file = true, .help = "initial RAM disk" },
     { .name = "cmdline", .arg = "TEXT", .field = "cmdline", .group = CONFIG_GROUP_BOOT,
-      .help = "kernel command line (default: " CONFIG_DEFAULT_CMDLINE ")" },
+      .help = "kernel command line (default: console=ttyS0, or as --console says)" },
     { .name = "cpus", .arg = "N", .field = "cpus", .group = CONFIG_GROUP_TOPOLOGY,
       .help = "number of virtual CPUs" },
     { .name = "memory", .arg = "SIZE", .field = "memory", .group = CONFIG_GROUP_TOPOLOGY,

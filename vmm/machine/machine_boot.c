@@ -21,7 +21,7 @@ int machine_load_firmware(struct machine *m, struct errctx *ec)
         .kernel_name = m->config->kernel,
         .initrd_fd = m->initrd_fd,
         .initrd_name = m->config->initrd,
-        .cmdline = m->config->cmdline != NULL ? m->config->cmdline : CONFIG_DEFAULT_CMDLINE,
+        .cmdline = config_cmdline(m->config),
     };
 
     return loader_load(&src, m->plan, m->mem, &m->entry, ec);

@@ -135,6 +135,26 @@ static void every_refusal_has_its_sentence(void **state)
     }
 }
 
+static void the_default_command_line_is_the_terminals(void **state)
+{
+    static const char *const rows[][2] = {
+        { "--kernel k", "console=ttyS0" },
+        { "--kernel k --console virtio", "console=hvc0" },
+        { "--kernel k --console none", "" },
+        { "--kernel k --console virtio --cmdline quiet", "quiet" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct machine_config c;
+        struct errctx ec = { 0 };
+
+        assert_int_equal(config_words(rows[i][0], &c, &ec), 0);
+        assert_string_equal(config_cmdline(&c), rows[i][1]);
+        config_fini(&c);
+    }
+}
+
 static void names_are_plain(void **state)
 {
     (void)state;
@@ -188,6 +208,7 @@ int main(void)
         cmocka_unit_test(the_options_fill_the_config),
         cmocka_unit_test(nodes_distances_and_links_add_up),
         cmocka_unit_test(every_refusal_has_its_sentence),
+        cmocka_unit_test(the_default_command_line_is_the_terminals),
         cmocka_unit_test(names_are_plain),
         cmocka_unit_test(a_run_needs_a_kernel_and_gets_a_name),
         cmocka_unit_test(every_option_has_help_and_a_json_member),
