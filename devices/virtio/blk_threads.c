@@ -23,6 +23,7 @@
 #include "devices/virtio/blk_syscall.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+#include "vmm/base/privilege.h"
 
 enum { BLK_THREADS = 4, BLK_THREADS_STACK = 256 * KIB };
 
@@ -110,6 +111,8 @@ static void *blk_threads_main(void *arg)
     struct blk_threads *t = arg;
     struct blk_io *io;
 
+    /* They are made before the machine's other threads, which inherit having none. */
+    (void)privilege_drop(NULL);
     (void)pthread_mutex_lock(&t->lock);
     for (;;) {
         while (!t->stop && t->queue.first == NULL)

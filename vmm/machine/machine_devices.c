@@ -53,12 +53,14 @@ static void *io_thread_main(void *arg)
 
     (void)snprintf(name, sizeof(name), "io%u", io->index);
     place_name_thread(name);
-    if (evloop_run(io->loop, &ec) < 0)
+    if ((io->machine->sandbox != NULL &&
+         sandbox_enter(io->machine->sandbox, SANDBOX_IO, &ec) < 0) ||
+        evloop_run(io->loop, &ec) < 0)
         machine_request_end(io->machine, MACHINE_END_FAILURE, 0, ec.msg);
     return NULL;
 }
 
-static int make_io_threads(struct machine *m, struct errctx *ec)
+static int make_io_loops(struct machine *m, struct errctx *ec)
 {
     m->io = calloc(m->config->io_threads, sizeof(m->io[0]));
     if (m->io == NULL)
@@ -72,6 +74,11 @@ static int make_io_threads(struct machine *m, struct errctx *ec)
         io->index = (unsigned)m->n_io;
         io->machine = m;
     }
+    return 0;
+}
+
+int machine_start_io(struct machine *m, struct errctx *ec)
+{
     for (size_t i = 0; i < m->n_io; i++) {
         int r = pthread_create(&m->io[i].thread, NULL, io_thread_main, &m->io[i]);
 
@@ -80,6 +87,17 @@ static int make_io_threads(struct machine *m, struct errctx *ec)
         m->io[i].started = true;
     }
     return 0;
+}
+
+void machine_stop_io(struct machine *m)
+{
+    for (size_t i = 0; i < m->n_io; i++) {
+        if (!m->io[i].started)
+            continue;
+        evloop_stop(m->io[i].loop);
+        (void)pthread_join(m->io[i].thread, NULL);
+        m->io[i].started = false;
+    }
 }
 
 /* --- legacy parts ----------------------------------------------------------------------------- */
@@ -253,7 +271,7 @@ static int make_user_devices(struct machine *m, struct errctx *ec)
 
 int stage_devices_build(struct machine *m, struct errctx *ec)
 {
-    int r = make_io_threads(m, ec);
+    int r = make_io_loops(m, ec);
 
     if (r == 0)
         r = make_legacy(m, ec);
@@ -278,13 +296,8 @@ void stage_devices_undo(struct machine *m)
     free(m->devices);
     m->devices = NULL;
     m->ioapic = m->serial = m->power = m->reset_port = NULL;
-    for (size_t i = 0; i < m->n_io; i++) {
-        if (m->io[i].started) {
-            evloop_stop(m->io[i].loop);
-            (void)pthread_join(m->io[i].thread, NULL);
-        }
+    for (size_t i = 0; i < m->n_io; i++)
         evloop_free(m->io[i].loop);
-    }
     free(m->io);
     m->io = NULL;
     m->n_io = 0;

@@ -136,10 +136,10 @@ static void exit_event(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, co
 
 static int exit_thread_setup(void *ctx, struct vcpu_id vcpu, struct errctx *ec)
 {
-    (void)ctx;
+    const struct machine *m = ctx;
+
     (void)vcpu;
-    (void)ec;
-    return 0;
+    return m->sandbox != NULL ? sandbox_enter(m->sandbox, SANDBOX_VCPU, ec) : 0;
 }
 
 const struct vcpu_exit_ops machine_exit_ops = {

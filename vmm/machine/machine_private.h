@@ -24,6 +24,7 @@
 #include "vmm/machine/machine.h"
 #include "vmm/machine/machine_console.h"
 #include "vmm/machine/machine_irq.h"
+#include "vmm/machine/sandbox.h"
 
 struct io_thread {
     struct evloop *loop;
@@ -76,6 +77,7 @@ struct machine {
     int *stats_fds; /* one per vCPU and the VM's; -1 where KVM has none */
 
     /* run; main thread except for what the lock covers */
+    struct sandbox *sandbox; /* NULL with --no-sandbox and while nothing runs */
     bool paused;
     uint64_t clock_ns; /* kvmclock at the time of the pause */
     uint64_t n_resets;
@@ -116,6 +118,11 @@ int machine_set_power_on(struct machine *m, struct errctx *ec);
  * descriptor out only while it does not, and would have the main loop wait for an exit. */
 int machine_stats_open(struct machine *m, struct errctx *ec);
 void machine_stats_close(struct machine *m);
+
+/* machine_devices.c: I/O threads run only while the machine does; before and after, their loops
+ * have no thread, and what is called on a loop runs on the main thread. */
+int machine_start_io(struct machine *m, struct errctx *ec);
+void machine_stop_io(struct machine *m);
 
 /* machine_exits.c: what vCPUs and devices ask for. Any thread. */
 extern const struct vcpu_exit_ops machine_exit_ops;

@@ -116,6 +116,36 @@ static void stop_vcpus(struct machine *m)
         vcpu_join(m->vcpus[i]);
 }
 
+/* Filters for what this machine's devices need; capabilities go here, before threads are made. */
+static int make_sandbox(struct machine *m, struct errctx *ec)
+{
+    struct sandbox_request req = { 0 };
+    int r;
+
+    if (m->config->no_sandbox)
+        return 0;
+    for (size_t i = 0; i < m->config->n_devices; i++) {
+        req.user_network |= strcmp(m->config->devices[i].type->name, "net") == 0;
+        req.vsock |= strcmp(m->config->devices[i].type->name, "vsock") == 0;
+    }
+    r = sandbox_new(&req, &m->sandbox, ec);
+    return r < 0 ? r : sandbox_enter_process(m->sandbox, ec);
+}
+
+static int start(struct machine *m, struct errctx *ec)
+{
+    int r = make_sandbox(m, ec);
+
+    if (r < 0)
+        return errctx_wrap(ec, r, "sandbox");
+    r = machine_start_io(m, ec);
+    if (r == 0)
+        r = start_vcpus(m, ec);
+    if (r == 0 && m->sandbox != NULL)
+        r = sandbox_enter(m->sandbox, SANDBOX_MAIN, ec);
+    return r;
+}
+
 /* Let the guest go, unless somebody asked for something before anybody could be told. */
 static void begin(struct machine *m)
 {
@@ -134,13 +164,16 @@ static void begin(struct machine *m)
 
 int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *ec)
 {
-    int r = start_vcpus(m, ec);
+    int r = start(m, ec);
 
     if (r == 0) {
         begin(m);
         r = evloop_run(m->main_loop, ec);
     }
     stop_vcpus(m);
+    machine_stop_io(m);
+    sandbox_free(m->sandbox);
+    m->sandbox = NULL;
     LOCK_SCOPE(&m->request_lock);
     m->running = false;
     if (m->request != REQUEST_END)

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What each kind of thread may still ask the kernel for once the machine is built.
+ *
+ * A vCPU thread is hostile from its first instruction, a VMM whose guest escaped is hostile as
+ * a whole: it keeps its memory, the descriptors it holds, and the system calls listed in
+ * sandbox_rules.c. Anything else kills the process (the terminal is restored by its guard
+ * process). Order: sandbox_enter_process() on the main thread before any other thread is made,
+ * then each thread narrows itself by sandbox_enter(), the main thread last.
+ */
+#ifndef VMM_MACHINE_SANDBOX_H
+#define VMM_MACHINE_SANDBOX_H
+
+#include <stdbool.h>
+
+#include "vmm/base/errctx.h"
+
+enum sandbox_kind {
+    SANDBOX_MAIN, /* control socket, console, reset, tear-down */
+    SANDBOX_IO,   /* devices' queues */
+    SANDBOX_VCPU,
+    SANDBOX_KINDS,
+};
+
+struct sandbox; /* the compiled filters */
+
+struct sandbox_request {
+    bool user_network; /* a device opens sockets and reads the resolver's configuration */
+    bool vsock;        /* a device opens Unix sockets */
+};
+
+/** sandbox_new() - compile the filters. Return: 0, -ENOMEM, or an errno of libseccomp. */
+int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
+                struct errctx *ec);
+void sandbox_free(struct sandbox *sandbox);
+
+/** sandbox_enter_process() - drop capabilities and put the union of all filters on every thread
+ *  there is. Main thread. */
+int sandbox_enter_process(const struct sandbox *sandbox, struct errctx *ec);
+
+/** sandbox_enter() - narrow the calling thread to @kind. Allocates nothing. */
+int sandbox_enter(const struct sandbox *sandbox, enum sandbox_kind kind, struct errctx *ec);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Why a call is in a list stands beside it where the name does not say it. mmap and mprotect
+ * are allowed without PROT_EXEC only, so nothing that is written can be executed.
+ */
+#include "vmm/machine/sandbox_rules.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <termios.h>
+
+#include "vmm/base/macros.h"
+
+#define ANY(name)                   { SCMP_SYS(name), -1, 0, 0 }
+#define MASKED(name, arg, m, value) { SCMP_SYS(name), (arg), (m), (value) }
+#define IOCTL(request)              { SCMP_SYS(ioctl), 1, 0xffffffffu, (uint32_t)(request) }
+#define RULES(array)                { (array), ARRAY_SIZE(array) }
+
+static const struct sandbox_rule all[] = {
+    ANY(read), ANY(write), ANY(futex), ANY(close),
+    /* the allocator */
+    ANY(brk), ANY(munmap), ANY(mremap), ANY(madvise),
+    MASKED(mmap, 2, PROT_EXEC, 0), MASKED(mprotect, 2, PROT_EXEC, 0),
+    /* clocks, when the vDSO cannot */
+    ANY(clock_gettime), ANY(gettimeofday), ANY(clock_nanosleep), ANY(nanosleep),
+    /* signals and ends of threads */
+    ANY(rt_sigreturn), ANY(rt_sigprocmask), ANY(exit), ANY(exit_group), ANY(restart_syscall),
+    ANY(sched_yield), ANY(getpid), ANY(gettid), ANY(getrandom),
+    /* a kick; an abort of our own is a signal, too */
+    ANY(tgkill),
+};
+
+static const struct sandbox_rule start[] = {
+    ANY(clone), ANY(clone3), ANY(set_robust_list), ANY(rseq), ANY(prctl), ANY(seccomp),
+    ANY(sched_setaffinity), ANY(sched_getaffinity), ANY(sigaltstack), ANY(capset), ANY(capget),
+    ANY(rt_sigaction),
+};
+
+static const struct sandbox_rule vcpu[] = {
+    IOCTL(KVM_RUN),
+    /* interrupts and BARs that the guest sets up */
+    IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
+    /* where it stood, for the sentence of a failure */
+    IOCTL(KVM_GET_REGS), IOCTL(KVM_GET_SREGS),
+};
+
+static const struct sandbox_rule io[] = {
+    ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime), ANY(poll), ANY(ppoll),
+    /* disks */
+    ANY(io_uring_enter), ANY(preadv), ANY(pwritev), ANY(preadv2), ANY(pwritev2), ANY(pread64),
+    ANY(pwrite64), ANY(fsync), ANY(fdatasync), ANY(fallocate), ANY(fstat), ANY(newfstatat),
+    IOCTL(BLKDISCARD), IOCTL(BLKZEROOUT),
+    /* networks */
+    ANY(readv), ANY(writev), IOCTL(TUNSETOFFLOAD), IOCTL(TUNSETVNETHDRSZ), IOCTL(TUNSETQUEUE),
+    /* interrupts raised and routed by a reset of a device */
+    IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
+};
+
+static const struct sandbox_rule net[] = {
+    MASKED(socket, 0, 0xffffffffu, AF_INET), MASKED(socket, 0, 0xffffffffu, AF_INET6),
+    ANY(bind), ANY(connect), ANY(listen), ANY(accept), ANY(accept4), ANY(shutdown),
+    ANY(sendto), ANY(sendmsg), ANY(recvfrom), ANY(recvmsg), ANY(getsockopt), ANY(setsockopt),
+    ANY(getsockname), ANY(getpeername), ANY(fcntl), IOCTL(FIONREAD), IOCTL(FIONBIO),
+    /* /etc/resolv.conf, for the guest's name server; reading only */
+    MASKED(openat, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY), ANY(lseek),
+};
+
+static const struct sandbox_rule vsock[] = {
+    MASKED(socket, 0, 0xffffffffu, AF_UNIX),
+    ANY(connect), ANY(accept4), ANY(shutdown), ANY(sendto), ANY(sendmsg), ANY(recvfrom),
+    ANY(recvmsg), ANY(getsockopt), ANY(fcntl),
+};
+
+static const struct sandbox_rule main_thread[] = {
+    ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime), ANY(timerfd_create),
+    ANY(poll), ANY(ppoll), ANY(fcntl), ANY(fstat), ANY(newfstatat), ANY(eventfd2),
+    /* control socket */
+    ANY(accept4), ANY(sendto), ANY(sendmsg), ANY(recvfrom), ANY(recvmsg), ANY(getsockopt),
+    ANY(getsockname), ANY(shutdown), ANY(flock),
+    /* removing the sockets at the end */
+    ANY(unlink), ANY(unlinkat), ANY(lseek),
+    /* terminal */
+    ANY(writev), IOCTL(TCGETS), IOCTL(TCSETS), IOCTL(TCSETSW), IOCTL(TCSETSF), IOCTL(TIOCGWINSZ),
+    /* the terminal's guard process is told and waited for; interrupted by our own signals */
+    ANY(wait4), ANY(waitid), ANY(kill), ANY(rt_sigaction), ANY(rt_sigpending), ANY(rt_sigtimedwait),
+    /* reset: memory given back, kernel read anew, registers and clock as at power-on */
+    ANY(fallocate), ANY(pread64), ANY(preadv), ANY(getrusage),
+    IOCTL(KVM_SET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_SET_SREGS), IOCTL(KVM_SET_MSRS),
+    IOCTL(KVM_SET_XSAVE), IOCTL(KVM_SET_XCRS), IOCTL(KVM_SET_DEBUGREGS), IOCTL(KVM_SET_LAPIC),
+    IOCTL(KVM_SET_VCPU_EVENTS), IOCTL(KVM_SET_MP_STATE), IOCTL(KVM_SET_CLOCK),
+    IOCTL(KVM_GET_CLOCK), IOCTL(KVM_KVMCLOCK_CTRL), IOCTL(KVM_GET_REGS), IOCTL(KVM_SET_FPU),
+    /* devices on the main loop, and their end */
+    IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD), IOCTL(KVM_IRQFD),
+    IOCTL(KVM_SET_USER_MEMORY_REGION), IOCTL(KVM_GET_STATS_FD), IOCTL(KVM_CHECK_EXTENSION),
+    IOCTL(TUNSETPERSIST), IOCTL(TUNSETQUEUE),
+};
+
+const struct sandbox_rules sandbox_rules_all = RULES(all);
+const struct sandbox_rules sandbox_rules_start = RULES(start);
+const struct sandbox_rules sandbox_rules_vcpu = RULES(vcpu);
+const struct sandbox_rules sandbox_rules_io = RULES(io);
+const struct sandbox_rules sandbox_rules_net = RULES(net);
+const struct sandbox_rules sandbox_rules_vsock = RULES(vsock);
+const struct sandbox_rules sandbox_rules_main = RULES(main_thread);
