@@ -4,10 +4,11 @@
  * thread.
  *
  * Such a file answers from memory, so there is nothing to wait for, and handing a request to
- * somebody else costs more than doing it. It costs most where one would not expect it: tmpfs
- * knows no RWF_NOWAIT on Linux 6.1, so an io_uring passes each request to a kernel worker. In
- * the emulated host that made single 4 KiB reads twenty times slower than this. (Pages of a
- * tmpfs that were swapped out do block the loop; a host that swaps has slow disks either way.)
+ * somebody else costs more than doing it. io_uring does hand it on: tmpfs knows no RWF_NOWAIT, so
+ * each request goes to a kernel worker and comes back as a wake-up of its own. Side by side on one
+ * machine (Linux 6.18, 4 KiB), plain calls did 2.0 times the reads of the ring with one request in
+ * flight, and 1.6 times the reads and writes with 64. (Pages of a tmpfs that were swapped out do
+ * block the loop; a host that swaps has slow disks either way.)
  *
  * Loop thread only. Results wait in a list until they are reaped, so the engine sees the same
  * order of events as with the other backends.
