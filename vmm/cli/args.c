@@ -108,7 +108,9 @@ static int parse_option(struct cli_args *args, struct args_cursor *c, const char
         return unknown_option(args->command, name, ec);
     o = config_options_get((size_t)row);
     r = take_value(c, name,
-                   o.arg == NULL ? ARGS_NO_VALUE : o.arg_optional ? ARGS_MAY_HAVE_VALUE : ARGS_VALUE,
+                   o.arg == NULL    ? ARGS_NO_VALUE
+                   : o.arg_optional ? ARGS_MAY_HAVE_VALUE
+                                    : ARGS_VALUE,
                    inlined, &value, ec);
     return r < 0 ? r : config_input_option(&args->input, row, value, ec);
 }

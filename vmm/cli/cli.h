@@ -44,8 +44,8 @@ struct cli_command {
     const char *operands; /* "NAME ACTION"; NULL: none */
     const char *words;    /* completion offers these for the last operand; NULL: nothing */
     size_t min_operands, max_operands;
-    bool takes_config;                /* every option of vmm/config */
-    const struct cli_option *options; /* its own, up to a name of NULL; may be NULL */
+    bool takes_config;                 /* every option of vmm/config */
+    const struct cli_option *options;  /* its own, up to a name of NULL; may be NULL */
     int (*run)(struct cli_args *args); /* returns an enum cli_status */
 };
 

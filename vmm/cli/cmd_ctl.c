@@ -14,12 +14,9 @@ static const struct {
     const char *name;
     const char *done; /* what to say to people; NULL: a table of the result */
 } actions[] = {
-    { "status", NULL },
-    { "pause", "paused" },
-    { "resume", "running" },
-    { "power", "power button pressed" },
-    { "reset", "reset" },
-    { "stop", "stopped" },
+    { "status", NULL },      { "pause", "paused" },
+    { "resume", "running" }, { "power", "power button pressed" },
+    { "reset", "reset" },    { "stop", "stopped" },
     { "stats", NULL },
 };
 
@@ -34,8 +31,8 @@ static int find_action(const char *name, struct errctx *ec)
         suggest_offer(&s, actions[i].name);
     }
     return errctx_set(ec, EINVAL,
-                      "ctl: %s is none of status, pause, resume, power, reset, stop, stats%s",
-                      name, suggest_format(&s, "", hint, sizeof(hint)));
+                      "ctl: %s is none of status, pause, resume, power, reset, stop, stats%s", name,
+                      suggest_format(&s, "", hint, sizeof(hint)));
 }
 
 static int run_ctl(struct cli_args *args)

@@ -55,8 +55,7 @@ static size_t collect(int dir_fd, DIR *dir, char ***ret_names)
     while ((entry = readdir(dir)) != NULL) {
         char **grown;
 
-        if (!machine_name(entry->d_name, name, sizeof(name)) ||
-            !control_dir_is_live(dir_fd, name))
+        if (!machine_name(entry->d_name, name, sizeof(name)) || !control_dir_is_live(dir_fd, name))
             continue;
         grown = realloc(names, (n + 1) * sizeof(*names));
         if (grown == NULL)
@@ -87,7 +86,9 @@ static void print_table(const json_t *list)
         json_int_t pid = json_integer_value(json_object_get(status, "pid"));
 
         (void)printf("%-24s %-10s ", json_string_value(json_object_get(entry, "name")),
-                     status == NULL ? "silent" : state != NULL ? state : "-");
+                     status == NULL  ? "silent"
+                     : state != NULL ? state
+                                     : "-");
         if (pid > 0)
             (void)printf("%" JSON_INTEGER_FORMAT, pid);
         else

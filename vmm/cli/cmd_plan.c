@@ -96,7 +96,10 @@ static int run_plan(struct cli_args *args)
 static const struct cli_option plan_options[] = {
     { .name = "json", .help = "print description and plan in the form that --config reads" },
     { .name = "svg", .arg = "FILE", .is_file = true, .help = "draw a picture, too" },
-    { .name = "acpi", .arg = "DIR", .is_file = true, .help = "write the ACPI tables as files, too" },
+    { .name = "acpi",
+      .arg = "DIR",
+      .is_file = true,
+      .help = "write the ACPI tables as files, too" },
     HOST_SOURCE_OPTIONS,
     { 0 },
 };

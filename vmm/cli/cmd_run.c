@@ -109,9 +109,7 @@ static int make_plan(const struct machine_config *config, struct topo_plan **ret
 /* Everything up to the first guest instruction. */
 static int build(struct run *run, const struct machine_config *config, struct errctx *ec)
 {
-    struct control_params params = {
-        .name = config->name, .ops = &run_control_ops, .ctx = run
-    };
+    struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
     int r = terminal_block_signals(ec);
 

@@ -13,8 +13,7 @@
 #include "vmm/base/evloop.h"
 #include "vmm/machine/control_dir.h"
 
-static int wait_for(int fd, short events, uint64_t deadline_ns, const char *name,
-                    struct errctx *ec)
+static int wait_for(int fd, short events, uint64_t deadline_ns, const char *name, struct errctx *ec)
 {
     for (;;) {
         struct pollfd p = { .fd = fd, .events = events };

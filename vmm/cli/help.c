@@ -32,10 +32,8 @@ static void print_device(const struct config_option *o)
 
     print_row(o->name, config_device_usage(o->device, usage, sizeof(usage)), o->help);
     for (const struct device_key *k = o->device->keys; k->name != NULL; k++) {
-        (void)snprintf(form, sizeof(form), "%s%s", k->name,
-                       k->kind == DEVICE_KEY_FLAG ? "" : "=");
-        (void)printf("      %-12s %s%s\n", form, k->help,
-                     k->repeats ? " (may be repeated)" : "");
+        (void)snprintf(form, sizeof(form), "%s%s", k->name, k->kind == DEVICE_KEY_FLAG ? "" : "=");
+        (void)printf("      %-12s %s%s\n", form, k->help, k->repeats ? " (may be repeated)" : "");
     }
     (void)printf("      %-12s %s\n", "node=", "virtual node that it sits on");
 }

@@ -6,11 +6,15 @@
 #include "vmm/cli/cli.h"
 #include "vmm/topology/host_topo.h"
 
-#define HOST_SOURCE_OPTIONS                                                                   \
-    { .name = "host-xml", .arg = "FILE", .is_file = true,                                     \
-      .help = "another host, from an XML file of hwloc's (lstopo FILE.xml)" },                \
-    { .name = "host-synthetic", .arg = "TEXT",                                                \
-      .help = "another host, from hwloc's synthetic form (\"node:2 core:4 pu:2\")" }
+#define HOST_SOURCE_OPTIONS                                                                        \
+    { .name = "host-xml",                                                                          \
+      .arg = "FILE",                                                                               \
+      .is_file = true,                                                                             \
+      .help = "another host, from an XML file of hwloc's (lstopo FILE.xml)" },                     \
+    {                                                                                              \
+        .name = "host-synthetic", .arg = "TEXT",                                                   \
+        .help = "another host, from hwloc's synthetic form (\"node:2 core:4 pu:2\")"               \
+    }
 
 /** host_source_read() - Return: 0, -EINVAL (both said, or not what it should be), or what
  *  host_topo_discover() returns. */

@@ -81,9 +81,7 @@ static bool is_flat(const json_t *object)
     const char *name;
     json_t *v;
 
-    json_object_foreach((json_t *)(uintptr_t)object, name, v)
-        if (is_nested(v))
-            return false;
+    json_object_foreach((json_t *)(uintptr_t)object, name, v) if (is_nested(v)) return false;
     return true;
 }
 
@@ -102,7 +100,8 @@ static void print_element(FILE *out, const json_t *v, unsigned depth)
     (void)fprintf(out, "%*s", (int)depth * 2, "");
     if (!json_is_object(v))
         print_scalar(out, "", v);
-    json_object_foreach((json_t *)(uintptr_t)v, name, member) {
+    json_object_foreach((json_t *)(uintptr_t)v, name, member)
+    {
         (void)fputs(gap, out);
         print_json_text(out, name);
         (void)fputc(' ', out);
@@ -136,9 +135,8 @@ static void print_members(FILE *out, const json_t *object, unsigned depth)
     const char *name;
     json_t *v;
 
-    json_object_foreach((json_t *)(uintptr_t)object, name, v)
-        if (!is_dull(name, v, depth))
-            print_member(out, name, v, depth);
+    json_object_foreach((json_t *)(uintptr_t)object, name, v) if (!is_dull(name, v, depth))
+        print_member(out, name, v, depth);
 }
 
 void print_json_table(FILE *out, const json_t *object)

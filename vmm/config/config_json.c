@@ -90,7 +90,8 @@ int config_json_read_text(struct config_input *in, const char *text, size_t len,
         json_decref(root);
         return errctx_set(ec, EINVAL, "the outermost value is not an object");
     }
-    json_object_foreach(root, name, value) {
+    json_object_foreach(root, name, value)
+    {
         r = read_member(in, name, value, ec);
         if (r < 0)
             break;
@@ -147,8 +148,9 @@ int config_json_write(const struct machine_config *config, json_t **ret_json, st
         r = lists[i].write(config, root);
     if (r < 0) {
         json_decref(root);
-        return errctx_set(ec, -r, r == -EILSEQ ? "a name that is not UTF-8 cannot be said in JSON"
-                                               : "no memory for the JSON form");
+        return errctx_set(ec, -r,
+                          r == -EILSEQ ? "a name that is not UTF-8 cannot be said in JSON"
+                                       : "no memory for the JSON form");
     }
     *ret_json = root;
     return 0;

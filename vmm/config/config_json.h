@@ -29,8 +29,7 @@ bool config_json_field_is_list(size_t i);
 int config_json_read_file(struct config_input *in, const char *path, struct errctx *ec);
 
 /** config_json_read_text() - as above for bytes in memory; for tests and fuzzing. */
-int config_json_read_text(struct config_input *in, const char *text, size_t len,
-                          struct errctx *ec);
+int config_json_read_text(struct config_input *in, const char *text, size_t len, struct errctx *ec);
 
 /** config_json_write() - what was said, as a new object. Return: 0, -ENOMEM, or -EILSEQ when a
  *  text cannot be said in JSON. */

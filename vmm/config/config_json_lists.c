@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See config_json_lists.h. */
+/* The readers of config_json_lists.h. */
 #include "vmm/config/config_json_lists.h"
 
 #include <errno.h>
@@ -10,7 +10,6 @@
 
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
-#include "vmm/base/units.h"
 #include "vmm/config/config_parse.h"
 #include "vmm/config/config_shapes.h"
 #include "vmm/config/suggest.h"
@@ -32,7 +31,8 @@ static int read_shape(const struct config_shape *shape, const json_t *object, vo
     if (!json_is_object(object))
         return errctx_set(ec, EINVAL, "an object is expected here");
     /* The cast drops const only because jansson's iteration takes no pointer to const. */
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
         int i = config_shape_find(shape, name), r;
 
         if (i < 0 && extra != NULL && strcmp(name, extra) == 0)
@@ -62,11 +62,10 @@ static int read_mem_caches(struct guest_node_spec *node, const json_t *list, str
     if (r < 0)
         return r;
     if (n > GUEST_MAX_MEM_CACHES)
-        return errctx_set(ec, E2BIG, "memory_caches: a node has at most %d",
-                          GUEST_MAX_MEM_CACHES);
+        return errctx_set(ec, E2BIG, "memory_caches: a node has at most %d", GUEST_MAX_MEM_CACHES);
     for (size_t i = 0; i < n; i++) {
-        r = read_shape(&config_mem_cache_shape, json_array_get(list, i), &node->mem_cache[i],
-                       NULL, ec);
+        r = read_shape(&config_mem_cache_shape, json_array_get(list, i), &node->mem_cache[i], NULL,
+                       ec);
         if (r < 0)
             return errctx_wrap(ec, r, "memory_caches[%zu]", i);
     }
@@ -151,7 +150,8 @@ static int read_device_keys(struct device_args *args, const json_t *object, stru
     json_t *value;
     int r = 0;
 
-    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
         if (strcmp(key, "type") == 0)
             continue;
         if (!json_is_array(value))
@@ -187,8 +187,7 @@ static int read_device(struct machine_config *config, const json_t *object, stru
 
 /* One reader of elements for every list. */
 static int read_list(struct machine_config *config, const json_t *list, const char *name,
-                     int (*read)(struct machine_config *config, const json_t *v,
-                                 struct errctx *ec),
+                     int (*read)(struct machine_config *config, const json_t *v, struct errctx *ec),
                      struct errctx *ec)
 {
     int r = expect_list(list, name, ec);
@@ -206,8 +205,7 @@ int config_json_read_nodes(struct machine_config *config, const json_t *list, st
     return read_list(config, list, "nodes", read_node, ec);
 }
 
-int config_json_read_distances(struct machine_config *config, const json_t *list,
-                               struct errctx *ec)
+int config_json_read_distances(struct machine_config *config, const json_t *list, struct errctx *ec)
 {
     return read_list(config, list, "distances", read_distance, ec);
 }
@@ -227,149 +225,7 @@ int config_json_read_devices(struct machine_config *config, const json_t *list, 
     return read_list(config, list, "devices", read_device, ec);
 }
 
-int config_json_read_features(struct machine_config *config, const json_t *list,
-                              struct errctx *ec)
+int config_json_read_features(struct machine_config *config, const json_t *list, struct errctx *ec)
 {
     return read_list(config, list, "cpu_features_off", read_feature, ec);
-}
-
-/* --- writing ---------------------------------------------------------------------------------- */
-
-/* Append @shape's view of @source to @list; *ret_object is borrowed from it. */
-static int write_element(json_t *list, const struct config_shape *shape, const void *source,
-                         json_t **ret_object)
-{
-    json_t *object = json_object();
-
-    if (json_array_append_new(list, object) < 0)
-        return -ENOMEM;
-    *ret_object = object;
-    return config_shape_write(shape, source, object);
-}
-
-static int write_array(json_t *root, const char *name, const struct config_shape *shape,
-                       const void *items, size_t n, size_t item_bytes)
-{
-    json_t *list, *object;
-    int r = 0;
-
-    if (n == 0)
-        return 0;
-    list = json_array();
-    if (json_object_set_new(root, name, list) < 0)
-        return -ENOMEM;
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = write_element(list, shape, (const char *)items + i * item_bytes, &object);
-    return r;
-}
-
-int config_json_write_nodes(const struct machine_config *config, json_t *root)
-{
-    const struct guest_spec *spec = &config->spec;
-    json_t *list;
-    int r = write_array(root, "nodes", &config_node_shape, spec->nodes, spec->n_nodes,
-                        sizeof(*spec->nodes));
-
-    list = json_object_get(root, "nodes");
-    for (size_t i = 0; r == 0 && i < spec->n_nodes; i++)
-        r = write_array(json_array_get(list, i), "memory_caches", &config_mem_cache_shape,
-                        spec->nodes[i].mem_cache, spec->nodes[i].n_mem_caches,
-                        sizeof(spec->nodes[i].mem_cache[0]));
-    return r;
-}
-
-int config_json_write_distances(const struct machine_config *config, json_t *root)
-{
-    return write_array(root, "distances", &config_distance_shape, config->spec.distances,
-                       config->spec.n_distances, sizeof(*config->spec.distances));
-}
-
-int config_json_write_links(const struct machine_config *config, json_t *root)
-{
-    return write_array(root, "links", &config_link_shape, config->spec.links,
-                       config->spec.n_links, sizeof(*config->spec.links));
-}
-
-int config_json_write_caches(const struct machine_config *config, json_t *root)
-{
-    return write_array(root, "caches", &config_cache_shape, config->spec.caches,
-                       config->spec.n_caches, sizeof(config->spec.caches[0]));
-}
-
-static json_t *device_value(const struct device_arg *arg)
-{
-    char buf[32];
-
-    switch (arg->key->kind) {
-    case DEVICE_KEY_FLAG:
-        return json_boolean(arg->number != 0);
-    case DEVICE_KEY_UINT:
-        return json_integer((json_int_t)arg->number);
-    case DEVICE_KEY_SIZE:
-        return json_string(units_format_size(arg->number, buf, sizeof(buf)));
-    case DEVICE_KEY_STRING:
-    case DEVICE_KEY_PATH:
-        break;
-    }
-    return json_string(arg->text);
-}
-
-static int write_device_arg(json_t *object, const struct device_arg *arg)
-{
-    json_t *value = device_value(arg), *list;
-    bool text = arg->key->kind == DEVICE_KEY_STRING || arg->key->kind == DEVICE_KEY_PATH;
-
-    if (value == NULL)
-        return text ? -EILSEQ : -ENOMEM;
-    if (!arg->key->repeats)
-        return json_object_set_new(object, arg->key->name, value) < 0 ? -ENOMEM : 0;
-    list = json_object_get(object, arg->key->name);
-    if (list == NULL) {
-        list = json_array();
-        if (json_object_set_new(object, arg->key->name, list) < 0) {
-            json_decref(value);
-            return -ENOMEM;
-        }
-    }
-    return json_array_append_new(list, value) < 0 ? -ENOMEM : 0;
-}
-
-int config_json_write_devices(const struct machine_config *config, json_t *root)
-{
-    json_t *list;
-    int r = 0;
-
-    if (config->n_devices == 0)
-        return 0;
-    list = json_array();
-    if (json_object_set_new(root, "devices", list) < 0)
-        return -ENOMEM;
-    for (size_t i = 0; r == 0 && i < config->n_devices; i++) {
-        const struct device_args *d = &config->devices[i];
-        json_t *object = json_pack("{ss}", "type", d->type->name);
-
-        if (json_array_append_new(list, object) < 0)
-            return -ENOMEM;
-        for (size_t k = 0; r == 0 && k < d->n_args; k++)
-            r = write_device_arg(object, &d->args[k]);
-        if (r == 0 && d->vnode != 0 &&
-            json_object_set_new(object, "node", json_integer(d->vnode)) < 0)
-            r = -ENOMEM;
-    }
-    return r;
-}
-
-int config_json_write_features(const struct machine_config *config, json_t *root)
-{
-    json_t *list;
-
-    if (config->n_cpu_features_off == 0)
-        return 0;
-    list = json_array();
-    if (json_object_set_new(root, "cpu_features_off", list) < 0)
-        return -ENOMEM;
-    for (size_t i = 0; i < config->n_cpu_features_off; i++)
-        if (json_array_append_new(list, json_string(config->cpu_features_off[i])) < 0)
-            return -ENOMEM;
-    return 0;
 }

@@ -17,10 +17,8 @@ int config_json_read_distances(struct machine_config *config, const json_t *list
                                struct errctx *ec);
 int config_json_read_links(struct machine_config *config, const json_t *list, struct errctx *ec);
 int config_json_read_caches(struct machine_config *config, const json_t *list, struct errctx *ec);
-int config_json_read_devices(struct machine_config *config, const json_t *list,
-                             struct errctx *ec);
-int config_json_read_features(struct machine_config *config, const json_t *list,
-                              struct errctx *ec);
+int config_json_read_devices(struct machine_config *config, const json_t *list, struct errctx *ec);
+int config_json_read_features(struct machine_config *config, const json_t *list, struct errctx *ec);
 
 int config_json_write_nodes(const struct machine_config *config, json_t *root);
 int config_json_write_distances(const struct machine_config *config, json_t *root);

@@ -72,8 +72,8 @@ static int store_number(const struct config_member *m, void *at, uint64_t v, str
     uint64_t max = m->max != 0 ? m->max : m->kind == CONFIG_U32 ? UINT32_MAX : UINT64_MAX;
 
     if (v < m->min)
-        return errctx_set(ec, ERANGE, "%" PRIu64 " is below the smallest allowed value %" PRIu64,
-                          v, m->min);
+        return errctx_set(ec, ERANGE, "%" PRIu64 " is below the smallest allowed value %" PRIu64, v,
+                          m->min);
     if (v > max)
         return errctx_set(ec, ERANGE, "%" PRIu64 " is above the largest allowed value %" PRIu64, v,
                           max);
@@ -156,9 +156,9 @@ int config_member_read(const struct config_member *m, void *target, const json_t
     }
     if (!json_is_string(value) || m->kind == CONFIG_U32)
         return errctx_set(ec, EINVAL, "%s is expected here",
-                          m->kind == CONFIG_U32      ? "a whole number"
+                          m->kind == CONFIG_U32     ? "a whole number"
                           : m->kind <= CONFIG_IDSET ? "a string or a whole number"
-                                                     : "a string");
+                                                    : "a string");
     if (strlen(json_string_value(value)) != json_string_length(value))
         return errctx_set(ec, EINVAL, "the string holds a zero byte");
     return config_member_parse(m, target, json_string_value(value), ec);
@@ -183,8 +183,7 @@ static json_t *member_value(const struct config_member *m, const void *at, bool 
         return json_sprintf("%" PRIu64 "ns", *(const uint64_t *)at);
     case CONFIG_RATE:
         *ret_unsaid = *(const uint64_t *)at == 0;
-        return json_sprintf("%s/s",
-                            units_format_size(*(const uint64_t *)at, buf, sizeof(buf)));
+        return json_sprintf("%s/s", units_format_size(*(const uint64_t *)at, buf, sizeof(buf)));
     case CONFIG_IDSET: {
         static const size_t list_max = 8 * IDSET_MAX; /* "8191," and room */
         char *list = malloc(list_max);

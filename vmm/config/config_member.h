@@ -29,10 +29,10 @@ struct config_member {
     const char *name;
     enum config_kind kind;
     size_t off;
-    bool required;           /* must be there, and is always printed */
-    uint64_t min, max;       /* numbers and sizes; max 0: no limit of its own */
+    bool required;            /* must be there, and is always printed */
+    uint64_t min, max;        /* numbers and sizes; max 0: no limit of its own */
     const char *const *words; /* WORD: up to NULL; "" is a value that has no spelling */
-    size_t flag_off;         /* a bool that says "was given"; 0: none */
+    size_t flag_off;          /* a bool that says "was given"; 0: none */
 };
 
 /** config_member_parse() - the option's spelling into @target. Return: 0, -EINVAL or -ERANGE

@@ -24,14 +24,14 @@ enum config_group {
 struct config_input;
 
 struct config_option {
-    const char *name; /* without the dashes */
-    const char *arg;  /* "SIZE"; NULL: the option takes no value */
+    const char *name;  /* without the dashes */
+    const char *arg;   /* "SIZE"; NULL: the option takes no value */
     bool arg_optional; /* a device of which every key may be left out */
     const char *field; /* member of the JSON form; NULL for --config itself */
     const char *help;  /* one line */
     enum config_group group;
     bool repeats;
-    bool is_file; /* completion offers files */
+    bool is_file;       /* completion offers files */
     const char *values; /* completion offers these words, separated by spaces; NULL: none */
     int (*parse)(struct config_input *in, const char *text, struct errctx *ec); /* NULL: scalar */
     const struct device_type *device; /* set for device options */

@@ -29,7 +29,10 @@ static const struct config_member machine_members[] = {
     { .name = "sockets", .kind = CONFIG_U32, .off = MACHINE(spec.sockets), .min = 1 },
     { .name = "console", .kind = CONFIG_WORD, .off = MACHINE(console), .words = console_words },
     { .name = "on_reset", .kind = CONFIG_WORD, .off = MACHINE(on_reset), .words = reset_words },
-    { .name = "io_threads", .kind = CONFIG_U32, .off = MACHINE(io_threads), .min = 1,
+    { .name = "io_threads",
+      .kind = CONFIG_U32,
+      .off = MACHINE(io_threads),
+      .min = 1,
       .max = CONFIG_MAX_IO_THREADS },
     { .name = "sandbox", .kind = CONFIG_FALSE, .off = MACHINE(no_sandbox) },
 };
@@ -40,7 +43,9 @@ static const struct config_member node_members[] = {
     { .name = "cpus", .kind = CONFIG_IDSET, .off = NODE(cpus) },
     { .name = "memory", .kind = CONFIG_SIZE, .off = NODE(memory_bytes) },
     { .name = "host", .kind = CONFIG_IDSET, .off = NODE(host_nodes) },
-    { .name = "initiator", .kind = CONFIG_U32, .off = NODE(initiator),
+    { .name = "initiator",
+      .kind = CONFIG_U32,
+      .off = NODE(initiator),
       .flag_off = NODE(has_initiator) },
     { .name = "hotplug", .kind = CONFIG_SIZE, .off = NODE(hotplug_bytes), .min = 1 },
 };
@@ -65,9 +70,16 @@ static const struct config_member link_members[] = {
 #define CACHE(field) offsetof(struct guest_cache_spec, field)
 
 static const struct config_member cache_members[] = {
-    { .name = "level", .kind = CONFIG_U32, .off = CACHE(level), .required = true, .min = 1,
+    { .name = "level",
+      .kind = CONFIG_U32,
+      .off = CACHE(level),
+      .required = true,
+      .min = 1,
       .max = 4 },
-    { .name = "type", .kind = CONFIG_WORD, .off = CACHE(type), .required = true,
+    { .name = "type",
+      .kind = CONFIG_WORD,
+      .off = CACHE(type),
+      .required = true,
       .words = cache_type_words },
     { .name = "size", .kind = CONFIG_SIZE, .off = CACHE(size_bytes), .min = 1 },
     { .name = "line", .kind = CONFIG_U32, .off = CACHE(line_bytes), .min = 1 },
@@ -79,15 +91,20 @@ static const struct config_member cache_members[] = {
 #define MEM_CACHE(field) offsetof(struct guest_mem_cache_spec, field)
 
 static const struct config_member mem_cache_members[] = {
-    { .name = "size", .kind = CONFIG_SIZE, .off = MEM_CACHE(size_bytes), .required = true,
+    { .name = "size",
+      .kind = CONFIG_SIZE,
+      .off = MEM_CACHE(size_bytes),
+      .required = true,
       .min = 1 },
     { .name = "line", .kind = CONFIG_U32, .off = MEM_CACHE(line_bytes), .min = 1 },
-    { .name = "associativity", .kind = CONFIG_WORD, .off = MEM_CACHE(assoc),
-      .words = assoc_words },
+    { .name = "associativity", .kind = CONFIG_WORD, .off = MEM_CACHE(assoc), .words = assoc_words },
     { .name = "write", .kind = CONFIG_WORD, .off = MEM_CACHE(write), .words = write_words },
 };
 
-#define SHAPE(rows) { .members = (rows), .n_members = ARRAY_SIZE(rows) }
+#define SHAPE(rows)                                                                                \
+    {                                                                                              \
+        .members = (rows), .n_members = ARRAY_SIZE(rows)                                           \
+    }
 
 const struct config_shape config_machine_shape = SHAPE(machine_members);
 const struct config_shape config_node_shape = SHAPE(node_members);

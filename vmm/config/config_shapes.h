@@ -5,11 +5,11 @@
 
 #include "vmm/config/config_member.h"
 
-extern const struct config_shape config_machine_shape;  /* scalars of struct machine_config */
-extern const struct config_shape config_node_shape;     /* struct guest_node_spec */
-extern const struct config_shape config_distance_shape; /* struct guest_distance_spec */
-extern const struct config_shape config_link_shape;     /* struct guest_link_spec */
-extern const struct config_shape config_cache_shape;    /* struct guest_cache_spec */
+extern const struct config_shape config_machine_shape;   /* scalars of struct machine_config */
+extern const struct config_shape config_node_shape;      /* struct guest_node_spec */
+extern const struct config_shape config_distance_shape;  /* struct guest_distance_spec */
+extern const struct config_shape config_link_shape;      /* struct guest_link_spec */
+extern const struct config_shape config_cache_shape;     /* struct guest_cache_spec */
 extern const struct config_shape config_mem_cache_shape; /* struct guest_mem_cache_spec */
 
 /** config_machine_member() - a scalar of the machine by its JSON name, or NULL. */

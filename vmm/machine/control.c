@@ -155,8 +155,8 @@ static bool serve_line(struct control_peer *p)
 /* Return: false when the peer closed, failed, or sent a line that is too long. */
 static bool read_request(struct control_peer *p)
 {
-    ssize_t n = recv(p->fd, p->request + p->request_len, sizeof(p->request) - p->request_len,
-                     MSG_DONTWAIT);
+    ssize_t n =
+        recv(p->fd, p->request + p->request_len, sizeof(p->request) - p->request_len, MSG_DONTWAIT);
 
     if (n < 0)
         return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;

@@ -44,8 +44,7 @@ int control_dir_open(const char *path, bool make, int *ret_fd, struct errctx *ec
         return errctx_set_os(ec, errno, "look at %s", path);
     /* In /tmp anybody could have made it first. */
     if (st.st_uid != geteuid())
-        return errctx_set(ec, EPERM, "%s belongs to user %u, not to us", path,
-                          (unsigned)st.st_uid);
+        return errctx_set(ec, EPERM, "%s belongs to user %u, not to us", path, (unsigned)st.st_uid);
     if ((st.st_mode & 077) != 0)
         return errctx_set(ec, EPERM, "%s is open to other users (mode %o)", path,
                           (unsigned)(st.st_mode & 07777));
@@ -74,8 +73,8 @@ int control_dir_lock(int dir_fd, const char *name, int *ret_fd, struct errctx *e
 
     file_name(file, name, "lock");
     for (;;) { /* each turn but the last means that another machine of the name just ended */
-        CLEANUP_CLOSE int fd = openat(dir_fd, file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-                                      0600);
+        CLEANUP_CLOSE int fd =
+            openat(dir_fd, file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
         if (fd < 0)
             return errctx_set_os(ec, errno, "open %s", file);

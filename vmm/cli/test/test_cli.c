@@ -164,7 +164,8 @@ static void a_saved_plan_prints_itself(void **state)
     assert_int_equal(a.status, CLI_OK);
     assert_int_equal(write(fd, a.out, strlen(a.out)), strlen(a.out));
     close(fd);
-    (void)snprintf(words, sizeof(words), "plan --json --host-synthetic node:2@pu:4 --config %s", path);
+    (void)snprintf(words, sizeof(words), "plan --json --host-synthetic node:2@pu:4 --config %s",
+                   path);
     b = run(words);
     assert_int_equal(b.status, CLI_OK);
     assert_string_equal(a.out, b.out);
@@ -200,8 +201,7 @@ static void plan_draws_and_writes_tables(void **state)
 
     o = run("plan --host-synthetic node:1@pu:4 --svg /nowhere/plan.svg");
     assert_int_equal(o.status, CLI_FAILURE);
-    assert_string_equal(o.err,
-                        "numavisor: --svg: /nowhere/plan.svg: No such file or directory\n");
+    assert_string_equal(o.err, "numavisor: --svg: /nowhere/plan.svg: No such file or directory\n");
     outcome_fini(&o);
     (void)snprintf(words, sizeof(words), "rm -r %s", dir);
     assert_int_equal(system(words), 0);
@@ -305,13 +305,14 @@ static void the_manual_is_clean(void **state)
     assert_int_equal(system("mandoc -T lint -W warning docs/man/numavisor.1 >&2"), 0);
 }
 
-/* --- ctl and list ------------------------------------------------------------------------------ */
+/* --- ctl and list ------------------------------------------------------------------------------
+ */
 
 static json_t *fake_query(void *ctx)
 {
     (void)ctx;
-    return json_pack("{sssis[{sisI}]}", "state", "running", "pid", 4711, "nodes", "id", 0,
-                     "memory", (json_int_t)1 << 30);
+    return json_pack("{sssis[{sisI}]}", "state", "running", "pid", 4711, "nodes", "id", 0, "memory",
+                     (json_int_t)1 << 30);
 }
 
 static int fake_action(void *ctx, struct errctx *ec)
@@ -326,8 +327,13 @@ static void fake_stop(void *ctx)
 }
 
 static const struct control_ops fake_ops = {
-    .status = fake_query, .stats = fake_query, .pause = fake_action, .resume = fake_action,
-    .power = fake_action, .reset = fake_action, .stop = fake_stop,
+    .status = fake_query,
+    .stats = fake_query,
+    .pause = fake_action,
+    .resume = fake_action,
+    .power = fake_action,
+    .reset = fake_action,
+    .stop = fake_stop,
 };
 
 static void *run_loop(void *arg)

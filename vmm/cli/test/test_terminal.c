@@ -26,10 +26,10 @@ struct guest {
     struct evloop *loop;
     char got[4096];
     size_t n_got;
-    size_t room;       /* bytes that it takes before it takes nothing more */
-    size_t enough;     /* the loop ends when so many have come */
+    size_t room;   /* bytes that it takes before it takes nothing more */
+    size_t enough; /* the loop ends when so many have come */
     int powers;
-    const char *left;  /* why */
+    const char *left; /* why */
 };
 
 static size_t guest_input(void *ctx, const void *data, size_t len)
@@ -115,9 +115,9 @@ static void the_escape_key_has_five_meanings(void **state)
         uint8_t first, second;
         enum terminal_action a, b;
     } rows[] = {
-        { 'x', 1, TERMINAL_SEND, TERMINAL_DROP },   { 1, 'x', TERMINAL_DROP, TERMINAL_LEAVE },
-        { 1, 1, TERMINAL_DROP, TERMINAL_SEND },     { 1, 'p', TERMINAL_DROP, TERMINAL_POWER },
-        { 1, 'h', TERMINAL_DROP, TERMINAL_HELP },   { 1, 'q', TERMINAL_DROP, TERMINAL_DROP },
+        { 'x', 1, TERMINAL_SEND, TERMINAL_DROP },    { 1, 'x', TERMINAL_DROP, TERMINAL_LEAVE },
+        { 1, 1, TERMINAL_DROP, TERMINAL_SEND },      { 1, 'p', TERMINAL_DROP, TERMINAL_POWER },
+        { 1, 'h', TERMINAL_DROP, TERMINAL_HELP },    { 1, 'q', TERMINAL_DROP, TERMINAL_DROP },
         { 0xff, 'x', TERMINAL_SEND, TERMINAL_SEND },
     };
 

@@ -29,8 +29,13 @@ static void fuzz_stop(void *ctx)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct control_ops ops = {
-        .status = fuzz_query, .stats = fuzz_query, .pause = fuzz_action, .resume = fuzz_action,
-        .power = fuzz_action, .reset = fuzz_action, .stop = fuzz_stop,
+        .status = fuzz_query,
+        .stats = fuzz_query,
+        .pause = fuzz_action,
+        .resume = fuzz_action,
+        .power = fuzz_action,
+        .reset = fuzz_action,
+        .stop = fuzz_stop,
     };
     bool stop;
     char *reply;

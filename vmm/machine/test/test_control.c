@@ -182,8 +182,7 @@ static void a_refusal_carries_the_machines_sentence(void **state)
     fd = join(&f);
     say(fd, "{\"command\":\"pause\"}\n{\"command\":\"pause\"}\n"); /* both in one packet */
     assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":true,\"result\":{}}");
-    assert_string_equal(hear(fd, buf, sizeof(buf)),
-                        "{\"ok\":false,\"error\":\"paused already\"}");
+    assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":false,\"error\":\"paused already\"}");
     close(fd);
     end(&f);
 }
