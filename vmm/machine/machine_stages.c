@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "vcpu/cpuid.h"
 #include "vmm/base/macros.h"
@@ -98,10 +99,24 @@ static int make_cpuid(struct machine *m, struct errctx *ec)
     return r;
 }
 
+/* Each vCPU has two descriptors and each queue two more; the usual soft limit of 1024 is there
+ * for programs that use select(), which nothing here does. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* what then still fails names itself */
+    }
+}
+
 int stage_kvm_build(struct machine *m, struct errctx *ec)
 {
-    int r = kvm_sys_open("/dev/kvm", &m->sys, ec);
+    int r;
 
+    raise_descriptor_limit();
+    r = kvm_sys_open("/dev/kvm", &m->sys, ec);
     if (r < 0)
         return r;
     r = check_limits(m, ec);
