@@ -193,6 +193,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         t->dev[i]->ops->quiesce(t->dev[i]);
         t->dev[i]->ops->reset(t->dev[i]);
         t->dev[i]->ops->resume(t->dev[i]);
+    }
+    /* Only now: before, one's BARs may lie where the other's belong. */
+    for (unsigned i = 0; i < DEVICES; i++) {
         fake_vdrv_probe(&t->drv[i], &t->m, 0, i + 1);
         FAKE_MUST(fake_vdrv_status(&t->drv[i]) == 0);
     }
