@@ -359,6 +359,9 @@ int rtc_new(struct evloop *loop, const struct irq_line_ops *irq, void *irq_ctx,
     rtc->irq = irq;
     rtc->irq_ctx = irq_ctx;
     (void)pthread_mutex_init(&rtc->lock, NULL);
+    /* gmtime_r() reads the time zone file at its first use, which would be on a vCPU's thread,
+     * where no file may be opened any more. */
+    tzset();
     r = evloop_timer_new(loop, on_timer, rtc, &rtc->timer, ec);
     if (r < 0) {
         (void)pthread_mutex_destroy(&rtc->lock);
