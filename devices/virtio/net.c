@@ -239,20 +239,20 @@ static void net_destroy(struct virtio_dev *vdev)
 }
 
 static const struct virtio_ops net_ops = {
-    .type         = "net",
-    .version      = NET_STATE_VERSION,
-    .virtio_id    = VIRTIO_ID_NET,
-    .pci_class    = 0x020000, /* Ethernet controller */
-    .config_read  = net_config_read,
+    .type = "net",
+    .version = NET_STATE_VERSION,
+    .virtio_id = VIRTIO_ID_NET,
+    .pci_class = 0x020000, /* Ethernet controller */
+    .config_read = net_config_read,
     .config_write = net_config_write,
-    .start        = net_start,
-    .kick         = net_kick,
-    .quiesce      = net_quiesce,
-    .resume       = net_resume,
-    .reset        = net_reset,
-    .save         = net_save,
-    .load         = net_load,
-    .destroy      = net_destroy,
+    .start = net_start,
+    .kick = net_kick,
+    .quiesce = net_quiesce,
+    .resume = net_resume,
+    .reset = net_reset,
+    .save = net_save,
+    .load = net_load,
+    .destroy = net_destroy,
 };
 
 static uint64_t net_features(const struct net_backend *be)

@@ -29,10 +29,10 @@
 
 enum {
     NET_MAX_PAIRS = 16,
-    NET_QUEUE_MAX = 256,  /* descriptors a queue */
-    NET_RX_CHAINS = 256,  /* chains held for one received frame */
-    NET_TX_BATCH = 64,    /* frames between two updates of the used ring */
-    NET_BUDGET = 256,     /* chains or frames served before other work of the loop gets a turn */
+    NET_QUEUE_MAX = 256, /* descriptors a queue */
+    NET_RX_CHAINS = 256, /* chains held for one received frame */
+    NET_TX_BATCH = 64,   /* frames between two updates of the used ring */
+    NET_BUDGET = 256,    /* chains or frames served before other work of the loop gets a turn */
     NET_HDR_LEN = sizeof(struct virtio_net_hdr_v1),
     NET_FRAME_MAX = NET_HDR_LEN + ETH_HLEN + 4 + 65535, /* a VLAN tag more than the plain one */
 };
@@ -71,13 +71,13 @@ struct net_dev {
     uint64_t again_mask;        /* by queue index */
     unsigned max_pairs, cur_pairs;
     unsigned start_pairs; /* that start() begins with: 1, or what a saved state says */
-    bool started; /* between DRIVER_OK and reset */
-    bool running; /* started and not quiesced */
+    bool started;         /* between DRIVER_OK and reset */
+    bool running;         /* started and not quiesced */
     uint16_t mtu;
     uint8_t mac[ETH_ALEN];
-    uint16_t status;            /* atomic: vCPU threads read it from configuration space */
+    uint16_t status; /* atomic: vCPU threads read it from configuration space */
     struct virtq_chain ctrl_chain;
-    struct net_pair *pairs;     /* max_pairs */
+    struct net_pair *pairs; /* max_pairs */
 };
 
 /* A way out of the machine. Calls come while the device runs unless stated otherwise. */
@@ -158,8 +158,8 @@ void net_ctrl_run(struct net_dev *dev, struct virtqueue *vq);
  * Return: 0, -EINVAL (not a name), -EPERM, -EBUSY, or the errno of open and ioctl, with a
  * sentence that says what to do.
  */
-int net_tap_new(const char *name, unsigned queues, struct evloop *loop,
-                struct net_backend **ret_be, struct errctx *ec);
+int net_tap_new(const char *name, unsigned queues, struct evloop *loop, struct net_backend **ret_be,
+                struct errctx *ec);
 
 /* One port of the host that leads into the guest. */
 struct net_forward {

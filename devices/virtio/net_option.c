@@ -22,11 +22,10 @@ int net_mac_parse(const char *text, uint8_t ret_mac[ETH_ALEN], struct errctx *ec
     uint8_t mac[ETH_ALEN];
     int end = 0;
 
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-               &end) != ETH_ALEN ||
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) !=
+            ETH_ALEN ||
         text[end] != '\0' || strspn(text, "0123456789abcdefABCDEF:") != strlen(text))
-        return errctx_set(ec, EINVAL, "mac: \"%s\" is not six hexadecimal bytes with colons",
-                          text);
+        return errctx_set(ec, EINVAL, "mac: \"%s\" is not six hexadecimal bytes with colons", text);
     for (unsigned i = 0; i < ETH_ALEN; i++)
         mac[i] = (uint8_t)b[i];
     if (mac[0] & 1)

@@ -58,9 +58,9 @@ struct net_slirp {
     bool address_news;    /* the guest sent something that may name its address */
     struct slirp_fd *fds; /* n_fds, grows to the highest number seen */
     size_t n_fds;
-    uint8_t rx_flags;     /* of every frame's header */
-    uint8_t *tx_frame;    /* NET_FRAME_MAX: libslirp wants one piece that nobody changes */
-    uint8_t *backlog;     /* frames behind their 32-bit lengths, back to back from backlog_at */
+    uint8_t rx_flags;  /* of every frame's header */
+    uint8_t *tx_frame; /* NET_FRAME_MAX: libslirp wants one piece that nobody changes */
+    uint8_t *backlog;  /* frames behind their 32-bit lengths, back to back from backlog_at */
     size_t backlog_at, backlog_end;
 };
 
@@ -79,7 +79,8 @@ static struct net_pair *slirp_pair(struct net_slirp *s)
     return &s->be.dev->pairs[0];
 }
 
-/* --- sockets and time ----------------------------------------------------------------------------- */
+/* --- sockets and time
+ * ----------------------------------------------------------------------------- */
 
 static struct slirp_fd *slirp_fd(struct net_slirp *s, int fd)
 {
@@ -275,7 +276,8 @@ static void slirp_notify(void *opaque)
     (void)opaque; /* every call into libslirp is followed by slirp_sync() */
 }
 
-/* --- frames to the guest ---------------------------------------------------------------------------- */
+/* --- frames to the guest
+ * ---------------------------------------------------------------------------- */
 
 static int slirp_deliver(struct net_slirp *s, const void *frame, size_t len)
 {
@@ -332,7 +334,8 @@ static void slirp_rx_ready(struct net_backend *be, unsigned pair)
         slirp_sync(s);
 }
 
-/* --- frames from the guest ---------------------------------------------------------------------------- */
+/* --- frames from the guest
+ * ---------------------------------------------------------------------------- */
 
 /* Finish the checksum that the driver left to us (5.1.6.2.2). False: the header makes no sense. */
 static bool slirp_checksum(uint8_t *frame, size_t len, const struct virtio_net_hdr_v1 *hdr)
@@ -397,7 +400,9 @@ static void slirp_send_end(struct net_backend *be, unsigned pair)
     slirp_sync(s);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------ */
+/* --- life
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static int slirp_start(struct net_backend *be, uint64_t features)
 {
@@ -452,26 +457,26 @@ static void slirp_destroy(struct net_backend *be)
 }
 
 static const SlirpCb slirp_callbacks = {
-    .send_packet        = slirp_send_packet,
-    .guest_error        = slirp_guest_error,
-    .clock_get_ns       = slirp_clock,
-    .timer_new          = slirp_timer_new,
-    .timer_free         = slirp_timer_free,
-    .timer_mod          = slirp_timer_mod,
-    .register_poll_fd   = slirp_register_fd,
+    .send_packet = slirp_send_packet,
+    .guest_error = slirp_guest_error,
+    .clock_get_ns = slirp_clock,
+    .timer_new = slirp_timer_new,
+    .timer_free = slirp_timer_free,
+    .timer_mod = slirp_timer_mod,
+    .register_poll_fd = slirp_register_fd,
     .unregister_poll_fd = slirp_unregister_fd,
-    .notify             = slirp_notify,
+    .notify = slirp_notify,
 };
 
 static const struct net_backend_ops slirp_ops = {
-    .start     = slirp_start,
+    .start = slirp_start,
     .set_pairs = slirp_set_pairs,
-    .run       = slirp_run,
-    .stop      = slirp_stop,
-    .rx_ready  = slirp_rx_ready,
-    .send      = slirp_send,
-    .send_end  = slirp_send_end,
-    .destroy   = slirp_destroy,
+    .run = slirp_run,
+    .stop = slirp_stop,
+    .rx_ready = slirp_rx_ready,
+    .send = slirp_send,
+    .send_end = slirp_send_end,
+    .destroy = slirp_destroy,
 };
 
 static int slirp_forward(struct net_slirp *s, const struct net_forward *fwd, struct errctx *ec)
@@ -487,8 +492,7 @@ static int slirp_forward(struct net_slirp *s, const struct net_forward *fwd, str
                          fwd->udp ? "udp" : "tcp", text, fwd->host_port);
 }
 
-static int slirp_open(struct net_slirp *s, const struct net_slirp_config *config,
-                      struct errctx *ec)
+static int slirp_open(struct net_slirp *s, const struct net_slirp_config *config, struct errctx *ec)
 {
     SlirpConfig cfg = {
         .version = SLIRP_CONFIG_VERSION,

@@ -217,16 +217,17 @@ static void tap_destroy(struct net_backend *be)
 }
 
 static const struct net_backend_ops tap_ops = {
-    .start     = tap_start,
+    .start = tap_start,
     .set_pairs = tap_set_pairs,
-    .run       = tap_run,
-    .stop      = tap_stop,
-    .rx_ready  = tap_rx_ready,
-    .send      = tap_send,
-    .destroy   = tap_destroy,
+    .run = tap_run,
+    .stop = tap_stop,
+    .rx_ready = tap_rx_ready,
+    .send = tap_send,
+    .destroy = tap_destroy,
 };
 
-/* --- opening --------------------------------------------------------------------------------------- */
+/* --- opening
+ * --------------------------------------------------------------------------------------- */
 
 static int tap_attach_error(int code, const char *name, bool existed, unsigned queues,
                             struct errctx *ec)
@@ -234,17 +235,22 @@ static int tap_attach_error(int code, const char *name, bool existed, unsigned q
     switch (code) {
     case EPERM:
         if (existed)
-            return errctx_set(ec, code, "TAP %s belongs to another user; its owner is set by: "
-                              "ip tuntap add dev %s mode tap user NAME", name, name);
-        return errctx_set(ec, code, "there is no TAP %s and making one needs CAP_NET_ADMIN; as "
-                          "root: ip tuntap add dev %s mode tap%s user NAME", name, name,
-                          queues > 1 ? " multi_queue" : "");
+            return errctx_set(ec, code,
+                              "TAP %s belongs to another user; its owner is set by: "
+                              "ip tuntap add dev %s mode tap user NAME",
+                              name, name);
+        return errctx_set(ec, code,
+                          "there is no TAP %s and making one needs CAP_NET_ADMIN; as "
+                          "root: ip tuntap add dev %s mode tap%s user NAME",
+                          name, name, queues > 1 ? " multi_queue" : "");
     case EBUSY:
         return errctx_set(ec, code, "TAP %s is in use by another program", name);
     case EINVAL:
         if (existed && queues > 1)
-            return errctx_set(ec, code, "interface %s is no TAP made with multi_queue, which "
-                              "queues=%u needs", name, queues);
+            return errctx_set(ec, code,
+                              "interface %s is no TAP made with multi_queue, which "
+                              "queues=%u needs",
+                              name, queues);
         return errctx_set(ec, code, "interface %s is no TAP", name);
     default:
         return errctx_set_os(ec, code, "attach to TAP %s", name);
@@ -314,8 +320,8 @@ static int tap_name_check(const char *name, struct errctx *ec)
     return 0;
 }
 
-int net_tap_new(const char *name, unsigned queues, struct evloop *loop,
-                struct net_backend **ret_be, struct errctx *ec)
+int net_tap_new(const char *name, unsigned queues, struct evloop *loop, struct net_backend **ret_be,
+                struct errctx *ec)
 {
     struct net_tap *tap;
     bool existed;

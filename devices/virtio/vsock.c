@@ -145,7 +145,8 @@ void vsock_pump(struct vsock_dev *dev)
     }
 }
 
-/* --- packets from the guest ---------------------------------------------------------------------- */
+/* --- packets from the guest ----------------------------------------------------------------------
+ */
 
 static void vsock_request(struct vsock_dev *dev, const struct virtio_vsock_hdr *hdr)
 {
@@ -237,7 +238,8 @@ static void vsock_tx_run(struct vsock_dev *dev)
     vsock_pump(dev);
 }
 
-/* --- events for the guest -------------------------------------------------------------------------- */
+/* --- events for the guest
+ * -------------------------------------------------------------------------- */
 
 static void vsock_event_run(struct vsock_dev *dev)
 {
@@ -263,7 +265,8 @@ static void vsock_event_run(struct vsock_dev *dev)
     }
 }
 
-/* --- life ---------------------------------------------------------------------------------------------- */
+/* --- life
+ * ---------------------------------------------------------------------------------------------- */
 
 static void vsock_config_read(struct virtio_dev *vdev, uint32_t off, void *data, uint32_t len)
 {
@@ -389,20 +392,20 @@ static void vsock_destroy(struct virtio_dev *vdev)
 }
 
 static const struct virtio_ops vsock_ops = {
-    .type         = "vsock",
-    .version      = VSOCK_STATE_VERSION,
-    .virtio_id    = VIRTIO_ID_VSOCK,
-    .pci_class    = 0x078000, /* communication controller, other */
-    .config_read  = vsock_config_read,
+    .type = "vsock",
+    .version = VSOCK_STATE_VERSION,
+    .virtio_id = VIRTIO_ID_VSOCK,
+    .pci_class = 0x078000, /* communication controller, other */
+    .config_read = vsock_config_read,
     .config_write = vsock_config_write,
-    .start        = vsock_start,
-    .kick         = vsock_kick,
-    .quiesce      = vsock_quiesce,
-    .resume       = vsock_resume,
-    .reset        = vsock_reset,
-    .save         = vsock_save,
-    .load         = vsock_load,
-    .destroy      = vsock_destroy,
+    .start = vsock_start,
+    .kick = vsock_kick,
+    .quiesce = vsock_quiesce,
+    .resume = vsock_resume,
+    .reset = vsock_reset,
+    .save = vsock_save,
+    .load = vsock_load,
+    .destroy = vsock_destroy,
 };
 
 static int vsock_check_cid(uint64_t cid, struct errctx *ec)
@@ -445,7 +448,8 @@ int vsock_new(const struct device_env *env, uint64_t cid, const char *path,
     return 0;
 }
 
-/* --- the option ----------------------------------------------------------------------------------------- */
+/* --- the option
+ * ----------------------------------------------------------------------------------------- */
 
 static const struct device_key vsock_keys[] = {
     { .name = "cid",

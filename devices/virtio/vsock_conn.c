@@ -32,7 +32,8 @@
 
 enum { CONN_IOV = 64 };
 
-/* --- table and lists ----------------------------------------------------------------------------- */
+/* --- table and lists -----------------------------------------------------------------------------
+ */
 
 static struct vsock_list *conn_bucket(struct vsock_dev *dev, uint32_t host, uint32_t guest)
 {
@@ -190,7 +191,8 @@ void vsock_conn_say(struct vsock_conn *conn, unsigned say)
     conn_make_ready(conn);
 }
 
-/* --- from the host to the guest -------------------------------------------------------------------- */
+/* --- from the host to the guest
+ * -------------------------------------------------------------------- */
 
 static uint32_t conn_credit(const struct vsock_conn *conn)
 {
@@ -350,7 +352,8 @@ uint32_t vsock_conn_emit(struct vsock_conn *conn, const struct virtq_chain *chai
     return bytes;
 }
 
-/* --- from the guest to the host -------------------------------------------------------------------- */
+/* --- from the guest to the host
+ * -------------------------------------------------------------------- */
 
 static void conn_forwarded(struct vsock_conn *conn, size_t n)
 {

@@ -28,15 +28,15 @@
 
 enum {
     VSOCK_HOST_CID = 2,
-    VSOCK_CID_MIN = 3,         /* 0 to 2 are reserved */
-    VSOCK_MAX_CONNS = 1024,    /* handshakes included */
+    VSOCK_CID_MIN = 3,      /* 0 to 2 are reserved */
+    VSOCK_MAX_CONNS = 1024, /* handshakes included */
     VSOCK_MAX_HELLOS = 64,
     VSOCK_BUCKETS = 256,
     VSOCK_BUF_BYTES = 64 * 1024, /* from the guest, until the host's socket takes it */
     VSOCK_RST_RING = 2048,
-    VSOCK_RST_HIGH = 256,      /* from here on the guest's packets wait */
-    VSOCK_HELLO_MAX = 32,      /* "CONNECT 4294967295\n" and some room */
-    VSOCK_BUDGET = 256,        /* packets before other work of the loop gets a turn */
+    VSOCK_RST_HIGH = 256, /* from here on the guest's packets wait */
+    VSOCK_HELLO_MAX = 32, /* "CONNECT 4294967295\n" and some room */
+    VSOCK_BUDGET = 256,   /* packets before other work of the loop gets a turn */
     VSOCK_EVENTS = 64,
     VSOCK_HDR_LEN = sizeof(struct virtio_vsock_hdr),
     VSOCK_SHUT_BOTH = VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND,
@@ -45,12 +45,12 @@ enum {
 enum vsock_queue { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_N_QUEUES };
 
 enum vsock_state {
-    VSOCK_HELLO,       /* a host process connected; its line is being read */
-    VSOCK_REQUESTED,   /* the guest was, or will be, asked */
+    VSOCK_HELLO,     /* a host process connected; its line is being read */
+    VSOCK_REQUESTED, /* the guest was, or will be, asked */
     VSOCK_ESTABLISHED,
-    VSOCK_CLOSING,     /* the host's side is gone; the guest was, or will be, told */
-    VSOCK_DRAINING,    /* the guest's side is gone; its last bytes go to the host */
-    VSOCK_DEAD,        /* freed at the end of the current batch of events */
+    VSOCK_CLOSING,  /* the host's side is gone; the guest was, or will be, told */
+    VSOCK_DRAINING, /* the guest's side is gone; its last bytes go to the host */
+    VSOCK_DEAD,     /* freed at the end of the current batch of events */
 };
 
 /* What a connection wants to tell the guest besides data. */
@@ -68,13 +68,13 @@ struct vsock_conn {
     struct vsock_dev *dev;
     enum vsock_state state;
     uint32_t host_port, guest_port;
-    int fd;             /* -1 in VSOCK_CLOSING */
-    bool polled;        /* in the device's epoll set, with ... */
-    uint32_t events;    /* ... these events */
-    bool readable;      /* fd may have data or an end for the guest */
-    bool is_ready;      /* in the ready list */
-    bool host_deaf;     /* the host's process reads no more: bytes for it are dropped */
-    unsigned say;       /* enum vsock_say */
+    int fd;              /* -1 in VSOCK_CLOSING */
+    bool polled;         /* in the device's epoll set, with ... */
+    uint32_t events;     /* ... these events */
+    bool readable;       /* fd may have data or an end for the guest */
+    bool is_ready;       /* in the ready list */
+    bool host_deaf;      /* the host's process reads no more: bytes for it are dropped */
+    unsigned say;        /* enum vsock_say */
     uint32_t guest_shut; /* directions that the guest has shut down */
     uint32_t host_shut;  /* directions that we told, or will tell, the guest are shut down */
 
@@ -82,7 +82,7 @@ struct vsock_conn {
     uint32_t peer_buf_alloc, peer_fwd_cnt, tx_cnt; /* towards the guest */
     uint32_t rx_cnt, fwd_cnt, told_fwd_cnt;        /* from the guest */
 
-    uint8_t *buf;          /* VSOCK_BUF_BYTES, a ring; NULL while empty */
+    uint8_t *buf; /* VSOCK_BUF_BYTES, a ring; NULL while empty */
     uint32_t buf_at, buf_len;
     char hello[VSOCK_HELLO_MAX];
     unsigned hello_len;
@@ -122,7 +122,7 @@ struct vsock_dev {
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
     struct stat path_stat; /* of the socket file that we made */
     int listen_fd, epoll_fd;
-    bool listening;        /* listen_fd is in the epoll set */
+    bool listening; /* listen_fd is in the epoll set */
     struct evloop_watch *watch;
 };
 

@@ -32,7 +32,8 @@ enum {
     PORT_SUFFIX = sizeof("_4294967295") - 1,
 };
 
-/* --- handshake ---------------------------------------------------------------------------------- */
+/* --- handshake ----------------------------------------------------------------------------------
+ */
 
 static uint32_t unix_free_port(struct vsock_dev *dev, uint32_t guest_port)
 {
@@ -98,7 +99,8 @@ static void hello_drop_oldest(struct vsock_dev *dev)
         vsock_conn_kill(oldest, false);
 }
 
-/* --- events ----------------------------------------------------------------------------------------- */
+/* --- events
+ * ----------------------------------------------------------------------------------------- */
 
 static void unix_deafen(struct vsock_dev *dev)
 {
@@ -184,7 +186,8 @@ int vsock_unix_connect(const struct vsock_dev *dev, uint32_t port)
     return take_fd(&fd);
 }
 
-/* --- opening ------------------------------------------------------------------------------------------ */
+/* --- opening
+ * ------------------------------------------------------------------------------------------ */
 
 /* Is the socket file that is in our way one that nobody serves any more? Removes it then. */
 static int unix_replace_stale(const struct sockaddr_un *sun, struct errctx *ec)
@@ -260,8 +263,8 @@ void vsock_unix_close(struct vsock_dev *dev)
 
     evloop_unwatch(dev->watch);
     /* Ours still? Somebody may have put another file there. */
-    if (dev->path[0] != '\0' && lstat(dev->path, &st) == 0 &&
-        st.st_dev == dev->path_stat.st_dev && st.st_ino == dev->path_stat.st_ino)
+    if (dev->path[0] != '\0' && lstat(dev->path, &st) == 0 && st.st_dev == dev->path_stat.st_dev &&
+        st.st_ino == dev->path_stat.st_ino)
         (void)unlink(dev->path);
     if (dev->listen_fd >= 0)
         (void)close(dev->listen_fd);

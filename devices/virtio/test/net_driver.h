@@ -12,7 +12,7 @@
 #include "devices/virtio/test/fake_driver.h"
 
 enum {
-    ND_TX_BASE = FAKE_DATA_BASE,          /* 16 slots of 80 KiB for frames to send */
+    ND_TX_BASE = FAKE_DATA_BASE, /* 16 slots of 80 KiB for frames to send */
     ND_TX_SLOT = 80 * KIB,
     ND_TX_SLOTS = 16,
     ND_RX_BASE = FAKE_DATA_BASE + 2 * MIB, /* receive buffers, one slot for each descriptor */
@@ -24,7 +24,7 @@ struct net_driver {
     struct fake_loop fl;
     struct fake_dev fd;
     struct device_env env;
-    uint32_t rx_len;  /* bytes of each receive buffer */
+    uint32_t rx_len; /* bytes of each receive buffer */
     unsigned tx_slot;
     uint8_t frame[NET_FRAME_MAX]; /* what nd_receive() got, without header */
     size_t frame_len;
@@ -126,8 +126,8 @@ static inline bool nd_receive_on(struct net_driver *nd, unsigned q, unsigned tim
         FAKE_MUST(fake_queue_used(&nd->fd.q[q], &head, &len));
         at = ND_RX_BASE + (uint64_t)head * nd->rx_len;
         FAKE_MUST(nd->frame_len + len <= sizeof(nd->frame));
-        FAKE_MUST(guest_mem_read(nd->fm.mem, (struct gpa){ at }, nd->frame + nd->frame_len,
-                                 len) == 0);
+        FAKE_MUST(guest_mem_read(nd->fm.mem, (struct gpa){ at }, nd->frame + nd->frame_len, len) ==
+                  0);
         nd->frame_len += len;
     }
     nd_offer(nd, q, nd->frame_buffers, nd->rx_len);

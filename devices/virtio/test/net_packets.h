@@ -44,9 +44,13 @@ static inline uint8_t *np_ip(uint8_t *frame, const uint8_t *dst_mac, uint8_t pro
                              uint32_t dst, size_t len)
 {
     struct ethhdr eth = { .h_proto = htons(ETH_P_IP) };
-    struct iphdr ip = { .version = 4, .ihl = 5, .ttl = 64, .protocol = proto,
+    struct iphdr ip = { .version = 4,
+                        .ihl = 5,
+                        .ttl = 64,
+                        .protocol = proto,
                         .tot_len = htons((uint16_t)(sizeof(ip) + len)),
-                        .saddr = htonl(src), .daddr = htonl(dst) };
+                        .saddr = htonl(src),
+                        .daddr = htonl(dst) };
 
     memcpy(eth.h_dest, dst_mac, ETH_ALEN);
     memcpy(eth.h_source, np_guest_mac, ETH_ALEN);
@@ -64,7 +68,8 @@ static inline size_t np_udp(uint8_t *frame, const uint8_t *dst_mac, uint32_t src
 {
     size_t udp_len = sizeof(struct udphdr) + len;
     uint8_t *at = np_ip(frame, dst_mac, IPPROTO_UDP, src, dst, udp_len);
-    struct udphdr udp = { .source = htons(sport), .dest = htons(dport),
+    struct udphdr udp = { .source = htons(sport),
+                          .dest = htons(dport),
                           .len = htons((uint16_t)udp_len) };
     struct iphdr ip;
 
@@ -83,8 +88,12 @@ static inline size_t np_tcp(uint8_t *frame, const uint8_t *dst_mac, uint16_t spo
 {
     size_t tcp_len = sizeof(struct tcphdr) + len;
     uint8_t *at = np_ip(frame, dst_mac, IPPROTO_TCP, NP_GUEST, dst, tcp_len);
-    struct tcphdr tcp = { .source = htons(sport), .dest = htons(dport), .seq = htonl(seq),
-                          .ack_seq = htonl(ack), .doff = 5, .window = htons(65535) };
+    struct tcphdr tcp = { .source = htons(sport),
+                          .dest = htons(dport),
+                          .seq = htonl(seq),
+                          .ack_seq = htonl(ack),
+                          .doff = 5,
+                          .window = htons(65535) };
     struct iphdr ip;
 
     tcp.fin = flags & TH_FIN ? 1 : 0;
@@ -103,8 +112,11 @@ static inline size_t np_arp(uint8_t *frame, uint16_t op, const uint8_t *dst_mac,
                             uint32_t dst)
 {
     struct ethhdr eth = { .h_proto = htons(ETH_P_ARP) };
-    struct ether_arp arp = { .ea_hdr = { .ar_hrd = htons(1), .ar_pro = htons(ETH_P_IP),
-                                         .ar_hln = 6, .ar_pln = 4, .ar_op = htons(op) } };
+    struct ether_arp arp = { .ea_hdr = { .ar_hrd = htons(1),
+                                         .ar_pro = htons(ETH_P_IP),
+                                         .ar_hln = 6,
+                                         .ar_pln = 4,
+                                         .ar_op = htons(op) } };
 
     memcpy(eth.h_dest, dst_mac, ETH_ALEN);
     memcpy(eth.h_source, np_guest_mac, ETH_ALEN);

@@ -12,7 +12,7 @@
 #include "devices/virtio/test/net_driver.h"
 
 struct record_backend {
-    struct net_backend be; /* first */
+    struct net_backend be;    /* first */
     unsigned sent, full_from; /* frames taken; -EAGAIN from this one on */
     size_t last_len;
     uint64_t features;
@@ -162,12 +162,8 @@ static void frames_out_of_range_are_completed_but_not_sent(void **state)
         uint32_t len;
         unsigned sent;
     } cases[] = {
-        { NET_HDR_LEN, 0 },
-        { NET_HDR_LEN + ETH_HLEN - 1, 0 },
-        { NET_HDR_LEN + ETH_HLEN, 1 },
-        { NET_FRAME_MAX, 1 },
-        { NET_FRAME_MAX + 1, 0 },
-        { 2 * MIB, 0 },
+        { NET_HDR_LEN, 0 },   { NET_HDR_LEN + ETH_HLEN - 1, 0 }, { NET_HDR_LEN + ETH_HLEN, 1 },
+        { NET_FRAME_MAX, 1 }, { NET_FRAME_MAX + 1, 0 },          { 2 * MIB, 0 },
     };
     struct fixture *f = open_dev(0, 1);
     uint32_t head, len;
@@ -230,7 +226,8 @@ static void full_backend_keeps_frames_in_the_ring(void **state)
     close_dev(f);
 }
 
-/* --- receiving ------------------------------------------------------------------------------------- */
+/* --- receiving
+ * ------------------------------------------------------------------------------------- */
 
 static int deliver(struct fixture *f, const void *frame, size_t len)
 {
@@ -268,7 +265,7 @@ static void frame_waits_until_enough_buffers_are_there(void **state)
     nd_offer(&f->nd, 0, 2, 700);
     assert_int_equal(deliver(f, frame, sizeof(frame)), -EAGAIN);
     assert_int_equal(guest_mem_leases(f->nd.fm.mem), 0);
-    assert_int_equal(f->nd.fd.q[0].used->idx, 0); /* nothing of it is to be seen */
+    assert_int_equal(f->nd.fd.q[0].used->idx, 0);     /* nothing of it is to be seen */
     assert_int_equal(deliver(f, frame, 20), -EAGAIN); /* order is kept */
     f->rec.rx_ready = 0;
     nd_offer(&f->nd, 0, 1, 700);
@@ -375,7 +372,8 @@ static void frame_already_read_waits_and_is_kept_over_a_pause(void **state)
     close_dev(f);
 }
 
-/* --- control queue ------------------------------------------------------------------------------------ */
+/* --- control queue
+ * ------------------------------------------------------------------------------------ */
 
 /* Send a command to queue @q; the answer, or -1 when none came. */
 static int command(struct fixture *f, unsigned q, const void *cmd, uint32_t len)
@@ -444,7 +442,8 @@ static void command_without_room_for_an_answer_breaks_the_device(void **state)
     close_dev(f);
 }
 
-/* --- saved state ------------------------------------------------------------------------------------------ */
+/* --- saved state
+ * ------------------------------------------------------------------------------------------ */
 
 static void queue_pairs_survive_saving_and_loading(void **state)
 {

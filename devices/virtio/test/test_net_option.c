@@ -73,9 +73,19 @@ static void forwards_are_read(void **state)
         { "udp:0.0.0.0:1-10.0.2.20:65535", true, "0.0.0.0", "10.0.2.20", 1, 65535 },
     };
     static const char *const bad[] = {
-        "tcp:",        "tcp:-",        "tcp::0-:1",     "tcp::1-:0",     "tcp::65536-:1",
-        "tcp:x:1-:1",  "tcp::1-1.2:1", "tcp::1-:1-:2",  "tcp:1-1",       "tcp:::1-:1",
-        "tcp::+1-:1",  "tcp:: 1-:1",   "tcp:1.2.3.4.5:1-:1",
+        "tcp:",
+        "tcp:-",
+        "tcp::0-:1",
+        "tcp::1-:0",
+        "tcp::65536-:1",
+        "tcp:x:1-:1",
+        "tcp::1-1.2:1",
+        "tcp::1-:1-:2",
+        "tcp:1-1",
+        "tcp:::1-:1",
+        "tcp::+1-:1",
+        "tcp:: 1-:1",
+        "tcp:1.2.3.4.5:1-:1",
         "tcp:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1-:1",
     };
     struct net_forward fwd;

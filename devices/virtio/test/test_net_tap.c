@@ -46,12 +46,12 @@ static int group_setup(void **state)
     return 0;
 }
 
-#define NEEDS_TAP()                                 \
-    do {                                            \
-        if (why_not != NULL) {                      \
-            print_message("skip: %s\n", why_not);   \
-            skip();                                 \
-        }                                           \
+#define NEEDS_TAP()                                                                                \
+    do {                                                                                           \
+        if (why_not != NULL) {                                                                     \
+            print_message("skip: %s\n", why_not);                                                  \
+            skip();                                                                                \
+        }                                                                                          \
     } while (0)
 
 static struct fixture *open_tap(unsigned queues, uint64_t features)

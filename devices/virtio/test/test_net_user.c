@@ -172,7 +172,8 @@ static void bad_checksum_positions_are_dropped(void **state)
     struct fixture *f = open_plain();
     uint16_t port;
     int fd = loopback_socket(SOCK_DGRAM, &port);
-    size_t len = np_udp(f->out, gateway_mac, NP_GUEST, 4000, NP_HOST, port, "hello world", 11, true);
+    size_t len =
+        np_udp(f->out, gateway_mac, NP_GUEST, 4000, NP_HOST, port, "hello world", 11, true);
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -188,7 +189,8 @@ static void bad_checksum_positions_are_dropped(void **state)
     close_net(f);
 }
 
-/* --- TCP --------------------------------------------------------------------------------------------- */
+/* --- TCP
+ * --------------------------------------------------------------------------------------------- */
 
 enum { TCP_UP = 150000, TCP_DOWN = 1200000 };
 
@@ -306,11 +308,13 @@ static void streams_carry_data_both_ways(void **state)
     close_net(f);
 }
 
-/* --- forwards ----------------------------------------------------------------------------------------- */
+/* --- forwards
+ * ----------------------------------------------------------------------------------------- */
 
 static void forwarded_port_leads_into_the_guest(void **state)
 {
-    struct net_forward fwd = { .udp = true, .host_addr = htonl(INADDR_LOOPBACK),
+    struct net_forward fwd = { .udp = true,
+                               .host_addr = htonl(INADDR_LOOPBACK),
                                .guest_port = 7000 };
     struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
     int probe = loopback_socket(SOCK_DGRAM, &fwd.host_port);
@@ -379,7 +383,8 @@ static void restricted_network_leads_nowhere(void **state)
     close_net(f);
 }
 
-/* --- pressure and life cycle ---------------------------------------------------------------------------- */
+/* --- pressure and life cycle
+ * ---------------------------------------------------------------------------- */
 
 static void frames_wait_for_buffers_and_survive_a_pause(void **state)
 {

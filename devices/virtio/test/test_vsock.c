@@ -23,7 +23,7 @@ enum {
     CID = 42,
     WAIT_MS = 5000,
     RX_LEN = 4096,
-    RX_BASE = FAKE_DATA_BASE,          /* a receive buffer for each descriptor */
+    RX_BASE = FAKE_DATA_BASE,           /* a receive buffer for each descriptor */
     TX_BASE = FAKE_DATA_BASE + 2 * MIB, /* one packet at a time */
     GUEST_BUF = 256 * KIB,
 };
@@ -39,7 +39,8 @@ struct fixture {
     bool hungry; /* receive() gives no buffers back */
 };
 
-/* --- the guest --------------------------------------------------------------------------------- */
+/* --- the guest ---------------------------------------------------------------------------------
+ */
 
 static void offer(struct fixture *f, unsigned n)
 {
@@ -111,9 +112,12 @@ static void send_hdr(struct fixture *f, const struct virtio_vsock_hdr *hdr, cons
 
 static struct virtio_vsock_hdr make_hdr(uint16_t op, uint32_t guest_port, uint32_t host_port)
 {
-    return (struct virtio_vsock_hdr){ .src_cid = CID, .dst_cid = VSOCK_HOST_CID,
-                                      .src_port = guest_port, .dst_port = host_port,
-                                      .type = VIRTIO_VSOCK_TYPE_STREAM, .op = op,
+    return (struct virtio_vsock_hdr){ .src_cid = CID,
+                                      .dst_cid = VSOCK_HOST_CID,
+                                      .src_port = guest_port,
+                                      .dst_port = host_port,
+                                      .type = VIRTIO_VSOCK_TYPE_STREAM,
+                                      .op = op,
                                       .buf_alloc = GUEST_BUF };
 }
 
@@ -164,7 +168,8 @@ static void expect(struct fixture *f, uint16_t op)
     assert_int_equal(f->hdr.op, op);
 }
 
-/* --- the host ------------------------------------------------------------------------------------ */
+/* --- the host ------------------------------------------------------------------------------------
+ */
 
 static void fill_addr(struct sockaddr_un *sun, const char *path)
 {
@@ -240,7 +245,8 @@ static int guest_connect(struct fixture *f, int listener, uint32_t guest_port)
     return fd;
 }
 
-/* --- connecting ----------------------------------------------------------------------------------- */
+/* --- connecting
+ * ----------------------------------------------------------------------------------- */
 
 static void host_connects_to_a_guest_port(void **state)
 {
@@ -273,9 +279,9 @@ static void host_connects_to_a_guest_port(void **state)
 static void refused_and_malformed_requests_end_the_stream(void **state)
 {
     static const char *const bad[] = {
-        "CONNECT \n",      "CONNECT x\n",          "CONNECT 4294967296\n", "CONNECT -1\n",
-        "connect 1\n",     "CONNECT 1 \n",         "\n",                   "CONNECT 0x10\n",
-        "CONNECT 00000000000000000000000000000001\n",
+        "CONNECT \n",   "CONNECT x\n",    "CONNECT 4294967296\n",
+        "CONNECT -1\n", "connect 1\n",    "CONNECT 1 \n",
+        "\n",           "CONNECT 0x10\n", "CONNECT 00000000000000000000000000000001\n",
     };
     struct fixture *f = open_vsock(16);
     int fd = host_connect(f, "CONNECT 9\n");
@@ -322,7 +328,8 @@ static void guest_port_without_listener_is_reset(void **state)
     close_vsock(f);
 }
 
-/* --- data ------------------------------------------------------------------------------------------- */
+/* --- data
+ * ------------------------------------------------------------------------------------------- */
 
 static void data_passes_both_ways(void **state)
 {
@@ -432,7 +439,8 @@ static void guest_that_exceeds_its_credit_is_reset(void **state)
     close_vsock(f);
 }
 
-/* --- ends ------------------------------------------------------------------------------------------- */
+/* --- ends
+ * ------------------------------------------------------------------------------------------- */
 
 static void each_direction_ends_on_its_own(void **state)
 {
@@ -534,13 +542,19 @@ static void host_that_leaves_takes_no_bytes_from_the_guest(void **state)
     close_vsock(f);
 }
 
-/* --- abuse ------------------------------------------------------------------------------------------ */
+/* --- abuse
+ * ------------------------------------------------------------------------------------------ */
 
 static void packets_that_fit_no_connection_are_reset(void **state)
 {
-    static const uint16_t ops[] = { 0, VIRTIO_VSOCK_OP_RESPONSE, VIRTIO_VSOCK_OP_SHUTDOWN,
-                                    VIRTIO_VSOCK_OP_RW, VIRTIO_VSOCK_OP_CREDIT_UPDATE,
-                                    VIRTIO_VSOCK_OP_CREDIT_REQUEST, 8, 0xffff };
+    static const uint16_t ops[] = { 0,
+                                    VIRTIO_VSOCK_OP_RESPONSE,
+                                    VIRTIO_VSOCK_OP_SHUTDOWN,
+                                    VIRTIO_VSOCK_OP_RW,
+                                    VIRTIO_VSOCK_OP_CREDIT_UPDATE,
+                                    VIRTIO_VSOCK_OP_CREDIT_REQUEST,
+                                    8,
+                                    0xffff };
     struct fixture *f = open_vsock(64);
     int listener = host_listen(f, 80);
     struct virtio_vsock_hdr hdr;
@@ -688,7 +702,8 @@ static void connections_are_limited(void **state)
     close_vsock(f);
 }
 
-/* --- life cycle -------------------------------------------------------------------------------------- */
+/* --- life cycle
+ * -------------------------------------------------------------------------------------- */
 
 static void do_reset(void *ctx)
 {
