@@ -4,10 +4,7 @@
  * sees 10.0.2.0/24 with the host at .2, a name server at .3 and its own DHCP address .15. IPv6
  * and TFTP are off.
  *
- * Everything runs on the device's loop. libslirp wants to be told which of its sockets are
- * ready, all in one call, so they live in an epoll set of their own and the loop watches that
- * set: one call per batch, however many sockets there are. After each call into libslirp
- * slirp_sync() brings set and timer up to date, touching only what changed.
+ * Everything runs on the device's loop.
  *
  * The interface has an MTU of 65520. Both ends of a connection are local, so small segments
  * would only multiply the work; drivers that do not take VIRTIO_NET_F_MTU keep their 1500, since
@@ -15,14 +12,15 @@
  *
  * Backpressure: frames that the guest has no buffers for wait in a backlog of fixed size, and
  * while one waits no socket is read. What libslirp sends in spite of a full backlog is dropped;
- * TCP sends it again. libslirp's own memory is bounded by its sockets, and these by the
- * process's limit of open files.
+ * TCP sends it again. libslirp's own memory is bounded by the number of its sockets, so at
+ * SLIRP_SOCKETS of them frames that may open another one are lost: connection requests, and
+ * whatever is neither TCP nor a question for an address.
  */
-#include "devices/virtio/net_int.h"
+#include "devices/virtio/net_slirp_int.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <slirp/libslirp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -30,44 +28,6 @@
 
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
-
-enum {
-    SLIRP_MTU = 65520,
-    SLIRP_EVENTS = 64,
-    SLIRP_BACKLOG = 256 * KIB,
-    SLIRP_CONFIG_VERSION = 1, /* nothing of the later ones is needed */
-};
-
-/* A socket of libslirp's, by its number. */
-struct slirp_fd {
-    uint32_t events;  /* in the epoll set; 0: not there */
-    uint32_t wanted;  /* by the last slirp_pollfds_fill() */
-    uint32_t revents; /* while slirp_pollfds_poll() runs */
-};
-
-struct net_slirp {
-    struct net_backend be; /* first */
-    Slirp *slirp;
-    struct evloop *loop;
-    int epoll_fd;
-    struct evloop_watch *watch;
-    struct evloop_timer *timer;
-    uint64_t deadline_ns; /* of timer; 0: not armed */
-    bool running;
-    bool polling;         /* the loop watches epoll_fd for input */
-    bool address_news;    /* the guest sent something that may name its address */
-    struct slirp_fd *fds; /* n_fds, grows to the highest number seen */
-    size_t n_fds;
-    uint8_t rx_flags;  /* of every frame's header */
-    uint8_t *tx_frame; /* NET_FRAME_MAX: libslirp wants one piece that nobody changes */
-    uint8_t *backlog;  /* frames behind their 32-bit lengths, back to back from backlog_at */
-    size_t backlog_at, backlog_end;
-};
-
-/* One outside pointer for each timer of libslirp. */
-struct slirp_timer {
-    struct evloop_timer *timer;
-};
 
 static struct net_slirp *slirp_of(struct net_backend *be)
 {
@@ -79,190 +39,10 @@ static struct net_pair *slirp_pair(struct net_slirp *s)
     return &s->be.dev->pairs[0];
 }
 
-/* --- sockets and time
- * ----------------------------------------------------------------------------- */
-
-static struct slirp_fd *slirp_fd(struct net_slirp *s, int fd)
-{
-    size_t n = (size_t)fd + 1;
-
-    if (n > s->n_fds) {
-        struct slirp_fd *fds = realloc(s->fds, n * sizeof(*fds));
-
-        if (fds == NULL)
-            return NULL;
-        memset(fds + s->n_fds, 0, (n - s->n_fds) * sizeof(*fds));
-        s->fds = fds;
-        s->n_fds = n;
-    }
-    return &s->fds[fd];
-}
-
-static void slirp_fd_set(struct net_slirp *s, int fd, uint32_t events)
-{
-    struct slirp_fd *f = &s->fds[fd];
-    struct epoll_event ev = { .events = events, .data.fd = fd };
-    int op = events == 0 ? EPOLL_CTL_DEL : f->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-
-    if (f->events == events)
-        return;
-    /* A number that was closed and opened again is in the set when we think it is not, or the
-     * other way round. */
-    if (epoll_ctl(s->epoll_fd, op, fd, &ev) == 0 ||
-        (errno == EEXIST && epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, fd, &ev) == 0) ||
-        (errno == ENOENT && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0))
-        f->events = events;
-    else
-        f->events = 0;
-}
-
-static void slirp_register_fd(int fd, void *opaque)
-{
-    (void)fd; /* slirp_pollfds_fill() names it when it is needed */
-    (void)opaque;
-}
-
-static void slirp_unregister_fd(int fd, void *opaque)
-{
-    struct net_slirp *s = opaque;
-
-    if ((size_t)fd < s->n_fds) {
-        slirp_fd_set(s, fd, 0);
-        s->fds[fd].revents = 0;
-    }
-}
-
-/* The same bits under two names. */
-static const struct {
-    int slirp;
-    uint32_t epoll;
-} slirp_events[] = {
-    { SLIRP_POLL_IN, EPOLLIN },   { SLIRP_POLL_OUT, EPOLLOUT }, { SLIRP_POLL_PRI, EPOLLPRI },
-    { SLIRP_POLL_ERR, EPOLLERR }, { SLIRP_POLL_HUP, EPOLLHUP },
-};
-
-static int slirp_add_poll(int fd, int events, void *opaque)
-{
-    struct slirp_fd *f = slirp_fd(opaque, fd);
-
-    if (f == NULL)
-        return -1; /* not watched this time; the next call tries again */
-    for (size_t i = 0; i < ARRAY_SIZE(slirp_events); i++) {
-        if (events & slirp_events[i].slirp)
-            f->wanted |= slirp_events[i].epoll;
-    }
-    return fd;
-}
-
-static int slirp_get_revents(int idx, void *opaque)
-{
-    const struct net_slirp *s = opaque;
-    int events = 0;
-
-    if (idx < 0 || (size_t)idx >= s->n_fds)
-        return 0;
-    for (size_t i = 0; i < ARRAY_SIZE(slirp_events); i++) {
-        if (s->fds[idx].revents & slirp_events[i].epoll)
-            events |= slirp_events[i].slirp;
-    }
-    return events;
-}
-
-/* After every call into libslirp: what it waits for now, and until when. */
-static void slirp_sync(struct net_slirp *s)
-{
-    bool polling = s->running && s->backlog_at == s->backlog_end;
-    uint32_t timeout_ms = UINT32_MAX;
-    uint64_t deadline;
-
-    for (size_t i = 0; i < s->n_fds; i++)
-        s->fds[i].wanted = 0;
-    slirp_pollfds_fill(s->slirp, &timeout_ms, slirp_add_poll, s);
-    for (size_t i = 0; i < s->n_fds; i++)
-        slirp_fd_set(s, (int)i, s->fds[i].wanted);
-
-    if (polling != s->polling)
-        evloop_watch_set(s->watch, polling ? EPOLLIN : 0);
-    s->polling = polling;
-
-    if (timeout_ms == UINT32_MAX || !s->running)
-        return;
-    /* A timer that fires early costs one more look; arming it for each packet costs more. */
-    deadline = evloop_now_ns() + (uint64_t)timeout_ms * 1000000u;
-    if (s->deadline_ns == 0 || deadline < s->deadline_ns) {
-        s->deadline_ns = deadline;
-        evloop_timer_arm(s->timer, deadline);
-    }
-}
-
-static void slirp_serve(struct net_slirp *s)
-{
-    slirp_pollfds_poll(s->slirp, 0, slirp_get_revents, s);
-    net_rx_end(slirp_pair(s));
-    slirp_sync(s);
-}
-
-static void slirp_ready(void *ctx, uint32_t events)
-{
-    struct epoll_event evs[SLIRP_EVENTS];
-    struct net_slirp *s = ctx;
-    int n;
-
-    (void)events;
-    if (!s->polling)
-        return;
-    n = epoll_wait(s->epoll_fd, evs, SLIRP_EVENTS, 0);
-    for (int i = 0; i < n; i++)
-        s->fds[evs[i].data.fd].revents = evs[i].events;
-    slirp_serve(s);
-    for (int i = 0; i < n; i++)
-        s->fds[evs[i].data.fd].revents = 0;
-}
-
-static void slirp_timeout(void *ctx)
-{
-    struct net_slirp *s = ctx;
-
-    s->deadline_ns = 0;
-    if (s->running)
-        slirp_serve(s);
-}
-
 static int64_t slirp_clock(void *opaque)
 {
     (void)opaque;
     return (int64_t)evloop_now_ns();
-}
-
-static void *slirp_timer_new(SlirpTimerCb cb, void *cb_opaque, void *opaque)
-{
-    struct net_slirp *s = opaque;
-    struct slirp_timer *t = calloc(1, sizeof(*t));
-
-    if (t != NULL && evloop_timer_new(s->loop, cb, cb_opaque, &t->timer, NULL) < 0) {
-        free(t);
-        return NULL;
-    }
-    return t;
-}
-
-static void slirp_timer_free(void *timer, void *opaque)
-{
-    struct slirp_timer *t = timer;
-
-    (void)opaque;
-    if (t != NULL)
-        evloop_timer_free(t->timer);
-    free(t);
-}
-
-static void slirp_timer_mod(void *timer, int64_t expire_ms, void *opaque)
-{
-    struct slirp_timer *t = timer;
-
-    (void)opaque;
-    if (t != NULL)
-        evloop_timer_arm(t->timer, (uint64_t)MAX(expire_ms, 1) * 1000000u);
 }
 
 static void slirp_guest_error(const char *msg, void *opaque)
@@ -273,11 +53,10 @@ static void slirp_guest_error(const char *msg, void *opaque)
 
 static void slirp_notify(void *opaque)
 {
-    (void)opaque; /* every call into libslirp is followed by slirp_sync() */
+    (void)opaque; /* every call into libslirp is followed by net_slirp_sync() */
 }
 
-/* --- frames to the guest
- * ---------------------------------------------------------------------------- */
+/* --- frames to the guest --- */
 
 static int slirp_deliver(struct net_slirp *s, const void *frame, size_t len)
 {
@@ -331,11 +110,10 @@ static void slirp_rx_ready(struct net_backend *be, unsigned pair)
         s->backlog_at = s->backlog_end = 0;
     net_rx_end(slirp_pair(s));
     if (s->polling != (s->backlog_end == 0))
-        slirp_sync(s);
+        net_slirp_sync(s);
 }
 
-/* --- frames from the guest
- * ---------------------------------------------------------------------------- */
+/* --- frames from the guest --- */
 
 /* Finish the checksum that the driver left to us (5.1.6.2.2). False: the header makes no sense. */
 static bool slirp_checksum(uint8_t *frame, size_t len, const struct virtio_net_hdr_v1 *hdr)
@@ -366,6 +144,23 @@ static bool slirp_checksum(uint8_t *frame, size_t len, const struct virtio_net_h
     return true;
 }
 
+/* May this frame make libslirp open a socket? */
+static bool slirp_opens(const uint8_t *frame, size_t len)
+{
+    enum { PROTO = ETH_HLEN + 9, DHCP_SERVER = 67, SYN = 0x02, ACK = 0x10 };
+    size_t ihl, at;
+
+    if (len < ETH_HLEN + 20 || frame[12] != 8 || frame[13] != 0)
+        return false; /* not IPv4 */
+    ihl = (size_t)(frame[ETH_HLEN] & 15) * 4;
+    at = ETH_HLEN + ihl;
+    if (len < at + 14)
+        return frame[PROTO] != IPPROTO_TCP;
+    if (frame[PROTO] == IPPROTO_TCP)
+        return (frame[at + 13] & (SYN | ACK)) == SYN;
+    return frame[PROTO] != IPPROTO_UDP || (frame[at + 2] << 8 | frame[at + 3]) != DHCP_SERVER;
+}
+
 static int slirp_send(struct net_backend *be, unsigned pair, const struct virtq_chain *chain)
 {
     struct net_slirp *s = slirp_of(be);
@@ -379,6 +174,8 @@ static int slirp_send(struct net_backend *be, unsigned pair, const struct virtq_
     if (hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE)
         return 0; /* was not offered */
     if ((hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && !slirp_checksum(s->tx_frame, len, &hdr))
+        return 0;
+    if (s->n_open >= SLIRP_SOCKETS && slirp_opens(s->tx_frame, len))
         return 0;
     if (s->tx_frame[12] != 8 || s->tx_frame[13] != 0 || (s->tx_frame[0] & 1))
         s->address_news = true;
@@ -394,15 +191,13 @@ static void slirp_send_end(struct net_backend *be, unsigned pair)
     /* Packets that wait for the guest's address are only looked at in slirp_pollfds_poll(), and
      * they wait for a second at most. */
     if (s->address_news)
-        slirp_pollfds_poll(s->slirp, 0, slirp_get_revents, s);
+        net_slirp_expire(s);
     s->address_news = false;
     net_rx_end(slirp_pair(s));
-    slirp_sync(s);
+    net_slirp_sync(s);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 static int slirp_start(struct net_backend *be, uint64_t features)
 {
@@ -425,7 +220,7 @@ static void slirp_run(struct net_backend *be)
     struct net_slirp *s = slirp_of(be);
 
     s->running = true;
-    slirp_sync(s);
+    net_slirp_sync(s);
 }
 
 static void slirp_stop(struct net_backend *be)
@@ -460,11 +255,11 @@ static const SlirpCb slirp_callbacks = {
     .send_packet = slirp_send_packet,
     .guest_error = slirp_guest_error,
     .clock_get_ns = slirp_clock,
-    .timer_new = slirp_timer_new,
-    .timer_free = slirp_timer_free,
-    .timer_mod = slirp_timer_mod,
-    .register_poll_fd = slirp_register_fd,
-    .unregister_poll_fd = slirp_unregister_fd,
+    .timer_new = net_slirp_timer_new,
+    .timer_free = net_slirp_timer_free,
+    .timer_mod = net_slirp_timer_mod,
+    .register_poll_fd = net_slirp_register_fd,
+    .unregister_poll_fd = net_slirp_unregister_fd,
     .notify = slirp_notify,
 };
 
@@ -543,10 +338,10 @@ int net_slirp_new(const struct net_slirp_config *config, struct evloop *loop,
         r = errctx_set(ec, ENOMEM, "no memory for the user network");
         goto err_destroy;
     }
-    r = evloop_timer_new(loop, slirp_timeout, s, &s->timer, ec);
+    r = evloop_timer_new(loop, net_slirp_timeout, s, &s->timer, ec);
     if (r < 0)
         goto err_destroy;
-    r = evloop_watch_fd(loop, s->epoll_fd, 0, slirp_ready, s, &s->watch, ec);
+    r = evloop_watch_fd(loop, s->epoll_fd, 0, net_slirp_ready, s, &s->watch, ec);
     if (r < 0)
         goto err_destroy;
     r = slirp_open(s, config, ec);

@@ -226,8 +226,7 @@ static const struct net_backend_ops tap_ops = {
     .destroy = tap_destroy,
 };
 
-/* --- opening
- * --------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static int tap_attach_error(int code, const char *name, bool existed, unsigned queues,
                             struct errctx *ec)

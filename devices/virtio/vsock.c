@@ -44,7 +44,7 @@ void vsock_again(struct vsock_dev *dev, enum vsock_queue queue)
     evloop_timer_arm(dev->again, evloop_now_ns());
 }
 
-/* --- packets to the guest --------------------------------------------------------------------- */
+/* --- packets to the guest --- */
 
 static bool vsock_has_news(const struct vsock_dev *dev)
 {
@@ -145,8 +145,7 @@ void vsock_pump(struct vsock_dev *dev)
     }
 }
 
-/* --- packets from the guest ----------------------------------------------------------------------
- */
+/* --- packets from the guest --- */
 
 static void vsock_request(struct vsock_dev *dev, const struct virtio_vsock_hdr *hdr)
 {
@@ -238,8 +237,7 @@ static void vsock_tx_run(struct vsock_dev *dev)
     vsock_pump(dev);
 }
 
-/* --- events for the guest
- * -------------------------------------------------------------------------- */
+/* --- events for the guest --- */
 
 static void vsock_event_run(struct vsock_dev *dev)
 {
@@ -265,8 +263,7 @@ static void vsock_event_run(struct vsock_dev *dev)
     }
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static void vsock_config_read(struct virtio_dev *vdev, uint32_t off, void *data, uint32_t len)
 {
@@ -448,8 +445,7 @@ int vsock_new(const struct device_env *env, uint64_t cid, const char *path,
     return 0;
 }
 
-/* --- the option
- * ----------------------------------------------------------------------------------------- */
+/* --- the option --- */
 
 static const struct device_key vsock_keys[] = {
     { .name = "cid",

@@ -3,7 +3,8 @@
  * The socket device's parts and how they fit together.
  *
  *   vsock.c       the device: queues, packets in and out, life cycle
- *   vsock_conn.c  connections: their states, credit and buffers
+ *   vsock_table.c connections as objects: table, lists, epoll set, end
+ *   vsock_conn.c  connections as streams: their states, credit and buffers
  *   vsock_unix.c  the host's side: listening socket, handshake, ways out to other sockets
  *
  * Everything runs on the device's loop thread. A port pair names a connection: the host's port
@@ -133,7 +134,7 @@ void vsock_again(struct vsock_dev *dev, enum vsock_queue queue);
 /** vsock_pump() - tell the guest what is to be told, as far as it has buffers. */
 void vsock_pump(struct vsock_dev *dev);
 
-/* --- vsock_conn.c --- */
+/* --- vsock_table.c --- */
 
 /** vsock_conn_new() - in VSOCK_HELLO, in no table; takes @fd over. NULL: the limit is reached or
  *  there is no memory, and @fd is closed. */
@@ -149,6 +150,19 @@ void vsock_conn_kill_all(struct vsock_dev *dev);
 void vsock_conn_reap(struct vsock_dev *dev);
 /** vsock_conn_say() - have the guest told. */
 void vsock_conn_say(struct vsock_conn *conn, unsigned say);
+/** vsock_conn_poll() - watch fd for @events; also for its end when @hangup. */
+void vsock_conn_poll(struct vsock_conn *conn, uint32_t events, bool hangup);
+/** vsock_rst() - remember to reset a pair of ports. */
+void vsock_rst(struct vsock_dev *dev, uint32_t host_port, uint32_t guest_port);
+/** vsock_conn_in_table() - is it one that the guest can name? */
+bool vsock_conn_in_table(const struct vsock_conn *conn);
+/** vsock_conn_unready() - out of the ready list. */
+void vsock_conn_unready(struct vsock_conn *conn);
+/** vsock_conn_close_fd() - the host's side and what is buffered for it. */
+void vsock_conn_close_fd(struct vsock_conn *conn);
+
+/* --- vsock_conn.c --- */
+
 /** vsock_conn_event() - epoll events of its descriptor, not in VSOCK_HELLO. */
 void vsock_conn_event(struct vsock_conn *conn, uint32_t events);
 /** vsock_conn_packet() - a packet of the guest's for it; @data_bytes really follow the header
@@ -157,10 +171,6 @@ void vsock_conn_packet(struct vsock_conn *conn, const struct virtio_vsock_hdr *h
                        const struct virtq_chain *chain);
 /** vsock_conn_emit() - put its next packet into @chain. Return: bytes, 0 when it has none. */
 uint32_t vsock_conn_emit(struct vsock_conn *conn, const struct virtq_chain *chain);
-/** vsock_conn_poll() - watch fd for @events; also for its end when @hangup. */
-void vsock_conn_poll(struct vsock_conn *conn, uint32_t events, bool hangup);
-/** vsock_rst() - remember to reset a pair of ports. */
-void vsock_rst(struct vsock_dev *dev, uint32_t host_port, uint32_t guest_port);
 
 /* --- vsock_unix.c --- */
 

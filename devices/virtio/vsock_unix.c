@@ -32,8 +32,7 @@ enum {
     PORT_SUFFIX = sizeof("_4294967295") - 1,
 };
 
-/* --- handshake ----------------------------------------------------------------------------------
- */
+/* --- handshake --- */
 
 static uint32_t unix_free_port(struct vsock_dev *dev, uint32_t guest_port)
 {
@@ -99,8 +98,7 @@ static void hello_drop_oldest(struct vsock_dev *dev)
         vsock_conn_kill(oldest, false);
 }
 
-/* --- events
- * ----------------------------------------------------------------------------------------- */
+/* --- events --- */
 
 static void unix_deafen(struct vsock_dev *dev)
 {
@@ -186,8 +184,7 @@ int vsock_unix_connect(const struct vsock_dev *dev, uint32_t port)
     return take_fd(&fd);
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------------ */
+/* --- opening --- */
 
 /* Is the socket file that is in our way one that nobody serves any more? Removes it then. */
 static int unix_replace_stale(const struct sockaddr_un *sun, struct errctx *ec)

@@ -226,8 +226,7 @@ static void full_backend_keeps_frames_in_the_ring(void **state)
     close_dev(f);
 }
 
-/* --- receiving
- * ------------------------------------------------------------------------------------- */
+/* --- receiving --- */
 
 static int deliver(struct fixture *f, const void *frame, size_t len)
 {
@@ -372,8 +371,7 @@ static void frame_already_read_waits_and_is_kept_over_a_pause(void **state)
     close_dev(f);
 }
 
-/* --- control queue
- * ------------------------------------------------------------------------------------ */
+/* --- control queue --- */
 
 /* Send a command to queue @q; the answer, or -1 when none came. */
 static int command(struct fixture *f, unsigned q, const void *cmd, uint32_t len)
@@ -442,8 +440,7 @@ static void command_without_room_for_an_answer_breaks_the_device(void **state)
     close_dev(f);
 }
 
-/* --- saved state
- * ------------------------------------------------------------------------------------------ */
+/* --- saved state --- */
 
 static void queue_pairs_survive_saving_and_loading(void **state)
 {

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -189,8 +190,7 @@ static void bad_checksum_positions_are_dropped(void **state)
     close_net(f);
 }
 
-/* --- TCP
- * --------------------------------------------------------------------------------------------- */
+/* --- TCP --- */
 
 enum { TCP_UP = 150000, TCP_DOWN = 1200000 };
 
@@ -308,8 +308,7 @@ static void streams_carry_data_both_ways(void **state)
     close_net(f);
 }
 
-/* --- forwards
- * ----------------------------------------------------------------------------------------- */
+/* --- forwards --- */
 
 static void forwarded_port_leads_into_the_guest(void **state)
 {
@@ -383,8 +382,39 @@ static void restricted_network_leads_nowhere(void **state)
     close_net(f);
 }
 
-/* --- pressure and life cycle
- * ---------------------------------------------------------------------------- */
+static void guest_cannot_use_up_the_hosts_descriptors(void **state)
+{
+    enum { FLOWS = 700, LIMIT = 512 };
+    struct rlimit files = { 0 };
+    struct fixture *f = open_plain();
+    unsigned arrived = 0;
+    uint16_t port;
+    int fd = loopback_socket(SOCK_DGRAM, &port);
+    char c;
+
+    (void)state;
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur < LIMIT + 200) {
+        print_message("skip: the limit of open files is %llu\n",
+                      (unsigned long long)files.rlim_cur);
+        skip();
+    }
+    for (unsigned i = 0; i < FLOWS; i++) {
+        size_t len = np_udp(f->out, gateway_mac, NP_GUEST, (uint16_t)(10000 + i), NP_HOST, port,
+                            "x", 1, false);
+
+        assert_true(nd_send(&f->nd, f->out, len));
+        while (recv(fd, &c, 1, MSG_DONTWAIT) == 1)
+            arrived++;
+    }
+    while (readable(fd, 50) && recv(fd, &c, 1, MSG_DONTWAIT) == 1)
+        arrived++;
+    assert_int_equal(arrived, LIMIT);
+    (void)close(fd);
+    close_net(f);
+}
+
+/* --- pressure and life cycle --- */
 
 static void frames_wait_for_buffers_and_survive_a_pause(void **state)
 {
@@ -433,6 +463,7 @@ int main(void)
         cmocka_unit_test(forwarded_port_leads_into_the_guest),
         cmocka_unit_test(busy_port_is_named_and_leaves_nothing),
         cmocka_unit_test(restricted_network_leads_nowhere),
+        cmocka_unit_test(guest_cannot_use_up_the_hosts_descriptors),
         cmocka_unit_test(frames_wait_for_buffers_and_survive_a_pause),
     };
     return cmocka_run_group_tests_name("devices/virtio/net/user", tests, NULL, NULL);

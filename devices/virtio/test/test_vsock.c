@@ -39,8 +39,7 @@ struct fixture {
     bool hungry; /* receive() gives no buffers back */
 };
 
-/* --- the guest ---------------------------------------------------------------------------------
- */
+/* --- the guest --- */
 
 static void offer(struct fixture *f, unsigned n)
 {
@@ -168,8 +167,7 @@ static void expect(struct fixture *f, uint16_t op)
     assert_int_equal(f->hdr.op, op);
 }
 
-/* --- the host ------------------------------------------------------------------------------------
- */
+/* --- the host --- */
 
 static void fill_addr(struct sockaddr_un *sun, const char *path)
 {
@@ -245,8 +243,7 @@ static int guest_connect(struct fixture *f, int listener, uint32_t guest_port)
     return fd;
 }
 
-/* --- connecting
- * ----------------------------------------------------------------------------------- */
+/* --- connecting --- */
 
 static void host_connects_to_a_guest_port(void **state)
 {
@@ -328,8 +325,7 @@ static void guest_port_without_listener_is_reset(void **state)
     close_vsock(f);
 }
 
-/* --- data
- * ------------------------------------------------------------------------------------------- */
+/* --- data --- */
 
 static void data_passes_both_ways(void **state)
 {
@@ -439,8 +435,7 @@ static void guest_that_exceeds_its_credit_is_reset(void **state)
     close_vsock(f);
 }
 
-/* --- ends
- * ------------------------------------------------------------------------------------------- */
+/* --- ends --- */
 
 static void each_direction_ends_on_its_own(void **state)
 {
@@ -542,8 +537,7 @@ static void host_that_leaves_takes_no_bytes_from_the_guest(void **state)
     close_vsock(f);
 }
 
-/* --- abuse
- * ------------------------------------------------------------------------------------------ */
+/* --- abuse --- */
 
 static void packets_that_fit_no_connection_are_reset(void **state)
 {
@@ -702,8 +696,7 @@ static void connections_are_limited(void **state)
     close_vsock(f);
 }
 
-/* --- life cycle
- * -------------------------------------------------------------------------------------- */
+/* --- life cycle --- */
 
 static void do_reset(void *ctx)
 {
