@@ -287,7 +287,8 @@ static void in_ready(void *ctx, uint32_t events)
     struct console *con = ctx;
 
     (void)events;
-    (void)read_size(con);
+    if (virtio_dev_has(&con->vdev, VIRTIO_CONSOLE_F_SIZE))
+        (void)read_size(con);
     serve_rx(con);
 }
 
@@ -308,7 +309,8 @@ static int con_start(struct virtio_dev *vdev)
     struct console *con = container_of(vdev, struct console, vdev);
 
     con->started = con->active = true;
-    (void)read_size(con);
+    if (virtio_dev_has(vdev, VIRTIO_CONSOLE_F_SIZE))
+        (void)read_size(con);
     return 0; /* the kicks that follow do the rest */
 }
 

@@ -58,6 +58,8 @@ static const struct sandbox_rule io[] = {
     IOCTL(BLKDISCARD), IOCTL(BLKZEROOUT),
     /* networks */
     ANY(readv), ANY(writev), IOCTL(TUNSETOFFLOAD), IOCTL(TUNSETVNETHDRSZ), IOCTL(TUNSETQUEUE),
+    /* the virtio console's window */
+    IOCTL(TIOCGWINSZ),
     /* interrupts raised and routed by a reset of a device */
     IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
 };
