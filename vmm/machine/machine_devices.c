@@ -45,17 +45,36 @@ static int keep(struct machine *m, struct device *dev, struct errctx *ec)
 
 /* --- I/O threads ------------------------------------------------------------------------------ */
 
+static void say_ready(void *ctx)
+{
+    struct io_thread *io = ctx;
+
+    (void)sem_post(&io->ready);
+}
+
+static int io_thread_setup(struct io_thread *io)
+{
+    const struct sandbox *sandbox = io->machine->sandbox;
+    char name[16];
+    int r;
+
+    (void)snprintf(name, sizeof(name), "io%u", io->index);
+    place_name_thread(name);
+    r = sandbox != NULL ? sandbox_enter(sandbox, SANDBOX_IO, &io->ec) : 0;
+    if (r == 0 && evloop_post(io->loop, say_ready, io) < 0) /* the first thing that is served */
+        r = errctx_set(&io->ec, ENOMEM, "no memory");
+    return r;
+}
+
 static void *io_thread_main(void *arg)
 {
     struct io_thread *io = arg;
     struct errctx ec = { 0 };
-    char name[16];
 
-    (void)snprintf(name, sizeof(name), "io%u", io->index);
-    place_name_thread(name);
-    if ((io->machine->sandbox != NULL &&
-         sandbox_enter(io->machine->sandbox, SANDBOX_IO, &ec) < 0) ||
-        evloop_run(io->loop, &ec) < 0)
+    io->result = io_thread_setup(io);
+    if (io->result < 0)
+        say_ready(io);
+    else if (evloop_run(io->loop, &ec) < 0)
         machine_request_end(io->machine, MACHINE_END_FAILURE, 0, ec.msg);
     return NULL;
 }
@@ -77,14 +96,31 @@ static int make_io_loops(struct machine *m, struct errctx *ec)
     return 0;
 }
 
+/* Returns when the loop is served: until then evloop_call() would run beside it. */
+static int start_io_thread(struct io_thread *io, struct errctx *ec)
+{
+    int r;
+
+    (void)sem_init(&io->ready, 0, 0);
+    r = pthread_create(&io->thread, NULL, io_thread_main, io);
+    if (r != 0) {
+        (void)sem_destroy(&io->ready);
+        return errctx_set_os(ec, r, "I/O thread %u", io->index);
+    }
+    io->started = true;
+    while (sem_wait(&io->ready) < 0)
+        ; /* interrupted */
+    return io->result < 0 ? errctx_set(ec, -io->result, "I/O thread %u: %s", io->index, io->ec.msg)
+                          : 0;
+}
+
 int machine_start_io(struct machine *m, struct errctx *ec)
 {
     for (size_t i = 0; i < m->n_io; i++) {
-        int r = pthread_create(&m->io[i].thread, NULL, io_thread_main, &m->io[i]);
+        int r = start_io_thread(&m->io[i], ec);
 
-        if (r != 0)
-            return errctx_set_os(ec, r, "I/O thread %zu", i);
-        m->io[i].started = true;
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -96,6 +132,7 @@ void machine_stop_io(struct machine *m)
             continue;
         evloop_stop(m->io[i].loop);
         (void)pthread_join(m->io[i].thread, NULL);
+        (void)sem_destroy(&m->io[i].ready);
         m->io[i].started = false;
     }
 }

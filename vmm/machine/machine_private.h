@@ -10,6 +10,7 @@
 #define VMM_MACHINE_MACHINE_PRIVATE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 
 #include "devices/bus.h"
@@ -30,6 +31,9 @@ struct io_thread {
     struct evloop *loop;
     pthread_t thread;
     bool started;
+    sem_t ready;        /* posted when the loop is served, or cannot be */
+    int result;         /* of the thread's start; valid once ready */
+    struct errctx ec;
     unsigned index;
     struct machine *machine;
 };
