@@ -120,6 +120,12 @@ static bool world_stands(uint64_t ram)
            (msr_read(MSR_APIC_BASE) & 0xfffff000) == LAPIC_BASE;
 }
 
+/* One past the highest address that this CPU can reach. */
+static uint64_t reach(void)
+{
+    return 1ull << (cpuid(0x80000008, 0).eax & 0xff);
+}
+
 /* Let BAR @i decode at @at, touch it there, and take it away again. */
 static void misuse(const struct pci_dev *d, unsigned i, uint64_t at)
 {
@@ -127,10 +133,10 @@ static void misuse(const struct pci_dev *d, unsigned i, uint64_t at)
 
     pci_bar_set(d, i, at);
     pci_decode(d, true);
-    got = pci_bar_base(d, i) & ((1ull << 46) - 1);
+    got = pci_bar_base(d, i) & (reach() - 1);
     if (got != 0 && got < phys(image_start)) {
         (void)read32(got);
-    } else if (got >= phys(image_end)) {
+    } else if (got >= phys(image_end) && got < 1ull << 47) {
         map_range(got, PAGE_BYTES);
         (void)read32(got);
     }
@@ -142,7 +148,7 @@ static void misuse(const struct pci_dev *d, unsigned i, uint64_t at)
 static void abuse(const struct pci_dev *d, uint64_t ram)
 {
     const uint64_t at[] = { ram,         LAPIC_BASE, 0xfec00000,        d->cfg & ~0xfffffull,
-                            ram + 16,    0,          0xe0000,           1ull << 45,
+                            ram + 16,    0,          0xe0000,           reach() / 2,
                             ~0ull << 12, FREE_MMIO,  4 * GIB - 8192,    phys(image_start) };
     unsigned i, k, bad = 0, n = 0;
     uint64_t base;
