@@ -44,8 +44,8 @@ static void srat_entry(const uint8_t *e, unsigned len, void *arg)
              e[2] | (unsigned)e[9] << 8 | (unsigned)e[10] << 16 | (unsigned)e[11] << 24,
              get32(e + 4) & 1);
     } else if (e[0] == 1 && len >= 40) { /* 5.2.16.2 */
-        fact("srat.mem.%u=base:%lx,len:%lx,pxm:%u,enabled:%u,hotplug:%u", (*n_mem)++,
-             get64(e + 8), get64(e + 16), get32(e + 2), get32(e + 28) & 1, get32(e + 28) >> 1 & 1);
+        fact("srat.mem.%u=base:%lx,len:%lx,pxm:%u,enabled:%u,hotplug:%u", (*n_mem)++, get64(e + 8),
+             get64(e + 16), get32(e + 2), get32(e + 28) & 1, get32(e + 28) >> 1 & 1);
     } else if (e[0] == 2 && len >= 24) { /* 5.2.16.3 */
         fact("srat.cpu.%u=%u,enabled:%u", get32(e + 8), get32(e + 4), get32(e + 12) & 1);
     } else if (e[0] == 5 && len >= 32) { /* 5.2.16.6 */
@@ -106,8 +106,8 @@ static void hmat(const struct acpi_header *t)
         else if (get16(s) == 1)
             hmat_matrix(s);
         else if (get16(s) == 2) /* 5.2.28.5 */
-            fact("hmat.cache.%u.%u=size:%lu,attributes:%x", get32(s + 8),
-                 get32(s + 24) >> 4 & 15, get64(s + 16), get32(s + 24));
+            fact("hmat.cache.%u.%u=size:%lu,attributes:%x", get32(s + 8), get32(s + 24) >> 4 & 15,
+                 get64(s + 16), get32(s + 24));
     }
 }
 

@@ -111,8 +111,8 @@ static void holes(void)
     size_t i;
 
     for (i = 0; i < boot.n_ranges; i++) {
-        end = (boot.range[i].base + boot.range[i].len + PAGE_BYTES - 1) &
-              ~(uint64_t)(PAGE_BYTES - 1);
+        end =
+            (boot.range[i].base + boot.range[i].len + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
         if (end > MIB && end != LAPIC_BASE && !overlaps_any(end, PAGE_BYTES))
             check_hole(end);
     }

@@ -77,8 +77,8 @@ static void bars(const struct pci_dev *d)
         fact("pci.%u.%u.bar.%u=base:%lx,size:%lx", d->bus, d->dev, i, base, size);
     }
     if (n > 0)
-        ok(bad == 0, "%u:%u: the %u BARs have a power of two as size and are aligned to it",
-           d->bus, d->dev, n);
+        ok(bad == 0, "%u:%u: the %u BARs have a power of two as size and are aligned to it", d->bus,
+           d->dev, n);
 }
 
 static void msix(const struct pci_dev *d)
@@ -147,9 +147,9 @@ static void misuse(const struct pci_dev *d, unsigned i, uint64_t at)
 
 static void abuse(const struct pci_dev *d, uint64_t ram)
 {
-    const uint64_t at[] = { ram,         LAPIC_BASE, 0xfec00000,        d->cfg & ~0xfffffull,
-                            ram + 16,    0,          0xe0000,           reach() / 2,
-                            ~0ull << 12, FREE_MMIO,  4 * GIB - 8192,    phys(image_start) };
+    const uint64_t at[] = { ram,         LAPIC_BASE, 0xfec00000,     d->cfg & ~0xfffffull,
+                            ram + 16,    0,          0xe0000,        reach() / 2,
+                            ~0ull << 12, FREE_MMIO,  4 * GIB - 8192, phys(image_start) };
     unsigned i, k, bad = 0, n = 0;
     uint64_t base;
     uint32_t before, after;
@@ -175,8 +175,8 @@ static void abuse(const struct pci_dev *d, uint64_t ram)
         bad += read32(base) != ~0u; /* nobody there any more */
     }
     if (n > 0)
-        ok(bad == 0, "%u:%u: misplaced BARs harm nothing, and their old places work again",
-           d->bus, d->dev);
+        ok(bad == 0, "%u:%u: misplaced BARs harm nothing, and their old places work again", d->bus,
+           d->dev);
 }
 
 void guest_main(void)

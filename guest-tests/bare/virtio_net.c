@@ -15,7 +15,7 @@ enum {
     HEADER = 12, /* with VERSION_1 always (virtio 1.2, 5.1.6) */
     FRAME = 60,
     ETH_TYPE = 12,
-    ARP = 14,      /* offsets in the frame */
+    ARP = 14, /* offsets in the frame */
     ARP_OP = 20,
     ARP_SENDER = 22,
     ARP_SENDER_IP = 28,

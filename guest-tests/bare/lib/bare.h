@@ -24,8 +24,8 @@ enum { PAGE_BYTES = 4096 };
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
 /* Below the I/O APIC and above every PCI window: no device answers here. */
-#define FREE_MMIO  0xf8000000ull
-#define LAPIC_BASE 0xfee00000ull
+#define FREE_MMIO   0xf8000000ull
+#define LAPIC_BASE  0xfee00000ull
 #define IOAPIC_BASE 0xfec00000ull
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -61,16 +61,16 @@ size_t format_text(char *buf, size_t size, const char *format, __builtin_va_list
 
 /* --- instructions ---------------------------------------------------------------------------- */
 
-#define IO_PORT(suffix, type)                                                                     \
-    static inline type in##suffix(uint16_t port)                                                  \
-    {                                                                                             \
-        type v;                                                                                   \
-        __asm__ volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port));                          \
-        return v;                                                                                 \
-    }                                                                                             \
-    static inline void out##suffix(uint16_t port, type v)                                         \
-    {                                                                                             \
-        __asm__ volatile("out" #suffix " %0, %1" : : "a"(v), "Nd"(port));                         \
+#define IO_PORT(suffix, type)                                                                      \
+    static inline type in##suffix(uint16_t port)                                                   \
+    {                                                                                              \
+        type v;                                                                                    \
+        __asm__ volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port));                           \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void out##suffix(uint16_t port, type v)                                          \
+    {                                                                                              \
+        __asm__ volatile("out" #suffix " %0, %1" : : "a"(v), "Nd"(port));                          \
     }
 IO_PORT(b, uint8_t)
 IO_PORT(w, uint16_t)
@@ -78,16 +78,16 @@ IO_PORT(l, uint32_t)
 #undef IO_PORT
 
 /* Accesses of one width at an address that need not be RAM: one plain mov each. */
-#define MMIO(bits, constraint)                                                                    \
-    static inline uint##bits##_t read##bits(uint64_t addr)                                        \
-    {                                                                                             \
-        uint##bits##_t v;                                                                         \
-        __asm__ volatile("mov (%1), %0" : "=" constraint(v) : "r"(addr) : "memory");              \
-        return v;                                                                                 \
-    }                                                                                             \
-    static inline void write##bits(uint64_t addr, uint##bits##_t v)                               \
-    {                                                                                             \
-        __asm__ volatile("mov %0, (%1)" : : constraint(v), "r"(addr) : "memory");                 \
+#define MMIO(bits, constraint)                                                                     \
+    static inline uint##bits##_t read##bits(uint64_t addr)                                         \
+    {                                                                                              \
+        uint##bits##_t v;                                                                          \
+        __asm__ volatile("mov (%1), %0" : "=" constraint(v) : "r"(addr) : "memory");               \
+        return v;                                                                                  \
+    }                                                                                              \
+    static inline void write##bits(uint64_t addr, uint##bits##_t v)                                \
+    {                                                                                              \
+        __asm__ volatile("mov %0, (%1)" : : constraint(v), "r"(addr) : "memory");                  \
     }
 MMIO(8, "q")
 MMIO(16, "r")

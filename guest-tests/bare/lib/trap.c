@@ -82,12 +82,12 @@ void trap_load(void)
 }
 
 /* Clears @good when the instruction traps; the registers keep what they had. */
-#define MAY_TRAP(insn)                                                                            \
-    "1: " insn "\n"                                                                               \
-    "   movb $1, %[good]\n"                                                                       \
-    "2:\n"                                                                                        \
-    ".pushsection .fixup, \"a\"\n"                                                                \
-    ".quad 1b, 2b\n"                                                                              \
+#define MAY_TRAP(insn)                                                                             \
+    "1: " insn "\n"                                                                                \
+    "   movb $1, %[good]\n"                                                                        \
+    "2:\n"                                                                                         \
+    ".pushsection .fixup, \"a\"\n"                                                                 \
+    ".quad 1b, 2b\n"                                                                               \
     ".popsection\n"
 
 bool msr_read_safe(uint32_t msr, uint64_t *ret_v)

@@ -130,8 +130,8 @@ bool vq_setup(struct vdev *d, struct vq *q, uint16_t index, uint16_t msix)
     write_address(d->common + VIRTIO_PCI_COMMON_Q_DESCLO, q->desc);
     write_address(d->common + VIRTIO_PCI_COMMON_Q_AVAILLO, q->avail);
     write_address(d->common + VIRTIO_PCI_COMMON_Q_USEDLO, q->used);
-    q->doorbell = d->notify + (uint64_t)read16(d->common + VIRTIO_PCI_COMMON_Q_NOFF) *
-                                  d->notify_multiplier;
+    q->doorbell =
+        d->notify + (uint64_t)read16(d->common + VIRTIO_PCI_COMMON_Q_NOFF) * d->notify_multiplier;
     write16(d->common + VIRTIO_PCI_COMMON_Q_ENABLE, 1);
     return max != 0 && read16(d->common + VIRTIO_PCI_COMMON_Q_MSIX) == msix;
 }
