@@ -89,8 +89,6 @@ def srat(facts, plan):
 def slit(facts, plan):
     rows = {int(m[1]): [int(x) for x in v.split(",")]
             for m, v in numbered(facts, r"slit\.(\d+)")}
-    if not rows and len(plan["nodes"]) == 1:
-        return
     yield from differs("SLIT", [rows.get(i) for i in range(len(plan["nodes"]))],
                        plan["distances"])
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run one guest of the table and judge it."""
+import dataclasses
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from barecases import TOPOLOGIES
 
 DISK_SECTORS = 2048
 DISK_WORDS = 64
+GROWTH_KIB = 512  # what a calm and a wild run of one guest may differ by
 INITRD_BYTES = 70001
 MULTIPLIER = 0x9e3779b97f4a7c15  # as blk_pattern() in lib/virtio.h
 
@@ -72,6 +74,7 @@ class Run:
     def __init__(self, case, folder, options):
         self.case = case
         self.out_path = os.path.join(folder, "out")
+        self.peak_kib = 0
         self.name = f"bare-{os.getpid()}-{os.path.basename(folder)}"
         command = [program(), "run", "--name", self.name, "--kernel", image(case.guest, case.image),
                    *(["--cmdline", case.cmdline] if case.cmdline else []), *options]
@@ -86,20 +89,26 @@ class Run:
     def press_power(self):
         end = time.monotonic() + self.case.seconds
         while "waiting for the power button" not in self.output():
-            if time.monotonic() > end or self.child.poll() is not None:
+            if time.monotonic() > end:
                 return
             time.sleep(0.1)
         subprocess.run([program(), "ctl", self.name, "power"], timeout=30, check=False,
                        capture_output=True)
 
     def wait(self):
-        """Exit status, or None when the time limit ran out."""
-        try:
-            return self.child.wait(timeout=self.case.seconds)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
-            return None
+        """Exit status, or None when the time limit ran out; peak_kib is known then."""
+        end = time.monotonic() + self.case.seconds
+        pid, late = 0, False
+        while pid == 0:
+            pid, status, usage = os.wait4(self.child.pid, 0 if late else os.WNOHANG)
+            if pid == 0 and time.monotonic() > end:
+                late = True
+                self.child.kill()
+            elif pid == 0:
+                time.sleep(0.02)
+        self.child.returncode = os.waitstatus_to_exitcode(status)
+        self.peak_kib = usage.ru_maxrss
+        return None if late else self.child.returncode
 
 
 def problems_of(case, status, output, errors, options):
@@ -127,7 +136,12 @@ def run(case):
             vm.press_power()
         status = vm.wait()
         output = vm.output()
+        if case.calm:
+            calm = Run(dataclasses.replace(case, cmdline=case.calm), folder, options)
+            calm.wait()
         problems = list(problems_of(case, status, output, vm.output(".err"), options))
+        if case.calm and vm.peak_kib > calm.peak_kib + GROWTH_KIB:
+            problems.append(f"grew to {vm.peak_kib} KiB, with {case.calm} to {calm.peak_kib}")
         return problems, re.findall(r"^ok .*# skip (.*)", output, re.M), output
     except (OSError, RuntimeError, subprocess.SubprocessError, ValueError, KeyError) as e:
         return [f"{type(e).__name__}: {e}"], [], ""
