@@ -13,6 +13,7 @@
 
 #include "vmm/base/evloop.h"
 #include "vmm/cli/commands.h"
+#include "vmm/cli/guard.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
@@ -20,6 +21,7 @@
 #include "vmm/topology/topo_plan.h"
 
 struct run {
+    int guard_fd;
     struct evloop *loop;
     struct terminal *terminal;
     struct control *control;
@@ -111,8 +113,11 @@ static int build(struct run *run, const struct machine_config *config, struct er
 {
     struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
+    const struct guard_duties duties = { .tty_fd = in_fd, .name = config->name };
     int r = terminal_block_signals(ec);
 
+    if (r == 0)
+        r = guard_start(&duties, &run->guard_fd, ec);
     if (r == 0)
         r = evloop_new(&run->loop, ec);
     if (r == 0)
@@ -134,6 +139,7 @@ static void tear_down(struct run *run)
     machine_free(run->machine);
     evloop_free(run->loop);
     topo_plan_free(run->plan);
+    guard_dismiss(run->guard_fd);
 }
 
 static int report(const struct machine_end *end)
@@ -159,7 +165,7 @@ static int report(const struct machine_end *end)
 static int run_run(struct cli_args *args)
 {
     struct machine_end end = { .kind = MACHINE_END_FAILURE };
-    struct run run = { 0 };
+    struct run run = { .guard_fd = -1 };
     struct errctx ec = { 0 };
     int r;
 

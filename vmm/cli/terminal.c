@@ -14,7 +14,6 @@
 
 #include "vmm/base/macros.h"
 #include "vmm/cli/terminal_escape.h"
-#include "vmm/cli/terminal_guard.h"
 
 enum {
     TERMINAL_PENDING_MAX = 64 * KIB, /* typed or piped, not yet taken by the guest */
@@ -24,7 +23,7 @@ enum {
 
 struct terminal {
     struct evloop *loop;
-    int in_fd, signal_fd, guard_fd;
+    int in_fd, signal_fd;
     const struct terminal_ops *ops;
     void *ctx;
     bool is_tty, raw;
@@ -235,7 +234,7 @@ int terminal_new(struct evloop *loop, int in_fd, const struct terminal_ops *ops,
         return errctx_set(ec, ENOMEM, "no memory for the terminal");
     t->loop = loop;
     t->in_fd = in_fd;
-    t->signal_fd = t->guard_fd = -1;
+    t->signal_fd = -1;
     t->ops = ops;
     t->ctx = ctx;
     t->is_tty = in_fd >= 0 && tcgetattr(in_fd, &t->saved) == 0;
@@ -245,8 +244,6 @@ int terminal_new(struct evloop *loop, int in_fd, const struct terminal_ops *ops,
     t->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (t->signal_fd < 0)
         r = errctx_set_os(ec, errno, "signalfd");
-    if (r == 0 && t->is_tty)
-        r = terminal_guard_start(in_fd, &t->saved, &t->guard_fd, ec);
     if (r == 0)
         r = evloop_timer_new(loop, retry, t, &t->timer, ec);
     if (r == 0)
@@ -282,8 +279,6 @@ void terminal_free(struct terminal *t)
     evloop_unwatch(t->in_watch);
     evloop_unwatch(t->signal_watch);
     evloop_timer_free(t->timer);
-    if (t->guard_fd >= 0)
-        terminal_guard_dismiss(t->guard_fd);
     if (t->signal_fd >= 0)
         (void)close(t->signal_fd);
     free(t);

@@ -2,8 +2,8 @@
 /*
  * The user's end of the guest's console: what is typed, the escape key, signals.
  *
- * When the input is a terminal it is put into raw mode from terminal_start() to terminal_free(),
- * and a guard process restores it should we die in between. Ctrl-A x leaves, Ctrl-A p presses
+ * When the input is a terminal it is put into raw mode from terminal_start() to terminal_free()
+ * (vmm/cli/guard.h is for the case that we die in between). Ctrl-A x leaves, Ctrl-A p presses
  * the power button, Ctrl-A h explains, Ctrl-A Ctrl-A is one Ctrl-A for the guest. When it is a
  * file or a pipe, its bytes go to the guest as they are, its end means nothing.
  *
@@ -36,9 +36,9 @@ struct terminal;
 int terminal_block_signals(struct errctx *ec);
 
 /**
- * terminal_new() - remember the modes of @in_fd and start the guard; nothing is changed yet.
+ * terminal_new() - remember the modes of @in_fd; nothing is changed yet.
  * @in_fd: -1: there is no input, only signals.
- * Before any thread is made. Return: 0, -ENOMEM, or the errno of a call.
+ * After terminal_block_signals(). Return: 0, -ENOMEM, or the errno of a call.
  */
 int terminal_new(struct evloop *loop, int in_fd, const struct terminal_ops *ops, void *ctx,
                  struct terminal **ret_terminal, struct errctx *ec);

@@ -42,6 +42,7 @@ struct control {
     struct evloop_timer *timer; /* armed for the nearest deadline */
     uint64_t deadline_ns;
     int (*peer_uid)(int fd, uid_t *ret_uid);
+    uid_t owner; /* ours; asked for once, the sandbox ends who asks again */
     struct control_peer peer[CONTROL_PEERS_MAX];
 };
 
@@ -214,7 +215,7 @@ static void accept_ready(void *ctx, uint32_t events)
     (void)events;
     if (fd < 0)
         return;
-    if (c->peer_uid(fd, &uid) < 0 || (uid != geteuid() && uid != 0))
+    if (c->peer_uid(fd, &uid) < 0 || (uid != c->owner && uid != 0))
         return;
     p = find_slot(c);
     if (evloop_watch_fd(c->loop, fd, EPOLLIN, peer_ready, p, &p->watch, NULL) < 0)
@@ -250,6 +251,8 @@ int control_new(const struct control_params *params, struct evloop *loop,
     c->ops = params->ops;
     c->ctx = params->ctx;
     c->dir_fd = c->lock_fd = c->listen_fd = -1;
+    c->owner = geteuid();
+    json_object_seed(0); /* opens /dev/urandom, which the sandbox would end us for later */
     c->deadline_ns = ms * 1000000ull;
     c->peer_uid = params->peer_uid != NULL ? params->peer_uid : kernel_peer_uid;
     (void)snprintf(c->name, sizeof(c->name), "%s", params->name);

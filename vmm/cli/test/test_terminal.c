@@ -13,12 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "vmm/cli/guard.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/cli/terminal_escape.h"
+#include "vmm/machine/control.h"
+#include "vmm/machine/control_dir.h"
 
 enum { GIVE_UP_MS = 10000 };
 
@@ -66,6 +70,8 @@ static const struct terminal_ops guest_ops = {
     .power = guest_power,
     .leave = guest_leave,
 };
+
+static const struct control_ops no_ops = { 0 }; /* nobody connects */
 
 static void give_up(void *ctx)
 {
@@ -286,38 +292,78 @@ static void wait_until_cooked(int tty)
     assert_false(is_raw(tty));
 }
 
-static void a_killed_process_leaves_a_usable_terminal(void **state)
+/* In a child: guarded, its socket taken, its terminal raw; then it waits for its end. */
+static _Noreturn void be_a_machine(int tty, const char *dir, int ready)
 {
+    const struct guard_duties duties = { .tty_fd = tty, .name = "vm", .dir = dir };
+    const struct control_params params = { .dir = dir, .name = "vm", .ops = &no_ops };
+    struct guest g = { 0 };
+    struct control *control;
+    struct terminal *t;
+    int guard_fd;
+
+    if (guard_start(&duties, &guard_fd, NULL) < 0 || evloop_new(&g.loop, NULL) < 0 ||
+        terminal_new(g.loop, tty, &guest_ops, &g, &t, NULL) < 0 ||
+        control_new(&params, g.loop, &control, NULL) < 0 || terminal_start(t, NULL) < 0 ||
+        write(ready, "", 1) != 1)
+        _exit(1);
+    (void)evloop_run(g.loop, NULL);
+    _exit(1);
+}
+
+static void a_killed_process_leaves_terminal_and_folder_tidy(void **state)
+{
+    char dir[] = "/tmp/nv-guard-XXXXXX", socket[64];
     int user, tty, ready[2], status;
+    struct stat st;
     char byte;
     pid_t pid;
 
     (void)state;
     open_pty(&user, &tty);
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(socket, sizeof(socket), "%s/vm.sock", dir);
     assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
     pid = fork();
     assert_true(pid >= 0);
-    if (pid == 0) {
-        struct guest g = { 0 };
-        struct terminal *t;
-
-        if (evloop_new(&g.loop, NULL) < 0 ||
-            terminal_new(g.loop, tty, &guest_ops, &g, &t, NULL) < 0 ||
-            terminal_start(t, NULL) < 0 || write(ready[1], "", 1) != 1)
-            _exit(1);
-        (void)evloop_run(g.loop, NULL);
-        _exit(1);
-    }
+    if (pid == 0)
+        be_a_machine(tty, dir, ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_true(is_raw(tty));
+    assert_int_equal(stat(socket, &st), 0);
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
     wait_until_cooked(tty);
+    for (int ms = 0; rmdir(dir) < 0 && ms < GIVE_UP_MS; ms += 10)
+        usleep(10 * 1000);
+    assert_int_equal(stat(dir, &st), -1); /* empty, so it could be removed */
     close(user);
     close(tty);
     close(ready[0]);
     close(ready[1]);
+}
+
+static void a_dismissed_guard_touches_nothing(void **state)
+{
+    struct guard_duties duties = { .tty_fd = -1, .name = "vm" };
+    char dir[] = "/tmp/nv-guard-XXXXXX", lock[64];
+    int guard_fd, dir_fd, fd, status;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    duties.dir = dir;
+    assert_int_equal(guard_start(&duties, &guard_fd, NULL), 0);
+    assert_int_equal(control_dir_open(dir, false, &dir_fd, NULL), 0);
+    assert_int_equal(control_dir_lock(dir_fd, "vm", &fd, NULL), 0);
+    close(fd); /* the lock is free, its file there */
+    guard_dismiss(guard_fd);
+    assert_true(waitpid(-1, &status, 0) > 0);
+    assert_int_equal(status, 0);
+    (void)snprintf(lock, sizeof(lock), "%s/vm.lock", dir);
+    assert_int_equal(unlink(lock), 0);
+    assert_int_equal(rmdir(dir), 0);
+    close(dir_fd);
 }
 
 static void a_stopped_process_gives_the_terminal_back(void **state)
@@ -383,7 +429,8 @@ int main(void)
         cmocka_unit_test(what_the_guest_cannot_take_waits),
         cmocka_unit_test(a_plain_file_is_read_to_its_end),
         cmocka_unit_test(signals_leave_with_their_name),
-        cmocka_unit_test(a_killed_process_leaves_a_usable_terminal),
+        cmocka_unit_test(a_killed_process_leaves_terminal_and_folder_tidy),
+        cmocka_unit_test(a_dismissed_guard_touches_nothing),
         cmocka_unit_test(a_stopped_process_gives_the_terminal_back),
     };
     return cmocka_run_group_tests_name("cli/terminal", tests, block_signals, NULL);

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See guard.h. */
+#include "vmm/cli/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "vmm/machine/control_dir.h"
+
+enum { GUARD_TTY = 0, GUARD_PIPE = 1 }; /* all that the guard keeps open */
+
+/* Remove what a dead machine left, unless another of the name runs by now. */
+static void sweep_socket(const struct guard_duties *duties)
+{
+    char path[256];
+    const char *dir = duties->dir != NULL ? duties->dir : control_dir_path(path, sizeof(path));
+    int dir_fd, lock_fd;
+
+    if (control_dir_open(dir, false, &dir_fd, NULL) < 0)
+        return;
+    if (control_dir_lock(dir_fd, duties->name, &lock_fd, NULL) == 0)
+        control_dir_remove(dir_fd, duties->name);
+}
+
+/* In the new process, which shares nothing with the machine but the terminal. */
+static _Noreturn void watch_over(const struct guard_duties *duties, const struct termios *saved,
+                                 int pipe_fd)
+{
+    bool tty = saved != NULL;
+    char byte;
+    ssize_t n;
+
+    (void)prctl(PR_SET_NAME, "nv-guard");
+    /* A session of its own: signals typed or sent to the group pass it by, and the change of
+     * modes below is not a background job's. */
+    (void)setsid();
+    if ((tty && dup2(duties->tty_fd, GUARD_TTY) < 0) || dup2(pipe_fd, GUARD_PIPE) < 0)
+        _exit(1);
+    if (!tty)
+        (void)close(GUARD_TTY); /* a reader of our output must not wait for the guard */
+    (void)close_range(GUARD_PIPE + 1, ~0u, 0);
+    do {
+        n = read(GUARD_PIPE, &byte, 1);
+    } while (n < 0 && errno == EINTR);
+    if (n == 0 && tty) /* nobody said that all is well */
+        (void)tcsetattr(GUARD_TTY, TCSANOW, saved);
+    if (n == 0 && duties->name != NULL)
+        sweep_socket(duties);
+    _exit(0);
+}
+
+int guard_start(const struct guard_duties *duties, int *ret_fd, struct errctx *ec)
+{
+    struct termios saved;
+    /* Here and not in the guard, which may come to run after the modes were changed. */
+    bool tty = duties->tty_fd >= 0 && tcgetattr(duties->tty_fd, &saved) == 0;
+    int fds[2];
+    pid_t pid;
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return errctx_set_os(ec, errno, "make a pipe to the guard");
+    pid = fork();
+    if (pid < 0) {
+        int code = errno;
+
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+        return errctx_set_os(ec, code, "start the guard");
+    }
+    if (pid == 0) {
+        (void)close(fds[1]); /* or it would wait for itself */
+        watch_over(duties, tty ? &saved : NULL, fds[0]);
+    }
+    (void)close(fds[0]);
+    *ret_fd = fds[1];
+    return 0;
+}
+
+void guard_dismiss(int fd)
+{
+    ssize_t n;
+
+    if (fd < 0)
+        return;
+    n = write(fd, "", 1);
+    (void)n; /* a guard that is gone already needs no word */
+    (void)close(fd);
+}

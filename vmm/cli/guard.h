@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A small process that tidies up when ours died without doing so: killed, crashed, or ended by
+ * the system call filter. It waits on a pipe whose other end only we hold, so our end, of
+ * whatever kind, wakes it; it then gives the terminal its modes back, removes the control socket,
+ * and ends too.
+ */
+#ifndef VMM_CLI_GUARD_H
+#define VMM_CLI_GUARD_H
+
+#include "vmm/base/errctx.h"
+
+struct guard_duties {
+    int tty_fd;       /* whose present modes are to be restored; -1, or no terminal: none */
+    const char *name; /* of the machine whose socket is to be removed; NULL: none */
+    const char *dir;  /* the socket's folder; NULL: control_dir_path() */
+};
+
+/**
+ * guard_start() - before any thread is made and before the control socket's lock is taken, which
+ * the guard must not share.
+ * @ret_fd: our end of the pipe, close-on-exec.
+ * Return: 0 or the errno of pipe or fork.
+ */
+int guard_start(const struct guard_duties *duties, int *ret_fd, struct errctx *ec);
+
+/** guard_dismiss() - all is tidy: the guard ends without touching anything. Closes @fd; -1 is
+ *  allowed. SIGPIPE is ignored by then. */
+void guard_dismiss(int fd);
+
+#endif
