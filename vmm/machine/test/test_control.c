@@ -10,16 +10,19 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "vmm/machine/control.h"
 #include "vmm/machine/control_dir.h"
+#include "vmm/machine/sandbox.h"
 
 enum { WAIT_MS = 10000 /* far beyond every deadline below */ };
 
@@ -402,6 +405,54 @@ static void a_folder_open_to_others_is_refused(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* In a child: the server on a main thread that the sandbox has narrowed. */
+static _Noreturn void serve_in_sandbox(const char *dir, int ready)
+{
+    const struct sandbox_request none = { 0 };
+    struct fixture f = { 0 };
+    struct control_params params = { .dir = dir, .name = "vm", .ops = &fake_ops, .ctx = &f };
+    struct sandbox *sandbox;
+
+    if (evloop_new(&f.loop, NULL) < 0 || control_new(&params, f.loop, &f.control, NULL) < 0 ||
+        sandbox_new(&none, &sandbox, NULL) < 0 || sandbox_enter_process(sandbox, NULL) < 0 ||
+        sandbox_enter(sandbox, SANDBOX_MAIN, NULL) < 0 || write(ready, "", 1) != 1)
+        _exit(1);
+    (void)evloop_run(f.loop, NULL);
+    _exit(1);
+}
+
+static void the_server_lives_inside_the_sandbox(void **state)
+{
+    struct fixture f = { .dir = "/tmp/nv-control-XXXXXX" };
+    int ready[2], fd, dir_fd, status;
+    char buf[256], byte;
+    pid_t pid;
+
+    (void)state;
+    assert_non_null(mkdtemp(f.dir));
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        serve_in_sandbox(f.dir, ready[1]);
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    fd = join(&f);
+    say(fd, "{\"command\":\"power\"}\n{\"command\":\"status\"}\n");
+    assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":true,\"result\":{}}");
+    assert_string_equal(hear(fd, buf, sizeof(buf)),
+                        "{\"ok\":true,\"result\":{\"state\":\"running\",\"name\":\"vm\"}}");
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WTERMSIG(status), SIGKILL); /* and not SIGSYS before */
+    close(fd);
+    close(ready[0]);
+    assert_int_equal(control_dir_open(f.dir, false, &dir_fd, NULL), 0);
+    control_dir_remove(dir_fd, "vm");
+    close(dir_fd);
+    assert_int_equal(rmdir(f.dir), 0);
+}
+
 static void a_path_too_long_for_a_socket_is_said(void **state)
 {
     char dir[160];
@@ -420,6 +471,8 @@ static void a_path_too_long_for_a_socket_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* First, while this process has not used JSON yet: the server must not be the first to. */
+        cmocka_unit_test(the_server_lives_inside_the_sandbox),
         cmocka_unit_test(status_is_the_machines_object),
         cmocka_unit_test(a_refusal_carries_the_machines_sentence),
         cmocka_unit_test(garbage_is_refused_and_the_next_request_served),
