@@ -123,8 +123,15 @@ int machine_set_power_on(struct machine *m, struct errctx *ec);
 int machine_stats_open(struct machine *m, struct errctx *ec);
 void machine_stats_close(struct machine *m);
 
-/* machine_devices.c: I/O threads run only while the machine does; before and after, their loops
- * have no thread, and what is called on a loop runs on the main thread. */
+/* machine_devices.c: hand @dev to the machine; on failure it is destroyed. */
+int machine_keep(struct machine *m, struct device *dev, struct errctx *ec);
+
+/* machine_legacy.c: the fixed parts; the stage's undo takes down what a failure left. */
+int machine_make_legacy(struct machine *m, struct errctx *ec);
+
+/* machine_io.c: loops, and their threads. start returns when every loop is served. */
+int machine_make_io(struct machine *m, struct errctx *ec);
+void machine_free_io(struct machine *m);
 int machine_start_io(struct machine *m, struct errctx *ec);
 void machine_stop_io(struct machine *m);
 

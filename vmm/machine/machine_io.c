@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * I/O threads: an event loop each, on which devices live.
+ *
+ * The loops exist as long as the devices; their threads only while the machine runs. Before and
+ * after, what is called on a loop runs on the caller's thread, which is the main one.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "vmm/base/place.h"
+#include "vmm/machine/machine_private.h"
+
+static void say_ready(void *ctx)
+{
+    struct io_thread *io = ctx;
+
+    (void)sem_post(&io->ready);
+}
+
+static int io_thread_setup(struct io_thread *io)
+{
+    const struct sandbox *sandbox = io->machine->sandbox;
+    char name[16];
+    int r;
+
+    (void)snprintf(name, sizeof(name), "io%u", io->index);
+    place_name_thread(name);
+    r = sandbox != NULL ? sandbox_enter(sandbox, SANDBOX_IO, &io->ec) : 0;
+    if (r == 0 && evloop_post(io->loop, say_ready, io) < 0) /* the first thing that is served */
+        r = errctx_set(&io->ec, ENOMEM, "no memory");
+    return r;
+}
+
+static void *io_thread_main(void *arg)
+{
+    struct io_thread *io = arg;
+    struct errctx ec = { 0 };
+
+    io->result = io_thread_setup(io);
+    if (io->result < 0)
+        say_ready(io);
+    else if (evloop_run(io->loop, &ec) < 0)
+        machine_request_end(io->machine, MACHINE_END_FAILURE, 0, ec.msg);
+    return NULL;
+}
+
+int machine_make_io(struct machine *m, struct errctx *ec)
+{
+    m->io = calloc(m->config->io_threads, sizeof(m->io[0]));
+    if (m->io == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for I/O threads");
+    for (; m->n_io < m->config->io_threads; m->n_io++) {
+        struct io_thread *io = &m->io[m->n_io];
+        int r = evloop_new(&io->loop, ec);
+
+        if (r < 0)
+            return r;
+        io->index = (unsigned)m->n_io;
+        io->machine = m;
+    }
+    return 0;
+}
+
+/* Returns when the loop is served: until then evloop_call() would run beside it. */
+static int start_io_thread(struct io_thread *io, struct errctx *ec)
+{
+    int r;
+
+    (void)sem_init(&io->ready, 0, 0);
+    r = pthread_create(&io->thread, NULL, io_thread_main, io);
+    if (r != 0) {
+        (void)sem_destroy(&io->ready);
+        return errctx_set_os(ec, r, "I/O thread %u", io->index);
+    }
+    io->started = true;
+    while (sem_wait(&io->ready) < 0)
+        ; /* interrupted */
+    return io->result < 0 ? errctx_set(ec, -io->result, "I/O thread %u: %s", io->index, io->ec.msg)
+                          : 0;
+}
+
+int machine_start_io(struct machine *m, struct errctx *ec)
+{
+    for (size_t i = 0; i < m->n_io; i++) {
+        int r = start_io_thread(&m->io[i], ec);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+void machine_stop_io(struct machine *m)
+{
+    for (size_t i = 0; i < m->n_io; i++) {
+        if (!m->io[i].started)
+            continue;
+        evloop_stop(m->io[i].loop);
+        (void)pthread_join(m->io[i].thread, NULL);
+        (void)sem_destroy(&m->io[i].ready);
+        m->io[i].started = false;
+    }
+}
+
+void machine_free_io(struct machine *m)
+{
+    for (size_t i = 0; i < m->n_io; i++)
+        evloop_free(m->io[i].loop);
+    free(m->io);
+    m->io = NULL;
+    m->n_io = 0;
+}
