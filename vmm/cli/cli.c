@@ -3,6 +3,7 @@
 #include "vmm/cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,9 +80,22 @@ static int run_command(const struct cli_command *command, int argc, char **argv)
     return status;
 }
 
+/* A standard stream that we were started without would become the number of the next file that
+ * is opened, and a guest's console would write into it. */
+static int fill_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return -1;
+    return 0;
+}
+
 int cli_main(int argc, char **argv)
 {
     const struct cli_command *command;
+
+    if (fill_standard_streams() < 0)
+        return CLI_FAILURE; /* and nobody to tell it to */
 
     if (argc < 2)
         return cli_error(CLI_USAGE, "say what to do (numavisor --help lists the commands)");

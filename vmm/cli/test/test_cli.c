@@ -128,6 +128,29 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
     }
 }
 
+static void missing_standard_streams_do_no_harm(void **state)
+{
+    char path[] = "/tmp/nv-streams-XXXXXX", first[16] = "";
+    static char program[] = "numavisor", version[] = "--version";
+    char *argv[] = { program, version, NULL };
+    int fd = mkstemp(path), status;
+    pid_t pid = fork();
+
+    (void)state;
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(STDIN_FILENO);
+        close(STDOUT_FILENO);
+        status = cli_main(2, argv);
+        _exit(fcntl(STDOUT_FILENO, F_GETFD) < 0 || open(path, O_WRONLY) <= 2 ? 98 : status);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WEXITSTATUS(status), CLI_OK);
+    assert_int_equal(read(fd, first, sizeof(first)), 0); /* the version went nowhere */
+    close(fd);
+    unlink(path);
+}
+
 static void the_two_spellings_of_a_value_are_one(void **state)
 {
     struct outcome a = run("plan --cpus 4 --memory 1G --host-synthetic node:2@pu:4 --json");
@@ -400,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wrong_command_line_is_one_sentence_and_status_2),
+        cmocka_unit_test(missing_standard_streams_do_no_harm),
         cmocka_unit_test(the_two_spellings_of_a_value_are_one),
         cmocka_unit_test(a_device_without_required_keys_needs_no_value),
         cmocka_unit_test(a_saved_plan_prints_itself),

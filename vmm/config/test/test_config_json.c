@@ -38,11 +38,11 @@ static const char *const described[] = {
     "--cpus 8 --memory 2G --vnuma 2",
     "--name a --kernel k --initrd i --cmdline c --console virtio --on-reset exit --no-sandbox",
     "--cpus 8 --threads 2 --cores 2 --dies 1 --sockets 2 --l3 8M,cores=2",
-    "--node cpus=0-1,4,memory=1G,host=0 --node cpus=2-3 "
-    "--node memory=2G,initiator=1,hotplug=4G --distance 0-1=15 --distance 1-0=17 "
-    "--link from=0,to=2,latency=90ns,bandwidth=20G/s --link from=1,to=2,latency=2us",
-    "--cpu-feature -avx --cpu-feature -avx2 --disk a.img,ro,queues=2 --disk b.img,node=1 "
-    "--vnuma 2 --cpus 2 --io-threads 2",
+    ("--node cpus=0-1,4,memory=1G,host=0 --node cpus=2-3 "
+     "--node memory=2G,initiator=1,hotplug=4G --distance 0-1=15 --distance 1-0=17 "
+     "--link from=0,to=2,latency=90ns,bandwidth=20G/s --link from=1,to=2,latency=2us"),
+    ("--cpu-feature -avx --cpu-feature -avx2 --disk a.img,ro,queues=2 --disk b.img,node=1 "
+     "--vnuma 2 --cpus 2 --io-threads 2"),
 };
 
 static void options_and_file_say_the_same(void **state)
