@@ -14,9 +14,6 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/machine/machine_private.h"
 
-/* machine_run.c */
-void machine_serve_request(void *ctx);
-
 static void kick_all(struct machine *m)
 {
     for (size_t i = 0; i < m->n_vcpus; i++)

@@ -147,4 +147,7 @@ void machine_request_end(struct machine *m, enum machine_end_kind kind, uint32_t
 void machine_halt(struct machine *m);
 void machine_go(struct machine *m);
 
+/* Do what was requested; posted to the main loop, @ctx is the machine. */
+void machine_serve_request(void *ctx);
+
 #endif

@@ -16,8 +16,6 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/machine/machine_private.h"
 
-void machine_serve_request(void *ctx);
-
 void machine_halt(struct machine *m)
 {
     run_gate_set(&m->gate, RUN_STATE_PAUSE);
@@ -218,7 +216,14 @@ int machine_power_button(struct machine *m, struct errctx *ec)
 
 int machine_reset(struct machine *m, struct errctx *ec)
 {
-    return do_reset(m, ec);
+    struct errctx why = { 0 };
+    int r = do_reset(m, &why);
+
+    if (r < 0) { /* half-way there is no machine to go back to */
+        machine_request_end(m, MACHINE_END_FAILURE, 0, why.msg);
+        return errctx_set(ec, -r, "%s", why.msg);
+    }
+    return 0;
 }
 
 void machine_stop(struct machine *m, const char *why)
