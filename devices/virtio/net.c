@@ -67,7 +67,8 @@ static void net_config_write(struct virtio_dev *vdev, uint32_t off, const void *
 
 void net_link_down(struct net_dev *dev)
 {
-    __atomic_store_n(&dev->status, 0, __ATOMIC_RELAXED);
+    if (__atomic_exchange_n(&dev->status, 0, __ATOMIC_RELAXED) == 0)
+        return; /* said before */
     dev->vdev.transport->config_interrupt(dev->vdev.transport_ctx);
 }
 

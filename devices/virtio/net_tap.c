@@ -68,7 +68,8 @@ static void tap_gone(struct net_tap *tap)
         evloop_unwatch(tap->q[i].watch);
         tap->q[i].watch = NULL;
     }
-    net_link_down(tap->be.dev);
+    if (tap->running)
+        net_link_down(tap->be.dev); /* else the next run() says so */
 }
 
 static void tap_receive(struct tap_queue *q)
@@ -118,6 +119,8 @@ static int tap_send(struct net_backend *be, unsigned pair, const struct virtq_ch
         tap_wait(q, q->events | EPOLLOUT);
         return -EAGAIN;
     }
+    if (errno == EBADFD)
+        tap_gone(tap); /* without receive buffers nothing else would tell */
     return 0; /* refused by the host (interface down, header makes no sense): lost, as on a wire */
 }
 
@@ -191,6 +194,8 @@ static void tap_run(struct net_backend *be)
     struct net_tap *tap = tap_of(be);
 
     tap->running = true;
+    if (tap->gone)
+        net_link_down(be->dev);
     for (unsigned i = 0; i < tap->cur_pairs; i++)
         tap_wait(&tap->q[i], EPOLLIN | (tap->q[i].events & EPOLLOUT));
 }

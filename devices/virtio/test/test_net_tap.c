@@ -235,6 +235,59 @@ static void queue_pairs_are_attached_on_demand(void **state)
     close_tap(f);
 }
 
+static void removed_interface_takes_the_link_down(void **state)
+{
+    struct virtio_net_config config = { 0 };
+    struct fixture *f;
+    uint8_t frame[100];
+
+    (void)state;
+    NEEDS_TAP();
+    for (unsigned paused = 0; paused < 2; paused++) {
+        f = open_tap(1, 0);
+        nd_offer(&f->nd, 0, 64, 2048);
+        if (paused)
+            fake_dev_quiesce(&f->nd.fd);
+        if (system("ip link del nvtest0 2>/dev/null") != 0) {
+            print_message("skip: ip link del does not work here\n");
+            skip();
+        }
+        if (paused) { /* nothing is raised while the device is quiesced */
+            (void)usleep(50000);
+            assert_int_equal(__atomic_load_n(&f->nd.fd.config_interrupts, __ATOMIC_ACQUIRE), 0);
+            fake_dev_resume(&f->nd.fd);
+        }
+        for (unsigned i = 0; i < ND_WAIT_MS; i++) {
+            if (__atomic_load_n(&f->nd.fd.config_interrupts, __ATOMIC_ACQUIRE) != 0)
+                break;
+            (void)usleep(1000);
+        }
+        assert_int_equal(__atomic_load_n(&f->nd.fd.config_interrupts, __ATOMIC_ACQUIRE), 1);
+        f->nd.fd.dev->ops->config_read(f->nd.fd.dev, 0, &config, sizeof(config));
+        assert_int_equal(config.status, 0);
+        assert_true(nd_send(&f->nd, frame, make_frame(frame, 1, 100))); /* lost, but taken */
+        close_tap(f);
+    }
+}
+
+static void removed_interface_is_noticed_when_sending(void **state)
+{
+    uint8_t frame[100];
+    struct fixture *f;
+
+    (void)state;
+    NEEDS_TAP();
+    f = open_tap(1, 0);
+    assert_int_equal(send(f->packet_fd, frame, make_frame(frame, 1, 100), 0), 100);
+    if (system("ip link del nvtest0 2>/dev/null") != 0) {
+        print_message("skip: ip link del does not work here\n");
+        skip();
+    }
+    assert_true(nd_send(&f->nd, frame, make_frame(frame, 1, 100)));
+    assert_int_equal(__atomic_load_n(&f->nd.fd.config_interrupts, __ATOMIC_ACQUIRE), 1);
+    close_tap(f);
+}
+
 static void unusable_names_are_refused_with_a_sentence(void **state)
 {
     static const struct {
@@ -281,6 +334,8 @@ int main(void)
         cmocka_unit_test(burst_without_buffers_waits_in_the_interface),
         cmocka_unit_test(malformed_header_loses_only_its_frame),
         cmocka_unit_test(queue_pairs_are_attached_on_demand),
+        cmocka_unit_test(removed_interface_takes_the_link_down),
+        cmocka_unit_test(removed_interface_is_noticed_when_sending),
         cmocka_unit_test(unusable_names_are_refused_with_a_sentence),
         cmocka_unit_test(interface_in_use_or_of_another_kind_is_refused),
     };
