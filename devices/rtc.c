@@ -358,7 +358,6 @@ int rtc_new(struct evloop *loop, const struct irq_line_ops *irq, void *irq_ctx,
     rtc->loop = loop;
     rtc->irq = irq;
     rtc->irq_ctx = irq_ctx;
-    tzset(); /* gmtime_r() would read the time zone file the first time: inside the sandbox */
     (void)pthread_mutex_init(&rtc->lock, NULL);
     /* gmtime_r() reads the time zone file at its first use, which would be on a vCPU's thread,
      * where no file may be opened any more. */
