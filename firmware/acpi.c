@@ -9,53 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "firmware/acpi_table.h"
-
-enum { TABLE_ALIGN = 64, LENGTH_AT = 4, CHECKSUM_AT = 9 };
-
-uint8_t acpi_checksum(const uint8_t *bytes, size_t len)
-{
-    uint8_t sum = 0;
-
-    for (size_t i = 0; i < len; i++)
-        sum = (uint8_t)(sum + bytes[i]);
-    return (uint8_t)(0x100 - sum);
-}
-
-size_t acpi_table_begin(struct bytebuf *b, const char *signature, uint8_t revision)
-{
-    size_t off;
-
-    bytebuf_align(b, TABLE_ALIGN);
-    off = b->len;
-    bytebuf_put(b, signature, 4);
-    bytebuf_u32(b, 0); /* length, later */
-    bytebuf_u8(b, revision);
-    bytebuf_u8(b, 0);              /* checksum, later */
-    bytebuf_put(b, "NUMAVI", 6);   /* OEM id */
-    bytebuf_put(b, "NUMAVISR", 8); /* OEM table id */
-    bytebuf_u32(b, 1);             /* OEM revision */
-    bytebuf_put(b, "NMVS", 4);     /* creator */
-    bytebuf_u32(b, 1);             /* creator revision */
-    return off;
-}
-
-void acpi_table_end(struct bytebuf *b, size_t off)
-{
-    if (b->failed)
-        return;
-    bytebuf_patch_u32(b, off + LENGTH_AT, (uint32_t)(b->len - off));
-    bytebuf_patch_u8(b, off + CHECKSUM_AT, acpi_checksum(b->data + off, b->len - off));
-}
-
-void acpi_generic_port(struct bytebuf *b, uint16_t port)
-{
-    bytebuf_u8(b, 1); /* system I/O */
-    bytebuf_u8(b, 8); /* bits */
-    bytebuf_u8(b, 0); /* bit offset */
-    bytebuf_u8(b, 1); /* byte access */
-    bytebuf_u64(b, port);
-}
+#include "firmware/acpi_parts.h"
 
 /* Note the table that was appended last. */
 static void note_table(struct acpi_tables *t, const struct bytebuf *b, size_t off)
@@ -70,56 +24,50 @@ static void note_table(struct acpi_tables *t, const struct bytebuf *b, size_t of
     entry->len = b->len - off;
 }
 
-/* Where the table that comes next will start. */
-static size_t next_off(const struct bytebuf *b)
-{
-    return (b->len + TABLE_ALIGN - 1) & ~(size_t)(TABLE_ALIGN - 1);
-}
-
 /* Tables in their order; each function appends one. */
 static int append_all(struct bytebuf *b, const struct acpi_input *in, struct acpi_tables *t,
                       struct errctx *ec)
 {
-    size_t off = next_off(b);
+    size_t off = acpi_table_next(b);
     int r = dsdt_append(b, in, ec);
 
     if (r < 0)
         return r;
     note_table(t, b, off);
 
-    off = next_off(b);
+    off = acpi_table_next(b);
     fadt_append(b, in, 0);
     note_table(t, b, off);
 
-    off = next_off(b);
+    off = acpi_table_next(b);
     r = madt_append(b, in, ec);
     if (r < 0)
         return r;
     note_table(t, b, off);
 
-    off = next_off(b);
+    off = acpi_table_next(b);
     srat_append(b, in);
     note_table(t, b, off);
 
-    off = next_off(b);
+    off = acpi_table_next(b);
     r = slit_append(b, in, ec);
     if (r < 0)
         return r;
     note_table(t, b, off);
 
     if (hmat_wanted(in->plan)) {
-        off = next_off(b);
+        off = acpi_table_next(b);
         r = hmat_append(b, in, ec);
         if (r < 0)
             return r;
         note_table(t, b, off);
     }
 
-    off = next_off(b);
+    off = acpi_table_next(b);
     mcfg_append(b, in);
     note_table(t, b, off);
 
-    off = next_off(b);
+    off = acpi_table_next(b);
     xsdt_append(b, in, t);
     note_table(t, b, off);
     return 0;

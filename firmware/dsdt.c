@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "devices/platform.h"
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 #include "firmware/aml.h"
 #include "vmm/base/macros.h"
 

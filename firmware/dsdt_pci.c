@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "devices/platform.h"
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 #include "firmware/aml.h"
 
 /* PCI Firmware Specification 3.3, 4.5.1. */

@@ -11,7 +11,7 @@
  */
 #include <errno.h>
 
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 

@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "devices/platform.h"
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 
 enum {
     MADT_REVISION = 6,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PCI Express memory mapped configuration (PCI Firmware Specification 3.3, 4.1.2): one segment,
  * one bus per root bridge, from bus 0. */
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 
 void mcfg_append(struct bytebuf *b, const struct acpi_input *in)
 {

@@ -2,7 +2,7 @@
 /* Root System Description Pointer (ACPI 6.5, 5.2.5.3): where the XSDT is; there is no RSDT. */
 #include <string.h>
 
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 
 void rsdp_make(struct gpa xsdt, uint8_t ret_rsdp[ACPI_RSDP_BYTES])
 {

@@ -2,7 +2,7 @@
 /* System Locality Distance Information Table (ACPI 6.5, 5.2.17): one byte per ordered pair. */
 #include <errno.h>
 
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 
 int slit_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *ec)
 {

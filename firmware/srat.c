@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * System Resource Affinity Table (ACPI 6.5, 5.2.16): which node each processor and each range
- * of memory belongs to. The kind of processor entry follows the MADT's (acpi_table.h).
+ * of memory belongs to. The kind of processor entry follows the MADT's (acpi_parts.h).
  *
  * The RAM at 0 is told in two parts, so that the legacy hole with the firmware's own memory is
  * not claimed by a node. Hotplug windows are enabled and hot-pluggable: the OS reserves their
  * node before anything is plugged there.
  */
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 
 enum {
     SRAT_REVISION = 3,

@@ -2,7 +2,7 @@
 /* Extended System Description Table (ACPI 6.5, 5.2.8): the addresses of the other tables. */
 #include <string.h>
 
-#include "firmware/acpi_table.h"
+#include "firmware/acpi_parts.h"
 
 void xsdt_append(struct bytebuf *b, const struct acpi_input *in, const struct acpi_tables *tables)
 {
