@@ -20,8 +20,8 @@ void idset_add(struct idset *s, uint32_t id)
 
 void idset_add_range(struct idset *s, uint32_t first, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
-        idset_add(s, first + i);
+    for (uint32_t i = first; i < IDSET_MAX && i - first < n; i++)
+        idset_add(s, i);
 }
 
 void idset_del(struct idset *s, uint32_t id)

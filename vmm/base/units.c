@@ -20,6 +20,8 @@ static int read_digits(const char *text, int base, uint64_t *ret_v, const char *
 
     if (!(base == 16 ? isxdigit((unsigned char)*text) : isdigit((unsigned char)*text)))
         return 0;
+    if (base == 16 && strncasecmp(text, "0x", 2) == 0)
+        return 0; /* strtoull() would take a prefix of its own */
     errno = 0;
     *ret_v = strtoull(text, &end, base);
     *ret_rest = end;

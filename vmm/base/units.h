@@ -9,7 +9,7 @@
 #include "vmm/base/errctx.h"
 
 /**
- * units_parse_size() - "512M", "2G", "4096": bytes; K, M, G, T are powers of 1024, either case,
+ * units_parse_size() - "512M", "2G", "4096": bytes; K, M, G, T, P are powers of 1024, either case,
  * an "iB" or "B" after them is accepted. Untouched on failure.
  * Return: 0, or -EINVAL (not a size), -ERANGE (does not fit 64 bits), with a sentence.
  */

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The event loop: what callbacks may do to it, and what other threads may. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "vmm/base/evloop.h"
+
+enum { N_THREADS = 4, N_POSTS = 2000, N_FDS = 8 };
+
+static unsigned open_fds(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    while (readdir(d) != NULL)
+        n++;
+    (void)closedir(d);
+    return n;
+}
+
+struct fixture {
+    struct evloop *loop;
+    struct evloop_watch *watch[N_FDS];
+    struct evloop_timer *timer;
+    int fd[N_FDS];
+    unsigned calls;
+    unsigned order[16], n_order;
+    _Atomic unsigned served;
+    bool in_thread;
+};
+
+static void setup(struct fixture *f)
+{
+    *f = (struct fixture){ 0 };
+    assert_int_equal(evloop_new(&f->loop, NULL), 0);
+    for (int i = 0; i < N_FDS; i++)
+        f->fd[i] = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); /* readable at once */
+}
+
+static void teardown(struct fixture *f)
+{
+    evloop_free(f->loop);
+    for (int i = 0; i < N_FDS; i++)
+        (void)close(f->fd[i]);
+}
+
+static void stop(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    evloop_stop(f->loop);
+}
+
+/* --- one thread ------------------------------------------------------------------------------- */
+
+static void remove_everybody(void *ctx, uint32_t events)
+{
+    struct fixture *f = ctx;
+
+    assert_true(events & EPOLLIN);
+    f->calls++;
+    for (int i = 0; i < N_FDS; i++) {
+        evloop_unwatch(f->watch[i]);
+        f->watch[i] = NULL;
+    }
+    assert_int_equal(evloop_post(f->loop, stop, f), 0);
+}
+
+/* All are ready in one batch; the first callback removes the others and itself. */
+static void a_removed_watch_is_not_called_in_the_same_batch(void **state)
+{
+    const unsigned before = open_fds();
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    for (int i = 0; i < N_FDS; i++)
+        assert_int_equal(evloop_watch_fd(f.loop, f.fd[i], EPOLLIN, remove_everybody, &f,
+                                         &f.watch[i], NULL), 0);
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_int_equal(f.calls, 1);
+    teardown(&f);
+    assert_int_equal(open_fds(), before);
+}
+
+static void second(void *ctx, uint32_t events)
+{
+    struct fixture *f = ctx;
+
+    (void)events;
+    f->calls += 100;
+    evloop_stop(f->loop);
+}
+
+static void replace_by_second(void *ctx, uint32_t events)
+{
+    struct fixture *f = ctx;
+
+    (void)events;
+    f->calls++;
+    evloop_unwatch(f->watch[0]);
+    assert_int_equal(evloop_watch_fd(f->loop, f->fd[0], EPOLLIN, second, f, &f->watch[0], NULL), 0);
+}
+
+static void a_callback_may_replace_its_own_watch(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(evloop_watch_fd(f.loop, f.fd[0], EPOLLIN, replace_by_second, &f, &f.watch[0],
+                                     NULL), 0);
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_int_equal(f.calls, 101);
+    teardown(&f); /* releases the watch that is left */
+}
+
+static void mute(void *ctx, uint32_t events)
+{
+    struct fixture *f = ctx;
+
+    (void)events;
+    f->calls++;
+    evloop_watch_set(f->watch[0], 0);
+    evloop_timer_arm(f->timer, evloop_now_ns() + 20000000u);
+}
+
+static void a_muted_watch_stays_silent_until_set_again(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(evloop_timer_new(f.loop, stop, &f, &f.timer, NULL), 0);
+    assert_int_equal(evloop_watch_fd(f.loop, f.fd[0], EPOLLIN, mute, &f, &f.watch[0], NULL), 0);
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_int_equal(f.calls, 1);
+    evloop_watch_set(f.watch[0], EPOLLIN);
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_int_equal(f.calls, 2);
+    evloop_timer_free(f.timer);
+    teardown(&f);
+}
+
+static void watching_a_bad_descriptor_fails_with_a_sentence(void **state)
+{
+    struct evloop_watch *w = (void *)0x1;
+    struct errctx ec = { 0 };
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(evloop_watch_fd(f.loop, 123456, EPOLLIN, second, &f, &w, &ec), -EBADF);
+    assert_string_equal(ec.msg, "watch descriptor 123456: Bad file descriptor");
+    assert_ptr_equal(w, (void *)0x1);
+    teardown(&f);
+}
+
+/* --- timers ----------------------------------------------------------------------------------- */
+
+static void free_own_timer(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->calls++;
+    evloop_timer_free(f->timer);
+    f->timer = NULL;
+    evloop_stop(f->loop);
+}
+
+static void a_timer_fires_once_not_early_and_may_free_itself(void **state)
+{
+    const unsigned before = open_fds();
+    struct fixture f;
+    uint64_t deadline;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(evloop_timer_new(f.loop, free_own_timer, &f, &f.timer, NULL), 0);
+    deadline = evloop_now_ns() + 5000000u;
+    evloop_timer_arm(f.timer, deadline);
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_int_equal(f.calls, 1);
+    assert_true(evloop_now_ns() >= deadline);
+    teardown(&f);
+    assert_int_equal(open_fds(), before);
+}
+
+static void count_timer(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->calls++;
+}
+
+static void a_disarmed_timer_is_silent_and_a_past_deadline_fires(void **state)
+{
+    struct evloop_timer *silent, *past;
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(evloop_timer_new(f.loop, stop, &f, &f.timer, NULL), 0);
+    assert_int_equal(evloop_timer_new(f.loop, count_timer, &f, &silent, NULL), 0);
+    assert_int_equal(evloop_timer_new(f.loop, count_timer, &f, &past, NULL), 0);
+    evloop_timer_arm(silent, evloop_now_ns() + 1000000u);
+    evloop_timer_arm(silent, 0);
+    evloop_timer_arm(past, 1);
+    evloop_timer_arm(f.timer, evloop_now_ns() + 10000000u);
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_int_equal(f.calls, 1);
+    evloop_timer_free(silent);
+    evloop_timer_free(past);
+    evloop_timer_free(f.timer);
+    teardown(&f);
+}
+
+/* --- several threads -------------------------------------------------------------------------- */
+
+static void count_message(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->calls++; /* loop thread only: the thread sanitizer would see two at once */
+}
+
+static void *post_many(void *arg)
+{
+    struct fixture *f = arg;
+
+    for (int i = 0; i < N_POSTS; i++)
+        if (i % 8 == 0)
+            evloop_call(f->loop, count_message, f);
+        else
+            (void)evloop_post(f->loop, count_message, f);
+    return NULL;
+}
+
+static void *run_loop(void *arg)
+{
+    struct fixture *f = arg;
+
+    return (void *)(intptr_t)evloop_run(f->loop, NULL);
+}
+
+static void mark_served(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    atomic_store(&f->served, 1);
+}
+
+static void messages_of_many_threads_are_all_served(void **state)
+{
+    pthread_t runner, posters[N_THREADS];
+    struct fixture f;
+    void *r;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(pthread_create(&runner, NULL, run_loop, &f), 0);
+    while (!atomic_load(&f.served)) { /* until it runs: a call would otherwise run here */
+        assert_int_equal(evloop_post(f.loop, mark_served, &f), 0);
+        (void)sched_yield();
+    }
+    for (int i = 0; i < N_THREADS; i++)
+        assert_int_equal(pthread_create(&posters[i], NULL, post_many, &f), 0);
+    for (int i = 0; i < N_THREADS; i++)
+        assert_int_equal(pthread_join(posters[i], NULL), 0);
+    evloop_stop(f.loop);
+    assert_int_equal(pthread_join(runner, &r), 0);
+    assert_null(r);
+    assert_int_equal(f.calls, N_THREADS * N_POSTS);
+    teardown(&f);
+}
+
+struct numbered {
+    struct fixture *f;
+    unsigned number;
+};
+
+static void note(void *ctx)
+{
+    struct numbered *n = ctx;
+
+    n->f->order[n->f->n_order++] = n->number;
+}
+
+static void messages_keep_their_order_and_precede_the_stop(void **state)
+{
+    struct numbered n[10];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    for (unsigned i = 0; i < 10; i++) {
+        n[i] = (struct numbered){ &f, i };
+        assert_int_equal(evloop_post(f.loop, note, &n[i]), 0);
+    }
+    evloop_stop(f.loop); /* before the run: it ends at once, but serves first */
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_int_equal(f.n_order, 10);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(f.order[i], i);
+    teardown(&f);
+}
+
+static void look(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->in_thread = evloop_in_thread(f->loop);
+    f->calls++;
+}
+
+static void call_and_stop(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    evloop_call(f->loop, look, f); /* on its own thread: at once, not a deadlock */
+    assert_int_equal(f->calls, 1);
+    evloop_stop(f->loop);
+}
+
+static void a_call_runs_at_once_on_the_loops_own_thread(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(evloop_post(f.loop, call_and_stop, &f), 0);
+    assert_int_equal(evloop_run(f.loop, NULL), 0);
+    assert_true(f.in_thread);
+    evloop_call(f.loop, look, &f); /* nobody runs it any more: here and now */
+    assert_int_equal(f.calls, 2);
+    assert_false(f.in_thread);
+    teardown(&f);
+}
+
+static void messages_never_served_are_released(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(evloop_post(f.loop, look, &f), 0);
+    teardown(&f); /* the address sanitizer watches */
+    assert_int_equal(f.calls, 0);
+}
+
+/* Calls race with the end of the loop: each returns, whoever runs it. */
+static void served(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    atomic_fetch_add(&f->served, 1);
+}
+
+static void *call_many(void *arg)
+{
+    struct fixture *f = arg;
+
+    for (int i = 0; i < 200; i++)
+        evloop_call(f->loop, served, f);
+    return NULL;
+}
+
+static void calls_that_race_with_the_stop_return(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        pthread_t runner, callers[2];
+        struct fixture f;
+
+        setup(&f);
+        assert_int_equal(pthread_create(&runner, NULL, run_loop, &f), 0);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(pthread_create(&callers[i], NULL, call_many, &f), 0);
+        evloop_stop(f.loop);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(pthread_join(callers[i], NULL), 0);
+        assert_int_equal(pthread_join(runner, NULL), 0);
+        assert_int_equal(atomic_load(&f.served), 400);
+        teardown(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_removed_watch_is_not_called_in_the_same_batch),
+        cmocka_unit_test(a_callback_may_replace_its_own_watch),
+        cmocka_unit_test(a_muted_watch_stays_silent_until_set_again),
+        cmocka_unit_test(watching_a_bad_descriptor_fails_with_a_sentence),
+        cmocka_unit_test(a_timer_fires_once_not_early_and_may_free_itself),
+        cmocka_unit_test(a_disarmed_timer_is_silent_and_a_past_deadline_fires),
+        cmocka_unit_test(messages_of_many_threads_are_all_served),
+        cmocka_unit_test(messages_keep_their_order_and_precede_the_stop),
+        cmocka_unit_test(a_call_runs_at_once_on_the_loops_own_thread),
+        cmocka_unit_test(messages_never_served_are_released),
+        cmocka_unit_test(calls_that_race_with_the_stop_return),
+    };
+
+    return cmocka_run_group_tests_name("base/evloop", tests, NULL, NULL);
+}
