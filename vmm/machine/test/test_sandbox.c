@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The filters, loaded for real in a child process each: what a thread kind needs goes through,
- * anything else ends the process with SIGSYS. Under a sanitizer the child's own runtime would
- * need more calls at its end, so children leave by _exit().
+ * anything else ends the process with SIGSYS. Children leave by the bare system call: under a
+ * sanitizer even _exit() looks for leaks first, with calls that no filter allows.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +22,11 @@
 
 #include "vmm/machine/sandbox.h"
 
+static void leave(int status)
+{
+    (void)syscall(SYS_exit_group, status);
+}
+
 /* Run @act in a child inside the sandbox of @kind; its wait status. */
 static int in_sandbox(const struct sandbox_request *req, enum sandbox_kind kind, void (*act)(void))
 {
@@ -35,9 +40,9 @@ static int in_sandbox(const struct sandbox_request *req, enum sandbox_kind kind,
     assert_true(pid >= 0);
     if (pid == 0) {
         if (sandbox_enter_process(s, NULL) < 0 || sandbox_enter(s, kind, NULL) < 0)
-            _exit(99);
+            leave(99);
         act();
-        _exit(7);
+        leave(7);
     }
     sandbox_free(s);
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -167,7 +172,7 @@ static void exit_unless_powerless(void)
     /* Between the two filters capget is still allowed. */
     if (syscall(SYS_capget, &header, data) != 0 || data[0].effective | data[1].effective |
                                                        data[0].permitted | data[1].permitted)
-        _exit(1);
+        leave(1);
 }
 
 static void capabilities_are_gone(void **state)
@@ -182,9 +187,9 @@ static void capabilities_are_gone(void **state)
     assert_true(pid >= 0);
     if (pid == 0) {
         if (sandbox_enter_process(s, NULL) < 0)
-            _exit(99);
+            leave(99);
         exit_unless_powerless();
-        _exit(7);
+        leave(7);
     }
     sandbox_free(s);
     assert_int_equal(waitpid(pid, &status, 0), pid);
