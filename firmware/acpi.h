@@ -43,6 +43,12 @@ int acpi_build(const struct topo_plan *plan, const struct mem_layout *layout, st
                struct acpi_tables *ret_tables, struct errctx *ec);
 void acpi_tables_fini(struct acpi_tables *tables);
 
+/** acpi_build_in_place() - build the tables for the place they have in guest memory, the end of
+ *  the RAM below 4 GiB. Return: as acpi_build(), or -E2BIG when they do not fit there. */
+int acpi_build_in_place(const struct topo_plan *plan, const struct mem_layout *layout,
+                        struct acpi_tables *ret_tables, struct gpa *ret_base,
+                        struct errctx *ec);
+
 /** acpi_write_files() - RSDP.dat, XSDT.dat, DSDT.dat, ... below @dir, which is made if missing.
  *  Return: 0 or the errno of the file operation with its path. */
 int acpi_write_files(const struct acpi_tables *tables, const char *dir, struct errctx *ec);

@@ -45,21 +45,8 @@ static int place_tables(struct boot *boot, const struct topo_plan *plan, struct 
     const struct mem_layout *layout = guest_mem_layout(boot->mem);
     struct acpi_tables tables;
     struct gpa base;
-    int r = acpi_build(plan, layout, (struct gpa){ 0 }, &tables, ec);
+    int r = acpi_build_in_place(plan, layout, &tables, &base, ec);
 
-    if (r < 0)
-        return r;
-    if (tables.len > layout->low_end || layout->low_end - tables.len < BOOT_IMAGE_BASE) {
-        r = errctx_set(ec, E2BIG,
-                       "%zu bytes of ACPI tables do not fit the RAM that ends at 0x%" PRIx64,
-                       tables.len, layout->low_end);
-        acpi_tables_fini(&tables);
-        return r;
-    }
-    base.v = align_down(layout->low_end - tables.len, PAGE_BYTES);
-    acpi_tables_fini(&tables);
-
-    r = acpi_build(plan, layout, base, &tables, ec);
     if (r < 0)
         return r;
     boot->low_limit = base.v;

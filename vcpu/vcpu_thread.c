@@ -38,7 +38,7 @@ int vcpu_install_kick_handler(struct errctx *ec)
  */
 static void settle(struct vcpu *vcpu)
 {
-    vcpu->kvm.run->immediate_exit = 1;
+    __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     (void)kvm_vcpu_enter(&vcpu->kvm);
 }
 

@@ -248,7 +248,6 @@ int control_new(const struct control_params *params, struct evloop *loop,
 
     if (c == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the control socket");
-    json_object_seed(0); /* reads /dev/urandom the first time: inside the sandbox */
     c->loop = loop;
     c->ops = params->ops;
     c->ctx = params->ctx;
