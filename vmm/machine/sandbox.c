@@ -51,6 +51,15 @@ static int add_rules(scmp_filter_ctx filter, const struct sandbox_rules *rules, 
     return 0;
 }
 
+/* Signals to ourselves only: a kick, and what the C library's abort() and raise() are. */
+static int add_own_signals(scmp_filter_ctx filter, struct errctx *ec)
+{
+    int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, (uint32_t)getpid()));
+
+    return r < 0 ? errctx_set_os(ec, -r, "sandbox rule for signals") : 0;
+}
+
 /* libseccomp writes a finished program to a descriptor only; read it back into memory. */
 static int export(scmp_filter_ctx filter, struct program *ret, struct errctx *ec)
 {
@@ -86,6 +95,8 @@ static int compile(const struct sandbox_rules *const *lists, struct program *ret
         return errctx_set(ec, ENOMEM, "no memory for a sandbox filter");
     for (; r == 0 && *lists != NULL; lists++)
         r = add_rules(filter, *lists, ec);
+    if (r == 0)
+        r = add_own_signals(filter, ec);
     if (r == 0) {
         /* A tree of comparisons instead of a chain: KVM_RUN passes it on every exit. */
         (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);

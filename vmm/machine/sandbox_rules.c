@@ -20,6 +20,10 @@
 #define ANY(name)                   { SCMP_SYS(name), -1, 0, 0 }
 #define MASKED(name, arg, m, value) { SCMP_SYS(name), (arg), (m), (value) }
 #define IOCTL(request)              { SCMP_SYS(ioctl), 1, 0xffffffffu, (uint32_t)(request) }
+/* Flags only: F_SETOWN would send signals to other processes. */
+#define FCNTL_FLAGS                                                                                \
+    MASKED(fcntl, 1, 0xffffffffu, F_GETFD), MASKED(fcntl, 1, 0xffffffffu, F_SETFD),                \
+        MASKED(fcntl, 1, 0xffffffffu, F_GETFL), MASKED(fcntl, 1, 0xffffffffu, F_SETFL)
 #define RULES(array)                { (array), ARRAY_SIZE(array) }
 
 static const struct sandbox_rule all[] = {
@@ -34,8 +38,6 @@ static const struct sandbox_rule all[] = {
     ANY(sched_yield), ANY(getpid), ANY(gettid), ANY(getrandom),
     /* what the C library asks on its own: for arenas, for qsort(), for who we are */
     ANY(sched_getaffinity), ANY(sysinfo), ANY(getuid), ANY(geteuid),
-    /* a kick; an abort of our own is a signal, too */
-    ANY(tgkill),
 };
 
 static const struct sandbox_rule start[] = {
@@ -70,7 +72,7 @@ static const struct sandbox_rule net[] = {
     MASKED(socket, 0, 0xffffffffu, AF_INET), MASKED(socket, 0, 0xffffffffu, AF_INET6),
     ANY(bind), ANY(connect), ANY(listen), ANY(accept), ANY(accept4), ANY(shutdown),
     ANY(sendto), ANY(sendmsg), ANY(recvfrom), ANY(recvmsg), ANY(getsockopt), ANY(setsockopt),
-    ANY(getsockname), ANY(getpeername), ANY(fcntl), IOCTL(FIONREAD), IOCTL(FIONBIO),
+    ANY(getsockname), ANY(getpeername), FCNTL_FLAGS, IOCTL(FIONREAD), IOCTL(FIONBIO),
     /* /etc/resolv.conf, for the guest's name server; reading only */
     MASKED(openat, 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY), ANY(lseek),
 };
@@ -78,21 +80,21 @@ static const struct sandbox_rule net[] = {
 static const struct sandbox_rule vsock[] = {
     MASKED(socket, 0, 0xffffffffu, AF_UNIX),
     ANY(connect), ANY(accept4), ANY(shutdown), ANY(sendto), ANY(sendmsg), ANY(recvfrom),
-    ANY(recvmsg), ANY(getsockopt), ANY(fcntl),
+    ANY(recvmsg), ANY(getsockopt), FCNTL_FLAGS,
 };
 
 static const struct sandbox_rule main_thread[] = {
     ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime), ANY(timerfd_create),
-    ANY(poll), ANY(ppoll), ANY(fcntl), ANY(fstat), ANY(newfstatat), ANY(eventfd2),
+    ANY(poll), ANY(ppoll), FCNTL_FLAGS, ANY(fstat), ANY(newfstatat), ANY(eventfd2),
     /* control socket */
     ANY(accept4), ANY(sendto), ANY(sendmsg), ANY(recvfrom), ANY(recvmsg), ANY(getsockopt),
     ANY(getsockname), ANY(shutdown), ANY(flock),
-    /* removing the sockets at the end */
-    ANY(unlink), ANY(unlinkat), ANY(lseek),
+    /* removing the sockets and letting go of the disks at the end */
+    ANY(unlink), ANY(unlinkat), ANY(lseek), MASKED(fcntl, 1, 0xffffffffu, F_OFD_SETLK),
     /* terminal */
     ANY(writev), IOCTL(TCGETS), IOCTL(TCSETS), IOCTL(TCSETSW), IOCTL(TCSETSF), IOCTL(TIOCGWINSZ),
-    /* the terminal's guard process is told and waited for; interrupted by our own signals */
-    ANY(wait4), ANY(waitid), ANY(kill), ANY(rt_sigaction), ANY(rt_sigpending), ANY(rt_sigtimedwait),
+    /* stopped and continued by our own signals */
+    ANY(rt_sigaction), ANY(rt_sigpending), ANY(rt_sigtimedwait),
     /* reset: memory given back, kernel read anew, registers and clock as at power-on */
     ANY(fallocate), ANY(pread64), ANY(preadv), ANY(getrusage),
     IOCTL(KVM_SET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_SET_SREGS), IOCTL(KVM_SET_MSRS),
