@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From samples to figures: medians, spread, ratios, goals; the JSON list and the table."""
+import json
+import os
+import statistics
+
+OURS = "numavisor"
+
+
+class Figure:
+    """One row: what is measured, in which unit, and which side of the peer is the better one.
+
+    goal is "< peer" or "> peer" (ahead of the peer), or "<= NUMBER" for our own value alone.
+    emulated says that the number belongs to the emulated host: only ratios mean something.
+    """
+
+    def __init__(self, key, text, unit, goal, emulated=False):
+        self.key = key
+        self.text = text
+        self.unit = unit
+        self.goal = goal
+        self.emulated = emulated
+
+
+class Samples:
+    """Values by figure and machine, and the reason where there is none."""
+
+    def __init__(self):
+        self.values = {}
+        self.reasons = {}
+
+    def add(self, key, vmm, value):
+        self.values.setdefault((key, vmm), []).append(value)
+
+    def miss(self, key, vmm, reason):
+        self.reasons[(key, vmm)] = str(reason)
+
+    def merge(self, text):
+        """Take over what another process's dump() printed."""
+        for kind, key, vmm, what in json.loads(text):
+            if kind == "value":
+                self.values.setdefault((key, vmm), []).extend(what)
+            else:
+                self.miss(key, vmm, what)
+
+    def dump(self):
+        return json.dumps([("value", *k, v) for k, v in self.values.items()] +
+                          [("reason", *k, v) for k, v in self.reasons.items()])
+
+    def median(self, key, vmm):
+        values = self.values.get((key, vmm))
+        return statistics.median(values) if values else None
+
+    def spread(self, key, vmm):
+        """(largest - smallest) / median, or None."""
+        values = self.values.get((key, vmm))
+        middle = self.median(key, vmm)
+        return (max(values) - min(values)) / middle if values and middle else None
+
+    def runs(self, key, vmm):
+        return len(self.values.get((key, vmm), []))
+
+
+def met(goal, mine, peer):
+    if mine is None:
+        return None
+    if goal.startswith("<= "):
+        return mine <= float(goal[3:])
+    if peer is None:
+        return None
+    return mine < peer if goal == "< peer" else mine > peer
+
+
+def rounded(value):
+    return None if value is None else float(f"{value:.5g}")
+
+
+def row(figure, samples, peer_name, goal):
+    mine, peer = samples.median(figure.key, OURS), samples.median(figure.key, peer_name)
+    out = {"figure": figure.text, "unit": figure.unit, "ours": rounded(mine),
+           "peer": rounded(peer), "peer_name": peer_name,
+           "ratio": rounded(mine / peer) if mine is not None and peer else None,
+           "goal": goal, "met": met(goal, mine, peer),
+           "runs": samples.runs(figure.key, OURS),
+           "spread": rounded(samples.spread(figure.key, OURS)),
+           "peer_runs": samples.runs(figure.key, peer_name),
+           "peer_spread": rounded(samples.spread(figure.key, peer_name)),
+           "emulated_host": figure.emulated}
+    reasons = [f"{vmm}: {samples.reasons.get((figure.key, vmm), 'not reached')}"
+               for vmm, value in ((OURS, mine), (peer_name, peer)) if value is None]
+    reasons += [f"{vmm}, some runs: {samples.reasons[(figure.key, vmm)]}"
+                for vmm, value in ((OURS, mine), (peer_name, peer))
+                if value is not None and (figure.key, vmm) in samples.reasons]
+    if reasons:
+        out["reason"] = "; ".join(reasons)
+    return out
+
+
+def rows(figures, samples, peers_of):
+    """Every figure with every peer, in order; nothing is left out."""
+    out = []
+    for figure in figures:
+        for peer_name in peers_of(figure):
+            for goal in figure.goal.split(" and "):
+                out.append(row(figure, samples, peer_name, goal))
+    return out
+
+
+def number(value):
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def write_json(path, objects):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".part", "w", encoding="utf-8") as f:
+        f.write("[\n" + ",\n".join("  " + json.dumps(o) for o in objects) + "\n]\n")
+    os.rename(path + ".part", path)
+
+
+def print_table(objects):
+    head = ("figure", "unit", "ours", "peer", "peer is", "ratio", "goal", "met", "runs", "spread")
+    lines = [head]
+    last = None
+    for o in objects:
+        again = o["figure"] == last
+        last = o["figure"]
+        star = "*" if o["emulated_host"] else ""
+        lines.append((
+            "" if again else o["figure"] + star, o["unit"], number(o["ours"]), number(o["peer"]),
+            o["peer_name"], number(o["ratio"]), o["goal"],
+            {True: "yes", False: "NO", None: "?"}[o["met"]], f"{o['runs']}/{o['peer_runs']}",
+            "/".join("-" if s is None else f"{100 * s:.0f}%"
+                     for s in (o["spread"], o["peer_spread"]))))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for n, line in enumerate(lines):
+        left = {0, 1, 4, 6, 7}
+        print("  ".join(cell.ljust(w) if i in left else cell.rjust(w)
+                        for i, (cell, w) in enumerate(zip(line, widths))).rstrip())
+        if n == 0:
+            print("-" * (sum(widths) + 2 * len(widths) - 2))
+    print("\n* measured on an emulated host: only ratio and counts say something about hardware.\n"
+          "ratio: ours/peer. runs, spread ((largest - smallest)/median): ours/peer.")
+    for o in objects:
+        if "reason" in o:
+            print(f"note: {o['figure']} ({o['peer_name']}): {o['reason']}")

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machines that are compared: how each is started, timed, counted and ended.
+
+All boot the same kernel, initramfs and command line on one serial console. QEMU is as lean as its
+options make it; what it lacks in a variant is said there. Counts come from the kernel (debugfs of
+KVM, /proc/PID/smaps, wait4), never from the program that is measured.
+"""
+import glob
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+
+CMDLINE = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off"
+CODE_OURS, CODE_QEMU = 32, 1  # exit status when the guest writes 0 to the debug-exit port
+
+
+class Failed(Exception):
+    """One run did not come to its end; the text says why."""
+
+
+class Machine:
+    """What to boot. Disks are (file, serial, read-only); tap is the name of a TAP interface."""
+
+    def __init__(self, kernel, initrd, cmdline="", memory_mib=512, cpus=1, disks=(), tap=None):
+        self.kernel = kernel
+        self.initrd = initrd
+        self.cmdline = (CMDLINE + " " + cmdline).strip()
+        self.memory_mib = memory_mib
+        self.cpus = cpus
+        self.disks = disks
+        self.tap = tap
+
+
+def ours(m, _stop_rom=None):
+    argv = ["numavisor", "run", "--kernel", m.kernel, "--initrd", m.initrd, "--cmdline", m.cmdline,
+            "--memory", f"{m.memory_mib}M", "--cpus", str(m.cpus), "--on-reset", "exit"]
+    for path, serial, read_only in m.disks:
+        argv += ["--disk", f"file={path},serial={serial},direct" + (",ro" if read_only else "")]
+    if m.tap:
+        argv += ["--net", f"tap={m.tap}"]
+    return argv
+
+
+def qemu(m, stop_rom, board, vhost):
+    """-bios only where the first instruction of all is to be seen; else QEMU's own firmware."""
+    ram = "memory-backend=ram"
+    argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot", "-M", f"{board},accel=kvm,{ram}", "-cpu", "host",
+            "-smp", str(m.cpus), "-m", f"{m.memory_mib}M",
+            "-object", f"memory-backend-memfd,id=ram,size={m.memory_mib}M,share=on",
+            "-serial", "stdio", "-kernel", m.kernel, "-initrd", m.initrd, "-append", m.cmdline]
+    if stop_rom:
+        argv += ["-bios", stop_rom, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+    if m.disks:
+        argv += ["-object", "iothread,id=io"]
+    for path, serial, read_only in m.disks:
+        argv += ["-drive", f"if=none,id={serial},file={path},format=raw,cache=none,aio=io_uring,"
+                           f"readonly={'on' if read_only else 'off'}",
+                 "-device", f"virtio-blk-pci,drive={serial},serial={serial},iothread=io,"
+                            "disable-legacy=on,num-queues=1"]
+    if m.tap:
+        argv += ["-netdev", f"tap,id=net,ifname={m.tap},script=no,downscript=no,vhost={vhost}",
+                 "-device", "virtio-net-pci,netdev=net,disable-legacy=on,romfile="]
+    return argv
+
+
+def q35(m, stop_rom=None):
+    return qemu(m, stop_rom, "q35,usb=off,sata=off,smbus=off,vmport=off,graphics=off", "off")
+
+
+def q35_vhost(m, stop_rom=None):
+    return qemu(m, stop_rom, "q35,usb=off,sata=off,smbus=off,vmport=off,graphics=off", "on")
+
+
+def microvm(m, stop_rom=None):
+    pcie = "on" if m.disks or m.tap else "off"
+    board = f"microvm,pit=off,pic=off,rtc=off,pcie={pcie},auto-kernel-cmdline=off"
+    return qemu(m, stop_rom, board, "off")
+
+
+OURS = "numavisor"
+VMMS = {OURS: ours, "QEMU q35": q35, "QEMU microvm": microvm}
+NET_VMMS = {**VMMS, "QEMU q35 vhost=on": q35_vhost}
+
+
+def children_time(argv, limit):
+    """(CPU seconds, exit status) of a whole run of ARGV, its threads included."""
+    with open(os.devnull, "r+b") as null:
+        child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=subprocess.PIPE)
+    end = time.monotonic() + limit
+    try:
+        while True:
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > end:
+                raise Failed(f"{argv[0]} did not end within {limit} s")
+            time.sleep(0.005)
+    except Failed:
+        child.kill()
+        child.wait()
+        raise
+    child.returncode = os.waitstatus_to_exitcode(status)
+    said = child.stderr.read().decode(errors="replace").strip()
+    child.stderr.close()
+    return usage.ru_utime + usage.ru_stime, child.returncode, said
+
+
+def first_instruction_cpu(name, machine, stop_rom, limit=60):
+    """CPU seconds of a run whose guest's very first instruction ends it: start and end of the VMM.
+
+    The kernel of MACHINE and STOP_ROM both begin with a write to the debug-exit port.
+    """
+    argv = VMMS[name](machine, None if name == OURS else stop_rom)
+    cpu, status, said = children_time(argv, limit)
+    if status != (CODE_OURS if name == OURS else CODE_QEMU):
+        raise Failed(f"{argv[0]} ended with status {status}: {said[-200:]}")
+    return cpu
+
+
+class Running:
+    """A started machine; use as a context manager, leaving it ends the machine."""
+
+    def __init__(self, argv):
+        self.started = time.monotonic()
+        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE)
+        self.buffer = b""
+        os.set_blocking(self.child.stdout.fileno(), False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            self.child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        self.child.stdout.close()
+        self.child.stderr.close()
+
+    def line(self, limit):
+        """The next whole line of the console, or None when LIMIT seconds are over."""
+        end = time.monotonic() + limit
+        while b"\n" not in self.buffer:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.child.stdout], [], [], left)[0]:
+                return None
+            data = self.child.stdout.read()
+            if data == b"":
+                said = self.child.stderr.read().decode(errors="replace").strip()
+                raise Failed(f"the machine ended early: {said[-200:]} {self.buffer[-200:]!r}")
+            self.buffer += data or b""
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.decode(errors="replace").strip("\r")
+
+    def wait_for(self, text, limit):
+        """Seconds since the start when a line that contains TEXT was there; the line itself."""
+        end = time.monotonic() + limit
+        seen = []
+        while True:
+            line = self.line(max(0, end - time.monotonic()))
+            if line is None:
+                raise Failed(f"no '{text}' within {limit:g} s; last lines: {seen[-3:]}")
+            if text in line:
+                return time.monotonic() - self.started, line
+            seen.append(line)
+
+    def exits(self):
+        """Exits of all vCPUs so far, as KVM counts them, by kind ("exits" is the sum)."""
+        found = glob.glob(f"/sys/kernel/debug/kvm/{self.child.pid}-*")
+        if not found:
+            raise Failed("KVM's counts are not in /sys/kernel/debug/kvm")
+        out = {}
+        for name in ("exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits",
+                     "irq_window_exits", "insn_emulation"):
+            try:
+                with open(f"{found[0]}/{name}", encoding="ascii") as f:
+                    out[name] = int(f.read())
+            except OSError:
+                pass
+        return out
+
+    def memory(self):
+        """Bytes by kind, guest RAM (memfd mappings) left out.
+
+        private: every page that only this process has. anonymous: those of them that no file
+        backs unchanged, so another machine of the same program would need them again.
+        """
+        private = anonymous = 0
+        is_ram = False
+        with open(f"/proc/{self.child.pid}/smaps", encoding="ascii", errors="replace") as f:
+            for line in f:
+                head = re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+)\s*(.*)", line)
+                if head:
+                    is_ram = head.group(2).startswith("/memfd:")
+                    is_file = head.group(1) != "0"
+                    continue
+                name, _, rest = line.partition(":")
+                if is_ram or name not in ("Private_Clean", "Private_Dirty"):
+                    continue
+                size = int(rest.split()[0]) << 10
+                private += size
+                if name == "Private_Dirty" or not is_file:
+                    anonymous += size
+        return {"private": private, "anonymous": anonymous}
