@@ -138,6 +138,9 @@ check:
 	@vmm/tools/check
 check-all:
 	@vmm/tools/check all
+bench:
+	@$(SUB) -j2 all
+	@guest-tests/bench/run
 
 .PHONY: all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
         headers lint deps check check-all demo bench install uninstall clean help guests

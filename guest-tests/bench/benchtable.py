@@ -55,7 +55,7 @@ class Samples:
         """(largest - smallest) / median, or None."""
         values = self.values.get((key, vmm))
         middle = self.median(key, vmm)
-        return (max(values) - min(values)) / middle if values and middle else None
+        return (max(values) - min(values)) / abs(middle) if values and middle else None
 
     def runs(self, key, vmm):
         return len(self.values.get((key, vmm), []))
