@@ -13,7 +13,6 @@
 #include "firmware/elf.h"
 #include "vmm/base/checked.h"
 
-enum { PAGE_BYTES = 4096 };
 
 #define RESET_VECTOR 0xffff0ull /* f000:fff0 */
 
