@@ -21,6 +21,9 @@ enum {
     MSR_TSC = 0x10,
     MSR_TSC_ADJUST = 0x3b,
     MSR_TSC_DEADLINE = 0x6e0,
+    MSR_MTRR_DEF_TYPE = 0x2ff,
+    MTRR_ENABLED = 1u << 11,
+    MTRR_WRITE_BACK = 6,
     SEG_CODE = 0x10,
     SEG_DATA = 0x18,
     SEG_TSS = 0x20,
@@ -37,18 +40,57 @@ struct power_on_state {
     struct kvm_debugregs debugregs;
     struct kvm_vcpu_events events;
     struct kvm_lapic_state lapic;
+    struct kvm_nested_state nested; /* size 0: this KVM has none */
     struct kvm_msrs *msrs;
     struct kvm_xsave xsave; /* last: it ends in a flexible array */
 };
 
-/* The time-stamp counter starts from zero at a reset; the deadline has to be disarmed. */
-static void zero_tsc(struct kvm_msrs *msrs)
+/* What KVM keeps for a vCPU without listing it: memory types (Intel SDM vol. 3, 12.11). */
+static const struct {
+    uint32_t first, n;
+} unlisted_msrs[] = {
+    { 0x200, 16 }, /* variable ranges */
+    { 0x250, 1 },  /* fixed ranges */
+    { 0x258, 2 },
+    { 0x268, 8 },
+    { MSR_MTRR_DEF_TYPE, 1 },
+};
+
+enum { UNLISTED_MSRS = 16 + 1 + 2 + 8 + 1 };
+
+static bool is_listed(const struct kvm_msr_list *list, uint32_t index)
+{
+    for (uint32_t i = 0; i < list->nmsrs; i++)
+        if (list->indices[i] == index)
+            return true;
+    return false;
+}
+
+/* @msrs has room for all of both. */
+static void name_msrs(const struct kvm_msr_list *list, struct kvm_msrs *msrs)
+{
+    for (uint32_t i = 0; i < list->nmsrs; i++)
+        msrs->entries[msrs->nmsrs++].index = list->indices[i];
+    for (size_t r = 0; r < ARRAY_SIZE(unlisted_msrs); r++)
+        for (uint32_t i = 0; i < unlisted_msrs[r].n; i++)
+            if (!is_listed(list, unlisted_msrs[r].first + i))
+                msrs->entries[msrs->nmsrs++].index = unlisted_msrs[r].first + i;
+}
+
+/*
+ * What differs from a vCPU that KVM has just made. The time-stamp counter starts from zero at a
+ * reset, and the deadline has to be disarmed. Memory is write-back, as firmware would have said;
+ * with the registers off, Linux does without page attributes and with them write-combining.
+ */
+static void adjust_msrs(struct kvm_msrs *msrs)
 {
     for (uint32_t i = 0; i < msrs->nmsrs; i++) {
         uint32_t index = msrs->entries[i].index;
 
         if (index == MSR_TSC || index == MSR_TSC_ADJUST || index == MSR_TSC_DEADLINE)
             msrs->entries[i].data = 0;
+        if (index == MSR_MTRR_DEF_TYPE)
+            msrs->entries[i].data = MTRR_ENABLED | MTRR_WRITE_BACK;
     }
 }
 
@@ -62,12 +104,11 @@ static int capture_msrs(const struct kvm_sys *sys, const struct kvm_vcpu *vcpu,
 
     if (r < 0)
         return r;
-    msrs = calloc(1, sizeof(*msrs) + list->nmsrs * sizeof(msrs->entries[0]));
+    msrs = calloc(1, sizeof(*msrs) +
+                         ((size_t)list->nmsrs + UNLISTED_MSRS) * sizeof(msrs->entries[0]));
     if (msrs == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the MSRs of a vCPU");
-    for (uint32_t i = 0; i < list->nmsrs; i++)
-        msrs->entries[i].index = list->indices[i];
-    msrs->nmsrs = list->nmsrs;
+    name_msrs(list, msrs);
     for (;;) {
         r = kvm_vcpu_get_msrs(vcpu, msrs, ec);
         if (r < 0)
@@ -78,7 +119,7 @@ static int capture_msrs(const struct kvm_sys *sys, const struct kvm_vcpu *vcpu,
         memmove(&msrs->entries[r], &msrs->entries[r + 1],
                 (msrs->nmsrs - (uint32_t)r) * sizeof(msrs->entries[0]));
     }
-    zero_tsc(msrs);
+    adjust_msrs(msrs);
     *ret_msrs = take_ptr(msrs);
     return 0;
 }
@@ -102,6 +143,8 @@ int power_on_state_capture(const struct kvm_sys *sys, const struct kvm_vcpu *vcp
         power_on_state_free(s);
         return r;
     }
+    if (kvm_vcpu_get_nested(vcpu, &s->nested, NULL) < 0)
+        s->nested.size = 0;
     *ret_state = s;
     return 0;
 }
@@ -150,6 +193,8 @@ int power_on_state_apply(const struct power_on_state *state, const struct kvm_vc
     memcpy(&lapic.regs[APIC_REG_ID], &id_reg, sizeof(id_reg));
     if ((r = kvm_vcpu_set_mp_state(vcpu, boot ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED,
                                    ec)) < 0 ||
+        /* First of all out of a guest's guest: what follows would change that one's state. */
+        (state->nested.size > 0 && (r = kvm_vcpu_set_nested(vcpu, &state->nested, ec)) < 0) ||
         (r = kvm_vcpu_set_events(vcpu, &state->events, ec)) < 0 ||
         /* A host without XSAVE has no XCRs, and setting none is EINVAL there. */
         (state->xcrs.nr_xcrs > 0 && (r = kvm_vcpu_set_xcrs(vcpu, &state->xcrs, ec)) < 0) ||

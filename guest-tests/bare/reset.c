@@ -20,6 +20,10 @@ enum {
     SCRATCH = PLATFORM_SERIAL_PORT + 7,
     MAX_MARKS = 64,
     SECONDS = 10,
+    MSR_MTRR_BASE0 = 0x200,
+    MSR_MTRR_DEF_TYPE = 0x2ff,
+    MTRR_WRITE_BACK = 0x806, /* enabled, write-back where no range says otherwise */
+    MSR_KERNEL_GS = 0xc0000102,
 };
 #define MARK      0x6d61726b6d61726bull
 #define UNMAPPED  (1ull << 46)
@@ -73,6 +77,20 @@ static uint32_t ioapic_entry(unsigned pin)
     return read32(IOAPIC_BASE + 0x10);
 }
 
+/* Memory types as firmware leaves them; a register that only KVM's list of them names. */
+static void check_msrs(const char *boot_name)
+{
+    uint64_t type = 0, base = 0;
+
+    if (msr_read_safe(MSR_MTRR_DEF_TYPE, &type) && msr_read_safe(MSR_MTRR_BASE0, &base))
+        ok(type == MTRR_WRITE_BACK && base == 0,
+           "%s: all memory is write-back (default type %lx, first range %lx)", boot_name, type,
+           base);
+    else
+        ok(true, "%s: this CPU has no memory type registers", boot_name);
+    ok(msr_read(MSR_KERNEL_GS) == 0, "%s: the kernel's GS base is 0", boot_name);
+}
+
 /* The state that both boots must find. */
 static void check_power_on(const char *boot_name)
 {
@@ -90,6 +108,7 @@ static void check_power_on(const char *boot_name)
             command += read16(d.cfg + PCI_COMMAND) & (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     ok(command == 0, "%s: no PCI function decodes", boot_name);
     ok(inl(PLATFORM_PCI_CF8) == 0, "%s: port 0xcf8 holds 0", boot_name);
+    check_msrs(boot_name);
 }
 
 static void check_cpus(const char *boot_name)
@@ -109,6 +128,9 @@ static void unsettle(struct vdev *d)
     write32(IOAPIC_BASE, 0x10 + PLATFORM_SERIAL_IRQ * 2);
     write32(IOAPIC_BASE + 0x10, 0x40);
     msr_write(X2APIC_LVT_TIMER, 0x10041);
+    (void)msr_write_safe(MSR_MTRR_BASE0, 0x10000000);
+    (void)msr_write_safe(MSR_MTRR_DEF_TYPE, 0);
+    msr_write(MSR_KERNEL_GS, MARK >> 32);
     if (pci_msix_table(&d->pci, &n) != 0)
         pci_msix_set(&d->pci, 0, apic_id(), 0x51);
     outl(PLATFORM_PCI_CF8, 0x80000004);

@@ -161,6 +161,19 @@ int kvm_vcpu_get_mp_state(const struct kvm_vcpu *vcpu, uint32_t *ret_mp_state,
     return r;
 }
 
+int kvm_vcpu_get_nested(const struct kvm_vcpu *vcpu, struct kvm_nested_state *ret,
+                        struct errctx *ec)
+{
+    *ret = (struct kvm_nested_state){ .size = sizeof(*ret) };
+    return issue(vcpu, KVM_GET_NESTED_STATE, ret, "KVM_GET_NESTED_STATE", ec);
+}
+
+int kvm_vcpu_set_nested(const struct kvm_vcpu *vcpu, const struct kvm_nested_state *state,
+                        struct errctx *ec)
+{
+    return issue(vcpu, KVM_SET_NESTED_STATE, state, "KVM_SET_NESTED_STATE", ec);
+}
+
 void kvm_vcpu_kvmclock_ctrl(const struct kvm_vcpu *vcpu)
 {
     (void)ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
