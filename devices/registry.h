@@ -31,6 +31,7 @@ struct device_key {
     enum device_key_kind kind;
     bool required;
     bool repeats;     /* may be given several times (hostfwd=) */
+    bool unique;      /* two devices of the type may not have the same (mac=), in either case */
     uint64_t max;     /* for UINT */
     const char *help;
 };

@@ -96,19 +96,36 @@ static bool clear_bit(struct kvm_cpuid2 *table, const struct feature_row *row, u
     return was_set;
 }
 
-int cpuid_feature_remove(struct kvm_cpuid2 *table, const char *name, struct errctx *ec)
+static const struct feature_row *find(const char *name, unsigned *ret_bit)
 {
     for (size_t r = 0; r < ARRAY_SIZE(rows); r++) {
         for (unsigned bit = 0; bit < 32; bit++) {
             if (rows[r].name[bit] == NULL || strcmp(rows[r].name[bit], name) != 0)
                 continue;
-            if (!clear_bit(table, &rows[r], bit))
-                return errctx_set(ec, EINVAL,
-                                  "--cpu-feature -%s: this host does not offer it to guests",
-                                  name);
-            return 0;
+            *ret_bit = bit;
+            return &rows[r];
         }
     }
-    return errctx_set(ec, EINVAL, "--cpu-feature -%s: no feature of that name can be taken away",
-                      name);
+    return NULL;
+}
+
+bool cpuid_feature_known(const char *name)
+{
+    unsigned bit;
+
+    return find(name, &bit) != NULL;
+}
+
+int cpuid_feature_remove(struct kvm_cpuid2 *table, const char *name, struct errctx *ec)
+{
+    unsigned bit = 0;
+    const struct feature_row *row = find(name, &bit);
+
+    if (row == NULL)
+        return errctx_set(ec, EINVAL,
+                          "--cpu-feature -%s: no feature of that name can be taken away", name);
+    if (!clear_bit(table, row, bit))
+        return errctx_set(ec, EINVAL, "--cpu-feature -%s: this host does not offer it to guests",
+                          name);
+    return 0;
 }

@@ -5,7 +5,12 @@
 
 #include <linux/kvm.h>
 
+#include <stdbool.h>
+
 #include "vmm/base/errctx.h"
+
+/** cpuid_feature_known() - whether @name is one that can be taken away, on any host. */
+bool cpuid_feature_known(const char *name);
 
 /**
  * cpuid_feature_remove() - clear feature @name in @table.

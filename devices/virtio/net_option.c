@@ -115,6 +115,7 @@ static const struct device_key net_keys[] = {
       .help = "queue pairs of a TAP (default 1)" },
     { .name = "mac",
       .kind = DEVICE_KEY_STRING,
+      .unique = true,
       .help = "the guest's address (default: derived from the machine's name)" },
     { .name = "hostfwd",
       .kind = DEVICE_KEY_STRING,

@@ -103,6 +103,8 @@ int cli_main(int argc, char **argv)
         cli_print_help(NULL);
         return cli_flush(CLI_OK);
     }
+    if (strcmp(argv[1], "--version") == 0 && argc > 2)
+        return cli_error(CLI_USAGE, "--version: unexpected argument \"%s\"", argv[2]);
     if (strcmp(argv[1], "--version") == 0) {
         (void)printf("numavisor %s\n", NUMAVISOR_VERSION);
         return cli_flush(CLI_OK);

@@ -13,6 +13,7 @@
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/config/config_json.h"
+#include "vmm/machine/machine_config.h"
 #include "vmm/machine/plan_acpi.h"
 #include "vmm/topology/show.h"
 #include "vmm/topology/topo_plan.h"
@@ -78,6 +79,8 @@ static int run_plan(struct cli_args *args)
     struct topo_plan *plan;
     int r = config_check(&args->config, false, &ec);
 
+    if (r == 0)
+        r = machine_config_check(&args->config, &ec);
     if (r == 0)
         r = host_source_read(args, &host, &ec);
     if (r < 0)

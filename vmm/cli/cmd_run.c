@@ -17,6 +17,7 @@
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/machine_config.h"
 #include "vmm/topology/host_topo.h"
 #include "vmm/topology/topo_plan.h"
 
@@ -169,7 +170,8 @@ static int run_run(struct cli_args *args)
     struct errctx ec = { 0 };
     int r;
 
-    if (config_check(&args->config, true, &ec) < 0)
+    if (config_check(&args->config, true, &ec) < 0 ||
+        machine_config_check(&args->config, &ec) < 0)
         return cli_fail(CLI_USAGE, &ec);
     if (config_complete(&args->config, &ec) < 0)
         return cli_fail(CLI_FAILURE, &ec);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum { CONFIG_NAME_MAX = 64 };
@@ -62,6 +63,21 @@ static uint32_t count_nodes(const struct guest_spec *spec)
     return spec->n_vnuma > 0 ? spec->n_vnuma : 1;
 }
 
+/* Two devices of one type with the same value for a key that has to tell them apart. */
+static int check_unique(const struct device_args *a, const struct device_args *b,
+                        struct errctx *ec)
+{
+    for (size_t i = 0; a->type == b->type && i < a->n_args; i++) {
+        const struct device_key *key = a->args[i].key;
+        const struct device_arg *other = key->unique ? device_args_get(b, key->name) : NULL;
+
+        if (other != NULL && strcasecmp(other->text, a->args[i].text) == 0)
+            return errctx_set(ec, EINVAL, "--%s: %s=%s is given to two devices", a->type->name,
+                              key->name, other->text);
+    }
+    return 0;
+}
+
 static int check_devices(const struct machine_config *config, struct errctx *ec)
 {
     uint32_t n_nodes = count_nodes(&config->spec);
@@ -77,6 +93,12 @@ static int check_devices(const struct machine_config *config, struct errctx *ec)
             if (config->devices[j].type == d->type)
                 return errctx_set(ec, EINVAL, "--%s is given twice, a guest has at most one",
                                   d->type->name);
+        for (size_t j = 0; j < i; j++) {
+            int r = check_unique(d, &config->devices[j], ec);
+
+            if (r < 0)
+                return r;
+        }
     }
     return 0;
 }
@@ -97,7 +119,9 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
         return errctx_set(ec, EINVAL, "--initrd has no effect without --kernel");
     if (config->cmdline != NULL && config->kernel == NULL)
         return errctx_set(ec, EINVAL, "--cmdline has no effect without --kernel");
-    if (config->io_threads > 1 && config->io_threads > n_devices)
+    if (config->io_threads > 0 && n_devices == 0)
+        return errctx_set(ec, EINVAL, "--io-threads has no effect without a virtio device");
+    if (config->io_threads > n_devices)
         return errctx_set(ec, EINVAL,
                           "--io-threads: %u threads have only %zu virtio devices to serve",
                           config->io_threads, n_devices);

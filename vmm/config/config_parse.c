@@ -28,6 +28,8 @@ int config_parse_node(struct config_input *in, const char *text, struct errctx *
     CLEANUP_FREE struct guest_node_spec *node = calloc(1, sizeof(*node)); /* 3 KB of sets */
     int r;
 
+    if (text[0] == '\0')
+        return errctx_set(ec, EINVAL, "an empty text says nothing");
     if (node == NULL)
         return errctx_set(ec, ENOMEM, "no memory for a node");
     r = config_shape_parse(&config_node_shape, node, text, ec);
