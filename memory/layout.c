@@ -86,8 +86,7 @@ static int place_hotplug(const struct topo_plan *plan, struct mem_layout *l, str
     return 0;
 }
 
-/* The last address that @phys_bits can name, kept clear of the top, where KVM and processors
- * with memory encryption keep addresses for themselves. */
+/* Windows behind everything else, as large as the address width allows. */
 static int place_bridges(const struct topo_plan *plan, unsigned phys_bits, struct mem_layout *l,
                          struct errctx *ec)
 {

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One backing: what is left behind when a step of making it fails. */
+// LDFLAGS: -Wl,--wrap=numa_policy_bind,--wrap=madvise,--wrap=ftruncate
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory/backing.h"
+#include "memory/guest_mem.h"
+#include "memory/numa_policy.h"
+#include "memory/test/plan_ram.h"
+#include "vmm/base/macros.h"
+
+enum { LEN = 4 * MIB };
+
+int __wrap_numa_policy_bind(void *addr, size_t len_bytes, const struct idset *nodes,
+                            struct errctx *ec);
+int __wrap_madvise(void *addr, size_t len, int advice);
+int __real_madvise(void *addr, size_t len, int advice);
+int __wrap_ftruncate(int fd, off_t len);
+int __real_ftruncate(int fd, off_t len);
+
+static int fail_advice;
+static bool fail_truncate;
+
+int __wrap_numa_policy_bind(void *addr, size_t len_bytes, const struct idset *nodes,
+                            struct errctx *ec)
+{
+    int code;
+
+    assert_non_null(addr);
+    check_expected(len_bytes);
+    assert_true(idset_has(nodes, 1));
+    code = mock_type(int);
+    return code ? errctx_set(ec, code, "bind to host node 1: mbind") : 0;
+}
+
+int __wrap_madvise(void *addr, size_t len, int advice)
+{
+    if (advice == fail_advice) {
+        errno = EINVAL;
+        return -1;
+    }
+    return __real_madvise(addr, len, advice);
+}
+
+int __wrap_ftruncate(int fd, off_t len)
+{
+    if (fail_truncate) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return __real_ftruncate(fd, len);
+}
+
+struct held {
+    unsigned fds, maps;
+};
+
+/* Descriptors, and mappings that name our memory. */
+static struct held held(void)
+{
+    struct held h = { 0 };
+    char line[512];
+    DIR *d = opendir("/proc/self/fd");
+    FILE *f;
+
+    while (readdir(d) != NULL)
+        h.fds++;
+    (void)closedir(d);
+    f = fopen("/proc/self/maps", "re");
+    while (fgets(line, sizeof(line), f) != NULL)
+        h.maps += strstr(line, "guest-ram") != NULL;
+    (void)fclose(f);
+    return h;
+}
+
+static void assert_nothing_held(const struct held *before)
+{
+    const struct held now = held();
+
+    assert_int_equal(now.fds, before->fds);
+    assert_int_equal(now.maps, before->maps);
+}
+
+static const struct idset *node_1(struct idset *s)
+{
+    *s = (struct idset){ 0 };
+    idset_add(s, 1);
+    return s;
+}
+
+static void bind_failure_leaves_nothing(void **state)
+{
+    const struct held before = held();
+    struct backing b = { .memfd = 77 };
+    struct errctx ec = { 0 };
+    struct idset s;
+
+    (void)state;
+    expect_value(__wrap_numa_policy_bind, len_bytes, LEN);
+    will_return(__wrap_numa_policy_bind, EINVAL);
+    assert_int_equal(backing_init((struct vnode_id){ 0 }, node_1(&s), LEN, &b, &ec), -EINVAL);
+    assert_int_equal(ec.code, EINVAL);
+    assert_string_equal(ec.msg, "bind to host node 1: mbind");
+    assert_int_equal(b.memfd, 77); /* result untouched on failure */
+    assert_nothing_held(&before);
+}
+
+static void madvise_and_size_failures_leave_nothing(void **state)
+{
+    static const int advices[] = { MADV_DONTFORK, MADV_DONTDUMP };
+    const struct held before = held();
+    struct backing b = { .memfd = 77 };
+    struct errctx ec = { 0 };
+    struct idset s = { 0 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(advices); i++) {
+        fail_advice = advices[i];
+        assert_int_equal(backing_init((struct vnode_id){ 0 }, &s, LEN, &b, &ec), -EINVAL);
+        assert_string_equal(ec.msg, "madvise: Invalid argument");
+        fail_advice = 0;
+    }
+    fail_truncate = true;
+    assert_int_equal(backing_init((struct vnode_id){ 0 }, &s, LEN, &b, &ec), -ENOSPC);
+    assert_string_equal(ec.msg, "size of 4194304 bytes: No space left on device");
+    fail_truncate = false;
+    assert_int_equal(b.memfd, 77);
+    assert_nothing_held(&before);
+}
+
+static void a_length_without_room_fails_with_its_number(void **state)
+{
+    const struct held before = held();
+    struct backing b = { .memfd = 77 };
+    struct errctx ec = { 0 };
+    struct idset s = { 0 };
+
+    (void)state;
+    assert_int_equal(backing_init((struct vnode_id){ 0 }, &s, (size_t)1 << 62, &b, &ec), -ENOMEM);
+    assert_string_equal(ec.msg, "map 4611686018427387904 bytes: Cannot allocate memory");
+    assert_int_equal(b.memfd, 77);
+    assert_nothing_held(&before);
+}
+
+/* A later node's failure takes the earlier nodes' memory down, too. */
+static void guest_memory_names_the_node_and_undoes_the_others(void **state)
+{
+    const struct held before = held();
+    struct guest_mem *mem = (void *)0x1;
+    struct mem_layout *layout;
+    struct errctx ec = { 0 };
+    struct plan_ram p;
+
+    (void)state;
+    plan_ram_init(&p, 2, (const uint64_t[]){ LEN, 2 * LEN });
+    idset_add(&p.nodes[1].host_nodes, 1);
+    assert_int_equal(mem_layout_make(&p.plan, 46, &layout, NULL), 0);
+    expect_value(__wrap_numa_policy_bind, len_bytes, 2 * LEN);
+    will_return(__wrap_numa_policy_bind, EPERM);
+    assert_int_equal(guest_mem_new(&p.plan, layout, &mem, &ec), -EPERM);
+    assert_string_equal(ec.msg, "virtual node 1: bind to host node 1: mbind");
+    assert_ptr_equal(mem, (void *)0x1);
+    assert_nothing_held(&before);
+    mem_layout_free(layout);
+}
+
+static void a_backing_is_aligned_closed_on_exec_and_untouched(void **state)
+{
+    const struct held before = held();
+    struct backing b;
+    struct idset s;
+    struct stat st;
+
+    (void)state;
+    expect_value(__wrap_numa_policy_bind, len_bytes, LEN);
+    will_return(__wrap_numa_policy_bind, 0);
+    assert_int_equal(backing_init((struct vnode_id){ 5 }, node_1(&s), LEN, &b, NULL), 0);
+    assert_int_equal((uintptr_t)b.host % (2 * MIB), 0);
+    assert_int_equal(b.vnode.v, 5);
+    assert_true(fcntl(b.memfd, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(fstat(b.memfd, &st), 0);
+    assert_int_equal(st.st_size, LEN);
+    assert_int_equal(st.st_blocks, 0);
+    backing_fini(&b);
+    assert_null(b.host);
+    backing_fini(&b); /* twice is harmless */
+    assert_nothing_held(&before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bind_failure_leaves_nothing),
+        cmocka_unit_test(madvise_and_size_failures_leave_nothing),
+        cmocka_unit_test(a_length_without_room_fails_with_its_number),
+        cmocka_unit_test(guest_memory_names_the_node_and_undoes_the_others),
+        cmocka_unit_test(a_backing_is_aligned_closed_on_exec_and_untouched),
+    };
+
+    return cmocka_run_group_tests_name("memory/backing", tests, NULL, NULL);
+}

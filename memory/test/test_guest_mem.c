@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest memory: copies, leases, and giving pages back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "memory/guest_mem.h"
+#include "memory/test/plan_ram.h"
+#include "vmm/base/macros.h"
+
+#define G ((uint64_t)GIB)
+#define M ((uint64_t)MIB)
+
+/* Node 0: 4 MiB; node 1: 4 MiB behind it; node 2: 3 GiB, above 4 GiB. Nothing of it is touched
+ * but what a test touches. */
+struct fixture {
+    struct plan_ram plan;
+    struct mem_layout *layout;
+    struct guest_mem *mem;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+
+    plan_ram_init(&f.plan, 3, (const uint64_t[]){ 4 * M, 4 * M, 3 * G });
+    assert_int_equal(mem_layout_make(&f.plan.plan, 46, &f.layout, NULL), 0);
+    assert_int_equal(guest_mem_new(&f.plan.plan, f.layout, &f.mem, NULL), 0);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    guest_mem_free(f->mem);
+    mem_layout_free(f->layout);
+    return 0;
+}
+
+static struct gpa at(uint64_t v)
+{
+    return (struct gpa){ v };
+}
+
+static void copies_cross_from_one_node_to_the_next(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t out[64], in[64];
+
+    for (size_t i = 0; i < sizeof(out); i++)
+        out[i] = (uint8_t)(i + 1);
+    assert_int_equal(guest_mem_write(f->mem, at(4 * M - 20), out, sizeof(out)), 0);
+    assert_int_equal(guest_mem_read(f->mem, at(4 * M - 20), in, sizeof(in)), 0);
+    assert_memory_equal(in, out, sizeof(in));
+    assert_true(guest_mem_resident_bytes(f->mem, (struct vnode_id){ 0 }) > 0);
+    assert_true(guest_mem_resident_bytes(f->mem, (struct vnode_id){ 1 }) > 0);
+    assert_int_equal(guest_mem_fill(f->mem, at(4 * M - 1), 0xee, 2), 0);
+    assert_int_equal(guest_mem_read(f->mem, at(4 * M - 2), in, 4), 0);
+    assert_memory_equal(in, ((const uint8_t[]){ out[18], 0xee, 0xee, out[21] }), 4);
+}
+
+static void addresses_without_memory_fault(void **state)
+{
+    static const struct {
+        uint64_t addr;
+        size_t len;
+    } bad[] = {
+        { 8 * M, 1 }, { 8 * M - 1, 2 }, { 4 * G - 1, 1 }, { 4 * G - 1, 2 }, { 7 * G - 1, 2 },
+        { 7 * G, 1 }, { UINT64_MAX, 1 }, { UINT64_MAX, 2 }, { UINT64_MAX - 3, 8 },
+    };
+    struct fixture *f = *state;
+    uint8_t buf[8] = { 0 };
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct mem_lease lease = { .ptr = buf };
+
+        assert_int_equal(guest_mem_read(f->mem, at(bad[i].addr), buf, bad[i].len), -EFAULT);
+        assert_int_equal(guest_mem_write(f->mem, at(bad[i].addr), buf, bad[i].len), -EFAULT);
+        assert_int_equal(guest_mem_fill(f->mem, at(bad[i].addr), 0, bad[i].len), -EFAULT);
+        assert_int_equal(guest_mem_lease_begin(f->mem, at(bad[i].addr), bad[i].len, LEASE_READ,
+                                               &lease), -EFAULT);
+        assert_null(lease.ptr);
+        guest_mem_lease_end(f->mem, &lease); /* not held: ignored */
+    }
+    assert_int_equal(guest_mem_leases(f->mem), 0);
+    assert_int_equal(guest_mem_read(f->mem, at(UINT64_MAX), buf, 0), 0); /* no byte, no fault */
+}
+
+static void a_lease_stays_within_one_range_and_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    struct mem_lease a, b, c;
+    uint8_t byte;
+
+    assert_int_equal(guest_mem_lease_begin(f->mem, at(0), 4 * M, LEASE_WRITE, &a), 0);
+    assert_int_equal(guest_mem_lease_begin(f->mem, at(4 * G), 3 * G, LEASE_DMA, &b), 0);
+    assert_int_equal(guest_mem_lease_begin(f->mem, at(4 * M - 1), 2, LEASE_READ, &c), -EFAULT);
+    assert_int_equal(guest_mem_leases(f->mem), 2);
+    *(uint8_t *)a.ptr = 0x5a;
+    assert_int_equal(guest_mem_read(f->mem, at(0), &byte, 1), 0);
+    assert_int_equal(byte, 0x5a);
+    guest_mem_lease_end(f->mem, &a);
+    assert_null(a.ptr);
+    guest_mem_lease_end(f->mem, &a); /* a second time: ignored */
+    assert_int_equal(guest_mem_leases(f->mem), 1);
+    guest_mem_lease_end(f->mem, &b);
+    assert_int_equal(guest_mem_leases(f->mem), 0);
+    assert_int_equal(guest_mem_lease_begin(f->mem, at(0), SIZE_MAX, LEASE_READ, &a), -EFAULT);
+}
+
+static void discard_waits_for_leases_and_leaves_zeroes(void **state)
+{
+    struct fixture *f = *state;
+    struct errctx ec = { 0 };
+    struct mem_lease lease;
+    uint8_t buf[16];
+
+    assert_int_equal(guest_mem_fill(f->mem, at(0), 0xaa, 4 * M), 0);
+    assert_int_equal(guest_mem_fill(f->mem, at(5 * G), 0xbb, 2 * M), 0);
+    assert_int_equal(guest_mem_lease_begin(f->mem, at(4 * M), 16, LEASE_DMA, &lease), 0);
+    assert_int_equal(guest_mem_discard(f->mem, &ec), -EBUSY);
+    assert_string_equal(ec.msg, "guest memory is in use (1 leases)");
+    assert_int_equal(guest_mem_read(f->mem, at(0), buf, 1), 0);
+    assert_int_equal(buf[0], 0xaa); /* nothing was given back */
+    assert_true(guest_mem_resident_bytes(f->mem, (struct vnode_id){ 0 }) == 4 * M);
+    guest_mem_lease_end(f->mem, &lease);
+
+    assert_int_equal(guest_mem_discard(f->mem, NULL), 0);
+    for (uint32_t n = 0; n < 3; n++)
+        assert_int_equal(guest_mem_resident_bytes(f->mem, (struct vnode_id){ n }), 0);
+    assert_int_equal(guest_mem_read(f->mem, at(4 * M - 16), buf, 16), 0);
+    assert_memory_equal(buf, ((const uint8_t[16]){ 0 }), 16);
+    assert_int_equal(guest_mem_read(f->mem, at(5 * G + 100), buf, 16), 0);
+    assert_memory_equal(buf, ((const uint8_t[16]){ 0 }), 16);
+    assert_int_equal(guest_mem_resident_bytes(f->mem, (struct vnode_id){ 99 }), 0);
+}
+
+static void *lease_many(void *arg)
+{
+    struct fixture *f = arg;
+
+    for (int i = 0; i < 5000; i++) {
+        struct mem_lease l;
+
+        if (guest_mem_lease_begin(f->mem, at(4 * M), 64, LEASE_READ, &l) == 0)
+            guest_mem_lease_end(f->mem, &l);
+    }
+    return NULL;
+}
+
+static void leases_of_several_threads_add_up(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t t[3];
+
+    for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+        assert_int_equal(pthread_create(&t[i], NULL, lease_many, f), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+        assert_int_equal(pthread_join(t[i], NULL), 0);
+    assert_int_equal(guest_mem_leases(f->mem), 0);
+}
+
+static void slots_are_the_ram_ranges(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(guest_mem_n_slots(f->mem), 3);
+    assert_true(guest_mem_slot(f->mem, 2).base.v == 4 * G);
+    assert_true(guest_mem_slot(f->mem, 2).len_bytes == 3 * G);
+    assert_int_equal((uintptr_t)guest_mem_slot(f->mem, 2).host % (2 * M), 0);
+    assert_ptr_equal(guest_mem_layout(f->mem), f->layout);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(copies_cross_from_one_node_to_the_next, setup, teardown),
+        cmocka_unit_test_setup_teardown(addresses_without_memory_fault, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lease_stays_within_one_range_and_is_counted, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(discard_waits_for_leases_and_leaves_zeroes, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(leases_of_several_threads_add_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_are_the_ram_ranges, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("memory/guest_mem", tests, NULL, NULL);
+}
