@@ -36,6 +36,8 @@ struct serial {
     uint8_t ier, lcr, mcr, scr, dll, dlm, fcr;
     bool thr_full;     /* thr waits for the wire */
     uint8_t thr;
+    bool sending;      /* some thread has offered thr to the wire and waits for its answer */
+    bool again;        /* the wire got room meanwhile: its answer may be out of date */
     bool thre_pending; /* the "holding register empty" interrupt is due */
     uint8_t fifo[SERIAL_FIFO];
     unsigned fifo_head, fifo_len;
@@ -157,26 +159,42 @@ static bool transmit_locked(struct serial *s, uint8_t byte)
         return false; /* written over a full register: the byte is lost, as on the chip */
     s->thr = byte;
     s->thr_full = true;
+    s->thre_pending = false; /* filling the register withdraws its interrupt */
     return true;
 }
 
-/* Offer the waiting byte to the wire. Called without the lock. */
+/*
+ * Offer the waiting byte to the wire. Called without the lock, by the vCPU that wrote it and by
+ * the loop when there is room; one of them offers at a time, or the byte would go out twice.
+ */
 static void flush(struct serial *s)
 {
-    uint8_t byte;
+    bool sent;
 
-    {
-        LOCK_SCOPE(&s->lock);
-        if (!s->thr_full)
-            return;
-        byte = s->thr;
-    }
-    if (s->wire->send(s->wire_ctx, &byte, 1) != 1)
+    (void)pthread_mutex_lock(&s->lock);
+    if (s->sending) {
+        s->again = true;
+        (void)pthread_mutex_unlock(&s->lock);
         return;
-    LOCK_SCOPE(&s->lock);
-    s->thr_full = false;
-    s->thre_pending = true;
-    update_irq_locked(s);
+    }
+    while (s->thr_full) {
+        const uint8_t byte = s->thr;
+
+        s->sending = true;
+        s->again = false;
+        (void)pthread_mutex_unlock(&s->lock);
+        sent = s->wire->send(s->wire_ctx, &byte, 1) == 1;
+        (void)pthread_mutex_lock(&s->lock);
+        s->sending = false;
+        if (sent) {
+            s->thr_full = false;
+            s->thre_pending = true;
+        }
+        update_irq_locked(s);
+        if (!sent && !s->again)
+            break;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
 }
 
 static bool write_reg_locked(struct serial *s, unsigned reg, uint8_t v)
@@ -228,7 +246,8 @@ static void serial_write(struct device *dev, uint64_t off, const void *data, siz
     {
         LOCK_SCOPE(&s->lock);
         send = write_reg_locked(s, off & 7, *(const uint8_t *)data);
-        update_irq_locked(s);
+        if (!send) /* else once the wire has answered: no edge a byte while it is free */
+            update_irq_locked(s);
     }
     if (send)
         flush(s);
@@ -248,6 +267,12 @@ size_t serial_receive(struct device *dev, const void *data, size_t len)
 }
 
 void serial_output_ready(struct device *dev)
+{
+    flush(container_of(dev, struct serial, dev));
+}
+
+/* A byte that waited when the state was saved has nobody else to offer it. */
+static void serial_resume(struct device *dev)
 {
     flush(container_of(dev, struct serial, dev));
 }
@@ -323,6 +348,7 @@ static const struct device_ops serial_ops = {
     .version = 1,
     .read = serial_read,
     .write = serial_write,
+    .resume = serial_resume,
     .reset = serial_reset,
     .save = serial_save,
     .load = serial_load,
