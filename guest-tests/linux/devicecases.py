@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guests that use their devices: each function runs one machine from start to end."""
+import hashlib
+import os
+import socket
+import subprocess
+
+import guestvm
+import peers
+from guestvm import Vm
+
+MIB = 1 << 20
+CMDLINE = "quiet panic=-1 nokaslr mitigations=off"
+EVERY_BYTE = bytes(range(256))
+
+
+def linux(kernel, test, *options, console="ttyS0", extra=""):
+    return ["--kernel", kernel, "--initrd", os.path.join(guestvm.BUILD, "guest/initrd.zst"),
+            "--cmdline", f"console={console} {CMDLINE} nv.test={test} {extra}", *options]
+
+
+def sum_of(path, count):
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read(count)).hexdigest()
+
+
+def make_image(path, size, content=b""):
+    with open(path, "wb") as f:
+        f.write(content)
+        f.truncate(size)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def finish(tap, vm, status, what, **left):
+    """The machine ends with STATUS and leaves nothing."""
+    got = vm.wait()
+    for good, name, why in vm.points():
+        tap.point(good, f"{vm.name}: {name}", why)
+    tap.point(got == status, f"{vm.name}: {what}: status {status}",
+              f"status {got}\n{vm.last_words()}")
+    found = guestvm.leftovers(**left)
+    tap.point(not found, f"{vm.name}: {what}: nothing stays behind", "\n".join(found))
+
+
+def bytes_through_console(tap, vm, count):
+    """Every byte value in, the same out; the guest's terminal is raw meanwhile."""
+    data = (os.urandom(count - 512) + EVERY_BYTE + EVERY_BYTE[::-1])
+    vm.asked("bytes")
+    vm.send(data)
+    vm.expect(rb"^### bytes\n")
+    got = vm.take(count)
+    tap.point(got == data, f"{vm.name}: console carries {count} bytes both ways",
+              f"first difference at {next((i for i in range(count) if got[i] != data[i]), None)}")
+
+
+def devices(tap, kernel, folder):
+    """Serial console; disks, TAP, vsock, rng on two nodes; the guest powers off."""
+    rw, ro, vs = (os.path.join(folder, x) for x in ("rw.img", "ro.img", "dev.vsock"))
+    raw = "/dev/rig-disk0"
+    make_image(rw, 64 * MIB)
+    make_image(ro, 8 * MIB, os.urandom(8 * MIB))
+    vm = Vm("devices", linux(
+        kernel, "devices", "--cpus", "2", "--memory", "512M", "--vnuma", "2",
+        "--disk", f"{rw},queues=2,serial=rwdisk,node=1", "--disk", f"{ro},ro,serial=rodisk",
+        "--disk", f"{raw},direct,sync,serial=rawdisk", "--io-threads", "2",
+        "--net", "tap=nvtest0,queues=2,node=1", "--rng", "--vsock", f"cid=7,socket={vs}"))
+    try:
+        for name, path in (("rwdisk", rw), ("rawdisk", raw)):
+            vm.asked(name + "-full")
+            before = os.stat(path).st_blocks
+            vm.go()
+            vm.asked(name + "-discarded")
+            freed = (before - os.stat(path).st_blocks) * 512
+            if path == rw:
+                tap.point(freed >= 16 * MIB, "devices: a discard frees the image's blocks",
+                          f"{freed} bytes freed")
+            vm.go()
+        vm.asked("net")
+        servers = [peers.Server(("0.0.0.0", 7001), 8 * MIB), peers.Server(vs + "_5000", 8 * MIB)]
+        subprocess.run(["ip", "addr", "add", "10.0.9.1/24", "dev", "nvtest0"], check=True)
+        vm.go()
+        vm.expect(rb"^listening")
+        inward = peers.tcp(("10.0.9.2", 7002), 8 * MIB)
+        peers.compare(tap, vm, "tap-out", servers[0].close())
+        peers.compare(tap, vm, "tap-in", inward)
+        vm.expect(rb"^listening")
+        inward = peers.vsock(vs, 6000, 8 * MIB)
+        peers.compare(tap, vm, "vsock-out", servers[1].close())
+        peers.compare(tap, vm, "vsock-in", inward)
+        os.unlink(vs + "_5000")
+        bytes_through_console(tap, vm, 8192)
+        finish(tap, vm, 0, "power off", taps=["nvtest0"], paths=[vs])
+        with open(rw, "rb") as f:
+            f.seek(48 * MIB)
+            tap.same(f.read(), bytes(16 * MIB), "devices: the host reads zeroes after a discard")
+        for name, path, count in (("rwdisk", rw, 16 * MIB), ("rodisk", ro, 8 * MIB)):
+            said = [x.split()[-1] for x in vm.text.decode(errors="replace").splitlines()
+                    if x.startswith(f"### sum {name} ")]
+            tap.same([sum_of(path, count)], said, f"devices: {name} is the same on the host")
+    finally:
+        vm.kill()
+
+
+def usernet(tap, kernel, _folder):
+    """User network and virtio console; the guest ends through the debug-exit port."""
+    port = free_port()
+    vm = Vm("usernet", linux(
+        kernel, "usernet", "--memory", "256M", "--console", "virtio",
+        "--net", f"user,hostfwd=tcp::{port}-:7004"))
+    try:
+        server = peers.Server(("127.0.0.1", 7003), 4 * MIB)
+        vm.expect(rb"^listening")
+        inward = peers.tcp(("127.0.0.1", port), 4 * MIB)
+        peers.compare(tap, vm, "user-out", server.close())
+        peers.compare(tap, vm, "user-in", inward)
+        bytes_through_console(tap, vm, 65536)
+        vm.expect(rb"^### end\n")
+        finish(tap, vm, 37, "debug exit with 5")
+        with socket.socket() as s:
+            tap.point(s.connect_ex(("127.0.0.1", port)) != 0, "usernet: the forwarded port is free")
+    finally:
+        vm.kill()

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one guest, talk to its console, and look for what it leaves behind."""
+import glob
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+
+BUILD = os.environ.get("BUILD", "build")
+PROGRAM = os.path.join(BUILD, "numavisor")
+PATIENCE = float(os.environ.get("GUEST_TIMEOUT", "240"))  # for one step of a guest
+RUN_DIR = "/run/numavisor"
+
+
+class Trouble(Exception):
+    """A guest did not do what the test waits for; says what and what its console said last."""
+
+
+class Tap:
+    """Counts and prints points."""
+
+    def __init__(self):
+        self.count = 0
+        self.failed = 0
+
+    def point(self, good, name, why=""):
+        self.count += 1
+        self.failed += not good
+        print(f"{'ok' if good else 'not ok'} {self.count} - {name}", flush=True)
+        if not good:
+            for line in str(why).splitlines():
+                print(f"# {line}", flush=True)
+
+    def same(self, got, want, name):
+        self.point(got == want, name, f"got {got!r}, not {want!r}")
+
+
+def ctl(name, action):
+    """Returns (exit status, answer of numavisor ctl as an object or text)."""
+    done = subprocess.run([PROGRAM, "ctl", "--json", name, action], capture_output=True,
+                          text=True, timeout=PATIENCE, check=False)
+    try:
+        return done.returncode, json.loads(done.stdout)
+    except ValueError:
+        return done.returncode, done.stdout + done.stderr
+
+
+class Vm:
+    """A guest that runs. Its console is a pipe in both directions."""
+
+    def __init__(self, name, options):
+        self.name = name
+        self.text = b""
+        self.seen = 0  # up to here the console was waited for
+        self.news = threading.Condition()
+        self.errors = open(f"/tmp/{name}.err", "w+b")
+        self.child = subprocess.Popen([PROGRAM, "run", "--name", name, *options],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=self.errors)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        while chunk := os.read(self.child.stdout.fileno(), 65536):
+            with self.news:
+                self.text += chunk
+                self.news.notify_all()
+        with self.news:
+            self.child.stdout.close()
+            self.news.notify_all()
+
+    def _wait(self, ready, what):
+        end = time.monotonic() + PATIENCE
+        with self.news:
+            while (found := ready()) is None:
+                left = end - time.monotonic()
+                if left <= 0 or (self.child.stdout.closed and ready() is None):
+                    raise Trouble(f"{self.name}: waited for {what}\n{self.last_words()}")
+                self.news.wait(min(left, 1))
+            return found
+
+    def last_words(self):
+        tail = self.text.replace(b"\r", b"")[-1500:].decode(errors="replace")
+        return f"console: {tail}\nstderr: {self.error_text()}"
+
+    def error_text(self):
+        with open(self.errors.name, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def expect(self, pattern):
+        """Wait for a pattern (bytes) behind what was waited for before; its match."""
+        def ready():
+            match = re.compile(pattern, re.M).search(self.text, self.seen)
+            if match:
+                self.seen = match.end()
+            return match
+        return self._wait(ready, pattern)
+
+    def take(self, count):
+        """The next bytes of the console."""
+        def ready():
+            if len(self.text) < self.seen + count:
+                return None
+            self.seen += count
+            return self.text[self.seen - count:self.seen]
+        return self._wait(ready, f"{count} bytes")
+
+    def send(self, data):
+        self.child.stdin.write(data)
+        self.child.stdin.flush()
+
+    def asked(self, word):
+        """Wait until the guest asks WORD; the caller answers with go()."""
+        self.expect(rb"^### ask " + word.encode() + rb"\r?\n")
+
+    def go(self):
+        self.send(b"go\n")
+
+    def swapped(self, name):
+        """The (status, sum sent, sum received) that the guest tells of an exchange."""
+        match = self.expect(rb"^### swap " + name.encode() + rb" (\d+) (\w+) (\w+)\r?\n")
+        return tuple(x.decode() for x in match.groups())
+
+    def wait(self):
+        """The exit status; after its time has run out the guest is killed."""
+        try:
+            status = self.child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise Trouble(f"{self.name}: it does not end\n{self.last_words()}") from None
+        self.reader.join(10)
+        self.child.stdin.close()
+        return status
+
+    def kill(self):
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+
+    def points(self):
+        """What the guest itself judged: (good, name, why)."""
+        lines = self.text.replace(b"\r", b"").decode(errors="replace").split("\n")
+        for i, line in enumerate(lines):
+            match = re.match(r"(not )?ok - (.*)", line)
+            if match:
+                why = []
+                for more in lines[i + 1:]:
+                    if not more.startswith("# "):
+                        break
+                    why.append(more[2:])
+                yield not match[1], match[2], "\n".join(why)
+
+
+def processes():
+    found = []
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path, encoding="utf-8") as f:
+                if f.read().startswith("numavisor"):
+                    found.append(int(path.split("/")[2]))
+        except OSError:
+            pass
+    return found
+
+
+def guest_memory():
+    """Bytes that lie in memory files which some process has open or mapped."""
+    total = 0
+    for pid in glob.glob("/proc/[0-9]*"):
+        for fd in glob.glob(f"{pid}/fd/*"):
+            try:
+                if os.readlink(fd).startswith("/memfd:"):
+                    total += os.stat(fd).st_blocks * 512
+            except OSError:
+                pass
+    return total
+
+
+def shared_memory(folder):
+    """Kernel's count of memory files' bytes, less those of the files in FOLDER."""
+    with open("/proc/meminfo", encoding="utf-8") as f:
+        count = int(re.search(r"^Shmem: *(\d+) kB", f.read(), re.M)[1]) * 1024
+    return count - sum(os.stat(f).st_blocks * 512 for f in glob.glob(folder + "/*"))
+
+
+def leftovers(taps=(), paths=(), socket=True):
+    """Sentences about what a machine that ended has left behind."""
+    for _ in range(50):  # the terminal's guard and the kernel's own work end a moment later
+        if not processes():
+            break
+        time.sleep(0.1)
+    out = [f"process {p}" for p in processes()]
+    if guest_memory():
+        out.append(f"{guest_memory()} bytes in memory files")
+    if socket:
+        out += [f"socket {p}" for p in glob.glob(RUN_DIR + "/*.sock")]
+    out += [f"interface {t}" for t in taps if os.path.exists(f"/sys/class/net/{t}")]
+    out += [f"file {p}" for p in paths if os.path.lexists(p)]
+    return out
