@@ -39,8 +39,6 @@ def free_port():
 def finish(tap, vm, status, what, **left):
     """The machine ends with STATUS and leaves nothing."""
     got = vm.wait()
-    for good, name, why in vm.points():
-        tap.point(good, f"{vm.name}: {name}", why)
     tap.point(got == status, f"{vm.name}: {what}: status {status}",
               f"status {got}\n{vm.last_words()}")
     found = guestvm.leftovers(**left)
@@ -64,12 +62,11 @@ def devices(tap, kernel, folder):
     raw = "/dev/rig-disk0"
     make_image(rw, 64 * MIB)
     make_image(ro, 8 * MIB, os.urandom(8 * MIB))
-    vm = Vm("devices", linux(
+    with Vm(tap, "devices", linux(
         kernel, "devices", "--cpus", "2", "--memory", "512M", "--vnuma", "2",
         "--disk", f"{rw},queues=2,serial=rwdisk,node=1", "--disk", f"{ro},ro,serial=rodisk",
         "--disk", f"{raw},direct,sync,serial=rawdisk", "--io-threads", "2",
-        "--net", "tap=nvtest0,queues=2,node=1", "--rng", "--vsock", f"cid=7,socket={vs}"))
-    try:
+        "--net", "tap=nvtest0,queues=2,node=1", "--rng", "--vsock", f"cid=7,socket={vs}")) as vm:
         for name, path in (("rwdisk", rw), ("rawdisk", raw)):
             vm.asked(name + "-full")
             before = os.stat(path).st_blocks
@@ -84,14 +81,12 @@ def devices(tap, kernel, folder):
         servers = [peers.Server(("0.0.0.0", 7001), 8 * MIB), peers.Server(vs + "_5000", 8 * MIB)]
         subprocess.run(["ip", "addr", "add", "10.0.9.1/24", "dev", "nvtest0"], check=True)
         vm.go()
+        peers.compare(tap, vm, "tap-out", servers[0])
         vm.expect(rb"^listening")
-        inward = peers.tcp(("10.0.9.2", 7002), 8 * MIB)
-        peers.compare(tap, vm, "tap-out", servers[0].close())
-        peers.compare(tap, vm, "tap-in", inward)
+        peers.compare(tap, vm, "tap-in", peers.tcp(("10.0.9.2", 7002), 8 * MIB))
+        peers.compare(tap, vm, "vsock-out", servers[1])
         vm.expect(rb"^listening")
-        inward = peers.vsock(vs, 6000, 8 * MIB)
-        peers.compare(tap, vm, "vsock-out", servers[1].close())
-        peers.compare(tap, vm, "vsock-in", inward)
+        peers.compare(tap, vm, "vsock-in", peers.vsock(vs, 6000, 8 * MIB))
         os.unlink(vs + "_5000")
         bytes_through_console(tap, vm, 8192)
         finish(tap, vm, 0, "power off", taps=["nvtest0"], paths=[vs])
@@ -102,26 +97,20 @@ def devices(tap, kernel, folder):
             said = [x.split()[-1] for x in vm.text.decode(errors="replace").splitlines()
                     if x.startswith(f"### sum {name} ")]
             tap.same([sum_of(path, count)], said, f"devices: {name} is the same on the host")
-    finally:
-        vm.kill()
 
 
 def usernet(tap, kernel, _folder):
     """User network and virtio console; the guest ends through the debug-exit port."""
     port = free_port()
-    vm = Vm("usernet", linux(
+    with Vm(tap, "usernet", linux(
         kernel, "usernet", "--memory", "256M", "--console", "virtio",
-        "--net", f"user,hostfwd=tcp::{port}-:7004"))
-    try:
+        "--net", f"user,hostfwd=tcp::{port}-:7004")) as vm:
         server = peers.Server(("127.0.0.1", 7003), 4 * MIB)
+        peers.compare(tap, vm, "user-out", server)
         vm.expect(rb"^listening")
-        inward = peers.tcp(("127.0.0.1", port), 4 * MIB)
-        peers.compare(tap, vm, "user-out", server.close())
-        peers.compare(tap, vm, "user-in", inward)
+        peers.compare(tap, vm, "user-in", peers.tcp(("127.0.0.1", port), 4 * MIB))
         bytes_through_console(tap, vm, 65536)
         vm.expect(rb"^### end\n")
         finish(tap, vm, 37, "debug exit with 5")
         with socket.socket() as s:
             tap.point(s.connect_ex(("127.0.0.1", port)) != 0, "usernet: the forwarded port is free")
-    finally:
-        vm.kill()

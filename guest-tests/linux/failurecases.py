@@ -35,28 +35,29 @@ def judge(tap, name, done, status, word, **left):
 
 def refusals(kernel, folder):
     """(name, status, word of the sentence, options)"""
-    here = [__file__, "--kernel", kernel]
-    small = here[1:] + ["--memory", "64M"]
+    small = ["--kernel", kernel, "--memory", "64M"]
     disk = os.path.join(folder, "fail.img")
     make_image(disk, MIB)
     text = os.path.abspath(__file__)
     yield "no such kernel", LOW, "nosuch", ["--kernel", "/nosuch"]
     yield "not a kernel", LOW, os.path.basename(text), ["--kernel", text]
     yield "no such initrd", LOW, "nosuch", [*small, "--initrd", "/nosuch"]
-    yield "kernel that does not fit", LOW, "", ["--kernel", kernel, "--memory", "8M"]
-    yield "too many CPUs", LOW, "CPUs", [*small, "--cpus", "100000"]
-    yield "memory beyond the address width", LOW, "", ["--kernel", kernel, "--memory", "9000T"]
-    yield "no such host node", LOW, "9", [*here[1:], "--node", "cpus=0,memory=64M,host=9"]
+    yield "kernel that does not fit", LOW, "RAM", ["--kernel", kernel, "--memory", "8M"]
+    yield "too many CPUs", HIGH, "--cpus", [*small, "--cpus", "100000"]
+    yield "memory beyond every limit", HIGH, "--memory", ["--kernel", kernel, "--memory", "9000T"]
+    yield "memory beyond the address width", LOW, "bits", ["--kernel", kernel, "--memory", "512T"]
+    yield "no such host node", HIGH, "host=9", [
+        "--kernel", kernel, "--node", "cpus=0,memory=64M,host=9"]
     yield "no such disk", LOW, "nosuch", [*small, "--disk", "/nosuch"]
     yield "disk that is a folder", LOW, folder, [*small, "--disk", folder]
     yield "queues beyond the limit", HIGH, "queues", [*small, "--disk", f"{disk},queues=100000"]
     yield "node that a device names", HIGH, "node", [*small, "--disk", f"{disk},node=7"]
-    yield "interface name too long", HIGH, "tap", [*small, "--net", "tap=" + "x" * 16]
+    yield "interface name too long", LOW, "tap", [*small, "--net", "tap=" + "x" * 16]
     yield "socket in a missing folder", LOW, "/nosuch/s", [
         *small, "--vsock", "cid=5,socket=/nosuch/s"]
     yield "context id of the host", HIGH, "cid", [*small, "--vsock", "cid=2,socket=/tmp/s"]
-    yield "two machines' port", LOW, "", [*small, "--net", "user,hostfwd=tcp::7009-:1"]
-    yield "unknown CPU feature", HIGH, "nosuch", [*small, "--cpu-feature", "-nosuch"]
+    yield "forwarded port in use", LOW, "7009", [*small, "--net", "user,hostfwd=tcp::7009-:1"]
+    yield "unknown CPU feature", LOW, "nosuch", [*small, "--cpu-feature", "-nosuch"]
 
 
 def failures(tap, kernel, folder):
@@ -77,6 +78,7 @@ def failures(tap, kernel, folder):
     os.chmod("/dev/kvm", 0o600)
     judge(tap, "no right to /dev/kvm", run(["--kernel", kernel], user=1000), LOW, "/dev/kvm")
     os.chmod("/dev/kvm", 0o666)
+    os.chmod("/dev/net/tun", 0o666)  # as everywhere but in this host
     done = run(["--kernel", kernel, "--memory", "64M", "--net", "tap=nvtest3"], user=1000)
     judge(tap, "no right to make a TAP", done, LOW, "nvtest3", taps=["nvtest3"])
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 
@@ -50,7 +51,8 @@ def ctl(name, action):
 class Vm:
     """A guest that runs. Its console is a pipe in both directions."""
 
-    def __init__(self, name, options):
+    def __init__(self, tap, name, options):
+        self.tap = tap
         self.name = name
         self.text = b""
         self.seen = 0  # up to here the console was waited for
@@ -62,11 +64,30 @@ class Vm:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        """Whatever happened: the machine is gone, and what the guest judged is told."""
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        self.reader.join(10)
+        for good, name, why in self.points():
+            self.tap.point(good, f"{self.name}: {name}", why)
+        if kind and kind is not Trouble:
+            for line in self.last_words().splitlines():
+                print(f"# {line}")
+        self.errors.close()
+
     def _read(self):
         while chunk := os.read(self.child.stdout.fileno(), 65536):
             with self.news:
                 self.text += chunk
                 self.news.notify_all()
+            if os.environ.get("SHOW_CONSOLE"):
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.flush()
         with self.news:
             self.child.stdout.close()
             self.news.notify_all()
@@ -134,11 +155,6 @@ class Vm:
         self.reader.join(10)
         self.child.stdin.close()
         return status
-
-    def kill(self):
-        if self.child.poll() is None:
-            self.child.kill()
-        self.child.wait()
 
     def points(self):
         """What the guest itself judged: (good, name, why)."""

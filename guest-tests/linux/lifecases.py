@@ -29,7 +29,7 @@ def boot(tap, vm, vs, number):
     """What every boot of guest/life does first."""
     server = peers.Server(vs + "_5000", MIB)
     vm.expect(rb"^### boot %d\r?\n" % number)
-    peers.compare(tap, vm, f"vsock-{number}", server.close())
+    peers.compare(tap, vm, f"vsock-{number}", server)
     os.unlink(vs + "_5000")
 
 
@@ -37,11 +37,10 @@ def life(tap, kernel, folder):
     """Pauses; a reset by the guest; a reset by the host; the power button."""
     disk, vs = os.path.join(folder, "life.img"), os.path.join(folder, "life.vsock")
     make_image(disk, 32 * MIB)
-    vm = Vm("life", linux(
+    with Vm(tap, "life", linux(
         kernel, "life", "--cpus", "2", "--memory", "512M", "--vnuma", "2",
         "--disk", f"{disk},queues=2,serial=life", "--net", "user", "--vsock",
-        f"cid=9,socket={vs}"))
-    try:
+        f"cid=9,socket={vs}")) as vm:
         boot(tap, vm, vs, 0)
         pauses(tap, vm)
         vm.asked("filled")
@@ -61,25 +60,22 @@ def life(tap, kernel, folder):
         tap.same(ctl("life", "status")[1]["resets"], 2, "life: two resets are counted")
         tap.same(ctl("life", "power")[0], 0, "life: ctl power")
         finish(tap, vm, 0, "power button", paths=[vs])
-    finally:
-        vm.kill()
 
 
-def busy(kernel, folder, name, tap_name):
-    """A machine that uses all its devices without end."""
+def busy(kernel, folder, interface):
+    """Options of a machine that uses all its devices without end, and its vsock's path."""
     disk, vs = os.path.join(folder, "busy.img"), os.path.join(folder, "busy.vsock")
     make_image(disk, 16 * MIB)
-    vm = Vm(name, linux(
+    return linux(
         kernel, "busy", "--cpus", "2", "--memory", "256M", "--disk", f"{disk},serial=busy",
-        "--net", f"tap={tap_name}", "--net", "user", "--rng", "--vsock", f"cid=11,socket={vs}"))
-    return vm, vs
+        "--net", f"tap={interface}", "--net", "user", "--rng", "--vsock", f"cid=11,socket={vs}"), vs
 
 
 def ends(tap, kernel, folder):
     """SIGKILL while busy, the same name again, then stop; an existing TAP is left alone."""
     before = guestvm.shared_memory(folder)
-    vm, vs = busy(kernel, folder, "busy", "nvtest1")
-    try:
+    options, vs = busy(kernel, folder, "nvtest1")
+    with Vm(tap, "busy", options) as vm:
         vm.expect(rb"^### busy\r?\n")
         tap.same(os.path.exists("/sys/class/net/nvtest1"), True, "busy: its interface exists")
         vm.child.send_signal(signal.SIGKILL)
@@ -89,37 +85,28 @@ def ends(tap, kernel, folder):
         more = guestvm.shared_memory(folder) - before
         tap.point(more < 16 * MIB, "busy: killed: the host has its memory back", f"{more} bytes gone")
         tap.same(ctl("busy", "status")[0], 1, "busy: killed: nobody answers")
-    finally:
-        vm.kill()
     subprocess.run(["ip", "tuntap", "add", "dev", "nvkeep0", "mode", "tap"], check=True)
-    vm, vs = busy(kernel, folder, "busy", "nvkeep0")
-    try:
+    options, vs = busy(kernel, folder, "nvkeep0")
+    with Vm(tap, "busy", options) as vm:
         vm.expect(rb"^### busy\r?\n")
         tap.same(ctl("busy", "stop")[0], 0, "busy: again under the killed one's name, ctl stop")
         finish(tap, vm, 4, "ctl stop", paths=[vs])
         tap.same(os.path.exists("/sys/class/net/nvkeep0"), True, "busy: a TAP of others stays")
-    finally:
-        vm.kill()
 
 
 def early(tap, kernel, folder):
     """Signals while the guest's kernel starts."""
+    options, vs = busy(kernel, folder, "nvtest2")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        vm, vs = busy(kernel, folder, "early", "nvtest2")
-        try:
+        with Vm(tap, "early", options) as vm:
             while ctl("early", "status")[0] != 0 and vm.child.poll() is None:
                 time.sleep(0.1)
             vm.child.send_signal(number)
             finish(tap, vm, 4, number.name, taps=["nvtest2"], paths=[vs])
-        finally:
-            vm.kill()
 
 
 def reset_ends(tap, kernel, _folder):
     """A reset with --on-reset exit."""
-    vm = Vm("resetting", linux(kernel, "demo", "--memory", "256M", "--on-reset", "exit",
-                               extra="nv.end=reset"))
-    try:
+    with Vm(tap, "resetting", linux(kernel, "demo", "--memory", "256M", "--on-reset", "exit",
+                                   extra="nv.end=reset")) as vm:
         finish(tap, vm, 3, "reset with --on-reset exit")
-    finally:
-        vm.kill()
