@@ -15,7 +15,7 @@ EVERY_BYTE = bytes(range(256))
 
 
 def linux(kernel, test, *options, console="ttyS0", extra=""):
-    return ["--kernel", kernel, "--initrd", os.path.join(guestvm.BUILD, "guest/initrd.zst"),
+    return ["--kernel", kernel, "--initrd", os.path.join(guestvm.BUILD, "guest/initrd-devices.zst"),
             "--cmdline", f"console={console} {CMDLINE} nv.test={test} {extra}", *options]
 
 
@@ -78,15 +78,15 @@ def devices(tap, kernel, folder):
                           f"{freed} bytes freed")
             vm.go()
         vm.asked("net")
-        servers = [peers.Server(("0.0.0.0", 7001), 8 * MIB), peers.Server(vs + "_5000", 8 * MIB)]
+        servers = [peers.Server(("0.0.0.0", 7001), 4 * MIB), peers.Server(vs + "_5000", 4 * MIB)]
         subprocess.run(["ip", "addr", "add", "10.0.9.1/24", "dev", "nvtest0"], check=True)
         vm.go()
         peers.compare(tap, vm, "tap-out", servers[0])
         vm.expect(rb"^listening")
-        peers.compare(tap, vm, "tap-in", peers.tcp(("10.0.9.2", 7002), 8 * MIB))
+        peers.compare(tap, vm, "tap-in", peers.tcp(("10.0.9.2", 7002), 4 * MIB))
         peers.compare(tap, vm, "vsock-out", servers[1])
         vm.expect(rb"^listening")
-        peers.compare(tap, vm, "vsock-in", peers.vsock(vs, 6000, 8 * MIB))
+        peers.compare(tap, vm, "vsock-in", peers.vsock(vs, 6000, 4 * MIB))
         os.unlink(vs + "_5000")
         bytes_through_console(tap, vm, 8192)
         finish(tap, vm, 0, "power off", taps=["nvtest0"], paths=[vs])

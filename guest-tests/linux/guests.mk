@@ -2,7 +2,7 @@
 #
 # Programs that run inside the Linux guests: static, since a guest has hardly any libraries.
 
-guests: $(BUILD)/guest/xcat
+guests: $(BUILD)/guest/xcat $(BUILD)/guest/outb
 
 $(BUILD)/guest/%: guest-tests/linux/%.c guest-tests/linux/guests.mk
 	@mkdir -p $(@D)
