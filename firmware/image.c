@@ -65,6 +65,7 @@ int image_to_guest(const struct image *img, uint64_t off, uint64_t len, struct g
         if (guest_mem_lease_begin(mem, addr, n, LEASE_WRITE, &lease) < 0)
             return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
                               img->name, addr.v);
+        guest_mem_populate(mem, addr, n);
         r = image_read(img, off, lease.ptr, n, ec);
         guest_mem_lease_end(mem, &lease);
         if (r < 0)

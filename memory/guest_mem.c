@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "memory/backing.h"
@@ -174,6 +175,21 @@ int guest_mem_write(struct guest_mem *mem, struct gpa addr, const void *buf, siz
 int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t len)
 {
     return copy(mem, addr.v, NULL, len, true, byte);
+}
+
+void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len)
+{
+    const uintptr_t page = 4096;
+    struct mem_lease lease;
+    uintptr_t start, end;
+
+    if (guest_mem_lease_begin(mem, addr, len, LEASE_WRITE, &lease) < 0)
+        return;
+    start = (uintptr_t)lease.ptr / page * page;
+    end = (uintptr_t)lease.ptr + len;
+    /* Kernels before 5.14 do not know it; whoever writes then takes the faults. */
+    (void)madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+    guest_mem_lease_end(mem, &lease);
 }
 
 uint64_t guest_mem_leases(const struct guest_mem *mem)
