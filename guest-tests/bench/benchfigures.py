@@ -8,12 +8,12 @@ BLOCK = {"randread": ("4 KiB random read", 4096), "randwrite": ("4 KiB random wr
 NET = {"send": "TCP from the guest", "receive": "TCP to the guest"}
 
 NATIVE = [
-    Figure("native-cpu", "CPU until the first guest instruction, and exit", "ms",
+    Figure("native-cpu", "CPU until the first guest instruction", "ms",
            "< peer and <= 8"),
-    Figure("native-instructions", "instructions of the VMM until then", "million", "< peer"),
+    Figure("native-instructions", "instructions of the VMM until then, and to end", "million", "< peer"),
 ]
 BOOT = [
-    Figure("rig-cpu", "CPU until the first guest instruction, and exit", "ms", "< peer", True),
+    Figure("rig-cpu", "CPU until the first guest instruction", "ms", "< peer", True),
     Figure("boot-time", "exec to the guest's first init line", "s", "< peer", True),
     Figure("boot-exits", "exits until init", "exits", "< peer"),
     Figure("private", "private memory, 1 vCPU", "MiB", "< peer and <= 5"),

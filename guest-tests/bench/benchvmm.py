@@ -15,6 +15,7 @@ import time
 
 CMDLINE = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off"
 CODE_OURS, CODE_QEMU = 32, 1  # exit status when the guest writes 0 to the debug-exit port
+DEBUG_EXIT = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
 
 
 class Failed(Exception):
@@ -53,7 +54,7 @@ def qemu(m, stop_rom, board, vhost):
             "-object", f"memory-backend-memfd,id=ram,size={m.memory_mib}M,share=on",
             "-serial", "stdio", "-kernel", m.kernel, "-initrd", m.initrd, "-append", m.cmdline]
     if stop_rom:
-        argv += ["-bios", stop_rom, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+        argv += ["-bios", stop_rom, *DEBUG_EXIT]
     if m.disks:
         argv += ["-object", "iothread,id=io"]
     for path, serial, read_only in m.disks:
@@ -86,39 +87,46 @@ VMMS = {OURS: ours, "QEMU q35": q35, "QEMU microvm": microvm}
 NET_VMMS = {**VMMS, "QEMU q35 vhost=on": q35_vhost}
 
 
-def children_time(argv, limit):
-    """(CPU seconds, exit status) of a whole run of ARGV, its threads included."""
-    with open(os.devnull, "r+b") as null:
-        child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=subprocess.PIPE)
-    end = time.monotonic() + limit
-    try:
-        while True:
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
-                break
-            if time.monotonic() > end:
-                raise Failed(f"{argv[0]} did not end within {limit} s")
-            time.sleep(0.005)
-    except Failed:
-        child.kill()
-        child.wait()
-        raise
-    child.returncode = os.waitstatus_to_exitcode(status)
-    said = child.stderr.read().decode(errors="replace").strip()
-    child.stderr.close()
-    return usage.ru_utime + usage.ru_stime, child.returncode, said
+def process_cpu(pid):
+    """CPU seconds of process PID with all its threads, ended ones included, to the nanosecond."""
+    return time.clock_gettime((~pid << 3) | 2)  # its CPUCLOCK_SCHED, as clock_getcpuclockid(3)
 
 
 def first_instruction_cpu(name, machine, stop_rom, limit=60):
-    """CPU seconds of a run whose guest's very first instruction ends it: start and end of the VMM.
+    """CPU seconds until the guest's very first instruction, which halts for ever.
 
-    The kernel of MACHINE and STOP_ROM both begin with a write to the debug-exit port.
+    The kernel of MACHINE and STOP_ROM both begin with that halt, so from then on the VMM idles:
+    taken is what it had used when it has used nothing more for half a second.
     """
     argv = VMMS[name](machine, None if name == OURS else stop_rom)
-    cpu, status, said = children_time(argv, limit)
-    if status != (CODE_OURS if name == OURS else CODE_QEMU):
-        raise Failed(f"{argv[0]} ended with status {status}: {said[-200:]}")
-    return cpu
+    with Running(argv) as running:
+        end = time.monotonic() + limit
+        used, since = 0, time.monotonic()
+        while time.monotonic() - since < 0.5:
+            if running.child.poll() is not None:
+                said = running.child.stderr.read().decode(errors="replace")
+                raise Failed(f"{argv[0]} ended with status {running.child.returncode}: {said}")
+            if time.monotonic() > end:
+                raise Failed(f"{argv[0]} does not come to rest within {limit} s")
+            time.sleep(0.05)
+            now = process_cpu(running.child.pid)
+            if now - used > 100e-6:
+                since = time.monotonic()
+            used = now
+        if not vcpu_thread(running.child.pid):
+            raise Failed(f"{argv[0]} rests without a vCPU")
+        return used
+
+
+def vcpu_thread(pid):
+    """Whether process PID has a vCPU that KVM has let in: its descriptor is a vCPU's."""
+    for fd in glob.glob(f"/proc/{pid}/fd/*"):
+        try:
+            if "kvm-vcpu" in os.readlink(fd):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 class Running:
