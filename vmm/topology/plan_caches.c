@@ -165,6 +165,17 @@ static int fill_shift(const struct guest_cache_spec *said, const struct topo_pla
     return 0;
 }
 
+/* The widest sharing of any cache of a lower level: both of level 1 count. */
+static uint32_t widest_below(const struct topo_plan *plan, uint32_t level)
+{
+    uint32_t shift = 0;
+
+    for (size_t i = 0; i < plan->n_caches; i++)
+        if (plan->caches[i].level < level)
+            shift = MAX(shift, plan->caches[i].apic_shift);
+    return shift;
+}
+
 int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host,
                      struct topo_plan *plan, struct errctx *ec)
 {
@@ -190,7 +201,7 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
             r = fill_shift(said, plan, &c, ec);
         if (r < 0)
             return r;
-        if (below != NULL && below->level < c.level && below->apic_shift > c.apic_shift)
+        if (widest_below(plan, c.level) > c.apic_shift)
             return errctx_set(
                 ec, EINVAL,
                 "%s would be shared by fewer CPUs than the level below it: give cores= "

@@ -80,8 +80,9 @@ static inline void check_caches(const struct guest_spec *spec, const struct topo
         INVARIANT(c->size_bytes == (uint64_t)c->line_bytes * c->ways * c->sets);
         INVARIANT(c->size_bytes > 0 && c->ways <= 1024);
         INVARIANT(i == 0 || c->level >= plan->caches[i - 1].level);
-        INVARIANT(i == 0 || c->level == plan->caches[i - 1].level ||
-                  c->apic_shift >= plan->caches[i - 1].apic_shift);
+        for (size_t k = 0; k < i; k++)
+            INVARIANT(plan->caches[k].level == c->level ||
+                      plan->caches[k].apic_shift <= c->apic_shift);
         INVARIANT(c->apic_shift >= plan->apic.core_shift);
         if (said == NULL || !said->span_nodes) {
             INVARIANT(c->apic_shift <= plan->apic.die_shift);

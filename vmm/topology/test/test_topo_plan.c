@@ -214,6 +214,9 @@ static void impossible_plans_are_refused_untouched(void **state)
         { "cpus=4 c:2;u;2M;0;0;4 c:3;u;4M;0;0;2", EINVAL,
           "L3 cache (--l3) would be shared by fewer CPUs than the level below it: give cores= for "
           "both" },
+        /* the instruction cache, which comes after it, is private */
+        { "cpus=4 c:1;d;32K;0;0;2", EINVAL,
+          "L2 cache would be shared by fewer CPUs than the level below it: give cores= for both" },
         { "cpus=4 c:2;u;2M;0;0;4 c:3;u;4M;0;0;1", EINVAL,
           "L3 cache (--l3) would be shared by fewer CPUs than the level below it: give cores= for "
           "both" },
