@@ -12,6 +12,7 @@
 
 #include <linux/io_uring.h>
 
+#include "vmm/base/cleanup.h"
 #include "vmm/kvm/kvm_probe.h"
 
 static struct host_finding *add(struct host_check *c, const char *name, enum host_verdict verdict)
@@ -122,27 +123,48 @@ static void check_capabilities(struct host_check *c, const struct kvm_sys *sys)
 static void check_topology(struct host_check *c, const struct host_topo *host)
 {
     struct host_finding *f = add(c, "nodes", host->n_nodes > 1 ? HOST_OK : HOST_LIMITED);
-    uint64_t huge_total = 0, huge_free = 0;
 
     WHAT(f, "%zu NUMA node%s, %zu CPUs", host->n_nodes, host->n_nodes == 1 ? "" : "s",
          host->n_cpus);
     if (host->n_nodes == 1)
         ADVICE(f, "virtual nodes work, but all live on the same memory; guest-tests/rig/run gives "
                   "a host with several nodes");
-    for (size_t i = 0; i < host->n_nodes; i++)
-        for (uint32_t p = 0; p < host->nodes[i].n_pools; p++) {
-            huge_total += host->nodes[i].pool[p].total_pages * host->nodes[i].pool[p].page_bytes;
-            huge_free += host->nodes[i].pool[p].free_pages * host->nodes[i].pool[p].page_bytes;
-        }
-    f = add(c, "huge-pages", huge_total > 0 ? HOST_OK : HOST_LIMITED);
-    if (huge_total > 0) {
-        WHAT(f, "%llu MiB in huge-page pools, %llu MiB of it free",
-             (unsigned long long)(huge_total >> 20), (unsigned long long)(huge_free >> 20));
+}
+
+/* The word in brackets of one of the kernel's choices, or "" where there is no such file. */
+static void read_choice(const char *path, char *buf, size_t size)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char text[128] = "";
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    char *start = n > 0 ? strchr(text, '[') : NULL, *end = start != NULL ? strchr(start, ']') : NULL;
+
+    buf[0] = '\0';
+    if (end != NULL)
+        (void)snprintf(buf, size, "%.*s", (int)(end - start - 1), start + 1);
+}
+
+/* Guest memory is memory files, to which reserved pools mean nothing. */
+static void check_huge_pages(struct host_check *c)
+{
+    static const char path[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    struct host_finding *f;
+    char choice[32];
+    bool huge;
+
+    read_choice(path, choice, sizeof(choice));
+    huge = strcmp(choice, "always") == 0 || strcmp(choice, "within_size") == 0 ||
+           strcmp(choice, "force") == 0;
+    f = add(c, "huge-pages", huge ? HOST_OK : HOST_LIMITED);
+    if (huge) {
+        WHAT(f, "guest memory comes in huge pages where the kernel has them (%s)", choice);
         return;
     }
-    WHAT(f, "no huge pages are reserved; guest memory comes in pages of 4 KiB");
-    ADVICE(f, "reserve some per node: "
-              "/sys/devices/system/node/node*/hugepages/hugepages-2048kB/nr_hugepages");
+    WHAT(f, "no huge pages: guest memory comes in pages of 4 KiB");
+    if (choice[0] != '\0')
+        ADVICE(f, "write always into %s; pools of reserved pages are not used yet", path);
+    else
+        ADVICE(f, "use a kernel with transparent huge pages for memory files");
 }
 
 static void check_io_uring(struct host_check *c)
@@ -185,6 +207,7 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
         kvm_sys_close(&sys);
     }
     check_topology(ret, host);
+    check_huge_pages(ret);
     check_io_uring(ret);
     check_tap(ret);
 }
