@@ -22,7 +22,7 @@
 #include "vmm/topology/topo_plan.h"
 
 struct run {
-    int guard_fd;
+    struct guard guard;
     struct evloop *loop;
     struct terminal *terminal;
     struct control *control;
@@ -118,7 +118,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
     int r = terminal_block_signals(ec);
 
     if (r == 0)
-        r = guard_start(&duties, &run->guard_fd, ec);
+        r = guard_start(&duties, &run->guard, ec);
     if (r == 0)
         r = evloop_new(&run->loop, ec);
     if (r == 0)
@@ -140,7 +140,7 @@ static void tear_down(struct run *run)
     machine_free(run->machine);
     evloop_free(run->loop);
     topo_plan_free(run->plan);
-    guard_dismiss(run->guard_fd);
+    guard_dismiss(&run->guard);
 }
 
 static int report(const struct machine_end *end)
@@ -166,7 +166,7 @@ static int report(const struct machine_end *end)
 static int run_run(struct cli_args *args)
 {
     struct machine_end end = { .kind = MACHINE_END_FAILURE };
-    struct run run = { .guard_fd = -1 };
+    struct run run = { .guard.fd = -1 };
     struct errctx ec = { 0 };
     int r;
 

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -54,7 +55,7 @@ static _Noreturn void watch_over(const struct guard_duties *duties, const struct
     _exit(0);
 }
 
-int guard_start(const struct guard_duties *duties, int *ret_fd, struct errctx *ec)
+int guard_start(const struct guard_duties *duties, struct guard *ret_guard, struct errctx *ec)
 {
     struct termios saved;
     /* Here and not in the guard, which may come to run after the modes were changed. */
@@ -77,17 +78,20 @@ int guard_start(const struct guard_duties *duties, int *ret_fd, struct errctx *e
         watch_over(duties, tty ? &saved : NULL, fds[0]);
     }
     (void)close(fds[0]);
-    *ret_fd = fds[1];
+    *ret_guard = (struct guard){ .fd = fds[1], .pid = pid };
     return 0;
 }
 
-void guard_dismiss(int fd)
+void guard_dismiss(struct guard *guard)
 {
     ssize_t n;
 
-    if (fd < 0)
+    if (guard->fd < 0)
         return;
-    n = write(fd, "", 1);
+    n = write(guard->fd, "", 1);
     (void)n; /* a guard that is gone already needs no word */
-    (void)close(fd);
+    (void)close(guard->fd);
+    while (waitpid(guard->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    guard->fd = -1;
 }

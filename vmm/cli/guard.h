@@ -8,7 +8,14 @@
 #ifndef VMM_CLI_GUARD_H
 #define VMM_CLI_GUARD_H
 
+#include <sys/types.h>
+
 #include "vmm/base/errctx.h"
+
+struct guard {
+    int fd; /* our end of the pipe, close-on-exec; -1: no guard */
+    pid_t pid;
+};
 
 struct guard_duties {
     int tty_fd;       /* whose present modes are to be restored; -1, or no terminal: none */
@@ -19,13 +26,12 @@ struct guard_duties {
 /**
  * guard_start() - before any thread is made and before the control socket's lock is taken, which
  * the guard must not share.
- * @ret_fd: our end of the pipe, close-on-exec.
  * Return: 0 or the errno of pipe or fork.
  */
-int guard_start(const struct guard_duties *duties, int *ret_fd, struct errctx *ec);
+int guard_start(const struct guard_duties *duties, struct guard *ret_guard, struct errctx *ec);
 
-/** guard_dismiss() - all is tidy: the guard ends without touching anything. Closes @fd; -1 is
- *  allowed. SIGPIPE is ignored by then. */
-void guard_dismiss(int fd);
+/** guard_dismiss() - all is tidy: the guard ends without touching anything, and is waited for, so
+ *  that nothing of us is left. Does nothing without a guard. SIGPIPE is ignored by then. */
+void guard_dismiss(struct guard *guard);
 
 #endif

@@ -93,7 +93,8 @@ static const struct sandbox_rule main_thread[] = {
     ANY(unlink), ANY(unlinkat), ANY(lseek), MASKED(fcntl, 1, 0xffffffffu, F_OFD_SETLK),
     /* terminal */
     ANY(writev), IOCTL(TCGETS), IOCTL(TCSETS), IOCTL(TCSETSW), IOCTL(TCSETSF), IOCTL(TIOCGWINSZ),
-    /* stopped and continued by our own signals */
+    /* the guard process is told and waited for; stopped and continued by our own signals */
+    ANY(wait4),
     ANY(rt_sigaction), ANY(rt_sigpending), ANY(rt_sigtimedwait),
     /* reset: memory given back, kernel read anew, registers and clock as at power-on */
     ANY(fallocate), ANY(pread64), ANY(preadv), ANY(getrusage),

@@ -300,9 +300,9 @@ static _Noreturn void be_a_machine(int tty, const char *dir, int ready)
     struct guest g = { 0 };
     struct control *control;
     struct terminal *t;
-    int guard_fd;
+    struct guard guard;
 
-    if (guard_start(&duties, &guard_fd, NULL) < 0 || evloop_new(&g.loop, NULL) < 0 ||
+    if (guard_start(&duties, &guard, NULL) < 0 || evloop_new(&g.loop, NULL) < 0 ||
         terminal_new(g.loop, tty, &guest_ops, &g, &t, NULL) < 0 ||
         control_new(&params, g.loop, &control, NULL) < 0 || terminal_start(t, NULL) < 0 ||
         write(ready, "", 1) != 1)
@@ -348,18 +348,19 @@ static void a_dismissed_guard_touches_nothing(void **state)
 {
     struct guard_duties duties = { .tty_fd = -1, .name = "vm" };
     char dir[] = "/tmp/nv-guard-XXXXXX", lock[64];
-    int guard_fd, dir_fd, fd, status;
+    struct guard guard;
+    int dir_fd, fd;
 
     (void)state;
     assert_non_null(mkdtemp(dir));
     duties.dir = dir;
-    assert_int_equal(guard_start(&duties, &guard_fd, NULL), 0);
+    assert_int_equal(guard_start(&duties, &guard, NULL), 0);
     assert_int_equal(control_dir_open(dir, false, &dir_fd, NULL), 0);
     assert_int_equal(control_dir_lock(dir_fd, "vm", &fd, NULL), 0);
     close(fd); /* the lock is free, its file there */
-    guard_dismiss(guard_fd);
-    assert_true(waitpid(-1, &status, 0) > 0);
-    assert_int_equal(status, 0);
+    guard_dismiss(&guard);
+    assert_int_equal(waitpid(-1, NULL, 0), -1); /* no child is left, not even a dead one */
+    assert_int_equal(errno, ECHILD);
     (void)snprintf(lock, sizeof(lock), "%s/vm.lock", dir);
     assert_int_equal(unlink(lock), 0);
     assert_int_equal(rmdir(dir), 0);
