@@ -16,6 +16,10 @@
 
 enum {
     APIC_MAX_ID = 0x7fff, /* 15 bits: what an MSI with extended destination can address */
+    /* ACPI describes a processor with an id below 255 by an entry whose number has 8 bits, and
+     * kernels ignore such a processor in the wider entry (ACPI 6.5, 5.2.12.2 and 5.2.12.12). */
+    XAPIC_MAX_ID = 254,
+    XAPIC_MAX_CPU = 255,
 };
 
 static void fill_layout(const struct guest_spec *spec, const struct guest_shape *sh,
@@ -59,6 +63,20 @@ static void fill_die(const struct guest_die *d, struct topo_plan *plan, uint32_t
     }
 }
 
+/* High CPUs in a node with a low one get low ids. */
+static int check_numbers(const struct topo_plan *plan, struct errctx *ec)
+{
+    for (size_t i = XAPIC_MAX_CPU + 1; i < plan->n_vcpus; i++)
+        if (plan->vcpus[i].apic_id <= XAPIC_MAX_ID)
+            return errctx_set(ec, EINVAL,
+                              "CPU %zu would have APIC id %u, and ACPI cannot tell of a CPU above "
+                              "%d with an id up to %d: give node %u, which has low CPUs too, "
+                              "neighbouring ones",
+                              i, plan->vcpus[i].apic_id, XAPIC_MAX_CPU, XAPIC_MAX_ID,
+                              plan->vcpus[i].vnode.v);
+    return 0;
+}
+
 int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
                    struct topo_plan *plan, struct errctx *ec)
 {
@@ -77,6 +95,8 @@ int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
                           "nodes more equal or --sockets fewer",
                           plan->max_apic_id, APIC_MAX_ID, sh->n_sockets, sh->dies_per_socket,
                           sh->max_cores);
+    if (check_numbers(plan, ec) < 0)
+        return -EINVAL;
     if (sh->min_cores != sh->max_cores)
         plan_note(plan, "Dies are not all equal: they have %u to %u cores.", sh->min_cores,
                   sh->max_cores);
