@@ -5,6 +5,7 @@ Any KVM will do, also one that emulates guest kernel code, since the guest is ov
 instructions. Instructions are counted by callgrind, where valgrind is installed, over a whole run
 whose guest ends itself.
 """
+import itertools
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import tempfile
 import benchstop
 from benchvmm import CODE_OURS, CODE_QEMU, OURS, VMMS, Failed, Machine, first_instruction_cpu
 
-KEYS = ("native-cpu", "native-instructions")
+KEYS = ("native-cpu", "native-tiny-cpu", "native-instructions")
 
 
 def instructions(argv, wanted, folder):
@@ -38,17 +39,19 @@ def measure(vmlinuz, initrd, runs, samples):
                 samples.miss(key, vmm, "/dev/kvm cannot be opened on this machine")
         return
     with tempfile.TemporaryDirectory() as tmp:
-        kernel, rom = tmp + "/stop", tmp + "/stop.rom"
+        kernel, tiny, rom = tmp + "/stop", tmp + "/tiny", tmp + "/stop.rom"
         benchstop.make(vmlinuz, kernel, rom, benchstop.HALT)
+        benchstop.make_tiny(tiny, benchstop.HALT)
         machine = Machine(kernel, initrd, memory_mib=512)
+        machines = {"native-cpu": machine, "native-tiny-cpu": Machine(tiny, None)}
         for run in range(runs + 1):
-            for vmm in VMMS:
+            for key, vmm in itertools.product(machines, VMMS):
                 try:
-                    cpu = first_instruction_cpu(vmm, machine, rom)
+                    cpu = first_instruction_cpu(vmm, machines[key], rom)
                     if run > 0:  # the first one only warms the page cache
-                        samples.add("native-cpu", vmm, cpu * 1e3)
+                        samples.add(key, vmm, cpu * 1e3)
                 except (Failed, OSError) as e:
-                    samples.miss("native-cpu", vmm, e)
+                    samples.miss(key, vmm, e)
         benchstop.make(vmlinuz, kernel, rom, benchstop.EXIT)
         for vmm in VMMS:
             argv = VMMS[vmm](machine, None if vmm == OURS else rom)

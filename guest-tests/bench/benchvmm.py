@@ -36,8 +36,10 @@ class Machine:
 
 
 def ours(m, _stop_rom=None):
-    argv = ["numavisor", "run", "--kernel", m.kernel, "--initrd", m.initrd, "--cmdline", m.cmdline,
+    argv = ["numavisor", "run", "--kernel", m.kernel, "--cmdline", m.cmdline,
             "--memory", f"{m.memory_mib}M", "--cpus", str(m.cpus), "--on-reset", "exit"]
+    if m.initrd:
+        argv += ["--initrd", m.initrd]
     for path, serial, read_only in m.disks:
         argv += ["--disk", f"file={path},serial={serial},direct" + (",ro" if read_only else "")]
     if m.tap:
@@ -52,7 +54,9 @@ def qemu(m, stop_rom, board, vhost):
             "-no-reboot", "-M", f"{board},accel=kvm,{ram}", "-cpu", "host",
             "-smp", str(m.cpus), "-m", f"{m.memory_mib}M",
             "-object", f"memory-backend-memfd,id=ram,size={m.memory_mib}M,share=on",
-            "-serial", "stdio", "-kernel", m.kernel, "-initrd", m.initrd, "-append", m.cmdline]
+            "-serial", "stdio", "-kernel", m.kernel, "-append", m.cmdline]
+    if m.initrd:
+        argv += ["-initrd", m.initrd]
     if stop_rom:
         argv += ["-bios", stop_rom, *DEBUG_EXIT]
     if m.disks:
