@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "vmm/base/macros.h"
 #include "vmm/topology/host_topo.h"
 
 #define HOSTS "vmm/topology/test/hosts/"
@@ -229,6 +231,62 @@ static void what_is_no_machine_is_refused_untouched(void **state)
     assert_int_equal(h.n_nodes, 77);
 }
 
+/* The recorded machine with every @attribute gone, cut after @len bytes, in a file of its own. */
+static void damage(const char *path, const char *attribute, size_t len)
+{
+    FILE *in = fopen(HOSTS "two-socket-hbm.xml", "re"), *out = fopen(path, "we");
+    static char text[256 * 1024];
+    const size_t n = fread(text, 1, sizeof(text) - 1, in);
+    char *p = text, *hit;
+
+    text[MIN(n, len)] = '\0';
+    while (attribute != NULL && (hit = strstr(p, attribute)) != NULL) {
+        char *end = strchr(hit, '"');
+
+        end = end != NULL ? strchr(end + 1, '"') : NULL;
+        if (end == NULL)
+            break;
+        (void)fwrite(p, 1, (size_t)(hit - p), out);
+        p = end + 1;
+    }
+    (void)fputs(p, out);
+    (void)fclose(in);
+    (void)fclose(out);
+}
+
+/* hwloc 2.9 itself crashes on the first of these. */
+static void a_damaged_file_is_refused_with_a_sentence(void **state)
+{
+    static const char *const attributes[] = { " complete_cpuset=", " complete_nodeset=",
+                                              " cpuset=", " nodeset=", " type=" };
+    char path[] = "/tmp/host-damaged-XXXXXX";
+    const int fd = mkstemp(path);
+    unsigned refused = 0;
+
+    (void)state;
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < ARRAY_SIZE(attributes) + 40; i++) {
+        struct host_topo h = { .n_nodes = 4711 };
+        struct errctx ec = { 0 };
+
+        if (i < ARRAY_SIZE(attributes))
+            damage(path, attributes[i], SIZE_MAX);
+        else
+            damage(path, NULL, 1 + (i - ARRAY_SIZE(attributes)) * 200);
+        if (host_topo_from_xml(path, &h, &ec) == 0) {
+            host_topo_fini(&h);
+            continue;
+        }
+        refused++;
+        assert_int_equal(ec.code, EINVAL);
+        assert_non_null(strstr(ec.msg, path));
+        assert_int_equal(h.n_nodes, 4711);
+    }
+    assert_true(refused > 30); /* hwloc takes some whose last lines alone are cut */
+    (void)close(fd);
+    (void)unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +296,7 @@ int main(void)
         cmocka_unit_test(archived_sysfs_tells_offline_cpus_and_free_memory),
         cmocka_unit_test(this_machine_has_a_node_with_memory_and_cpus),
         cmocka_unit_test(what_is_no_machine_is_refused_untouched),
+        cmocka_unit_test(a_damaged_file_is_refused_with_a_sentence),
     };
     return cmocka_run_group_tests_name("topology/host_discover", tests, NULL, NULL);
 }
