@@ -22,6 +22,7 @@ int vcpu_new(const struct kvm_sys *sys, const struct kvm_vm *vm, const struct vc
     vcpu->ops = params->ops;
     vcpu->ops_ctx = params->ops_ctx;
     vcpu->gate = params->gate;
+    (void)pthread_mutex_init(&vcpu->kick_lock, NULL);
     r = kvm_vcpu_create(sys, vm, params->apic_id, &vcpu->kvm, ec);
     if (r < 0)
         goto err_free;
@@ -34,6 +35,7 @@ int vcpu_new(const struct kvm_sys *sys, const struct kvm_vm *vm, const struct vc
 err_close:
     kvm_vcpu_close(&vcpu->kvm);
 err_free:
+    (void)pthread_mutex_destroy(&vcpu->kick_lock);
     free(vcpu);
     return errctx_wrap(ec, r, "vCPU %u", params->id.v);
 }
@@ -43,6 +45,7 @@ void vcpu_free(struct vcpu *vcpu)
     if (vcpu == NULL)
         return;
     kvm_vcpu_close(&vcpu->kvm);
+    (void)pthread_mutex_destroy(&vcpu->kick_lock);
     free(vcpu);
 }
 

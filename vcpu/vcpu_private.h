@@ -16,8 +16,13 @@ struct vcpu {
     const struct vcpu_exit_ops *ops;
     void *ops_ctx;
     struct run_gate *gate;
+    bool started; /* and not joined; main thread only */
+
+    /* Any vCPU may kick any other, also while that one is being made or has ended: a signal to a
+     * thread that was joined would go to nobody knows whom. A leaf lock. */
+    pthread_mutex_t kick_lock; /* covers the two below */
     pthread_t thread;
-    bool started;
+    bool alive; /* between its creation and its last act */
 
     _Atomic uint64_t exits[VCPU_EXIT_KINDS]; /* written by the vCPU's thread only */
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "vcpu/vcpu_private.h"
+#include "vmm/base/cleanup.h"
 #include "vmm/base/place.h"
 
 /* Real-time signals are not used by any library we link. */
@@ -31,15 +32,25 @@ int vcpu_install_kick_handler(struct errctx *ec)
     return 0;
 }
 
+/* An access of 4 KiB, piece by piece, is more than any instruction makes. */
+enum { SETTLE_EXITS = 512 };
+
 /*
  * An exit for I/O leaves half an instruction inside KVM, which finishes it at the next entry.
- * Before standing still, enter once with immediate_exit set: KVM completes the instruction and
- * returns without running the guest, so the state that others read or replace is whole.
+ * Before standing still, enter with immediate_exit set: KVM completes the instruction and
+ * returns without running the guest, so the state that others read or replace is whole. A wide
+ * access comes in several pieces, and KVM asks for the next one before it looks at the flag, so
+ * go on until it says that it was interrupted.
  */
-static void settle(struct vcpu *vcpu)
+static int settle(struct vcpu *vcpu, struct errctx *ec)
 {
-    __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-    (void)kvm_vcpu_enter(&vcpu->kvm);
+    int next = VCPU_CONTINUE;
+
+    for (int i = 0; i < SETTLE_EXITS && next == VCPU_CONTINUE; i++) {
+        __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+        next = vcpu_run_once(vcpu, ec);
+    }
+    return next < 0 ? next : 0;
 }
 
 static void thread_setup(struct vcpu *vcpu, struct errctx *ec, int *ret_r)
@@ -53,18 +64,21 @@ static void thread_setup(struct vcpu *vcpu, struct errctx *ec, int *ret_r)
         *ret_r = vcpu->ops->thread_setup(vcpu->ops_ctx, vcpu->id, ec);
 }
 
-/* One visit at the gate. Returns false when the thread shall end. */
-static bool check(struct vcpu *vcpu)
+/* One visit at the gate. Returns VCPU_CONTINUE, VCPU_STOP or -errno. */
+static int check(struct vcpu *vcpu, struct errctx *ec)
 {
     bool go_on;
+    int r = 0;
 
     if (run_gate_wanted(vcpu->gate) != RUN_STATE_RUN)
-        settle(vcpu);
+        r = settle(vcpu, ec);
+    if (r < 0)
+        return r;
     go_on = run_gate_pass(vcpu->gate);
     /* From here on a kick counts again; one that came since the gate was passed set the flag
      * before its signal, so either we see the new wish now or KVM_RUN returns at once. */
     __atomic_store_n(&vcpu->kvm.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    return go_on && run_gate_wanted(vcpu->gate) != RUN_STATE_STOP;
+    return go_on && run_gate_wanted(vcpu->gate) != RUN_STATE_STOP ? VCPU_CONTINUE : VCPU_STOP;
 }
 
 static void *thread_main(void *arg)
@@ -77,16 +91,21 @@ static void *thread_main(void *arg)
     if (next == 0)
         next = VCPU_CHECK;
     while (next >= 0 && next != VCPU_STOP) {
-        if (next == VCPU_CHECK && !check(vcpu))
-            break;
-        next = run_gate_wanted(vcpu->gate) == RUN_STATE_RUN ? vcpu_run_once(vcpu, &ec)
-                                                            : VCPU_CHECK;
+        if (next == VCPU_CHECK)
+            next = check(vcpu, &ec);
+        if (next == VCPU_CONTINUE)
+            next = run_gate_wanted(vcpu->gate) == RUN_STATE_RUN ? vcpu_run_once(vcpu, &ec)
+                                                                : VCPU_CHECK;
     }
     if (next < 0) {
         char why[ERRCTX_MSG_MAX + 32];
 
         (void)snprintf(why, sizeof(why), "vCPU %u: %s", vcpu->id.v, ec.msg);
         vcpu->ops->event(vcpu->ops_ctx, vcpu->id, VCPU_EVENT_FAILED, why);
+    }
+    {
+        LOCK_SCOPE(&vcpu->kick_lock);
+        vcpu->alive = false; /* from here on nobody sends us a signal */
     }
     run_gate_leave(vcpu->gate);
     return NULL;
@@ -97,7 +116,11 @@ int vcpu_start(struct vcpu *vcpu, struct errctx *ec)
     int r;
 
     run_gate_enter(vcpu->gate);
-    r = pthread_create(&vcpu->thread, NULL, thread_main, vcpu);
+    {
+        LOCK_SCOPE(&vcpu->kick_lock);
+        r = pthread_create(&vcpu->thread, NULL, thread_main, vcpu);
+        vcpu->alive = r == 0;
+    }
     if (r != 0) {
         run_gate_leave(vcpu->gate);
         return errctx_set_os(ec, r, "thread of vCPU %u", vcpu->id.v);
@@ -108,8 +131,10 @@ int vcpu_start(struct vcpu *vcpu, struct errctx *ec)
 
 void vcpu_kick(struct vcpu *vcpu)
 {
+    LOCK_SCOPE(&vcpu->kick_lock);
+
     __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-    if (vcpu->started)
+    if (vcpu->alive)
         (void)pthread_kill(vcpu->thread, kick_signal());
 }
 
