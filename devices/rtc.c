@@ -34,6 +34,9 @@ enum {
     ALARM_ANY = 0xc0, /* both top bits: matches always */
 };
 
+/* Farther from now than any year that the registers can say (0 to 25,755). */
+#define OFFSET_MAX_S 1000000000000ll
+
 struct rtc {
     struct device dev;
     struct evloop *loop;
@@ -50,9 +53,19 @@ struct rtc {
     bool posted; /* a message to re-arm the timer is on its way */
 };
 
+/* Not time(2): that one lags behind by up to a clock tick, so that a timer which fires right after
+ * a second's begin would still see the last one. */
+static int64_t host_now(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
+    return ts.tv_sec;
+}
+
 static int64_t guest_now(const struct rtc *rtc)
 {
-    return (int64_t)time(NULL) + rtc->offset_s;
+    return host_now() + rtc->offset_s;
 }
 
 static uint8_t encode(const struct rtc *rtc, int v)
@@ -84,6 +97,7 @@ static void load_time_locked(struct rtc *rtc)
 {
     time_t t = (time_t)guest_now(rtc);
     struct tm tm;
+    int year;
 
     if (rtc->cmos[REG_B] & B_SET || gmtime_r(&t, &tm) == NULL)
         return;
@@ -93,8 +107,9 @@ static void load_time_locked(struct rtc *rtc)
     rtc->cmos[REG_WDAY] = encode(rtc, tm.tm_wday + 1);
     rtc->cmos[REG_MDAY] = encode(rtc, tm.tm_mday);
     rtc->cmos[REG_MONTH] = encode(rtc, tm.tm_mon + 1);
-    rtc->cmos[REG_YEAR] = encode(rtc, tm.tm_year % 100);
-    rtc->cmos[REG_CENTURY] = encode(rtc, (tm.tm_year + 1900) / 100);
+    year = MAX(tm.tm_year + 1900, 0); /* a month of 0 in year 0 is the year before */
+    rtc->cmos[REG_YEAR] = encode(rtc, year % 100);
+    rtc->cmos[REG_CENTURY] = encode(rtc, year / 100);
 }
 
 /* Take the time registers as the guest's new time. */
@@ -110,7 +125,7 @@ static void store_time_locked(struct rtc *rtc)
                    1900,
     };
 
-    rtc->offset_s = (int64_t)timegm(&tm) - (int64_t)time(NULL);
+    rtc->offset_s = (int64_t)timegm(&tm) - host_now();
 }
 
 /* Nanoseconds between periodic interrupts; 0: off (MC146818, table 5). */
@@ -315,12 +330,22 @@ static int rtc_load(struct device *dev, struct snapshot_reader *r, uint32_t vers
     struct rtc *rtc = container_of(dev, struct rtc, dev);
 
     (void)version;
-    (void)ec;
     {
         LOCK_SCOPE(&rtc->lock);
-        rtc->index = snapshot_get_u8(r) & (CMOS_BYTES - 1);
-        snapshot_get_bytes(r, rtc->cmos, sizeof(rtc->cmos));
-        rtc->offset_s = (int64_t)snapshot_get_u64(r);
+        const uint8_t index = snapshot_get_u8(r);
+        uint8_t cmos[CMOS_BYTES];
+        int64_t offset_s;
+
+        snapshot_get_bytes(r, cmos, sizeof(cmos));
+        offset_s = (int64_t)snapshot_get_u64(r);
+        if (offset_s < -OFFSET_MAX_S || offset_s > OFFSET_MAX_S)
+            return errctx_set(ec, EINVAL, "a time that no clock register can say");
+        rtc->index = index & (CMOS_BYTES - 1);
+        memcpy(rtc->cmos, cmos, sizeof(cmos));
+        rtc->cmos[REG_A] &= A_UIP ^ 0xff;
+        rtc->offset_s = offset_s;
+        rtc->next_periodic_ns = 0;
+        rtc->irq->set(rtc->irq_ctx, PLATFORM_RTC_IRQ, rtc->cmos[REG_C] & C_IRQ);
     }
     rearm(rtc);
     return 0;
