@@ -13,7 +13,7 @@ enum { SECTION_TEXT = 32 }; /* type and name, zero-padded */
 
 void snapshot_put_bytes(struct snapshot_writer *w, const void *data, size_t len)
 {
-    if (w->failed)
+    if (w->failed || len == 0)
         return;
     if (len > w->cap - w->len) {
         size_t cap = (w->len + len) * 2 + 256;
