@@ -31,7 +31,14 @@ enum {
     AMD_LEVEL_DIE = 3,
     AMD_LEVEL_SOCKET = 4,
 };
-#define CPUID_1_ECX_HYPERVISOR (1u << 31)
+#define CPUID_1_ECX_HYPERVISOR   (1u << 31)
+#define CPUID_7_EDX_AMX_BF16     (1u << 22)
+#define CPUID_7_EDX_AMX_TILE     (1u << 24)
+#define CPUID_7_EDX_AMX_INT8     (1u << 25)
+#define CPUID_7_1_EAX_AMX_FP16   (1u << 21)
+#define CPUID_7_1_EDX_AMX_COMPLEX (1u << 8)
+#define CPUID_D_1_EAX_XFD        (1u << 4)
+#define XSTATE_TILES             (3u << 17) /* state components 17 and 18 */
 
 struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *table, uint32_t function, uint32_t index)
 {
@@ -242,6 +249,30 @@ static void set_hypervisor(struct kvm_cpuid2 *t, const struct cpuid_request *req
         e->eax |= 1u << KVM_FEATURE_MSI_EXT_DEST_ID;
 }
 
+/*
+ * AMX needs a permission for guests that we do not ask for, and more state than a reset restores.
+ * KVM leaves its state components out of leaf 0xD then, but may list the instructions; a guest
+ * would believe the latter.
+ */
+static void clear_amx(struct kvm_cpuid2 *t)
+{
+    struct kvm_cpuid_entry2 *e = cpuid_find(t, 7, 0);
+
+    if (e != NULL)
+        e->edx &= ~(CPUID_7_EDX_AMX_BF16 | CPUID_7_EDX_AMX_TILE | CPUID_7_EDX_AMX_INT8);
+    e = cpuid_find(t, 7, 1);
+    if (e != NULL) {
+        e->eax &= ~CPUID_7_1_EAX_AMX_FP16;
+        e->edx &= ~CPUID_7_1_EDX_AMX_COMPLEX;
+    }
+    e = cpuid_find(t, 0xd, 0);
+    if (e != NULL)
+        e->eax &= ~XSTATE_TILES;
+    e = cpuid_find(t, 0xd, 1);
+    if (e != NULL)
+        e->eax &= ~CPUID_D_1_EAX_XFD;
+}
+
 int cpuid_template_make(const struct cpuid_request *req, struct kvm_cpuid2 **ret_table,
                         struct errctx *ec)
 {
@@ -255,6 +286,7 @@ int cpuid_template_make(const struct cpuid_request *req, struct kvm_cpuid2 **ret
         if (!is_topology_leaf(req->supported->entries[i].function))
             t->entries[t->nent++] = req->supported->entries[i];
     set_hypervisor(t, req);
+    clear_amx(t);
     set_counts(t, req->plan, amd);
     add_levels(t, req->plan, amd);
     add_caches(t, req->plan, amd);

@@ -28,7 +28,7 @@ static int print_xml(const struct cli_args *args)
 
     if (cli_args_get(args, "json") != NULL)
         return cli_error(CLI_USAGE, "--json and --xml are two forms, say one");
-    if (cli_args_get(args, "host-xml") != NULL || cli_args_get(args, "host-synthetic") != NULL)
+    if (host_source_is_other(args))
         return cli_error(CLI_USAGE, "--xml describes this machine and no other");
     return host_export_xml(stdout, &ec) < 0 ? cli_fail(CLI_FAILURE, &ec) : cli_flush(CLI_OK);
 }

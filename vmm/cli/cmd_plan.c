@@ -86,6 +86,11 @@ static int run_plan(struct cli_args *args)
     if (r < 0)
         return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
     r = topo_plan_make(&args->config.spec, &host, &plan, &ec);
+    if (r == 0 && !host_source_is_other(args)) { /* another host's addresses are not known */
+        r = machine_config_fits(plan, &ec);
+        if (r < 0)
+            topo_plan_free(plan);
+    }
     if (r < 0) {
         host_topo_fini(&host);
         return cli_fail(r == -ENOMEM ? CLI_FAILURE : CLI_USAGE, &ec);

@@ -176,6 +176,11 @@ static int run_run(struct cli_args *args)
     if (config_complete(&args->config, &ec) < 0)
         return cli_fail(CLI_FAILURE, &ec);
     r = make_plan(&args->config, &run.plan, &ec);
+    if (r == 0) {
+        r = machine_config_fits(run.plan, &ec);
+        if (r < 0)
+            topo_plan_free(run.plan);
+    }
     if (r < 0)
         return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
 

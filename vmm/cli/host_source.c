@@ -21,3 +21,8 @@ int host_source_read(const struct cli_args *args, struct host_topo *ret_host, st
     }
     return host_topo_discover("", ret_host, ec);
 }
+
+bool host_source_is_other(const struct cli_args *args)
+{
+    return cli_args_get(args, "host-xml") != NULL || cli_args_get(args, "host-synthetic") != NULL;
+}

@@ -20,4 +20,7 @@
  *  host_topo_discover() returns. */
 int host_source_read(const struct cli_args *args, struct host_topo *ret_host, struct errctx *ec);
 
+/** host_source_is_other() - was another host than this machine named? */
+bool host_source_is_other(const struct cli_args *args);
+
 #endif

@@ -5,9 +5,22 @@
  */
 #include "vmm/machine/machine_config.h"
 
+#include <cpuid.h>
 #include <errno.h>
 
 #include "vcpu/cpuid_features.h"
+
+enum { PHYS_BITS_MIN = 36 };
+
+/* CPUID 0x80000008 EAX[7:0]; KVM passes it on to guests. */
+static unsigned physical_bits(void)
+{
+    unsigned eax = 0, ebx, ecx, edx;
+
+    if (__get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) == 0 || (eax & 0xff) < PHYS_BITS_MIN)
+        return PHYS_BITS_MIN;
+    return eax & 0xff;
+}
 
 int machine_config_check(const struct machine_config *config, struct errctx *ec)
 {
@@ -17,4 +30,20 @@ int machine_config_check(const struct machine_config *config, struct errctx *ec)
                               "--cpu-feature -%.80s: no feature of that name can be taken away",
                               config->cpu_features_off[i]);
     return 0;
+}
+
+int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,
+                          struct errctx *ec)
+{
+    return mem_layout_make(plan, physical_bits(), ret_layout, ec);
+}
+
+int machine_config_fits(const struct topo_plan *plan, struct errctx *ec)
+{
+    struct mem_layout *layout;
+    int r = machine_config_layout(plan, &layout, ec);
+
+    if (r == 0)
+        mem_layout_free(layout);
+    return r;
 }

@@ -3,6 +3,7 @@
 #ifndef VMM_MACHINE_MACHINE_CONFIG_H
 #define VMM_MACHINE_MACHINE_CONFIG_H
 
+#include "memory/layout.h"
 #include "vmm/base/errctx.h"
 #include "vmm/config/config.h"
 
@@ -12,5 +13,14 @@
  * Return: 0, or -EINVAL with a sentence that names the option.
  */
 int machine_config_check(const struct machine_config *config, struct errctx *ec);
+
+/** machine_config_layout() - the address map that a run on this processor would have: its
+ *  physical address width decides. Return: as mem_layout_make(). */
+int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,
+                          struct errctx *ec);
+
+/** machine_config_fits() - does the plan fit this processor's addresses? Return: 0, or -ERANGE
+ *  with the sentence that a run would end with. */
+int machine_config_fits(const struct topo_plan *plan, struct errctx *ec);
 
 #endif

@@ -183,11 +183,18 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
 
 int machine_pause(struct machine *m, struct errctx *ec)
 {
+    int r;
+
     if (m->paused)
         return errctx_set(ec, EALREADY, "the machine is paused already");
     machine_halt(m);
+    r = kvm_vm_get_clock_ns(&m->vm, &m->clock_ns, ec);
+    if (r < 0) {
+        machine_go(m);
+        return r;
+    }
     m->paused = true;
-    return kvm_vm_get_clock_ns(&m->vm, &m->clock_ns, ec);
+    return 0;
 }
 
 int machine_resume(struct machine *m, struct errctx *ec)
