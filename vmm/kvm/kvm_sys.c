@@ -17,6 +17,8 @@ int kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec)
     if (fd < 0)
         return errctx_set_os(ec, errno, "open %s", path);
     version = ioctl(fd, KVM_GET_API_VERSION, 0);
+    if (version < 0)
+        return errctx_set(ec, ENOSYS, "%s is not KVM's device", path);
     if (version != KVM_API_VERSION)
         return errctx_set(ec, ENOSYS, "%s speaks version %d of KVM's interface, not %d", path,
                           version, KVM_API_VERSION);

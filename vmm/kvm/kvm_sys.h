@@ -18,7 +18,7 @@ struct kvm_sys {
 };
 
 /** kvm_sys_open() - @path is "/dev/kvm". Return: 0; -ENOENT, -EACCES or another errno of open;
- *  -ENOSYS when the API version is not 12. */
+ *  -ENOSYS when it is another device or the API version is not 12. */
 int kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec);
 void kvm_sys_close(struct kvm_sys *sys);
 

@@ -141,6 +141,11 @@ static void pin_route(void *ctx, uint32_t pin, uint64_t addr, uint32_t data, boo
     struct route to = { 0 };
     LOCK_SCOPE(&irq->lock);
 
+    /* A masked pin keeps its last route: KVM reports ends of interrupt for vectors in the table
+     * only, and drivers end level-triggered ones while the pin is masked. A reset, which has no
+     * message, takes it out. */
+    if (masked && addr != 0)
+        return;
     to.set = !masked && translate(addr, data, &to);
     set_route_locked(irq, pin, &to);
 }

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `check` says when /dev/kvm is not what it should be. */
+// LDFLAGS: -Wl,--wrap=open
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "vmm/machine/host_check.h"
+
+int __wrap_open(const char *path, int flags, ...);
+int __real_open(const char *path, int flags, ...);
+
+int __wrap_open(const char *path, int flags, ...)
+{
+    if (strcmp(path, "/forbidden") == 0) { /* root may open anything, so play it */
+        errno = EACCES;
+        return -1;
+    }
+    return __real_open(path, flags, 0);
+}
+
+static void a_kvm_that_cannot_be_used_is_told_with_advice(void **state)
+{
+    static const struct {
+        const char *path, *what, *advice;
+    } rows[] = {
+        { "/nowhere/kvm", "open /nowhere/kvm: No such file or directory",
+          "switch virtualization (SVM or VT-x) on" },
+        { "/forbidden", "open /forbidden: Permission denied", "add yourself to the group" },
+        { "/dev/null", "/dev/null is not KVM's device", "look at the kernel's log" },
+    };
+    struct host_node node = { .n_pools = 0 };
+    const struct host_topo host = { .nodes = &node, .n_nodes = 1, .n_cpus = 2 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct host_check c;
+
+        host_check_run(rows[i].path, &host, &c);
+        assert_false(c.can_run);
+        assert_string_equal(c.findings[0].name, "kvm");
+        assert_int_equal(c.findings[0].verdict, HOST_MISSING);
+        assert_string_equal(c.findings[0].what, rows[i].what);
+        assert_non_null(strstr(c.findings[0].advice, rows[i].advice));
+        assert_string_equal(c.findings[1].name, "nodes"); /* nothing more is asked of KVM */
+        assert_int_equal(c.findings[1].verdict, HOST_LIMITED);
+        for (size_t f = 0; f < c.n; f++) {
+            assert_true(c.findings[f].what[0] != '\0');
+            assert_int_equal(c.findings[f].advice[0] == '\0', c.findings[f].verdict == HOST_OK);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_kvm_that_cannot_be_used_is_told_with_advice),
+    };
+
+    return cmocka_run_group_tests_name("machine/host_check", tests, NULL, NULL);
+}
