@@ -10,7 +10,8 @@ OURS = "numavisor"
 class Figure:
     """One row: what is measured, in which unit, and which side of the peer is the better one.
 
-    goal is "< peer" or "> peer" (ahead of the peer), or "<= NUMBER" for our own value alone.
+    goal is "< peer" or "> peer" (ahead of the peer), "<= NUMBER" for our own value alone, or
+    "stated" where it is enough to know.
     emulated says that the number belongs to the emulated host: only ratios mean something.
     """
 
@@ -68,6 +69,8 @@ def met(goal, mine, peer):
         return mine <= float(goal[3:])
     if peer is None:
         return None
+    if goal == "stated":
+        return True
     return mine < peer if goal == "< peer" else mine > peer
 
 
