@@ -11,6 +11,10 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
+#endif
+
 /* Map @len_bytes of @fd at a 2 MiB boundary, so that huge pages can be mapped whole. */
 static void *map_aligned(int fd, size_t len_bytes)
 {
@@ -82,6 +86,22 @@ void backing_fini(struct backing *b)
     (void)munmap(b->host, b->len_bytes);
     (void)close(b->memfd);
     *b = (struct backing){ 0 };
+}
+
+/* With shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which
+ * wants one page to be there and fills the rest. */
+int backing_prealloc(struct backing *b, struct errctx *ec)
+{
+    for (size_t off = 0; off < b->len_bytes; off += 2 * MIB) {
+        const size_t len = MIN(b->len_bytes - off, (size_t)2 * MIB);
+        uint8_t *p = b->host + off;
+
+        if (madvise(p, 1, MADV_POPULATE_WRITE) == 0 && madvise(p, len, MADV_COLLAPSE) == 0)
+            continue;
+        if (madvise(p, len, MADV_POPULATE_WRITE) < 0)
+            return errctx_set_os(ec, errno, "take %zu bytes from the host", b->len_bytes);
+    }
+    return 0;
 }
 
 int backing_discard(struct backing *b, struct errctx *ec)

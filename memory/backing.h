@@ -31,6 +31,10 @@ int backing_init(struct vnode_id vnode, const struct idset *host_nodes, size_t l
 /** backing_fini() - unmap and close; nothing happens for a zeroed backing. */
 void backing_fini(struct backing *b);
 
+/** backing_prealloc() - take all memory from the host, in pages of 2 MiB where it has them;
+ *  content stays. Return: 0 or the errno of madvise. */
+int backing_prealloc(struct backing *b, struct errctx *ec);
+
 /** backing_discard() - give all pages back to the host. Return: 0 or the errno of fallocate. */
 int backing_discard(struct backing *b, struct errctx *ec);
 

@@ -220,6 +220,20 @@ int guest_mem_discard(struct guest_mem *mem, struct errctx *ec)
     return 0;
 }
 
+int guest_mem_prealloc(struct guest_mem *mem, struct errctx *ec)
+{
+    for (size_t i = 0; i < mem->n_backings; i++) {
+        int r;
+
+        if (mem->backings[i].host == NULL)
+            continue;
+        r = backing_prealloc(&mem->backings[i], ec);
+        if (r < 0)
+            return errctx_wrap(ec, r, "virtual node %zu", i);
+    }
+    return 0;
+}
+
 const struct mem_layout *guest_mem_layout(const struct guest_mem *mem)
 {
     return mem->layout;

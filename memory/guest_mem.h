@@ -83,6 +83,10 @@ uint64_t guest_mem_leases(const struct guest_mem *mem);
  *  no vCPU runs and no lease is out; -EBUSY otherwise. Keeps mappings and policy. */
 int guest_mem_discard(struct guest_mem *mem, struct errctx *ec);
 
+/** guest_mem_prealloc() - take all memory from the host now instead of at the first touch, in
+ *  huge pages where it has them. Content stays. Return: 0 or the errno of madvise. */
+int guest_mem_prealloc(struct guest_mem *mem, struct errctx *ec);
+
 /** guest_mem_layout() - the map this memory was made from. */
 const struct mem_layout *guest_mem_layout(const struct guest_mem *mem);
 

@@ -124,6 +124,14 @@ int config_parse_cpu_feature(struct config_input *in, const char *text, struct e
     return config_add_feature_off(in->config, text + 1, ec);
 }
 
+int config_parse_prealloc(struct config_input *in, const char *text, struct errctx *ec)
+{
+    (void)text;
+    (void)ec;
+    in->config->prealloc = true;
+    return 0;
+}
+
 int config_parse_no_sandbox(struct config_input *in, const char *text, struct errctx *ec)
 {
     (void)text;

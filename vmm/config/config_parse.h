@@ -11,6 +11,7 @@ int config_parse_distance(struct config_input *in, const char *text, struct errc
 int config_parse_link(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_l3(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_cpu_feature(struct config_input *in, const char *text, struct errctx *ec);
+int config_parse_prealloc(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_no_sandbox(struct config_input *in, const char *text, struct errctx *ec);
 
 /** config_add_cache() - append to the spec's caches. -E2BIG when there is no room. */

@@ -22,6 +22,7 @@ static const struct config_member machine_members[] = {
     { .name = "cmdline", .kind = CONFIG_TEXT, .off = MACHINE(cmdline) },
     { .name = "cpus", .kind = CONFIG_U32, .off = MACHINE(spec.n_cpus), .min = 1 },
     { .name = "memory", .kind = CONFIG_SIZE, .off = MACHINE(spec.memory_bytes), .min = 1 },
+    { .name = "prealloc", .kind = CONFIG_TRUE, .off = MACHINE(prealloc) },
     { .name = "vnuma", .kind = CONFIG_U32, .off = MACHINE(spec.n_vnuma), .min = 1 },
     { .name = "threads", .kind = CONFIG_U32, .off = MACHINE(spec.threads), .min = 1 },
     { .name = "cores", .kind = CONFIG_U32, .off = MACHINE(spec.cores), .min = 1 },

@@ -35,7 +35,7 @@ static char *dump(const struct machine_config *config)
 }
 
 static const char *const described[] = {
-    "--cpus 8 --memory 2G --vnuma 2",
+    "--cpus 8 --memory 2G --vnuma 2 --prealloc",
     "--name a --kernel k --initrd i --cmdline c --console virtio --on-reset exit --no-sandbox",
     "--cpus 8 --threads 2 --cores 2 --dies 1 --sockets 2 --l3 8M,cores=2",
     ("--node cpus=0-1,4,memory=1G,host=0 --node cpus=2-3 "
@@ -62,6 +62,7 @@ static void options_and_file_say_the_same(void **state)
         assert_int_equal(by_file.spec.n_nodes, by_options.spec.n_nodes);
         assert_int_equal(by_file.n_devices, by_options.n_devices);
         assert_int_equal(by_file.no_sandbox, by_options.no_sandbox);
+        assert_int_equal(by_file.prealloc, by_options.prealloc);
         free(first);
         free(second);
         config_fini(&by_options);
