@@ -162,7 +162,8 @@ static void check_huge_pages(struct host_check *c)
     }
     WHAT(f, "no huge pages: guest memory comes in pages of 4 KiB");
     if (choice[0] != '\0')
-        ADVICE(f, "write always into %s; pools of reserved pages are not used yet", path);
+        ADVICE(f, "use --prealloc, or write always into %s; pools of reserved pages are not used",
+               path);
     else
         ADVICE(f, "use a kernel with transparent huge pages for memory files");
 }
