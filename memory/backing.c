@@ -90,18 +90,31 @@ void backing_fini(struct backing *b)
 
 /* With shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which
  * wants one page to be there and fills the rest. */
-int backing_prealloc(struct backing *b, struct errctx *ec)
+int backing_take(uint8_t *start, size_t len_bytes)
 {
-    for (size_t off = 0; off < b->len_bytes; off += 2 * MIB) {
-        const size_t len = MIN(b->len_bytes - off, (size_t)2 * MIB);
-        uint8_t *p = b->host + off;
+    const size_t huge = 2 * MIB;
+    uint8_t *const end = start + len_bytes;
 
-        if (madvise(p, 1, MADV_POPULATE_WRITE) == 0 && madvise(p, len, MADV_COLLAPSE) == 0)
-            continue;
-        if (madvise(p, len, MADV_POPULATE_WRITE) < 0)
-            return errctx_set_os(ec, errno, "take %zu bytes from the host", b->len_bytes);
+    while (start < end) {
+        const size_t to_border = huge - (uintptr_t)start % huge;
+        const size_t len = MIN((size_t)(end - start), to_border);
+
+        /* A collapse takes what is missing of an extent that has one page at least. */
+        if (len < huge || madvise(start, 1, MADV_POPULATE_WRITE) < 0 ||
+            madvise(start, len, MADV_COLLAPSE) < 0) {
+            if (madvise(start, len, MADV_POPULATE_WRITE) < 0)
+                return -errno;
+        }
+        start += len;
     }
     return 0;
+}
+
+int backing_prealloc(struct backing *b, struct errctx *ec)
+{
+    int r = backing_take(b->host, b->len_bytes);
+
+    return r < 0 ? errctx_set_os(ec, -r, "take %zu bytes from the host", b->len_bytes) : 0;
 }
 
 int backing_discard(struct backing *b, struct errctx *ec)

@@ -35,6 +35,14 @@ void backing_fini(struct backing *b);
  *  content stays. Return: 0 or the errno of madvise. */
 int backing_prealloc(struct backing *b, struct errctx *ec);
 
+/**
+ * backing_take() - have the host give memory for [@start, @start+@len_bytes) now: 2 MiB at a time
+ * where whole extents lie in it and huge pages can be had, else by normal pages.
+ * @start: page-aligned, inside a backing's mapping.
+ * Return: 0 or the errno of madvise (ENOMEM, or EINVAL on kernels before 5.14); no sentence.
+ */
+int backing_take(uint8_t *start, size_t len_bytes);
+
 /** backing_discard() - give all pages back to the host. Return: 0 or the errno of fallocate. */
 int backing_discard(struct backing *b, struct errctx *ec);
 

@@ -187,8 +187,8 @@ void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len)
         return;
     start = (uintptr_t)lease.ptr / page * page;
     end = (uintptr_t)lease.ptr + len;
-    /* Kernels before 5.14 do not know it; whoever writes then takes the faults. */
-    (void)madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+    /* What fails here, whoever writes meets as a fault. */
+    (void)backing_take((uint8_t *)start, (end - start + page - 1) / page * page);
     guest_mem_lease_end(mem, &lease);
 }
 
