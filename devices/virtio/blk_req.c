@@ -42,12 +42,12 @@ static void iov_skip(struct iovec **iov, unsigned *n, uint64_t len)
 /* Cut the status byte off the end of the writable part. NULL when there is none. */
 static uint8_t *blk_req_cut_status(struct virtq_chain *chain)
 {
-    struct iovec *iov = chain->iov + chain->n_read;
-
     for (unsigned i = chain->n_write; i-- > 0;) {
-        if (iov[i].iov_len > 0) {
-            iov[i].iov_len--;
-            return (uint8_t *)iov[i].iov_base + iov[i].iov_len;
+        struct iovec *iov = &chain->iov[chain->n_read + i]; /* there may be no array at all */
+
+        if (iov->iov_len > 0) {
+            iov->iov_len--;
+            return (uint8_t *)iov->iov_base + iov->iov_len;
         }
     }
     return NULL;
