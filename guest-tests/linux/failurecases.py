@@ -52,7 +52,7 @@ def refusals(kernel, folder):
     yield "kernel that does not fit", LOW, "RAM", ["--kernel", kernel, "--memory", "8M"]
     yield "too many CPUs", HIGH, "--cpus", [*small, "--cpus", "100000"]
     yield "memory beyond every limit", HIGH, "--memory", ["--kernel", kernel, "--memory", "9000T"]
-    yield "memory beyond the address width", LOW, "-bit", ["--kernel", kernel, "--memory", "512T"]
+    yield "memory beyond the address width", HIGH, "-bit", ["--kernel", kernel, "--memory", "512T"]
     yield "no such host node", HIGH, "host=9", [
         "--kernel", kernel, "--node", "cpus=0,memory=64M,host=9"]
     yield "no such disk", LOW, "nosuch", [*small, "--disk", "/nosuch"]
