@@ -108,6 +108,7 @@ class Host:
         self.qemu.kill()
         self.qemu.wait()
         if self.args.keep_log:
+            os.makedirs(os.path.dirname(os.path.abspath(self.args.keep_log)), exist_ok=True)
             with open(self.args.keep_log, "wb") as f:
                 f.write(self.console())
         for fd in [*self.files, self.log]:
