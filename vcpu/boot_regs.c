@@ -30,6 +30,7 @@ enum {
     TYPE_CODE = 0xb, /* execute/read, accessed */
     TYPE_DATA = 0x3, /* read/write, accessed */
     TYPE_TSS = 0xb,  /* busy 32/64-bit TSS */
+    TSS_LIMIT = 0x67, /* PVH asks for just this; the hardware for no less */
 };
 #define CR0_PG (1u << 31)
 
@@ -228,7 +229,7 @@ int boot_regs_apply(const struct boot_regs *b, const struct kvm_vcpu *vcpu, stru
     sregs.cs = flat(SEG_CODE, TYPE_CODE, b->long_mode);
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     sregs.tr = (struct kvm_segment){
-        .limit = 0xffff, .selector = SEG_TSS, .type = TYPE_TSS, .present = 1
+        .limit = TSS_LIMIT, .selector = SEG_TSS, .type = TYPE_TSS, .present = 1
     };
     sregs.gdt = (struct kvm_dtable){ .base = b->gdt_base, .limit = b->gdt_limit };
     sregs.idt = (struct kvm_dtable){ 0 };
