@@ -17,9 +17,10 @@ import time
 
 import rigimage
 import rigkernel
+import rigtrouble
 from rigkernel import RigError, need
 
-CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on"
+CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on oops=panic unknown_nmi_panic"
 # A current AMD family: Linux treats older ones in ways of their own (numbers of cores and last-level
 # caches). No XSAVE: the emulation lets a guest's XSETBV pass without KVM's knowledge, so the next
 # entry puts back the XCR0 that KVM believes in; with FXSAVE there is nothing to lose.
@@ -68,8 +69,9 @@ class Host:
                        rigimage.kernel_image(kernel)]
             self.files = [os.open(p, os.O_RDONLY) for p in [rigimage.initramfs(kernel), *layers]]
         self.log = os.memfd_create("rig-console", 0)
+        self.qemu_log = os.memfd_create("rig-qemu", 0)
         self.ours, theirs = {}, {}
-        for name in PORTS:
+        for name in [*PORTS, "monitor"]:
             self.ours[name], theirs[name] = socket.socketpair()
         self.argv = [qemu, "-name", "numavisor-rig", "-nodefaults", "-no-user-config",
                      "-display", "none", "-no-reboot", "-M", "q35", "-bios", "qboot.rom",
@@ -78,6 +80,9 @@ class Host:
                      "-append", CMDLINE, *spec.qemu_args(),
                      "-chardev", f"file,id=log,path=/proc/self/fd/{self.log}",
                      "-serial", "chardev:log", "-device", "virtio-rng-pci",
+                     "-d", "cpu_reset",
+                     "-chardev", f"socket,id=monitor,fd={theirs['monitor'].fileno()}",
+                     "-mon", "chardev=monitor,mode=readline",
                      "-device", "virtio-serial-pci,max_ports=8"]
         for i, fd in enumerate(self.files[1:]):
             self.add_disk(f"file=/proc/self/fd/{fd},readonly=on", f"layer{i}")
@@ -90,10 +95,11 @@ class Host:
                           "-device", f"virtserialport,nr={i + 1},chardev={name},name={name}"]
         if args.net:
             self.argv += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
-        fds = [*self.files, self.log, *(s.fileno() for s in theirs.values())]
+        self.monitor = self.ours.pop("monitor")
+        fds = [*self.files, self.log, self.qemu_log, *(s.fileno() for s in theirs.values())]
         self.qemu = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, pass_fds=fds,
                                      start_new_session=True, preexec_fn=die_with_parent,
-                                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                     stdout=subprocess.DEVNULL, stderr=self.qemu_log)
         for s in theirs.values():
             s.close()
 
@@ -107,24 +113,38 @@ class Host:
     def __exit__(self, *exc):
         self.qemu.kill()
         self.qemu.wait()
+        for line in rigtrouble.complaints(self.lines()):
+            print("rig: console: " + line, file=sys.stderr)
         if self.args.keep_log:
             os.makedirs(os.path.dirname(os.path.abspath(self.args.keep_log)), exist_ok=True)
             with open(self.args.keep_log, "wb") as f:
                 f.write(self.console())
-        for fd in [*self.files, self.log]:
+        for fd in [*self.files, self.log, self.qemu_log]:
             os.close(fd)
-        for s in self.ours.values():
+        for s in [self.monitor, *self.ours.values()]:
             s.close()
 
     def console(self):
         return os.pread(self.log, 1 << 24, 0)
 
-    def why_it_ended(self):
-        """For the user: what QEMU said, and the last lines of the console."""
-        said = self.qemu.stderr.read().decode(errors="replace").strip()
-        tail = self.console().decode(errors="replace").strip().splitlines()[-15:]
-        return "\n".join(["the emulated host ended before the command did", *([said] if said else []),
-                          *("  console: " + line for line in tail)])
+    def lines(self):
+        return self.console().decode(errors="replace").strip().splitlines()
+
+    def qemu_said(self):
+        return os.pread(self.qemu_log, 1 << 24, 0).decode(errors="replace")
+
+    def ask(self, command, seconds=3):
+        """What the monitor answers to COMMAND within SECONDS."""
+        self.monitor.settimeout(1)
+        answer = b""
+        until = time.monotonic() + seconds
+        try:
+            self.monitor.sendall(command.encode() + b"\n")
+            while time.monotonic() < until:
+                answer += self.monitor.recv(CHUNK)
+        except OSError:
+            pass  # no more to come
+        return answer.decode(errors="replace").replace("\r", "")
 
 
 class Streams:
@@ -237,11 +257,12 @@ def serve(host, args, command, started):
         if not streams.step(0 if streams.status is not None else min(left, 1)):
             return streams.status
         if streams.heard is not None and time.monotonic() - streams.heard > SILENCE:
-            raise RigError(f"the emulated host hangs: no sign of life for {SILENCE} s")
+            raise RigError(f"the emulated host hangs: no sign of life for {SILENCE} s\n" +
+                           rigtrouble.where_it_hangs(host))
         if streams.status is None and host.qemu.poll() is not None:
             streams.step(0)
             if streams.status is None:
-                raise RigError(host.why_it_ended())
+                raise RigError(rigtrouble.why_it_ended(host))
 
 
 def on_signal(number, _frame):

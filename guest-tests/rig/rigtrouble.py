@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known about an emulated host that ended, hangs, or whose kernel complains."""
+import re
+
+# Without these lines a strange failure of COMMAND has no visible cause.
+COMPLAINT = re.compile(r"BUG:|Oops|Kernel panic|general protection|Out of memory|soft lockup|"
+                       r"hard LOCKUP|rcu: INFO|Bad page|Call Trace|segfault|WARNING: CPU|"
+                       r"oom-kill|blocked for more than|\bRIP:|list_(add|del) corruption")
+REGISTERS = re.compile(r"^(CPU#|RIP|EIP|RAX|CR0|CR2|CS )")
+MOST = 20  # lines of complaints
+
+
+def complaints(console):
+    """The first lines of the console in which the host's kernel complains."""
+    return [line for line in console if COMPLAINT.search(line)][:MOST]
+
+
+def why_it_ended(host):
+    """How QEMU ended, the CPU's state if it shut down, and the last lines of the console."""
+    said = host.qemu_said()
+    if "Triple fault" in said:
+        said = said[said.index("Triple fault"):]
+    elif "CPU Reset" in said:
+        said = said[:said.index("CPU Reset")]  # the resets at power-on say nothing
+    status = host.qemu.wait()
+    how = (f"QEMU was ended by signal {-status}" if status < 0 else
+           f"QEMU ended with status {status}" if status else "it was powered off or reset")
+    return "\n".join(["the emulated host ended before the command did: " + how,
+                      *("  QEMU: " + line for line in said.splitlines()[:30]),
+                      *("  console: " + line for line in host.lines()[-15:])])
+
+
+def where_it_hangs(host):
+    """Where each CPU stands, twice, and what the kernel says to an NMI, which ends it."""
+    out = []
+    for _ in range(2):
+        out += [line for line in host.ask("info registers -a").splitlines()
+                if REGISTERS.match(line)]
+    before = len(host.lines())
+    host.ask("nmi")
+    return "\n".join("  " + line for line in [*out, *host.lines()[before:][:60]])
