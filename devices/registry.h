@@ -57,7 +57,6 @@ struct device_env {
     struct evloop *loop;  /* the I/O thread it shall live on */
     const char *name;     /* "disk0" */
     const char *vm_name;  /* of the machine; stable defaults (a MAC) derive from it; may be NULL */
-    bool io_uring_ok;     /* false: the host forbids io_uring; use threads */
     int console_in_fd;    /* the terminal, for the console device; -1: none */
     int console_out_fd;
 };

@@ -215,7 +215,7 @@ static int blk_create(const struct device_args *args, const struct device_env *e
     for (unsigned i = 0; i < b->dev.n_queues; i++)
         b->dev.queue_max[i] = BLK_QUEUE_SIZE;
     blk_describe(b, device_args_number(args, "sync", 0));
-    r = blk_engine_init(&b->engine, &b->dev, &b->disk, env->io_uring_ok, ec);
+    r = blk_engine_init(&b->engine, &b->dev, &b->disk, ec);
     if (r < 0) {
         blk_destroy(&b->dev);
         return errctx_wrap(ec, r, "disk %s", opts.path);

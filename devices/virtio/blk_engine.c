@@ -231,7 +231,6 @@ void blk_engine_reset(struct blk_engine *e)
 
 struct blk_engine_plug {
     struct blk_engine *e;
-    bool io_uring_ok;
     int r;
     struct errctx *ec;
 };
@@ -258,7 +257,7 @@ static void blk_engine_plug_in(void *ctx)
         return;
     }
     /* Whatever keeps the ring from being made, threads do the same work. */
-    if (p->io_uring_ok && blk_uring_new(&cfg, &e->backend, NULL) == 0)
+    if (blk_uring_new(&cfg, &e->backend, NULL) == 0)
         return;
     p->r = blk_threads_new(&cfg, &e->backend, p->ec);
 }
@@ -273,9 +272,9 @@ static void blk_engine_unplug(void *ctx)
 }
 
 int blk_engine_init(struct blk_engine *e, struct virtio_dev *dev, struct blk_disk *disk,
-                    bool io_uring_ok, struct errctx *ec)
+                    struct errctx *ec)
 {
-    struct blk_engine_plug plug = { .e = e, .io_uring_ok = io_uring_ok, .ec = ec };
+    struct blk_engine_plug plug = { .e = e, .ec = ec };
 
     *e = (struct blk_engine){ .dev = dev, .disk = disk };
     e->pool = calloc(BLK_ENGINE_POOL, sizeof(e->pool[0]));

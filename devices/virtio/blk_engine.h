@@ -38,12 +38,12 @@ struct blk_engine {
 
 /**
  * blk_engine_init() - make the pool and the backend: none but the loop's thread for a file in
- * memory, else io_uring if allowed and possible, else threads.
+ * memory, else io_uring where a ring can be made, else threads.
  * Return: 0, -ENOMEM, or the errno of the thread backend. blk_engine_fini() is allowed after
  * either.
  */
 int blk_engine_init(struct blk_engine *e, struct virtio_dev *dev, struct blk_disk *disk,
-                    bool io_uring_ok, struct errctx *ec);
+                    struct errctx *ec);
 
 /** blk_engine_fini() - on a drained engine, or one of zero bytes. */
 void blk_engine_fini(struct blk_engine *e);

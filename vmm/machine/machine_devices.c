@@ -56,7 +56,6 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
         .loop = m->io[n % m->n_io].loop,
         .name = name,
         .vm_name = m->config->name,
-        .io_uring_ok = true,
         .console_in_fd = m->console_pipe[0],
         .console_out_fd = m->console_pipe[0] >= 0 ? STDOUT_FILENO : -1,
     };

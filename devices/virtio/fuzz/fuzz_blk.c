@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct target *target_new(void)
 {
     struct target *t = calloc(1, sizeof(*t));
-    struct device_env env = { .name = "disk0", .io_uring_ok = true };
+    struct device_env env = { .name = "disk0" };
     struct device_args args;
     char text[64];
 

@@ -4,9 +4,10 @@
  * for files in memory serves all tests.)
  *
  * The disk's loop runs in a thread of its own, as in the machine, so the same tests show races
- * to ThreadSanitizer. Failures of system calls are injected at the seam of the thread pool.
+ * to ThreadSanitizer. Failures of system calls are injected at the seam of the thread pool, which
+ * serves because the ring, at its own seam, cannot be made.
  */
-// LDFLAGS: -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2 -Wl,--wrap=fdatasync
+// LDFLAGS: -Wl,--wrap=preadv2 -Wl,--wrap=pwritev2 -Wl,--wrap=fdatasync -Wl,--wrap=blk_uring_new
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "devices/virtio/blk.h"
+#include "devices/virtio/blk_backend.h"
 #include "devices/virtio/test/fake_driver.h"
 
 enum {
@@ -51,9 +53,10 @@ struct fixture {
 
 static const enum backend with_uring = URING, with_threads = THREADS, with_inline = INLINE;
 
-/* --- injected results (thread pool only) ------------------------------------------------------ */
+/* --- injected results ------------------------------------------------------------------------- */
 
 static struct {
+    bool no_ring;   /* as on a host that forbids io_uring; the rest is for the thread pool */
     ssize_t most;   /* bytes one call may transfer; 0: any */
     int fail;       /* errno of every call; 0: none */
     int last_flags; /* of pwritev2 */
@@ -66,6 +69,17 @@ int __real_fdatasync(int fd);
 ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
 ssize_t __wrap_pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags);
 int __wrap_fdatasync(int fd);
+int __real_blk_uring_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be,
+                         struct errctx *ec);
+int __wrap_blk_uring_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be,
+                         struct errctx *ec);
+
+int __wrap_blk_uring_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_be,
+                         struct errctx *ec)
+{
+    return inject.no_ring ? errctx_set(ec, ENOSYS, "io_uring_setup")
+                          : __real_blk_uring_new(cfg, ret_be, ec);
+}
 
 static bool cut(const struct iovec *iov, struct iovec *ret_one)
 {
@@ -117,7 +131,6 @@ static int make_disk(struct fixture *f, const char *path, const char *options,
     struct device_env env = { .mem = f->fm.mem,
                               .loop = f->fl.loop,
                               .name = "disk7",
-                              .io_uring_ok = f->backend == URING,
                               .console_in_fd = -1,
                               .console_out_fd = -1 };
     struct device_args args;
@@ -158,6 +171,7 @@ static int setup_mem(void **state)
     assert_non_null(f);
     f->backend = *(const enum backend *)*state;
     memset(&inject, 0, sizeof(inject));
+    inject.no_ring = f->backend == THREADS;
     fake_mem_init(&f->fm);
     fake_loop_start(&f->fl);
     (void)strcpy(f->path, f->backend == INLINE ? "/dev/shm/numavisor-test-blk-XXXXXX"
