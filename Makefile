@@ -95,12 +95,13 @@ unit: tests
 	@vmm/tools/run-tests $(BUILD)/unit $(TEST_BINS)
 
 # The same tests under gcc's address and undefined-behaviour sanitizers, and the ones that have
-# threads under its thread sanitizer.
+# threads, of their own or in a header of theirs, under its thread sanitizer.
 UBSAN := -fno-sanitize-recover=all
 unit-san:
 	@$(SUB) BUILD=build/san CC=gcc OPT='-O1 -g' SAN='-fsanitize=address,undefined $(UBSAN)' unit
 
-TSAN_TESTS := $(shell grep -lE 'pthread|evloop' $(TEST_SRCS) /dev/null)
+TSAN_RIGS  := $(shell grep -lE 'pthread|fake_loop' $$(find $(FOLDERS) -path '*/test/*.h') /dev/null)
+TSAN_TESTS := $(shell grep -lE -e 'pthread|evloop' $(TSAN_RIGS:%=-e %) $(TEST_SRCS) /dev/null)
 unit-tsan-run: $(TSAN_TESTS:%.c=$(BUILD)/%)
 	@vmm/tools/run-tests $(BUILD)/unit $^
 unit-tsan:
