@@ -16,15 +16,14 @@
 #include <unistd.h>
 
 #include "devices/virtio/console.h"
+#include "devices/virtio/fuzz/fuzz_ring.h"
 #include "devices/virtio/rng.h"
-#include "devices/virtio/test/fake_driver.h"
 
 enum { QUEUE = 16, HEADS_OFF = 2, DESC_OFF = HEADS_OFF + QUEUE, DATA_OFF = DESC_OFF + QUEUE * 6 };
 
 struct target {
     struct fake_mem fm;
-    struct evloop *loop;
-    int in, out;
+    struct device_env env;
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -34,10 +33,9 @@ static struct target *target_new(void)
     struct target *t = calloc(1, sizeof(*t));
 
     FAKE_MUST(t != NULL);
-    fake_mem_init(&t->fm);
-    FAKE_MUST(evloop_new(&t->loop, NULL) == 0);
-    t->in = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-    t->out = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    t->env = fuzz_env(&t->fm, "fuzzed");
+    t->env.console_in_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    t->env.console_out_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     return t;
 }
 
@@ -69,7 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct target *t;
     const struct device_type *type;
     struct device_args args = { 0 };
-    struct device_env env;
     struct virtio_dev *vdev;
     struct fake_dev *fd;
     uint32_t head, len;
@@ -80,11 +77,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         t = target_new();
     type = data[0] & 1 ? &console_device_type : &rng_device_type;
     args.type = type;
-    env = (struct device_env){ .mem = t->fm.mem, .loop = t->loop, .name = "fuzzed",
-                               .console_in_fd = t->in, .console_out_fd = t->out };
     fd = calloc(1, sizeof(*fd));
     FAKE_MUST(fd != NULL);
-    FAKE_MUST(type->create(&args, &env, &vdev, NULL) == 0);
+    FAKE_MUST(type->create(&args, &t->env, &vdev, NULL) == 0);
     memcpy(fake_ptr(t->fm.mem, FAKE_DATA_BASE, 4096), data + DATA_OFF,
            MIN(size - DATA_OFF, (size_t)4096));
     fake_dev_init(fd, vdev, &t->fm, (uint64_t)(data[0] >> 1 & 1) << VIRTIO_RING_F_EVENT_IDX,

@@ -6,19 +6,19 @@
  *   byte 0       features: 1 event index, 2 mergeable buffers, 4 multi-queue, 8 no control queue
  *   byte 1       bit per kick: transmit, control, receive, a frame from outside, again
  *   3 x 1        entries offered in the receive, transmit and control queue
- *   3 x 8 x 8    descriptors: 3 bytes address, 1 byte where, 2 bytes length, flags, next
+ *   3 x 8 x 8    descriptors
  *   the rest     goes to the start of the data area
  *
  * The backend checks what it is handed and is full now and then. Afterwards no lease may be out
  * and nothing may have been answered that was not offered.
  */
+#include "devices/virtio/fuzz/fuzz_ring.h"
 #include "devices/virtio/net_int.h"
-#include "devices/virtio/test/fake_driver.h"
 
 enum {
     QUEUE = 8,
     DESC_OFF = 5,
-    DATA_OFF = DESC_OFF + 3 * QUEUE * 8,
+    DATA_OFF = DESC_OFF + 3 * QUEUE * FUZZ_DESC_BYTES,
     PAIRS = 2,
     CTRL = 2 * PAIRS,
 };
@@ -26,7 +26,6 @@ enum {
 struct target {
     struct fake_mem fm;
     struct fake_dev fd;
-    struct evloop *loop;
     struct net_dev *dev;
     struct net_backend be;
     unsigned sent;
@@ -82,14 +81,11 @@ static struct target *target_new(void)
 {
     static const uint8_t mac[ETH_ALEN] = { 2 };
     struct target *t = calloc(1, sizeof(*t));
-    struct device_env env = { .name = "net0" };
+    struct device_env env;
     struct virtio_dev *dev;
 
     FAKE_MUST(t != NULL);
-    fake_mem_init(&t->fm);
-    FAKE_MUST(evloop_new(&t->loop, NULL) == 0);
-    env.mem = t->fm.mem;
-    env.loop = t->loop;
+    env = fuzz_env(&t->fm, "net0");
     t->be = (struct net_backend){ .ops = &be_ops, .max_pairs = PAIRS };
     FAKE_MUST(net_dev_new(&env, &t->be, mac, &dev, NULL) == 0);
     t->dev = container_of(dev, struct net_dev, vdev);
@@ -97,41 +93,13 @@ static struct target *target_new(void)
     return t;
 }
 
-/* Addresses that are worth trying: data, the rings themselves, borders, nowhere. */
-static uint64_t place(uint8_t where, uint32_t off)
-{
-    switch (where & 7) {
-    case 0:
-    case 1:
-    case 2:
-    case 3:
-        return FAKE_DATA_BASE + (off & 0xffff);
-    case 4:
-        return FAKE_RING_BASE + (off & 0x3fff);
-    case 5:
-        return FAKE_NODE0_LEN - 0x800 + (off & 0xfff);
-    case 6:
-        return FAKE_TOP - 0x800 + (off & 0xfff);
-    default:
-        return (uint64_t)off << 40 | off;
-    }
-}
-
-static void load_queue(struct target *t, unsigned index, const uint8_t *desc, uint8_t n,
+static void load_queue(struct target *t, unsigned index, const uint8_t *descs, uint8_t n,
                        bool event_idx)
 {
-    struct fake_queue *q = &t->fd.q[index];
-
-    fake_queue_init(q, t->fm.mem, FAKE_RING_BASE + index * FAKE_RING_STRIDE, QUEUE);
-    fake_queue_attach(q, &t->dev->vdev.vqs[index], index, event_idx);
-    for (unsigned i = 0; i < QUEUE; i++, desc += 8) {
-        uint32_t off = (uint32_t)(desc[0] | desc[1] << 8 | desc[2] << 16);
-
-        q->avail->ring[i] = (uint16_t)i;
-        fake_queue_desc(q, (uint16_t)i, place(desc[3], off), (uint32_t)(desc[4] | desc[5] << 8),
-                        desc[6], desc[7]);
-    }
-    q->avail->idx = n;
+    fuzz_queue(&t->fd, t->fm.mem, index, QUEUE, descs, event_idx);
+    for (uint16_t i = 0; i < QUEUE; i++)
+        t->fd.q[index].avail->ring[i] = i;
+    t->fd.q[index].avail->idx = n;
 }
 
 static void load(struct target *t, const uint8_t *data, size_t size)
@@ -149,9 +117,8 @@ static void load(struct target *t, const uint8_t *data, size_t size)
     t->dev->vdev.broken = false;
     for (unsigned i = 0; i < 3; i++)
         load_queue(t, queues[i] == CTRL && !(data[0] & 4) ? 2 : queues[i],
-                   data + DESC_OFF + i * QUEUE * 8, data[2 + i], data[0] & 1);
-    FAKE_MUST(guest_mem_write(t->fm.mem, (struct gpa){ FAKE_DATA_BASE }, data + DATA_OFF,
-                              MIN(size - DATA_OFF, (size_t)(64 * KIB))) == 0);
+                   data + DESC_OFF + i * QUEUE * FUZZ_DESC_BYTES, data[2 + i], data[0] & 1);
+    fuzz_data(t->fm.mem, data + DATA_OFF, size - DATA_OFF);
 }
 
 static void frame_arrives(struct target *t, size_t len)

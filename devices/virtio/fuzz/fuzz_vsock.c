@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "devices/virtio/test/fake_driver.h"
+#include "devices/virtio/fuzz/fuzz_ring.h"
 #include "devices/virtio/vsock.h"
 #include "devices/virtio/vsock_int.h"
 
@@ -73,7 +73,7 @@ static void stop_loop(void *ctx)
 static struct target *target_new(void)
 {
     struct target *t = calloc(1, sizeof(*t));
-    struct device_env env = { .name = "vsock0" };
+    struct device_env env;
     struct virtio_dev *dev;
     struct sockaddr_un sun;
 
@@ -81,11 +81,9 @@ static struct target *target_new(void)
     (void)snprintf(t->dir, sizeof(t->dir), "/tmp/nv-fuzz-XXXXXX");
     FAKE_MUST(mkdtemp(t->dir) != NULL);
     FAKE_MUST(snprintf(t->path, sizeof(t->path), "%s/v", t->dir) > 0);
-    fake_mem_init(&t->fm);
-    FAKE_MUST(evloop_new(&t->loop, NULL) == 0);
+    env = fuzz_env(&t->fm, "vsock0");
+    t->loop = env.loop;
     FAKE_MUST(evloop_timer_new(t->loop, stop_loop, t->loop, &t->stopper, NULL) == 0);
-    env.mem = t->fm.mem;
-    env.loop = t->loop;
     FAKE_MUST(vsock_new(&env, CID, t->path, &dev, NULL) == 0);
     t->dev = container_of(dev, struct vsock_dev, vdev);
     fake_dev_init(&t->fd, dev, &t->fm, 0, QUEUE);
