@@ -76,6 +76,8 @@ void aml_term(struct bytebuf *b, uint8_t term);
 
 /* Resource templates (ACPI 6.5, 6.4): begin, descriptors, end. */
 size_t aml_resources_begin(struct bytebuf *b);
+/** aml_crs_begin() - Name (_CRS, ResourceTemplate () {...}), to be ended as a template. */
+size_t aml_crs_begin(struct bytebuf *b);
 void aml_resources_end(struct bytebuf *b, size_t mark);
 /** aml_res_io() - IO (Decode16, @port, @port, 1, @len). */
 void aml_res_io(struct bytebuf *b, uint16_t port, uint8_t len);

@@ -30,6 +30,12 @@ size_t aml_resources_begin(struct bytebuf *b)
     return b->len;
 }
 
+size_t aml_crs_begin(struct bytebuf *b)
+{
+    aml_name(b, "_CRS");
+    return aml_resources_begin(b);
+}
+
 void aml_resources_end(struct bytebuf *b, size_t mark)
 {
     struct bytebuf size = { 0 };

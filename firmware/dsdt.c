@@ -31,38 +31,44 @@ static void append_processors(struct bytebuf *b, const struct topo_plan *plan)
     }
 }
 
-static void append_serial(struct bytebuf *b)
+static size_t begin_pnp_device(struct bytebuf *b, const char *name, const char *hid)
 {
-    size_t dev = aml_device_begin(b, "COM1"), res;
+    size_t dev = aml_device_begin(b, name);
 
-    aml_name_eisa_id(b, "_HID", "PNP0501");
-    aml_name_integer(b, "_UID", 0);
-    aml_name(b, "_CRS");
-    res = aml_resources_begin(b);
-    aml_res_io(b, PLATFORM_SERIAL_PORT, 8);
-    aml_res_irq_edge(b, PLATFORM_SERIAL_IRQ);
+    aml_name_eisa_id(b, "_HID", hid);
+    return dev;
+}
+
+/* What a part of the ISA bus takes: @n ports from @port on, and an edge-triggered line. */
+static void end_isa_device(struct bytebuf *b, size_t dev, uint16_t port, uint8_t n, uint32_t irq)
+{
+    size_t res = aml_crs_begin(b);
+
+    aml_res_io(b, port, n);
+    aml_res_irq_edge(b, irq);
     aml_resources_end(b, res);
     aml_end(b, dev);
+}
+
+static void append_serial(struct bytebuf *b)
+{
+    size_t dev = begin_pnp_device(b, "COM1", "PNP0501");
+
+    aml_name_integer(b, "_UID", 0);
+    end_isa_device(b, dev, PLATFORM_SERIAL_PORT, 8, PLATFORM_SERIAL_IRQ);
 }
 
 static void append_rtc(struct bytebuf *b)
 {
-    size_t dev = aml_device_begin(b, "RTC_"), res;
+    size_t dev = begin_pnp_device(b, "RTC_", "PNP0B00");
 
-    aml_name_eisa_id(b, "_HID", "PNP0B00");
-    aml_name(b, "_CRS");
-    res = aml_resources_begin(b);
-    aml_res_io(b, PLATFORM_RTC_PORT, 2);
-    aml_res_irq_edge(b, PLATFORM_RTC_IRQ);
-    aml_resources_end(b, res);
-    aml_end(b, dev);
+    end_isa_device(b, dev, PLATFORM_RTC_PORT, 2, PLATFORM_RTC_IRQ);
 }
 
 static void append_power_button(struct bytebuf *b)
 {
-    size_t dev = aml_device_begin(b, "PWRB");
+    size_t dev = begin_pnp_device(b, "PWRB", "PNP0C0C");
 
-    aml_name_eisa_id(b, "_HID", "PNP0C0C");
     aml_name_integer(b, "_UID", 0);
     aml_end(b, dev);
 }
@@ -97,8 +103,7 @@ static void append_event_device(struct bytebuf *b)
 
     aml_name_string_value(b, "_HID", "ACPI0013");
     aml_name_integer(b, "_UID", 0);
-    aml_name(b, "_CRS");
-    res = aml_resources_begin(b);
+    res = aml_crs_begin(b);
     aml_res_irq_edge(b, PLATFORM_GED_IRQ);
     aml_resources_end(b, res);
     aml_op_region(b, "EVTR", AML_SYSTEM_IO, PLATFORM_GED_PORT, 1);
@@ -111,12 +116,10 @@ static void append_event_device(struct bytebuf *b)
  * wants it here), the power block, the debug-exit port. */
 static void append_reserved(struct bytebuf *b)
 {
-    size_t dev = aml_device_begin(b, "MBRD"), res;
+    size_t dev = begin_pnp_device(b, "MBRD", "PNP0C02"), res;
 
-    aml_name_eisa_id(b, "_HID", "PNP0C02");
     aml_name_integer(b, "_UID", 0);
-    aml_name(b, "_CRS");
-    res = aml_resources_begin(b);
+    res = aml_crs_begin(b);
     aml_res_memory32(b, (uint32_t)LAYOUT_ECAM_BASE, (uint32_t)LAYOUT_ECAM_LEN);
     aml_res_io(b, PLATFORM_DEBUG_EXIT, 1);
     aml_res_io(b, PLATFORM_SLEEP_CONTROL, 1);

@@ -109,8 +109,7 @@ static void append_bridge(struct bytebuf *b, const struct layout_bridge *bridge)
     aml_name_integer(b, "_SEG", 0);
     aml_name_integer(b, "_BBN", bridge->bus);
     aml_name_integer(b, "_PXM", bridge->vnode.v);
-    aml_name(b, "_CRS");
-    res = aml_resources_begin(b);
+    res = aml_crs_begin(b);
     aml_res_bus_window(b, bridge->bus, bridge->bus);
     if (bridge->bus == 0)
         append_io_windows(b);

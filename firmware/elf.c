@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "firmware/boot.h"
@@ -19,6 +20,9 @@ enum {
 
 /* The structures below are read in host order. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "x86 images are little-endian");
+_Static_assert(offsetof(Elf32_Ehdr, e_machine) == offsetof(Elf64_Ehdr, e_machine) &&
+                   offsetof(Elf32_Ehdr, e_type) == offsetof(Elf64_Ehdr, e_type),
+               "read before the width counts");
 
 int elf_probe(const struct image *img, struct errctx *ec)
 {
@@ -58,36 +62,41 @@ static int check_header(const struct elf_image *elf, unsigned machine, unsigned 
     return 0;
 }
 
-static int open_64(struct elf_image *elf, struct errctx *ec)
+/* The two widths have the same fields under the same names, in another order and size. */
+#define ELF_OF(i, h, wide)                                                                         \
+    ((struct elf_image){ .img = (i),                                                               \
+                         .is_64 = (wide),                                                          \
+                         .entry = (h).e_entry,                                                     \
+                         .phdr_off = (h).e_phoff,                                                  \
+                         .n_phdrs = (h).e_phnum })
+#define SEGMENT_OF(p)                                                                              \
+    ((struct elf_segment){ .type = (p).p_type,                                                     \
+                           .off = (p).p_offset,                                                    \
+                           .vaddr = (p).p_vaddr,                                                   \
+                           .paddr = (p).p_paddr,                                                   \
+                           .file_bytes = (p).p_filesz,                                             \
+                           .mem_bytes = (p).p_memsz })
+
+static int read_header(const struct image *img, bool is_64, struct elf_image *ret_elf,
+                       struct errctx *ec)
 {
-    Elf64_Ehdr h;
-    int r = image_read(elf->img, 0, &h, sizeof(h), ec);
+    union {
+        Elf32_Ehdr h32;
+        Elf64_Ehdr h64;
+    } u;
+    int r = image_read(img, 0, &u, is_64 ? sizeof(u.h64) : sizeof(u.h32), ec);
 
     if (r < 0)
         return r;
-    elf->is_64 = true;
-    elf->entry = h.e_entry;
-    elf->phdr_off = h.e_phoff;
-    elf->n_phdrs = h.e_phnum;
-    return check_header(elf, h.e_machine, h.e_type, h.e_phentsize, ec);
-}
-
-static int open_32(struct elf_image *elf, struct errctx *ec)
-{
-    Elf32_Ehdr h;
-    int r = image_read(elf->img, 0, &h, sizeof(h), ec);
-
-    if (r < 0)
-        return r;
-    elf->entry = h.e_entry;
-    elf->phdr_off = h.e_phoff;
-    elf->n_phdrs = h.e_phnum;
-    return check_header(elf, h.e_machine, h.e_type, h.e_phentsize, ec);
+    *ret_elf = is_64 ? ELF_OF(img, u.h64, true) : ELF_OF(img, u.h32, false);
+    /* These two lie at one place in both. */
+    return check_header(ret_elf, u.h64.e_machine, u.h64.e_type,
+                        is_64 ? u.h64.e_phentsize : u.h32.e_phentsize, ec);
 }
 
 int elf_open(const struct image *img, struct elf_image *ret_elf, struct errctx *ec)
 {
-    struct elf_image elf = { .img = img };
+    struct elf_image elf;
     unsigned char ident[EI_NIDENT];
     int r = image_read(img, 0, ident, sizeof(ident), ec);
 
@@ -96,13 +105,10 @@ int elf_open(const struct image *img, struct elf_image *ret_elf, struct errctx *
     if (ident[EI_DATA] != ELFDATA2LSB || ident[EI_VERSION] != EV_CURRENT)
         return errctx_set(ec, ENOEXEC, "%s is an ELF file of unknown version or byte order",
                           img->name);
-    if (ident[EI_CLASS] == ELFCLASS64)
-        r = open_64(&elf, ec);
-    else if (ident[EI_CLASS] == ELFCLASS32)
-        r = open_32(&elf, ec);
-    else
-        r = errctx_set(ec, ENOEXEC, "%s is an ELF file of unknown class %u", img->name,
-                       ident[EI_CLASS]);
+    if (ident[EI_CLASS] != ELFCLASS32 && ident[EI_CLASS] != ELFCLASS64)
+        return errctx_set(ec, ENOEXEC, "%s is an ELF file of unknown class %u", img->name,
+                          ident[EI_CLASS]);
+    r = read_header(img, ident[EI_CLASS] == ELFCLASS64, &elf, ec);
     if (r == 0)
         *ret_elf = elf;
     return r;
@@ -111,31 +117,15 @@ int elf_open(const struct image *img, struct elf_image *ret_elf, struct errctx *
 static int read_phdr(const struct elf_image *elf, uint32_t i, struct elf_segment *s,
                      struct errctx *ec)
 {
-    int r;
+    union {
+        Elf32_Phdr p32;
+        Elf64_Phdr p64;
+    } u;
+    const size_t len = elf->is_64 ? sizeof(u.p64) : sizeof(u.p32);
+    int r = image_read(elf->img, elf->phdr_off + i * len, &u, len, ec);
 
-    if (elf->is_64) {
-        Elf64_Phdr p;
-
-        r = image_read(elf->img, elf->phdr_off + i * sizeof(p), &p, sizeof(p), ec);
-        if (r == 0)
-            *s = (struct elf_segment){ .type = p.p_type,
-                                       .off = p.p_offset,
-                                       .vaddr = p.p_vaddr,
-                                       .paddr = p.p_paddr,
-                                       .file_bytes = p.p_filesz,
-                                       .mem_bytes = p.p_memsz };
-    } else {
-        Elf32_Phdr p;
-
-        r = image_read(elf->img, elf->phdr_off + i * sizeof(p), &p, sizeof(p), ec);
-        if (r == 0)
-            *s = (struct elf_segment){ .type = p.p_type,
-                                       .off = p.p_offset,
-                                       .vaddr = p.p_vaddr,
-                                       .paddr = p.p_paddr,
-                                       .file_bytes = p.p_filesz,
-                                       .mem_bytes = p.p_memsz };
-    }
+    if (r == 0)
+        *s = elf->is_64 ? SEGMENT_OF(u.p64) : SEGMENT_OF(u.p32);
     return r;
 }
 
