@@ -61,7 +61,9 @@ int image_to_guest(const struct image *img, uint64_t off, uint64_t len, struct g
         if (range == NULL)
             return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
                               img->name, addr.v);
-        n = (size_t)MIN(MIN(len, (uint64_t)LEASE_CHUNK), range->base.v + range->len_bytes - addr.v);
+        /* To the next border, so that each huge page is taken once and read into at once. */
+        n = (size_t)MIN(MIN(len, LEASE_CHUNK - addr.v % LEASE_CHUNK),
+                        range->base.v + range->len_bytes - addr.v);
         if (guest_mem_lease_begin(mem, addr, n, LEASE_WRITE, &lease) < 0)
             return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
                               img->name, addr.v);

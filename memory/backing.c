@@ -15,10 +15,16 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
 #endif
 
+enum {
+    HUGE_BYTES = 2 * MIB,
+    /* Clearing a huge page costs about what the faults for 1 MiB of normal pages cost. */
+    HUGE_WORTH_BYTES = HUGE_BYTES / 2,
+};
+
 /* Map @len_bytes of @fd at a 2 MiB boundary, so that huge pages can be mapped whole. */
 static void *map_aligned(int fd, size_t len_bytes)
 {
-    const size_t align = 2 * MIB;
+    const size_t align = HUGE_BYTES;
     uint8_t *area, *start;
     size_t head;
 
@@ -88,23 +94,29 @@ void backing_fini(struct backing *b)
     *b = (struct backing){ 0 };
 }
 
-/* With shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which
- * wants one page to be there and fills the rest. */
-int backing_take(uint8_t *start, size_t len_bytes)
+/* The extent of 2 MiB at @extent, of which @page is a page, as one huge page. With
+ * shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which wants one
+ * page to be there and fills the rest. */
+static bool take_huge(uint8_t *extent, uint8_t *page)
 {
-    const size_t huge = 2 * MIB;
+    return madvise(page, 1, MADV_POPULATE_WRITE) == 0 &&
+           madvise(extent, HUGE_BYTES, MADV_COLLAPSE) == 0;
+}
+
+int backing_take(uint8_t *start, size_t len_bytes, const struct backing_span *around)
+{
     uint8_t *const end = start + len_bytes;
 
     while (start < end) {
-        const size_t to_border = huge - (uintptr_t)start % huge;
+        uint8_t *const extent = start - (uintptr_t)start % HUGE_BYTES;
+        const size_t to_border = HUGE_BYTES - (size_t)(start - extent);
         const size_t len = MIN((size_t)(end - start), to_border);
+        const bool lies_around = extent >= around->start &&
+                                 HUGE_BYTES <= (size_t)(around->end - extent);
 
-        /* A collapse takes what is missing of an extent that has one page at least. */
-        if (len < huge || madvise(start, 1, MADV_POPULATE_WRITE) < 0 ||
-            madvise(start, len, MADV_COLLAPSE) < 0) {
-            if (madvise(start, len, MADV_POPULATE_WRITE) < 0)
-                return -errno;
-        }
+        if ((len < HUGE_WORTH_BYTES || !lies_around || !take_huge(extent, start)) &&
+            madvise(start, len, MADV_POPULATE_WRITE) < 0)
+            return -errno;
         start += len;
     }
     return 0;
@@ -112,7 +124,8 @@ int backing_take(uint8_t *start, size_t len_bytes)
 
 int backing_prealloc(struct backing *b, struct errctx *ec)
 {
-    int r = backing_take(b->host, b->len_bytes);
+    const struct backing_span all = { b->host, b->host + b->len_bytes };
+    int r = backing_take(b->host, b->len_bytes, &all);
 
     return r < 0 ? errctx_set_os(ec, -r, "take %zu bytes from the host", b->len_bytes) : 0;
 }

@@ -35,13 +35,20 @@ void backing_fini(struct backing *b);
  *  content stays. Return: 0 or the errno of madvise. */
 int backing_prealloc(struct backing *b, struct errctx *ec);
 
+/* Part of a backing's mapping. */
+struct backing_span {
+    uint8_t *start, *end;
+};
+
 /**
- * backing_take() - have the host give memory for [@start, @start+@len_bytes) now: 2 MiB at a time
- * where whole extents lie in it and huge pages can be had, else by normal pages.
- * @start: page-aligned, inside a backing's mapping.
+ * backing_take() - have the host give memory for [@start, @start+@len_bytes) now: a huge page for
+ * an extent of 2 MiB of which half or more is asked for, where huge pages can be had, else normal
+ * pages.
+ * @start:  page-aligned, inside a backing's mapping.
+ * @around: no huge page reaches beyond it; holds all that is asked for.
  * Return: 0 or the errno of madvise (ENOMEM, or EINVAL on kernels before 5.14); no sentence.
  */
-int backing_take(uint8_t *start, size_t len_bytes);
+int backing_take(uint8_t *start, size_t len_bytes, const struct backing_span *around);
 
 /** backing_discard() - give all pages back to the host. Return: 0 or the errno of fallocate. */
 int backing_discard(struct backing *b, struct errctx *ec);

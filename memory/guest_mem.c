@@ -180,6 +180,7 @@ int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t 
 void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len)
 {
     const uintptr_t page = 4096;
+    struct backing_span slot;
     struct mem_lease lease;
     uintptr_t start, end;
 
@@ -187,8 +188,10 @@ void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len)
         return;
     start = (uintptr_t)lease.ptr / page * page;
     end = (uintptr_t)lease.ptr + len;
+    slot.start = mem->slots[lease.range].host;
+    slot.end = slot.start + mem->slots[lease.range].len;
     /* What fails here, whoever writes meets as a fault. */
-    (void)backing_take((uint8_t *)start, (end - start + page - 1) / page * page);
+    (void)backing_take((uint8_t *)start, (end - start + page - 1) / page * page, &slot);
     guest_mem_lease_end(mem, &lease);
 }
 

@@ -71,8 +71,9 @@ int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t 
  * guest_mem_populate() - have the host pages of [@addr, @addr+@len) there before they are written.
  *
  * A hint without result: one call makes in a batch what the first touch of each page would make in
- * a fault of its own, for half the CPU time. For bytes that are all about to be written, such as a
- * kernel; bytes outside RAM are passed over.
+ * a fault of its own, for half the CPU time. Where half of 2 MiB or more is asked for, all of it is
+ * taken as one huge page, if the host has one. For bytes that are all about to be written, such as
+ * a kernel; bytes outside RAM are passed over.
  */
 void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len);
 

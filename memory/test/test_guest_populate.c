@@ -53,6 +53,32 @@ static void makes_the_pages_that_hold_the_bytes(void **state)
     assert_int_equal(guest_mem_leases(f->mem), 0);
 }
 
+/* Whether this kernel makes huge pages of a memfd's: by asking for one. */
+static bool host_has_huge_pages(struct fixture *f)
+{
+    guest_mem_populate(f->mem, (struct gpa){ 0 }, MIB);
+    return resident(f) == 2 * MIB;
+}
+
+static void takes_a_huge_page_where_half_of_it_is_wanted(void **state)
+{
+    struct fixture *f = *state;
+    const bool huge = host_has_huge_pages(f);
+    const uint64_t before = resident(f);
+
+    guest_mem_populate(f->mem, (struct gpa){ 3 * MIB }, MIB); /* to the very end of memory */
+    assert_int_equal(resident(f) - before, huge ? 2 * MIB : MIB);
+    assert_int_equal(guest_mem_leases(f->mem), 0);
+}
+
+static void takes_normal_pages_where_less_is_wanted(void **state)
+{
+    struct fixture *f = *state;
+
+    guest_mem_populate(f->mem, (struct gpa){ 2 * MIB - 8 * 4096 }, MIB);
+    assert_int_equal(resident(f), MIB);
+}
+
 static void keeps_what_is_there(void **state)
 {
     struct fixture *f = *state;
@@ -78,6 +104,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(makes_the_pages_that_hold_the_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(takes_a_huge_page_where_half_of_it_is_wanted, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(takes_normal_pages_where_less_is_wanted, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_what_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(passes_over_what_is_no_memory, setup, teardown),
     };
