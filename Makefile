@@ -26,7 +26,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 # libslirp's .pc file asks for GLib's development files, which nothing here needs: by name then.
-PKGS := hwloc jansson liburing libseccomp libcap-ng
+PKGS := hwloc jansson liburing libcap-ng
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lslirp
 

@@ -29,7 +29,7 @@ struct sandbox_request {
     bool vsock;        /* a device opens Unix sockets */
 };
 
-/** sandbox_new() - compile the filters. Return: 0, -ENOMEM, or an errno of libseccomp. */
+/** sandbox_new() - compile the filters. Return: 0, or the errno of sandbox_bpf_make(). */
 int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
                 struct errctx *ec);
 void sandbox_free(struct sandbox *sandbox);

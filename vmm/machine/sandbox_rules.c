@@ -9,17 +9,17 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
-#include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <termios.h>
 
 #include "vmm/base/macros.h"
 
-#define ANY(name)                   { SCMP_SYS(name), -1, 0, 0 }
-#define MASKED(name, arg, m, value) { SCMP_SYS(name), (arg), (m), (value) }
-#define IOCTL(request)              { SCMP_SYS(ioctl), 1, 0xffffffffu, (uint32_t)(request) }
+#define ANY(name)                   { SYS_##name, -1, 0, 0 }
+#define MASKED(name, arg, m, value) { SYS_##name, (arg), (m), (value) }
+#define IOCTL(request)              { SYS_ioctl, 1, 0xffffffffu, (uint32_t)(request) }
 /* Flags only: F_SETOWN would send signals to other processes. */
 #define FCNTL_FLAGS                                                                                \
     MASKED(fcntl, 1, 0xffffffffu, F_GETFD), MASKED(fcntl, 1, 0xffffffffu, F_SETFD),                \

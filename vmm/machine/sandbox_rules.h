@@ -6,13 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A system call, allowed whatever its arguments, or only where argument @arg, masked, has
- * @value. Rows of the same call are alternatives. */
+/* A system call, allowed whatever its arguments, or only where the low half of argument @arg,
+ * masked, has @value. Rows of the same call are alternatives. */
 struct sandbox_rule {
-    int nr;        /* SCMP_SYS(...) */
-    int arg;       /* -1: any arguments */
-    uint64_t mask; /* 0 with arg >= 0: all 32 low bits */
-    uint64_t value;
+    int nr;  /* SYS_... */
+    int arg; /* -1: any arguments, mask and value say nothing */
+    uint32_t mask;
+    uint32_t value;
 };
 
 struct sandbox_rules {
