@@ -22,6 +22,7 @@
 
 #include "devices/virtio/blk_syscall.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/landlock.h"
 #include "vmm/base/macros.h"
 #include "vmm/base/privilege.h"
 
@@ -112,7 +113,8 @@ static void *blk_threads_main(void *arg)
     struct blk_io *io;
 
     /* They are made before the machine's other threads, which inherit having none. */
-    (void)privilege_drop(NULL);
+    if (privilege_drop(NULL) == 0)
+        (void)landlock_enter_nothing(NULL);
     (void)pthread_mutex_lock(&t->lock);
     for (;;) {
         while (!t->stop && t->queue.first == NULL)
