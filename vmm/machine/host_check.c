@@ -13,6 +13,7 @@
 #include <linux/io_uring.h>
 
 #include "vmm/base/cleanup.h"
+#include "vmm/base/landlock.h"
 #include "vmm/kvm/kvm_probe.h"
 
 static struct host_finding *add(struct host_check *c, const char *name, enum host_verdict verdict)
@@ -197,6 +198,28 @@ static void check_tap(struct host_check *c)
     ADVICE(f, "use --net user, which needs no privilege, or load the module tun");
 }
 
+static void check_landlock(struct host_check *c)
+{
+    const int abi = landlock_abi();
+    struct host_finding *f = add(c, "landlock", abi > 0 ? HOST_OK : HOST_LIMITED);
+
+    if (abi > 0) {
+        WHAT(f, "a running machine names no files but its sockets and /etc/resolv.conf (Landlock "
+                "version %d)", abi);
+        return;
+    }
+    WHAT(f, "no Landlock (%s): the sandbox filters system calls, not which files they name",
+         strerror(-abi));
+    if (abi == -EOPNOTSUPP)
+        ADVICE(f, "start the kernel with lsm=landlock, and behind it what "
+                  "/sys/kernel/security/lsm lists");
+    else if (abi == -ENOSYS)
+        ADVICE(f, "use a kernel with CONFIG_SECURITY_LANDLOCK, such as Debian's, or allow its calls "
+                  "in the container");
+    else
+        ADVICE(f, "allow the system calls landlock_* in the container");
+}
+
 void host_check_run(const char *dev_kvm, const struct host_topo *host, struct host_check *ret)
 {
     struct kvm_sys sys = { .fd = -1 };
@@ -211,4 +234,5 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
     check_huge_pages(ret);
     check_io_uring(ret);
     check_tap(ret);
+    check_landlock(ret);
 }

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "devices/power_block.h"
+#include "devices/registry.h"
 #include "devices/serial.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/machine/control_dir.h"
 #include "vmm/machine/machine_private.h"
 
 void machine_halt(struct machine *m)
@@ -114,17 +116,24 @@ static void stop_vcpus(struct machine *m)
         vcpu_join(m->vcpus[i]);
 }
 
-/* Filters for what this machine's devices need; capabilities go here, before threads are made. */
+/* Filters and files for what this machine's devices need; capabilities go here, before threads are
+ * made. */
 static int make_sandbox(struct machine *m, struct errctx *ec)
 {
-    struct sandbox_request req = { 0 };
+    char control_dir[256];
+    struct sandbox_request req = {
+        .control_dir = control_dir_path(control_dir, sizeof(control_dir)),
+    };
     int r;
 
     if (m->config->no_sandbox)
         return 0;
     for (size_t i = 0; i < m->config->n_devices; i++) {
-        req.user_network |= strcmp(m->config->devices[i].type->name, "net") == 0;
-        req.vsock |= strcmp(m->config->devices[i].type->name, "vsock") == 0;
+        const struct device_args *args = &m->config->devices[i];
+
+        req.user_network |= strcmp(args->type->name, "net") == 0;
+        if (strcmp(args->type->name, "vsock") == 0)
+            req.vsock_socket = device_args_get(args, "socket")->text;
     }
     r = sandbox_new(&req, &m->sandbox, ec);
     return r < 0 ? r : sandbox_enter_process(m->sandbox, ec);

@@ -16,12 +16,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "vmm/base/landlock.h"
 #include "vmm/base/privilege.h"
 #include "vmm/machine/sandbox_bpf.h"
+#include "vmm/machine/sandbox_files.h"
 
 struct sandbox {
     struct sandbox_program process;
     struct sandbox_program kind[SANDBOX_KINDS];
+    int files; /* Landlock's ruleset; -1 where the kernel has none */
 };
 
 int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
@@ -31,7 +34,7 @@ int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
     const struct sandbox_rule signal = { SYS_tgkill, 0, UINT32_MAX, (uint32_t)getpid() };
     const struct sandbox_rules own = { &signal, 1 }, none = { NULL, 0 };
     const struct sandbox_rules *net = req->user_network ? &sandbox_rules_net : &none;
-    const struct sandbox_rules *vsock = req->vsock ? &sandbox_rules_vsock : &none;
+    const struct sandbox_rules *vsock = req->vsock_socket != NULL ? &sandbox_rules_vsock : &none;
     const struct sandbox_rules *const process[] = { &own, &sandbox_rules_all, &sandbox_rules_start,
                                                     &sandbox_rules_vcpu, &sandbox_rules_io,
                                                     &sandbox_rules_main, net, vsock, NULL };
@@ -47,7 +50,10 @@ int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
 
     if (s == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the sandbox");
-    r = sandbox_bpf_make(process, &s->process, ec);
+    s->files = -1;
+    r = sandbox_files_new(req, &s->files, ec);
+    if (r == 0)
+        r = sandbox_bpf_make(process, &s->process, ec);
     if (r == 0)
         r = sandbox_bpf_make(vcpu, &s->kind[SANDBOX_VCPU], ec);
     if (r == 0)
@@ -69,6 +75,8 @@ void sandbox_free(struct sandbox *sandbox)
     free(sandbox->process.insns);
     for (int i = 0; i < SANDBOX_KINDS; i++)
         free(sandbox->kind[i].insns);
+    if (sandbox->files >= 0)
+        (void)close(sandbox->files);
     free(sandbox);
 }
 
@@ -85,6 +93,8 @@ int sandbox_enter_process(const struct sandbox *sandbox, struct errctx *ec)
 {
     int r = privilege_drop(ec);
 
+    if (r == 0)
+        r = landlock_enter(sandbox->files, ec);
     return r < 0 ? r : load(&sandbox->process, SECCOMP_FILTER_FLAG_TSYNC, ec);
 }
 

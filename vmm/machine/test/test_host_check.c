@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `check` says when /dev/kvm is not what it should be. */
-// LDFLAGS: -Wl,--wrap=open
+/* What `check` says when /dev/kvm is not what it should be, and of the kernel's Landlock. */
+// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=landlock_abi
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "vmm/base/landlock.h"
 #include "vmm/machine/host_check.h"
 
 int __wrap_open(const char *path, int flags, ...);
@@ -57,10 +58,51 @@ static void a_kvm_that_cannot_be_used_is_told_with_advice(void **state)
     }
 }
 
+static int abi = 1; /* of the kernel that is played */
+
+int __wrap_landlock_abi(void);
+
+int __wrap_landlock_abi(void)
+{
+    return abi;
+}
+
+static void a_kernel_without_landlock_is_told_with_advice(void **state)
+{
+    static const struct {
+        int abi;
+        enum host_verdict verdict;
+        const char *what, *advice;
+    } rows[] = {
+        { 2, HOST_OK, "names no files but its sockets and /etc/resolv.conf (Landlock version 2)", "" },
+        { -ENOSYS, HOST_LIMITED, "no Landlock (Function not implemented)", "SECURITY_LANDLOCK" },
+        { -EOPNOTSUPP, HOST_LIMITED, "no Landlock (Operation not supported)", "lsm=" },
+        { -EPERM, HOST_LIMITED, "no Landlock (Operation not permitted)", "in the container" },
+    };
+    struct host_node node = { .n_pools = 0 };
+    const struct host_topo host = { .nodes = &node, .n_nodes = 1, .n_cpus = 2 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct host_finding *f;
+        struct host_check c;
+
+        abi = rows[i].abi;
+        host_check_run("/nowhere/kvm", &host, &c);
+        f = &c.findings[c.n - 1];
+        assert_string_equal(f->name, "landlock");
+        assert_int_equal(f->verdict, rows[i].verdict);
+        assert_non_null(strstr(f->what, rows[i].what));
+        assert_non_null(strstr(f->advice, rows[i].advice));
+        assert_int_equal(f->advice[0] == '\0', f->verdict == HOST_OK);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kvm_that_cannot_be_used_is_told_with_advice),
+        cmocka_unit_test(a_kernel_without_landlock_is_told_with_advice),
     };
 
     return cmocka_run_group_tests_name("machine/host_check", tests, NULL, NULL);

@@ -173,7 +173,7 @@ static void no_kind_may_make_code_or_run_programs(void **state)
 
 static void signals_reach_nobody_else(void **state)
 {
-    const struct sandbox_request all = { .user_network = true, .vsock = true };
+    const struct sandbox_request all = { .user_network = true, .vsock_socket = "/tmp/nv-sandbox" };
 
     (void)state;
     for (int kind = 0; kind < SANDBOX_KINDS; kind++) {
@@ -201,7 +201,8 @@ static void files_can_be_opened_for_the_resolver_only(void **state)
 
 static void sockets_follow_the_devices(void **state)
 {
-    const struct sandbox_request net = { .user_network = true }, vsock = { .vsock = true };
+    const struct sandbox_request net = { .user_network = true };
+    const struct sandbox_request vsock = { .vsock_socket = "/tmp/nv-sandbox" };
 
     (void)state;
     assert_killed(&plain, SANDBOX_IO, inet_socket);
