@@ -25,10 +25,10 @@ SAN     ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-# libslirp's .pc file asks for GLib's development files, which nothing here needs: by name then.
+# libslirp is loaded by name when it is needed: devices/virtio/net_slirp_lib.c.
 PKGS := hwloc jansson liburing libcap-ng
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lslirp
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wimplicit-fallthrough -Wcast-qual -Wpointer-arith -Wwrite-strings

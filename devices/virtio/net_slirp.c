@@ -179,7 +179,7 @@ static int slirp_send(struct net_backend *be, unsigned pair, const struct virtq_
         return 0;
     if (s->tx_frame[12] != 8 || s->tx_frame[13] != 0 || (s->tx_frame[0] & 1))
         s->address_news = true;
-    slirp_input(s->slirp, s->tx_frame, (int)len);
+    s->lib.input(s->slirp, s->tx_frame, (int)len);
     return 0;
 }
 
@@ -240,7 +240,8 @@ static void slirp_destroy(struct net_backend *be)
 
     s->running = false;
     if (s->slirp != NULL)
-        slirp_cleanup(s->slirp);
+        s->lib.cleanup(s->slirp);
+    slirp_lib_close(&s->lib);
     evloop_timer_free(s->timer);
     evloop_unwatch(s->watch);
     if (s->epoll_fd >= 0)
@@ -280,7 +281,7 @@ static int slirp_forward(struct net_slirp *s, const struct net_forward *fwd, str
     char text[INET_ADDRSTRLEN];
 
     errno = 0;
-    if (slirp_add_hostfwd(s->slirp, fwd->udp, host, fwd->host_port, guest, fwd->guest_port) == 0)
+    if (s->lib.add_hostfwd(s->slirp, fwd->udp, host, fwd->host_port, guest, fwd->guest_port) == 0)
         return 0;
     (void)inet_ntop(AF_INET, &host, text, sizeof(text));
     return errctx_set_os(ec, errno != 0 ? errno : EINVAL, "hostfwd: listen on %s:%s:%u",
@@ -301,9 +302,11 @@ static int slirp_open(struct net_slirp *s, const struct net_slirp_config *config
         .if_mtu = SLIRP_MTU,
         .if_mru = SLIRP_MTU,
     };
-    int r;
+    int r = slirp_lib_open(&s->lib, ec);
 
-    s->slirp = slirp_new(&cfg, &slirp_callbacks, s);
+    if (r < 0)
+        return r;
+    s->slirp = s->lib.create(&cfg, &slirp_callbacks, s);
     if (s->slirp == NULL)
         return errctx_set(ec, ENOMEM, "libslirp refused to start");
     for (size_t i = 0; i < config->n_forwards; i++) {

@@ -6,9 +6,8 @@
 #ifndef DEVICES_VIRTIO_NET_SLIRP_INT_H
 #define DEVICES_VIRTIO_NET_SLIRP_INT_H
 
-#include <slirp/libslirp.h>
-
 #include "devices/virtio/net_int.h"
+#include "devices/virtio/net_slirp_lib.h"
 #include "vmm/base/macros.h"
 
 enum {
@@ -28,6 +27,7 @@ struct slirp_fd {
 
 struct net_slirp {
     struct net_backend be; /* first */
+    struct slirp_lib lib;
     Slirp *slirp;
     struct evloop *loop;
     int epoll_fd;

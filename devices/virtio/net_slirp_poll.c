@@ -124,7 +124,7 @@ void net_slirp_sync(struct net_slirp *s)
 
     for (size_t i = 0; i < s->n_fds; i++)
         s->fds[i].wanted = 0;
-    slirp_pollfds_fill(s->slirp, &timeout_ms, slirp_add_poll, s);
+    s->lib.pollfds_fill(s->slirp, &timeout_ms, slirp_add_poll, s);
     for (size_t i = 0; i < s->n_fds; i++)
         slirp_fd_set(s, (int)i, s->fds[i].wanted);
 
@@ -144,12 +144,12 @@ void net_slirp_sync(struct net_slirp *s)
 
 void net_slirp_expire(struct net_slirp *s)
 {
-    slirp_pollfds_poll(s->slirp, 0, slirp_get_revents, s);
+    s->lib.pollfds_poll(s->slirp, 0, slirp_get_revents, s);
 }
 
 static void slirp_serve(struct net_slirp *s)
 {
-    slirp_pollfds_poll(s->slirp, 0, slirp_get_revents, s);
+    s->lib.pollfds_poll(s->slirp, 0, slirp_get_revents, s);
     net_rx_end(&s->be.dev->pairs[0]);
     net_slirp_sync(s);
 }

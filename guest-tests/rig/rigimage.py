@@ -98,6 +98,13 @@ class Layer:
             self.add(lib)
 
 
+def library(name):
+    """Path of a shared library that a program loads by NAME and ldd does not know of, or None."""
+    out = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
+    found = re.search(rf"^\s*{re.escape(name)} \(.*x86-64.*\) => (\S+)$", out, re.MULTILINE)
+    return found and found.group(1)
+
+
 def merged(path):
     """Debian's merged /usr: /bin/x is /usr/bin/x."""
     return re.sub(r"^/(bin|sbin|lib|lib64)/", r"/usr/\1/", path)
@@ -223,6 +230,7 @@ def extra_image(names):
     return ext4("extra", layer, dpkg_state(), libraries=True)
 
 
+LOADED = ("libslirp.so.0",)  # by build/numavisor, not linked
 TREE_SKIP = {".git", "__pycache__"}  # .git is a file in a linked work tree
 BUILD_SKIP_DIRS = {"obj", "rig", "san", "tsan", "clang", "fuzz", "bench"}
 BUILD_SKIP = re.compile(r"\.(o|a|d|tap|err|sum)$")
@@ -246,6 +254,8 @@ def tree_image():
                 continue
             if not (inside_build and BUILD_SKIP.search(name)):
                 layer.add(src, "/numavisor" + src[len(root):])
+    for lib in filter(None, map(library, LOADED)):
+        layer.add(lib)
     return ext4("tree", layer, dpkg_state(), libraries=True)
 
 
