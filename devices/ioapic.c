@@ -46,6 +46,9 @@ struct ioapic {
     const struct ioapic_ops *ops;
     void *ctx;
 
+    /* Held from a change of the table until ops->route() was told of it, so that two vCPUs which
+     * change a pin at the same time leave the later one's message behind. Taken before lock. */
+    pthread_mutex_t route_lock;
     pthread_mutex_t lock; /* covers everything below; never held while ops are called */
     uint8_t select, id;
     uint64_t rte[PLATFORM_IOAPIC_PINS];
@@ -175,22 +178,43 @@ static bool write_index_locked(struct ioapic *io, uint32_t v, uint32_t *ret_pin)
     return true;
 }
 
-static void write_window(struct ioapic *io, uint32_t v)
+/* With route_lock held, and lock not. */
+static void tell_route(struct ioapic *io, uint32_t pin)
 {
-    uint32_t pin = 0;
-    struct message route, msg;
-    bool changed, masked, fire = false;
+    struct message msg;
+    bool masked;
 
     {
         LOCK_SCOPE(&io->lock);
-        changed = write_index_locked(io, v, &pin);
-        route = message_of(io->rte[pin]);
+        msg = message_of(io->rte[pin]);
         masked = io->rte[pin] & RTE_MASKED;
-        if (changed && io->rte[pin] & RTE_LEVEL && io->lines >> pin & 1)
-            fire = fire_locked(io, pin, &msg);
     }
-    if (changed)
-        io->ops->route(io->ctx, pin, route.addr, route.data, masked);
+    io->ops->route(io->ctx, pin, msg.addr, msg.data, masked);
+}
+
+/* Returns true when entry *ret_pin changed, with *ret_fire when it fires by that. */
+static bool change_entry(struct ioapic *io, uint32_t v, uint32_t *ret_pin, bool *ret_fire,
+                         struct message *ret_msg)
+{
+    LOCK_SCOPE(&io->lock);
+
+    if (!write_index_locked(io, v, ret_pin))
+        return false;
+    *ret_fire = io->rte[*ret_pin] & RTE_LEVEL && io->lines >> *ret_pin & 1 &&
+                fire_locked(io, *ret_pin, ret_msg);
+    return true;
+}
+
+static void write_window(struct ioapic *io, uint32_t v)
+{
+    struct message msg;
+    uint32_t pin;
+    bool fire;
+    LOCK_SCOPE(&io->route_lock);
+
+    if (!change_entry(io, v, &pin, &fire, &msg))
+        return;
+    tell_route(io, pin);
     if (fire)
         io->ops->send(io->ctx, msg.addr, msg.data);
 }
@@ -211,18 +235,23 @@ static void ioapic_write(struct device *dev, uint64_t off, const void *data, siz
     }
 }
 
+static void clear(struct ioapic *io)
+{
+    LOCK_SCOPE(&io->lock);
+
+    io->select = 0;
+    io->id = PLATFORM_IOAPIC_ID;
+    io->lines = 0;
+    for (unsigned i = 0; i < PLATFORM_IOAPIC_PINS; i++)
+        io->rte[i] = RTE_MASKED;
+}
+
 static void ioapic_reset(struct device *dev)
 {
     struct ioapic *io = container_of(dev, struct ioapic, dev);
+    LOCK_SCOPE(&io->route_lock);
 
-    {
-        LOCK_SCOPE(&io->lock);
-        io->select = 0;
-        io->id = PLATFORM_IOAPIC_ID;
-        io->lines = 0;
-        for (unsigned i = 0; i < PLATFORM_IOAPIC_PINS; i++)
-            io->rte[i] = RTE_MASKED;
-    }
+    clear(io);
     for (uint32_t i = 0; i < PLATFORM_IOAPIC_PINS; i++)
         io->ops->route(io->ctx, i, 0, 0, true);
 }
@@ -241,26 +270,28 @@ static int ioapic_save(struct device *dev, struct snapshot_writer *w, struct err
     return 0;
 }
 
+static void get_state(struct ioapic *io, struct snapshot_reader *r)
+{
+    LOCK_SCOPE(&io->lock);
+
+    io->select = snapshot_get_u8(r);
+    io->id = snapshot_get_u8(r);
+    io->lines = snapshot_get_u32(r);
+    for (unsigned i = 0; i < PLATFORM_IOAPIC_PINS; i++)
+        io->rte[i] = snapshot_get_u64(r);
+}
+
 static int ioapic_load(struct device *dev, struct snapshot_reader *r, uint32_t version,
                        struct errctx *ec)
 {
     struct ioapic *io = container_of(dev, struct ioapic, dev);
+    LOCK_SCOPE(&io->route_lock);
 
     (void)version;
     (void)ec;
-    {
-        LOCK_SCOPE(&io->lock);
-        io->select = snapshot_get_u8(r);
-        io->id = snapshot_get_u8(r);
-        io->lines = snapshot_get_u32(r);
-        for (unsigned i = 0; i < PLATFORM_IOAPIC_PINS; i++)
-            io->rte[i] = snapshot_get_u64(r);
-    }
-    for (uint32_t i = 0; i < PLATFORM_IOAPIC_PINS; i++) {
-        struct message msg = message_of(io->rte[i]);
-
-        io->ops->route(io->ctx, i, msg.addr, msg.data, io->rte[i] & RTE_MASKED);
-    }
+    get_state(io, r);
+    for (uint32_t i = 0; i < PLATFORM_IOAPIC_PINS; i++)
+        tell_route(io, i);
     return 0;
 }
 
@@ -269,6 +300,7 @@ static void ioapic_destroy(struct device *dev)
     struct ioapic *io = container_of(dev, struct ioapic, dev);
 
     (void)pthread_mutex_destroy(&io->lock);
+    (void)pthread_mutex_destroy(&io->route_lock);
     free(io);
 }
 
@@ -293,6 +325,7 @@ int ioapic_new(const struct ioapic_ops *ops, void *ctx, struct device **ret_dev,
     io->dev = (struct device){ .ops = &ioapic_ops, .name = "ioapic" };
     io->ops = ops;
     io->ctx = ctx;
+    (void)pthread_mutex_init(&io->route_lock, NULL);
     (void)pthread_mutex_init(&io->lock, NULL);
     ioapic_reset(&io->dev);
     *ret_dev = &io->dev;

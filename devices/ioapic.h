@@ -15,7 +15,8 @@ struct ioapic_ops {
     /* Deliver a message now. Any thread. */
     void (*send)(void *ctx, uint64_t addr, uint32_t data);
     /* The message that pin @pin would send changed, or the pin was masked: KVM wants to know
-     * it, to report ends of interrupt for level-triggered pins. Called without the lock. */
+     * it, to report ends of interrupt for level-triggered pins. One call at a time, in the order
+     * of the changes; pins may be raised and ended meanwhile. Must not write to the I/O APIC. */
     void (*route)(void *ctx, uint32_t pin, uint64_t addr, uint32_t data, bool masked);
 };
 

@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "devices/ioapic.h"
 #include "devices/test/legacy_rig.h"
@@ -24,6 +27,8 @@ struct fixture {
         uint32_t data;
         bool masked;
     } route[24];
+    atomic_uint slow_vector; /* telling this vector's route takes a while; 0: none */
+    atomic_bool telling;     /* it has begun */
 };
 
 static void on_send(void *ctx, uint64_t addr, uint32_t data)
@@ -38,7 +43,12 @@ static void on_send(void *ctx, uint64_t addr, uint32_t data)
 static void on_route(void *ctx, uint32_t pin, uint64_t addr, uint32_t data, bool masked)
 {
     struct fixture *f = ctx;
+    struct timespec nap = { .tv_nsec = 20000000 };
 
+    if ((data & 0xff) == atomic_load(&f->slow_vector)) {
+        atomic_store(&f->telling, true);
+        (void)nanosleep(&nap, NULL);
+    }
     f->n_routes++;
     f->route[pin].addr = addr;
     f->route[pin].data = data;
@@ -213,6 +223,40 @@ static void state_survives_a_copy_and_routes_are_told_anew(void **state)
     rig_destroy(g.dev);
 }
 
+enum { ROUNDS = 4, FIRST = 0x81, SECOND = 0x82 };
+
+static void *write_first(void *ctx)
+{
+    uint32_t v = FIRST;
+    struct fixture *f = ctx;
+
+    f->dev->ops->write(f->dev, WINDOW, &v, 4);
+    return NULL;
+}
+
+/* One vCPU is still at telling its change of a pin when another changes the pin again. */
+static void the_last_change_of_a_pin_is_the_last_route_told(void **state)
+{
+    struct fixture *f = *state;
+
+    atomic_store(&f->slow_vector, FIRST);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint32_t v = SECOND;
+        pthread_t first;
+
+        rte(f, 7, MASKED, 0);
+        atomic_store(&f->telling, false);
+        assert_int_equal(pthread_create(&first, NULL, write_first, f), 0);
+        while (!atomic_load(&f->telling))
+            (void)sched_yield();
+        ioapic_set_pin(f->dev, 9, i & 1); /* lines do not wait for it */
+        f->dev->ops->write(f->dev, WINDOW, &v, 4);
+        assert_int_equal(pthread_join(first, NULL), 0);
+        assert_int_equal(get(f, 0x1e), SECOND);
+        assert_int_equal(f->route[7].data, SECOND);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +269,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(the_extended_destination_goes_to_address_bits_11_to_5,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_change_of_a_pin_is_the_last_route_told, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(state_survives_a_copy_and_routes_are_told_anew, setup,
                                         teardown),
     };
