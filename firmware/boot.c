@@ -83,10 +83,15 @@ int boot_write(struct boot *boot, uint64_t addr, const void *bytes, size_t len, 
     return 0;
 }
 
-int boot_write_cmdline(struct boot *boot, const char *prefix, size_t max, struct errctx *ec)
+const char *boot_linux_cmdline(const struct boot *boot)
 {
-    const char *parts[] = { prefix, *prefix && *boot->src->cmdline ? " " : "", boot->src->cmdline,
-                            "" };
+    return boot->src->cmdline != NULL ? boot->src->cmdline : boot->src->linux_cmdline;
+}
+
+int boot_write_cmdline(struct boot *boot, const char *prefix, const char *text, size_t max,
+                       struct errctx *ec)
+{
+    const char *parts[] = { prefix, *prefix && *text ? " " : "", text, "" };
     uint64_t addr = BOOT_CMDLINE;
     size_t total = 0;
 

@@ -68,9 +68,13 @@ int boot_place_initrd(struct boot *boot, uint64_t addr_max, bool above_4g, uint6
 /** boot_write() - copy boot data to a place from the map above. */
 int boot_write(struct boot *boot, uint64_t addr, const void *bytes, size_t len, struct errctx *ec);
 
-/** boot_write_cmdline() - @prefix, a space when both are there, and the command line; at most
- *  @max bytes without the zero. */
-int boot_write_cmdline(struct boot *boot, const char *prefix, size_t max, struct errctx *ec);
+/** boot_linux_cmdline() - what was said, or what Linux gets when nothing was. */
+const char *boot_linux_cmdline(const struct boot *boot);
+
+/** boot_write_cmdline() - @prefix, a space when both are there, and @text; at most @max bytes
+ *  without the zero. */
+int boot_write_cmdline(struct boot *boot, const char *prefix, const char *text, size_t max,
+                       struct errctx *ec);
 
 /** boot_pages_write() - GDT, and for BOOT_LONG64 page tables; fills in the entry's part. */
 int boot_pages_write(struct boot *boot, struct boot_entry *entry, struct errctx *ec);

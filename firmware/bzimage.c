@@ -168,7 +168,7 @@ int bzimage_load(struct boot *boot, struct boot_entry *ret_entry, struct errctx 
     if (r == 0)
         r = choose_address(boot, &hdr, &addr, ec);
     if (r == 0)
-        r = boot_write_cmdline(boot, "", hdr.cmdline_size, ec);
+        r = boot_write_cmdline(boot, "", boot_linux_cmdline(boot), hdr.cmdline_size, ec);
     if (r == 0)
         r = image_to_guest(&boot->kernel, off, len, boot->mem, (struct gpa){ addr }, ec);
     if (r < 0)

@@ -39,7 +39,8 @@ struct boot_source {
     const char *kernel_name; /* for sentences */
     int initrd_fd;           /* -1: none */
     const char *initrd_name;
-    const char *cmdline; /* may be "" */
+    const char *cmdline;       /* may be ""; NULL: not said */
+    const char *linux_cmdline; /* instead, for a kernel by the Linux or PVH protocol; may be "" */
 };
 
 /**

@@ -190,6 +190,7 @@ int multiboot_load(struct boot *boot, const struct elf_image *elf, uint32_t head
     struct mb_block block = { 0 };
     struct mb_header h;
     uint32_t rip = 0;
+    const char *cmdline = boot->src->cmdline != NULL ? boot->src->cmdline : "";
     uint64_t initrd;
     int r = read_header(&boot->kernel, header_off, &h, ec);
 
@@ -208,7 +209,7 @@ int multiboot_load(struct boot *boot, const struct elf_image *elf, uint32_t head
     }
     /* By custom the first word is the image's name, which programs skip. */
     if (r == 0)
-        r = boot_write_cmdline(boot, boot->kernel.name, SIZE_MAX, ec);
+        r = boot_write_cmdline(boot, boot->kernel.name, cmdline, SIZE_MAX, ec);
     if (r == 0)
         r = boot_place_initrd(boot, UINT32_MAX, false, &initrd, ec);
     if (r < 0)

@@ -61,7 +61,7 @@ int pvh_load(struct boot *boot, const struct elf_image *elf, struct boot_entry *
     if (r == 0)
         r = elf_check_phys(elf, elf->pvh_entry, ec);
     if (r == 0)
-        r = boot_write_cmdline(boot, "", PVH_CMDLINE_MAX, ec);
+        r = boot_write_cmdline(boot, "", boot_linux_cmdline(boot), PVH_CMDLINE_MAX, ec);
     if (r == 0)
         r = boot_place_initrd(boot, UINT32_MAX, false, &block.module.start, ec);
     if (r < 0)

@@ -28,7 +28,7 @@ static inline void loader_fixture_init(struct loader_fixture *f, uint64_t ram_by
 {
     *f = (struct loader_fixture){ .src = { .kernel_fd = -1,
                                            .initrd_fd = -1,
-                                           .cmdline = "",
+                                           .linux_cmdline = "console=ttyS0",
                                            .kernel_name = "kernel",
                                            .initrd_name = "initrd" } };
     plan_fixture_init(&f->guest, 1, 1, ram_bytes);

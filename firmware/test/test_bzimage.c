@@ -63,7 +63,6 @@ static void a_good_image_boots_at_its_preferred_address(void **state)
     (void)state;
     loader_fixture_init(&f, 64 * MIB);
     loader_fixture_initrd(&f, 5000);
-    f.src.cmdline = "console=ttyS0";
     make_image(&bz);
     load(&f, &bz, 0, "");
 

@@ -57,6 +57,24 @@ static void an_elf_image_gets_its_information(void **state)
     loader_fixture_fini(&f);
 }
 
+/* Linux' default is not for it: its words would be options of another program. */
+static void without_a_command_line_an_image_gets_its_name_alone(void **state)
+{
+    struct loader_fixture f;
+    struct elf32_image e;
+    uint32_t cmdline;
+    char text[8];
+
+    (void)state;
+    loader_fixture_init(&f, 64 * MIB);
+    elf32_make(&e, 4 * MIB, 3);
+    load(&f, &e, 0, "");
+    loader_peek(&f, f.entry.rbx + 16, &cmdline, sizeof(cmdline));
+    loader_peek(&f, cmdline, text, 7);
+    assert_string_equal(text, "kernel");
+    loader_fixture_fini(&f);
+}
+
 static void an_image_may_load_below_the_boot_data(void **state)
 {
     struct loader_fixture f;
@@ -167,6 +185,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_elf_image_gets_its_information),
+        cmocka_unit_test(without_a_command_line_an_image_gets_its_name_alone),
         cmocka_unit_test(an_image_may_load_below_the_boot_data),
         cmocka_unit_test(address_fields_serve_where_there_is_no_elf),
         cmocka_unit_test(each_damaged_field_gets_its_sentence),

@@ -33,7 +33,7 @@ void config_fini(struct machine_config *config)
     *config = (struct machine_config){ 0 };
 }
 
-const char *config_cmdline(const struct machine_config *config)
+const char *config_linux_cmdline(const struct machine_config *config)
 {
     static const char *const defaults[] = {
         [CONSOLE_SERIAL] = "console=ttyS0",
@@ -41,7 +41,7 @@ const char *config_cmdline(const struct machine_config *config)
         [CONSOLE_NONE] = "",
     };
 
-    return config->cmdline != NULL ? config->cmdline : defaults[config->console];
+    return defaults[config->console];
 }
 
 bool config_name_ok(const char *name)

@@ -32,7 +32,7 @@ struct machine_config {
     char *name;    /* [a-zA-Z0-9._-]{1,64}; NULL: not said, see config_complete() */
     char *kernel;  /* required to run, not to plan */
     char *initrd;  /* NULL: none */
-    char *cmdline; /* NULL: not said, see config_cmdline() */
+    char *cmdline; /* NULL: not said, see config_linux_cmdline() */
     struct guest_spec spec;
 
     struct device_args *devices; /* in the order given */
@@ -51,9 +51,9 @@ struct machine_config {
 void config_init(struct machine_config *config);
 void config_fini(struct machine_config *config);
 
-/** config_cmdline() - what was said, or the console that the terminal is: "console=ttyS0",
- *  "console=hvc0" or nothing. */
-const char *config_cmdline(const struct machine_config *config);
+/** config_linux_cmdline() - what Linux gets when no command line was said: the console that the
+ *  terminal is, "console=ttyS0", "console=hvc0" or nothing. */
+const char *config_linux_cmdline(const struct machine_config *config);
 
 /** config_name_ok() - may a machine be called that? */
 bool config_name_ok(const char *name);

@@ -40,7 +40,7 @@ static const struct config_option option_rows[] = {
       .arg = "TEXT",
       .field = "cmdline",
       .group = CONFIG_GROUP_BOOT,
-      .help = "kernel command line (default: console=ttyS0, or as --console says)" },
+      .help = "kernel command line (Linux' default: console=ttyS0, or as --console says)" },
     { .name = "cpus",
       .arg = "N",
       .field = "cpus",

@@ -21,7 +21,8 @@ int machine_load_firmware(struct machine *m, struct errctx *ec)
         .kernel_name = m->config->kernel,
         .initrd_fd = m->initrd_fd,
         .initrd_name = m->config->initrd,
-        .cmdline = config_cmdline(m->config),
+        .cmdline = m->config->cmdline,
+        .linux_cmdline = config_linux_cmdline(m->config),
     };
     const int r = m->config->prealloc ? guest_mem_prealloc(m->mem, ec) : 0;
 
