@@ -76,9 +76,17 @@ static int exit_fail_entry(struct vcpu *vcpu, struct errctx *ec)
 static int exit_internal_error(struct vcpu *vcpu, struct errctx *ec)
 {
     const struct kvm_run *run = vcpu->kvm.run;
+    struct gpa at;
     char regs[256];
 
     vcpu_dump(vcpu, regs, sizeof(regs));
+    /* Instructions are only ever fetched from memory; KVM has no more to say about others. */
+    if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && vcpu_where(vcpu, &at) == 0 &&
+        !vcpu->ops->is_ram(vcpu->ops_ctx, at))
+        return errctx_set(ec, EIO,
+                          "the guest runs instructions at physical address 0x%" PRIx64
+                          ", where it has no memory (%s)",
+                          at.v, regs);
     if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
         return errctx_set(ec, EIO, "KVM could not emulate an instruction of the guest (%s)", regs);
     return errctx_set(ec, EIO, "KVM reports internal error %u (%s)", run->internal.suberror, regs);

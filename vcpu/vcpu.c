@@ -60,6 +60,18 @@ uint64_t vcpu_exit_count(const struct vcpu *vcpu, uint32_t kind)
                                   : 0;
 }
 
+int vcpu_where(const struct vcpu *vcpu, struct gpa *ret_addr)
+{
+    struct kvm_regs regs = { 0 };
+    struct kvm_sregs sregs = { 0 };
+    int r = kvm_vcpu_get_regs(&vcpu->kvm, &regs, NULL);
+
+    if (r == 0)
+        r = kvm_vcpu_get_sregs(&vcpu->kvm, &sregs, NULL);
+    /* A code segment's base counts for nothing in 64-bit code, and KVM has 0 there. */
+    return r < 0 ? r : kvm_vcpu_translate(&vcpu->kvm, sregs.cs.base + regs.rip, ret_addr, NULL);
+}
+
 void vcpu_dump(const struct vcpu *vcpu, char *buf, size_t size)
 {
     struct kvm_regs r = { 0 };

@@ -42,6 +42,8 @@ struct vcpu_exit_ops {
     void (*pio)(void *ctx, uint16_t port, bool is_write, void *data, size_t size);
     void (*mmio)(void *ctx, struct gpa addr, bool is_write, void *data, size_t size);
     void (*ioapic_eoi)(void *ctx, uint8_t vector);
+    /* Is there memory at @addr? For the sentence of a failure. */
+    bool (*is_ram)(void *ctx, struct gpa addr);
     void (*event)(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, const char *why);
     /* Called first on the vCPU's own thread, for sandboxing. Return: 0 or an errno; the
      * machine learns of a failure through event(FAILED). */
@@ -87,6 +89,9 @@ uint64_t vcpu_exit_count(const struct vcpu *vcpu, uint32_t kind);
 
 /** vcpu_install_kick_handler() - once per process, before the first vcpu_start(). */
 int vcpu_install_kick_handler(struct errctx *ec);
+
+/** vcpu_where() - the address of the next instruction; -EFAULT when nothing is mapped there. */
+int vcpu_where(const struct vcpu *vcpu, struct gpa *ret_addr);
 
 /** vcpu_dump() - one line with the registers that tell where it stands, for failures. */
 void vcpu_dump(const struct vcpu *vcpu, char *buf, size_t size);

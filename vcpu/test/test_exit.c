@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Why the guest came back, and the thread around it, with KVM_RUN replaced by a script. */
-// LDFLAGS: -Wl,--wrap=kvm_vcpu_enter
+// LDFLAGS: -Wl,--wrap=kvm_vcpu_enter,--wrap=kvm_vcpu_get_regs,--wrap=kvm_vcpu_get_sregs
+// LDFLAGS: -Wl,--wrap=kvm_vcpu_translate
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +21,11 @@
 enum { RUN_BYTES = 4096, N_FAKES = 4, LOG = 32 };
 
 int __wrap_kvm_vcpu_enter(const struct kvm_vcpu *kvm);
+int __wrap_kvm_vcpu_get_regs(const struct kvm_vcpu *kvm, struct kvm_regs *regs, struct errctx *ec);
+int __wrap_kvm_vcpu_get_sregs(const struct kvm_vcpu *kvm, struct kvm_sregs *sregs,
+                              struct errctx *ec);
+int __wrap_kvm_vcpu_translate(const struct kvm_vcpu *kvm, uint64_t linear, struct gpa *ret_addr,
+                              struct errctx *ec);
 
 struct fake {
     struct vcpu vcpu;
@@ -47,6 +53,38 @@ int __wrap_kvm_vcpu_enter(const struct kvm_vcpu *kvm)
 
     f->n_entered++;
     return f->enter(f, kvm->run);
+}
+
+enum { CODE_BASE = 0x1000, RIP = 0x234, MAP_OFFSET = 0xd0000000 };
+
+int __wrap_kvm_vcpu_get_regs(const struct kvm_vcpu *kvm, struct kvm_regs *regs, struct errctx *ec)
+{
+    (void)kvm;
+    (void)ec;
+    *regs = (struct kvm_regs){ .rip = RIP, .rsp = 0x8000 };
+    return 0;
+}
+
+int __wrap_kvm_vcpu_get_sregs(const struct kvm_vcpu *kvm, struct kvm_sregs *sregs,
+                              struct errctx *ec)
+{
+    (void)kvm;
+    (void)ec;
+    *sregs = (struct kvm_sregs){ .cs.base = CODE_BASE, .cs.selector = 0x10, .cr0 = 0x11 };
+    return 0;
+}
+
+static int translate_code; /* errno; 0: the page is mapped */
+
+int __wrap_kvm_vcpu_translate(const struct kvm_vcpu *kvm, uint64_t linear, struct gpa *ret_addr,
+                              struct errctx *ec)
+{
+    (void)kvm;
+    assert_int_equal(linear, CODE_BASE + RIP);
+    if (translate_code != 0)
+        return errctx_set(ec, translate_code, "not mapped");
+    *ret_addr = (struct gpa){ linear + MAP_OFFSET };
+    return 0;
 }
 
 static void on_access(void *ctx, uint64_t addr, bool is_write, void *data, size_t size)
@@ -81,6 +119,15 @@ static void on_eoi(void *ctx, uint8_t vector)
     ((struct fake *)ctx)->eoi = vector;
 }
 
+static bool has_ram; /* everywhere, or nowhere */
+
+static bool on_is_ram(void *ctx, struct gpa addr)
+{
+    (void)ctx;
+    assert_int_equal(addr.v, MAP_OFFSET + CODE_BASE + RIP);
+    return has_ram;
+}
+
 static void on_event(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, const char *why)
 {
     struct fake *f = ctx;
@@ -101,8 +148,8 @@ static int on_setup(void *ctx, struct vcpu_id vcpu, struct errctx *ec)
 }
 
 static const struct vcpu_exit_ops ops = {
-    .pio = on_pio, .mmio = on_mmio, .ioapic_eoi = on_eoi, .event = on_event,
-    .thread_setup = on_setup,
+    .pio = on_pio, .mmio = on_mmio, .ioapic_eoi = on_eoi, .is_ram = on_is_ram,
+    .event = on_event, .thread_setup = on_setup,
 };
 
 static const struct idset anywhere;
@@ -271,6 +318,49 @@ static void other_ways_back(void **state)
     fini(&f);
 }
 
+static int internal_error(struct fake *f, struct kvm_run *run)
+{
+    (void)f;
+    run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+    run->internal.suberror = (uint32_t)reason;
+    return 0;
+}
+
+static void what_kvm_gives_up_on_is_told_apart(void **state)
+{
+#define REGS "(rip 0x234 rsp 0x8000 cs 0x10 cr0 0x11 cr3 0x0 cr4 0x0 efer 0x0)"
+    static const struct {
+        int suberror, translate_code;
+        bool has_ram;
+        const char *sentence;
+    } rows[] = {
+        { KVM_INTERNAL_ERROR_EMULATION, 0, false,
+          "the guest runs instructions at physical address 0xd0001234, where it has no memory "
+          REGS },
+        { KVM_INTERNAL_ERROR_EMULATION, 0, true,
+          "KVM could not emulate an instruction of the guest " REGS },
+        { KVM_INTERNAL_ERROR_EMULATION, EFAULT, false,
+          "KVM could not emulate an instruction of the guest " REGS },
+        { KVM_INTERNAL_ERROR_DELIVERY_EV, 0, false, "KVM reports internal error 3 " REGS },
+    };
+#undef REGS
+    struct fake f;
+
+    (void)state;
+    init(&f, internal_error);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct errctx ec = { 0 };
+
+        reason = rows[i].suberror;
+        translate_code = rows[i].translate_code;
+        has_ram = rows[i].has_ram;
+        assert_int_equal(vcpu_run_once(&f.vcpu, &ec), -EIO);
+        assert_string_equal(ec.msg, rows[i].sentence);
+    }
+    translate_code = 0;
+    fini(&f);
+}
+
 /* --- the thread ------------------------------------------------------------------------------- */
 
 static int no_handler(struct fake *f, struct kvm_run *run)
@@ -414,6 +504,7 @@ int main(void)
         cmocka_unit_test(reads_put_the_answer_where_kvm_looks),
         cmocka_unit_test(unknown_reasons_end_the_run_with_a_sentence),
         cmocka_unit_test(other_ways_back),
+        cmocka_unit_test(what_kvm_gives_up_on_is_told_apart),
         cmocka_unit_test(a_failure_is_told_with_the_vcpus_number),
         cmocka_unit_test(a_failed_set_up_never_enters_the_guest),
         cmocka_unit_test(a_stop_in_the_middle_of_an_instruction_serves_all_its_pieces),

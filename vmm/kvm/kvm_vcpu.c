@@ -2,6 +2,7 @@
 #include "vmm/kvm/kvm_vcpu.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -172,6 +173,20 @@ int kvm_vcpu_set_nested(const struct kvm_vcpu *vcpu, const struct kvm_nested_sta
                         struct errctx *ec)
 {
     return issue(vcpu, KVM_SET_NESTED_STATE, state, "KVM_SET_NESTED_STATE", ec);
+}
+
+int kvm_vcpu_translate(const struct kvm_vcpu *vcpu, uint64_t linear, struct gpa *ret_addr,
+                       struct errctx *ec)
+{
+    struct kvm_translation t = { .linear_address = linear };
+    int r = issue(vcpu, KVM_TRANSLATE, &t, "KVM_TRANSLATE", ec);
+
+    if (r < 0)
+        return r;
+    if (!t.valid)
+        return errctx_set(ec, EFAULT, "linear address 0x%" PRIx64 " is not mapped", linear);
+    *ret_addr = (struct gpa){ t.physical_address };
+    return 0;
 }
 
 void kvm_vcpu_kvmclock_ctrl(const struct kvm_vcpu *vcpu)

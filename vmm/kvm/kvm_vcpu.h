@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
 #include "vmm/kvm/kvm_sys.h"
 #include "vmm/kvm/kvm_vm.h"
 
@@ -71,6 +72,11 @@ int kvm_vcpu_get_nested(const struct kvm_vcpu *vcpu, struct kvm_nested_state *re
                         struct errctx *ec);
 int kvm_vcpu_set_nested(const struct kvm_vcpu *vcpu, const struct kvm_nested_state *state,
                         struct errctx *ec);
+
+/** kvm_vcpu_translate() - where linear address @linear leads by the vCPU's page tables.
+ *  Return: 0, -EFAULT when it is not mapped, or the errno of KVM_TRANSLATE. */
+int kvm_vcpu_translate(const struct kvm_vcpu *vcpu, uint64_t linear, struct gpa *ret_addr,
+                       struct errctx *ec);
 
 /** kvm_vcpu_kvmclock_ctrl() - tell the guest that it was paused (no watchdog false alarms);
  *  silently nothing when the guest does not use kvmclock. */

@@ -112,6 +112,14 @@ static void exit_ioapic_eoi(void *ctx, uint8_t vector)
     ioapic_eoi(m->ioapic, vector);
 }
 
+static bool exit_is_ram(void *ctx, struct gpa addr)
+{
+    const struct machine *m = ctx;
+    const struct layout_range *range = mem_layout_find(m->layout, addr);
+
+    return range != NULL && range->kind == LAYOUT_RAM;
+}
+
 static void exit_event(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, const char *why)
 {
     struct machine *m = ctx;
@@ -143,6 +151,7 @@ const struct vcpu_exit_ops machine_exit_ops = {
     .pio = exit_pio,
     .mmio = exit_mmio,
     .ioapic_eoi = exit_ioapic_eoi,
+    .is_ram = exit_is_ram,
     .event = exit_event,
     .thread_setup = exit_thread_setup,
 };

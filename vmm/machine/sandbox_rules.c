@@ -51,7 +51,7 @@ static const struct sandbox_rule vcpu[] = {
     /* interrupts and BARs that the guest sets up */
     IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
     /* where it stood, for the sentence of a failure */
-    IOCTL(KVM_GET_REGS), IOCTL(KVM_GET_SREGS),
+    IOCTL(KVM_GET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_TRANSLATE),
 };
 
 static const struct sandbox_rule io[] = {

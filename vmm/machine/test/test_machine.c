@@ -178,6 +178,10 @@ static const uint8_t ask_for_reset[] = {                               /* port 0
     0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xeb, 0xfe
 };
 
+static const uint8_t leave_memory[] = { /* mov $0xd0000000, %eax; jmp *%eax */
+    0xb8, 0x00, 0x00, 0x00, 0xd0, 0xff, 0xe0
+};
+
 /* --- tests -------------------------------------------------------------------------------------- */
 
 static void a_failing_stage_undoes_the_earlier_ones(void **state)
@@ -246,6 +250,22 @@ static void a_reset_ends_the_run_when_told_so(void **state)
     assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
     assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
     assert_int_equal(end.kind, MACHINE_END_RESET);
+    fixture_fini(&f);
+}
+
+static void instructions_outside_memory_are_a_failure_with_their_address(void **state)
+{
+    struct machine_end end = { 0 };
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f, leave_memory, sizeof(leave_memory));
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+    assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
+    assert_int_equal(end.kind, MACHINE_END_FAILURE);
+    if (strstr(end.reason, "vCPU 0: the guest runs instructions at physical address 0xd0000000, "
+                           "where it has no memory (rip 0xd0000000 ") == NULL)
+        fail_msg("%s", end.reason);
     fixture_fini(&f);
 }
 
@@ -341,6 +361,7 @@ int main(void)
         cmocka_unit_test(a_failing_stage_undoes_the_earlier_ones),
         cmocka_unit_test(a_guest_ends_with_its_code),
         cmocka_unit_test(a_reset_ends_the_run_when_told_so),
+        cmocka_unit_test(instructions_outside_memory_are_a_failure_with_their_address),
         cmocka_unit_test(a_running_guest_obeys),
         cmocka_unit_test(a_guest_that_resets_itself_can_be_stopped),
     };
