@@ -3,6 +3,10 @@
  * epoll with a message queue. Watches that are removed while events are being dispatched stay
  * on a list of the dead until the batch is over, because epoll may already have handed out a
  * pointer to them. Messages are a singly linked list under one mutex; an eventfd wakes the loop.
+ *
+ * A loop has one owner at a time: the thread in evloop_run(), from before its first message until
+ * no message is left, or a thread whose evloop_call() found the loop idle, for that call. Hence
+ * what is called never runs beside the loop or another call, whenever the loop begins or ends.
  */
 #include "vmm/base/evloop.h"
 
@@ -49,10 +53,12 @@ struct evloop {
     struct evloop_watch *watches, *dead;
 
     pthread_mutex_t lock; /* covers the fields below */
+    pthread_cond_t idle;  /* nobody owns the loop any more */
     struct evloop_msg *first, **last;
     bool stop;
-    bool running;
-    pthread_t thread; /* valid while running */
+    bool owned;
+    bool running;     /* owned by a thread in evloop_run(), which will see every message */
+    pthread_t thread; /* the owner; valid while owned */
 };
 
 int evloop_new(struct evloop **ret_loop, struct errctx *ec)
@@ -80,6 +86,7 @@ int evloop_new(struct evloop **ret_loop, struct errctx *ec)
         goto err_close_wake;
     }
     (void)pthread_mutex_init(&loop->lock, NULL);
+    (void)pthread_cond_init(&loop->idle, NULL);
     *ret_loop = loop;
     return 0;
 
@@ -117,6 +124,7 @@ void evloop_free(struct evloop *loop)
     }
     (void)close(loop->wake_fd);
     (void)close(loop->epoll_fd);
+    (void)pthread_cond_destroy(&loop->idle);
     (void)pthread_mutex_destroy(&loop->lock);
     free(loop);
 }
@@ -146,16 +154,40 @@ static bool serve_messages(struct evloop *loop)
     }
 }
 
+static void own(struct evloop *loop)
+{
+    LOCK_SCOPE(&loop->lock);
+
+    while (loop->owned)
+        (void)pthread_cond_wait(&loop->idle, &loop->lock);
+    loop->owned = loop->running = true;
+    loop->thread = pthread_self();
+}
+
+static void release_locked(struct evloop *loop)
+{
+    loop->owned = loop->running = false;
+    (void)pthread_cond_broadcast(&loop->idle);
+}
+
+/* Give the loop up unless there is a message to serve first. Returns whether it did. */
+static bool release_if_empty(struct evloop *loop)
+{
+    LOCK_SCOPE(&loop->lock);
+
+    if (loop->first != NULL)
+        return false;
+    loop->stop = false;
+    release_locked(loop);
+    return true;
+}
+
 int evloop_run(struct evloop *loop, struct errctx *ec)
 {
     struct epoll_event evs[EVLOOP_BATCH];
     int r = 0;
 
-    (void)pthread_mutex_lock(&loop->lock);
-    loop->thread = pthread_self();
-    loop->running = true;
-    (void)pthread_mutex_unlock(&loop->lock);
-
+    own(loop);
     while (!serve_messages(loop)) {
         int n = epoll_wait(loop->epoll_fd, evs, EVLOOP_BATCH, -1);
 
@@ -179,11 +211,8 @@ int evloop_run(struct evloop *loop, struct errctx *ec)
         free_list(&loop->dead);
     }
 
-    (void)pthread_mutex_lock(&loop->lock);
-    loop->running = false;
-    loop->stop = false;
-    (void)pthread_mutex_unlock(&loop->lock);
-    (void)serve_messages(loop); /* a call posted between the last look and the flag */
+    while (!release_if_empty(loop)) /* what came since the last look */
+        (void)serve_messages(loop);
     return r;
 }
 
@@ -349,30 +378,60 @@ static void run_call(void *ctx)
     (void)pthread_cond_signal(&c->cond);
 }
 
+/* What a call came to when it looked at the loop. */
+enum call_way {
+    CALL_NESTED, /* the loop is ours already */
+    CALL_QUEUED, /* its thread will run it */
+    CALL_OWNER,  /* the loop was idle and is ours now */
+};
+
+static enum call_way enter_call(struct evloop *loop, struct evloop_msg *m)
+{
+    LOCK_SCOPE(&loop->lock);
+
+    while (loop->owned) {
+        if (pthread_equal(loop->thread, pthread_self()))
+            return CALL_NESTED;
+        if (loop->running) {
+            *loop->last = m;
+            loop->last = &m->next;
+            return CALL_QUEUED;
+        }
+        (void)pthread_cond_wait(&loop->idle, &loop->lock);
+    }
+    loop->owned = true;
+    loop->thread = pthread_self();
+    return CALL_OWNER;
+}
+
+static void await_call(struct evloop *loop, struct call *c)
+{
+    wake(loop);
+    LOCK_SCOPE(&c->lock);
+    while (!c->done)
+        (void)pthread_cond_wait(&c->cond, &c->lock);
+}
+
 void evloop_call(struct evloop *loop, void (*fn)(void *ctx), void *ctx)
 {
     struct call c = { .fn = fn, .ctx = ctx };
     struct evloop_msg m = { .fn = run_call, .ctx = &c, .on_stack = true };
-    bool direct;
 
     (void)pthread_mutex_init(&c.lock, NULL);
     (void)pthread_cond_init(&c.cond, NULL);
-    (void)pthread_mutex_lock(&loop->lock);
-    direct = !loop->running || pthread_equal(loop->thread, pthread_self());
-    if (!direct) {
-        *loop->last = &m;
-        loop->last = &m.next;
-    }
-    (void)pthread_mutex_unlock(&loop->lock);
-    if (direct) {
+    switch (enter_call(loop, &m)) {
+    case CALL_NESTED:
         fn(ctx);
-        return;
+        break;
+    case CALL_QUEUED:
+        await_call(loop, &c);
+        break;
+    case CALL_OWNER:
+        fn(ctx);
+        LOCK_SCOPE(&loop->lock);
+        release_locked(loop);
+        break;
     }
-    wake(loop);
-    (void)pthread_mutex_lock(&c.lock);
-    while (!c.done)
-        (void)pthread_cond_wait(&c.cond, &c.lock);
-    (void)pthread_mutex_unlock(&c.lock);
     (void)pthread_cond_destroy(&c.cond);
     (void)pthread_mutex_destroy(&c.lock);
 }

@@ -25,8 +25,10 @@ int evloop_new(struct evloop **ret_loop, struct errctx *ec);
  *  descriptors stay open. NULL is allowed. */
 void evloop_free(struct evloop *loop);
 
-/** evloop_run() - serve until evloop_stop(); the calling thread becomes the loop's thread.
- *  Messages posted before the stop are all served. Return: 0 or the errno of epoll_wait. */
+/** evloop_run() - serve until evloop_stop(); the calling thread becomes the loop's thread, once a
+ *  call that found the loop idle is done. Messages posted before the stop are all served, and
+ *  calls as long as it has not returned. Not from a callback of the same loop. Return: 0 or the
+ *  errno of epoll_wait. */
 int evloop_run(struct evloop *loop, struct errctx *ec);
 
 /** evloop_stop() - make evloop_run() return soon. Any thread; not from signal handlers. */
@@ -56,8 +58,16 @@ void evloop_timer_free(struct evloop_timer *timer);
  *  Return: 0 or -ENOMEM. */
 int evloop_post(struct evloop *loop, void (*fn)(void *ctx), void *ctx);
 
-/** evloop_call() - as evloop_post(), and wait until it ran; at once when called on the loop's
- *  own thread or while no thread runs the loop. The caller holds no lock that @fn may take. */
+/**
+ * evloop_call() - run @fn(ctx) and wait until it ran.
+ *
+ * On the loop's thread, in order with its messages, while there is one, up to the very end of
+ * evloop_run(). At once when called on that thread itself. On the caller's thread while no thread
+ * runs the loop: one call at a time, and neither beside a loop that begins nor one that ends, so
+ * that @fn is alone with what the loop watches in any case.
+ *
+ * Any thread. The caller holds no lock that @fn may take, and @fn waits for no other caller.
+ */
 void evloop_call(struct evloop *loop, void (*fn)(void *ctx), void *ctx);
 
 /** evloop_in_thread() - true on the loop's own thread. */

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -334,7 +335,7 @@ static void call_and_stop(void *ctx)
     evloop_stop(f->loop);
 }
 
-static void a_call_runs_at_once_on_the_loops_own_thread(void **state)
+static void a_call_runs_at_once_after_the_ends_own_thread(void **state)
 {
     struct fixture f;
 
@@ -361,41 +362,83 @@ static void messages_never_served_are_released(void **state)
     assert_int_equal(f.calls, 0);
 }
 
-/* Calls race with the end of the loop: each returns, whoever runs it. */
-static void served(void *ctx)
-{
-    struct fixture *f = ctx;
+/* Calls and messages race with the begin and the end of the loop: each call returns, and never
+ * are two at work. The counter is not atomic, for ThreadSanitizer to see it too. */
+struct alone {
+    struct evloop *loop;
+    atomic_bool inside, overlapped;
+    unsigned n_calls;
+    atomic_uint n_returned;
+};
 
-    atomic_fetch_add(&f->served, 1);
+enum { N_CALLERS = 3, N_CALLS = 200, N_ROUNDS = 30 };
+
+static void be_alone(void *ctx)
+{
+    struct alone *a = ctx;
+
+    if (atomic_exchange(&a->inside, true))
+        atomic_store(&a->overlapped, true);
+    a->n_calls++;
+    (void)sched_yield();
+    atomic_store(&a->inside, false);
+}
+
+static void be_alone_within(void *ctx)
+{
+    struct alone *a = ctx;
+
+    evloop_call(a->loop, be_alone, a); /* the loop is ours, whoever we are */
 }
 
 static void *call_many(void *arg)
 {
-    struct fixture *f = arg;
+    struct alone *a = arg;
 
-    for (int i = 0; i < 200; i++)
-        evloop_call(f->loop, served, f);
+    for (int i = 0; i < N_CALLS; i++) {
+        if (i % 4 == 0 && evloop_post(a->loop, be_alone, a) < 0)
+            abort();
+        evloop_call(a->loop, i % 2 ? be_alone : be_alone_within, a);
+        atomic_fetch_add(&a->n_returned, 1);
+    }
     return NULL;
 }
 
-static void calls_that_race_with_the_stop_return(void **state)
+static void *run_alone(void *arg)
 {
-    (void)state;
-    for (int round = 0; round < 20; round++) {
-        pthread_t runner, callers[2];
-        struct fixture f;
+    if (evloop_run(((struct alone *)arg)->loop, NULL) < 0)
+        abort();
+    return NULL;
+}
 
-        setup(&f);
-        assert_int_equal(pthread_create(&runner, NULL, run_loop, &f), 0);
-        for (int i = 0; i < 2; i++)
-            assert_int_equal(pthread_create(&callers[i], NULL, call_many, &f), 0);
-        evloop_stop(f.loop);
-        for (int i = 0; i < 2; i++)
-            assert_int_equal(pthread_join(callers[i], NULL), 0);
+static void calls_are_alone_while_the_loop_begins_and_ends(void **state)
+{
+    unsigned after_the_end = 0;
+
+    (void)state;
+    for (unsigned round = 0; round < N_ROUNDS; round++) {
+        pthread_t runner, callers[N_CALLERS];
+        struct alone a = { 0 };
+
+        assert_int_equal(evloop_new(&a.loop, NULL), 0);
+        for (int i = 0; i < N_CALLERS; i++)
+            assert_int_equal(pthread_create(&callers[i], NULL, call_many, &a), 0);
+        assert_int_equal(pthread_create(&runner, NULL, run_alone, &a), 0);
+        while (atomic_load(&a.n_returned) < round * N_CALLERS * N_CALLS / N_ROUNDS)
+            (void)sched_yield();
+        evloop_stop(a.loop);
         assert_int_equal(pthread_join(runner, NULL), 0);
-        assert_int_equal(atomic_load(&f.served), 400);
-        teardown(&f);
+        after_the_end += atomic_load(&a.n_returned) < N_CALLERS * N_CALLS;
+        for (int i = 0; i < N_CALLERS; i++)
+            assert_int_equal(pthread_join(callers[i], NULL), 0);
+        assert_int_equal(atomic_load(&a.n_returned), N_CALLERS * N_CALLS);
+        assert_false(atomic_load(&a.overlapped));
+        evloop_stop(a.loop);
+        assert_int_equal(evloop_run(a.loop, NULL), 0); /* the messages that came after the end */
+        assert_int_equal(a.n_calls, N_CALLERS * (N_CALLS + N_CALLS / 4));
+        evloop_free(a.loop);
     }
+    assert_true(after_the_end > 0); /* some did come after the end */
 }
 
 int main(void)
@@ -409,9 +452,9 @@ int main(void)
         cmocka_unit_test(a_disarmed_timer_is_silent_and_a_past_deadline_fires),
         cmocka_unit_test(messages_of_many_threads_are_all_served),
         cmocka_unit_test(messages_keep_their_order_and_precede_the_stop),
-        cmocka_unit_test(a_call_runs_at_once_on_the_loops_own_thread),
+        cmocka_unit_test(a_call_runs_at_once_after_the_ends_own_thread),
         cmocka_unit_test(messages_never_served_are_released),
-        cmocka_unit_test(calls_that_race_with_the_stop_return),
+        cmocka_unit_test(calls_are_alone_while_the_loop_begins_and_ends),
     };
 
     return cmocka_run_group_tests_name("base/evloop", tests, NULL, NULL);
