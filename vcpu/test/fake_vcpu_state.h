@@ -40,12 +40,12 @@ struct fake_vcpu_state {
 };
 
 struct fake_vcpu {
-    struct fake_vcpu_state state;
     struct fake_msr msrs[FAKE_MSRS];
     size_t n_msrs;
     unsigned long fail;            /* this request gives EIO; 0: none */
     unsigned long order[FAKE_LOG]; /* requests that change state */
     size_t n_order;
+    struct fake_vcpu_state state; /* last, for the same reason */
 };
 
 static struct fake_vcpu fake_vcpu;
