@@ -27,6 +27,7 @@
 
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+#include "vmm/topology/host_kernel.h"
 #include "vmm/topology/host_memory.h"
 
 static void set_from_bitmap(struct idset *s, hwloc_const_bitmap_t b)
@@ -359,8 +360,12 @@ int host_topo_discover(const char *kernel_root, struct host_topo *ret_host, stru
     r = finish(topo, &host, &host, ec);
     if (r < 0)
         return r;
-    if (archived) /* the files below the root belong to what was read */
+    if (archived) { /* the files below the root belong to what was read */
         host_memory_read(kernel_root, &host);
+        host_hmat_read(kernel_root, &host);
+        host_cpus_read(kernel_root, &host);
+        host_limits_read(kernel_root, &host);
+    }
     *ret_host = host;
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "vmm/topology/host_show.h"
 #include "vmm/topology/show_json.h"
 
 static json_t *pools_json(const struct host_node *n)
@@ -23,19 +24,28 @@ err:
     return NULL;
 }
 
+/* Append @j, taken over, unless what was to be @added to it did not fit. */
+static int append(json_t *array, json_t *j, int added)
+{
+    if (added == 0)
+        return json_array_append_new(array, j);
+    json_decref(j);
+    return -1;
+}
+
 static json_t *nodes_json(const struct host_topo *host)
 {
     json_t *nodes = json_array();
 
     for (size_t i = 0; i < host->n_nodes; i++) {
         const struct host_node *n = &host->nodes[i];
+        json_t *j = json_pack("{si sI so so so}", "id", (int)n->id.v, "memory",
+                              (json_int_t)n->mem_bytes, "memory_free",
+                              n->mem_free_bytes > 0 ? json_integer((json_int_t)n->mem_free_bytes)
+                                                    : json_null(),
+                              "cpus", show_json_set(&n->cpus), "page_pools", pools_json(n));
 
-        if (json_array_append_new(
-                nodes, json_pack("{si sI so so so}", "id", (int)n->id.v, "memory",
-                                 (json_int_t)n->mem_bytes, "memory_free",
-                                 n->mem_free_bytes > 0 ? json_integer((json_int_t)n->mem_free_bytes)
-                                                       : json_null(),
-                                 "cpus", show_json_set(&n->cpus), "page_pools", pools_json(n))) < 0)
+        if (append(nodes, j, host_json_node(j, n)) < 0)
             goto err;
     }
     return nodes;
@@ -51,12 +61,12 @@ static json_t *cpus_json(const struct host_topo *host)
 
     for (size_t i = 0; i < host->n_cpus; i++) {
         const struct host_cpu *c = &host->cpus[i];
+        json_t *j = json_pack("{si si si si si si si}", "id", (int)c->id.v, "node",
+                              (int)host->nodes[c->node].id.v, "package", (int)c->package, "die",
+                              (int)c->die, "core", (int)c->core, "llc", (int)c->llc, "thread",
+                              (int)c->thread);
 
-        if (json_array_append_new(cpus, json_pack("{si si si si si si si}", "id", (int)c->id.v,
-                                                  "node", (int)host->nodes[c->node].id.v, "package",
-                                                  (int)c->package, "die", (int)c->die, "core",
-                                                  (int)c->core, "llc", (int)c->llc, "thread",
-                                                  (int)c->thread)) < 0)
+        if (append(cpus, j, host_json_cpu(j, c)) < 0)
             goto err;
     }
     return cpus;
@@ -97,6 +107,10 @@ int host_topo_to_json(const struct host_topo *host, json_t **ret_json)
 
     if (j == NULL)
         return -ENOMEM;
+    if (host_json_kernel(j, host) < 0) {
+        json_decref(j);
+        return -ENOMEM;
+    }
     *ret_json = j;
     return 0;
 }

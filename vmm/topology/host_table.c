@@ -7,6 +7,7 @@
 
 #include "vmm/base/macros.h"
 #include "vmm/base/units.h"
+#include "vmm/topology/host_show.h"
 #include "vmm/topology/show_text.h"
 
 static void print_summary(const struct host_topo *host, FILE *out)
@@ -28,6 +29,19 @@ static void print_summary(const struct host_topo *host, FILE *out)
                   host->n_nodes, host->n_cpus, cores, packages, llcs, show_size(mem, b, sizeof(b)));
 }
 
+static void print_mem_caches(const struct host_node *n, FILE *out)
+{
+    char size[32];
+
+    for (uint32_t k = 0; k < n->n_mem_caches; k++)
+        (void)fprintf(out, "  %4s  memory-side cache %u: %s, lines of %u bytes, %s, write-%s\n", "",
+                      n->mem_cache[k].level,
+                      show_size(n->mem_cache[k].size_bytes, size, sizeof(size)),
+                      n->mem_cache[k].line_bytes,
+                      n->mem_cache[k].direct_mapped ? "direct-mapped" : "indexed",
+                      n->mem_cache[k].write_through ? "through" : "back");
+}
+
 static void print_nodes(const struct host_topo *host, FILE *out, bool colour)
 {
     char mem[32], avail[32], page[32], cpus[SHOW_LIST_BYTES];
@@ -41,6 +55,7 @@ static void print_nodes(const struct host_topo *host, FILE *out, bool colour)
                       show_size(n->mem_bytes, mem, sizeof(mem)),
                       show_size(n->mem_free_bytes, avail, sizeof(avail)),
                       show_set(&n->cpus, "-", cpus, sizeof(cpus)));
+        print_mem_caches(n, out);
         for (uint32_t k = 0; k < n->n_pools; k++)
             if (n->pool[k].total_pages > 0)
                 (void)fprintf(out, "  %4s  huge pages of %s: %" PRIu64 ", free %" PRIu64 "\n", "",
@@ -82,7 +97,9 @@ void host_topo_print_table(const struct host_topo *host, FILE *out, bool colour)
 
     print_summary(host, out);
     print_nodes(host, out, colour);
+    host_table_kernel(host, out, colour);
     print_caches(host, out, colour);
+    host_table_llcs(host, out);
     show_heading(out, colour,
                  host->has_distances ? "Distances, from row to column"
                                      : "Distances are not known, assumed");

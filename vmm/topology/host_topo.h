@@ -16,13 +16,29 @@
 #include "vmm/base/idset.h"
 #include "vmm/base/ids.h"
 #include "vmm/topology/guest_spec.h"
+#include "vmm/topology/host_limits.h"
 
 struct host_page_pool {
     uint64_t page_bytes; /* huge page size; normal pages are in mem_free_bytes */
     uint64_t total_pages, free_pages;
 };
 
-enum { HOST_MAX_PAGE_POOLS = 4 };
+enum { HOST_MAX_PAGE_POOLS = 4, HOST_MAX_MEM_CACHES = 4 };
+
+/* A cache between the processors and a node's memory, such as fast memory used as one. */
+struct host_mem_cache {
+    uint32_t level;
+    uint64_t size_bytes;
+    uint32_t line_bytes;
+    bool direct_mapped, write_through;
+};
+
+/* What the firmware (HMAT) says of a node as its best initiators see it; 0: not said. */
+struct host_hmat {
+    struct idset initiators; /* nodes, by the kernel's numbers */
+    uint32_t read_latency_ns, write_latency_ns;
+    uint64_t read_bytes_per_s, write_bytes_per_s;
+};
 
 struct host_node {
     struct hnode_id id; /* the kernel's number; may have gaps */
@@ -31,7 +47,13 @@ struct host_node {
     struct idset cpus;       /* may be empty */
     uint32_t n_pools;
     struct host_page_pool pool[HOST_MAX_PAGE_POOLS];
+    bool has_hmat;
+    struct host_hmat hmat;
+    uint32_t n_mem_caches;
+    struct host_mem_cache mem_cache[HOST_MAX_MEM_CACHES]; /* by level */
 };
+
+enum { HOST_CAPACITY_FULL = 1024 };
 
 struct host_cpu {
     struct hcpu_id id;
@@ -39,6 +61,10 @@ struct host_cpu {
     uint32_t package, die, core; /* dense, machine-wide indices */
     uint32_t llc;                /* dense index of the last-level cache group */
     uint32_t thread;             /* within the core */
+    uint32_t capacity;      /* now, of HOST_CAPACITY_FULL; 0: not known, take it as full */
+    uint32_t capacity_full; /* when nothing lowers it; less on the small cores of a hybrid */
+    bool has_throttled;
+    uint64_t throttled; /* times its core was slowed down by heat since the boot */
 };
 
 struct host_cache {
@@ -59,6 +85,15 @@ struct host_topo {
     size_t n_caches;
     uint32_t *distances; /* n_nodes * n_nodes, row = from; 10/20 where the source has none */
     bool has_distances;
+
+    /* What this process is confined to; nodes and cpus above keep to it already. Only from this
+     * machine or an archived tree, as is all that follows. */
+    struct host_limits limits;
+    struct idset cpus_online, cpus_offline; /* of the machine; empty: not known */
+    struct idset nodes_online;
+    bool has_smt, smt_active; /* the kernel's word; off leaves one thread per core */
+    struct host_pressure cpu_pressure, mem_pressure;               /* of the machine */
+    struct host_pressure cgroup_cpu_pressure, cgroup_mem_pressure; /* of our own cgroup */
 };
 
 /**

@@ -35,11 +35,18 @@ static int check_exists(const struct topo_plan_node *n, const struct host_topo *
 
     for (size_t i = 0; i < host->n_nodes; i++)
         idset_add(&have, host->nodes[i].id.v);
-    IDSET_FOREACH(id, &n->host_nodes)
-        if (!idset_has(&have, id))
+    IDSET_FOREACH(id, &n->host_nodes) {
+        if (idset_has(&have, id))
+            continue;
+        (void)idset_format(&have, list, sizeof(list));
+        if (host->limits.has_mems && idset_has(&host->nodes_online, id))
             return errctx_set(ec, ENOENT,
-                              "--node %u: host=%u: this host has no such node (it has %s)",
-                              n->vnode.v, id, idset_format(&have, list, sizeof(list)));
+                              "--node %u: host=%u: the cgroup %s keeps this process to host nodes "
+                              "%s (cpuset.mems)",
+                              n->vnode.v, id, host->limits.mems_cgroup, list);
+        return errctx_set(ec, ENOENT, "--node %u: host=%u: this host has no such node (it has %s)",
+                          n->vnode.v, id, list);
+    }
     return 0;
 }
 

@@ -66,7 +66,17 @@ void host_topo_print_table(const struct host_topo *host, FILE *out, bool colour)
  *     "page_pools": [{ "page_size", "total", "free" }] }],
  *     "cpus": [{ "id", "node" (kernel's number), "package", "die", "core", "llc", "thread" }],
  *     "caches": [{ "level", "type", "size", "line", "ways", "cpus" }],
- *     "distances": [[...]], "distances_known": bool }
+ *     "distances": [[...]], "distances_known": bool, "llc_groups": [list of CPUs] }
+ * and, where the kernel told it:
+ *   nodes: "hmat": { "read_latency_ns", "write_latency_ns", "read_bandwidth", "write_bandwidth"
+ *     (bytes per second), "initiators" }, "memory_side_caches": [{ "level", "size", "line",
+ *     "associativity": "direct|indexed", "write": "back|through" }];
+ *   cpus: "capacity", "capacity_full" (of 1024), "throttled" (times);
+ *   "cpus_online", "cpus_offline", "nodes_online", "smt_active";
+ *   "limits": { "cgroup", and "cpus", "nodes", "cpu_milli", "memory", "memory_left", each
+ *     { "value", "cgroup" (that sets it) } };
+ *   "pressure": { "cpu", "memory", "cgroup_cpu", "cgroup_memory", each { "some", "full" }, each
+ *     { "avg10", "avg60", "avg300" (per cent) } }.
  * Return: 0 or -ENOMEM.
  */
 int host_topo_to_json(const struct host_topo *host, json_t **ret_json);

@@ -65,6 +65,9 @@ int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
     r = plan_place_fill(spec, host, plan, ec);
     if (r < 0)
         goto err_free;
+    r = plan_limits_check(host, plan, ec);
+    if (r < 0)
+        goto err_free;
     *ret_plan = plan;
     return 0;
 

@@ -102,8 +102,9 @@ struct topo_plan {
  *
  * Return: 0, or
  *   -EINVAL  the description contradicts itself (from guest_spec_check());
- *   -ENOENT  a named host node does not exist;
- *   -ENOSPC  a node's memory exceeds all the memory of the host nodes it is bound to;
+ *   -ENOENT  a named host node does not exist, or is not this process's to use;
+ *   -ENOSPC  a node's memory exceeds all the memory of the host nodes it is bound to, or the
+ *            guest's the limit of a cgroup;
  *   -ERANGE  the APIC ids do not fit;
  *   -ENOMEM  no memory for the plan itself.
  */

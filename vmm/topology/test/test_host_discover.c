@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hosts as recorded: hwloc XML, synthetic descriptions, an archived /sys, and this machine.
- *
- * The archive is one text file of paths and contents, unpacked into a temporary folder.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,15 +9,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/base/macros.h"
 #include "vmm/topology/host_topo.h"
+#include "vmm/topology/test/archive.h"
 
 #define HOSTS "vmm/topology/test/hosts/"
 
@@ -96,63 +93,6 @@ static void synthetic_machines_have_sizes_and_nodes(void **state)
 
 /* --- archived /sys -------------------------------------------------------------------------- */
 
-static void make_parents(char *path)
-{
-    for (char *p = path + 1; *p != '\0'; p++) {
-        if (*p != '/')
-            continue;
-        *p = '\0';
-        (void)mkdir(path, 0700);
-        *p = '/';
-    }
-}
-
-/* Write one file; "\n" in the archive's text is a new line. */
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "we");
-
-    assert_non_null(f);
-    for (; *text != '\0' && *text != '\n'; text++) {
-        if (text[0] == '\\' && text[1] == 'n') {
-            (void)fputc('\n', f);
-            text++;
-        } else {
-            (void)fputc(*text, f);
-        }
-    }
-    (void)fputc('\n', f);
-    assert_int_equal(fclose(f), 0);
-}
-
-static void unpack(const char *archive, const char *dir)
-{
-    FILE *f = fopen(archive, "re");
-    char line[2048], path[4096];
-
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f) != NULL) {
-        char *tab = strchr(line, '\t');
-
-        if (line[0] == '#')
-            continue;
-        assert_non_null(tab);
-        *tab = '\0';
-        (void)snprintf(path, sizeof(path), "%s/%s", dir, line);
-        make_parents(path);
-        write_file(path, tab + 1);
-    }
-    (void)fclose(f);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 static void archived_sysfs_tells_offline_cpus_and_free_memory(void **state)
 {
     char dir[] = "/tmp/test_host_discover.XXXXXX";
@@ -161,13 +101,13 @@ static void archived_sysfs_tells_offline_cpus_and_free_memory(void **state)
 
     (void)state;
     assert_non_null(mkdtemp(dir));
-    unpack(HOSTS "smt-offline-memory-only.sysfs", dir);
+    archive_unpack(HOSTS "smt-offline-memory-only.sysfs", dir);
     assert_int_equal(setenv("HWLOC_FSROOT", "/nowhere", 1), 0);
     assert_int_equal(host_topo_discover(dir, &h, &ec), 0);
     assert_string_equal(getenv("HWLOC_FSROOT"), "/nowhere"); /* put back */
     assert_null(getenv("HWLOC_COMPONENTS"));
     assert_int_equal(unsetenv("HWLOC_FSROOT"), 0);
-    assert_int_equal(nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    archive_remove(dir);
 
     assert_int_equal(h.n_nodes, 3);
     assert_int_equal(h.n_cpus, 7); /* CPU 7 is offline */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the process is confined to, and how pressed its host and its cgroup are: cgroup v2, from
+ * the process's own group up to the root, and PSI. A limit of version 1 is not read, but hwloc
+ * keeps to its cpusets.
+ */
+#ifndef VMM_TOPOLOGY_HOST_LIMITS_H
+#define VMM_TOPOLOGY_HOST_LIMITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/base/idset.h"
+
+enum { HOST_CGROUP_NAME_MAX = 192 };
+
+/* Every limit names the group that sets it, by its path below the root of all groups. */
+struct host_limits {
+    char cgroup[HOST_CGROUP_NAME_MAX]; /* our own group; "": no cgroup v2 */
+
+    bool has_memory; /* memory.max of a group above us, the smallest */
+    uint64_t memory_max_bytes;
+    char memory_cgroup[HOST_CGROUP_NAME_MAX];
+    uint64_t memory_left_bytes; /* smallest of memory.max - memory.current, 0 when above it */
+    char memory_left_cgroup[HOST_CGROUP_NAME_MAX];
+
+    bool has_cpu; /* cpu.max, the smallest share */
+    uint64_t cpu_milli; /* CPU time per time, in thousandths of a CPU */
+    char cpu_cgroup[HOST_CGROUP_NAME_MAX];
+
+    bool has_cpus; /* fewer than are online */
+    struct idset cpus;
+    char cpus_cgroup[HOST_CGROUP_NAME_MAX]; /* the outermost group with the same set */
+
+    bool has_mems; /* fewer nodes than are online */
+    struct idset mems;
+    char mems_cgroup[HOST_CGROUP_NAME_MAX];
+};
+
+/* One line of PSI: the share of time in which tasks waited, in hundredths of a per cent. */
+struct host_stall {
+    uint32_t avg10, avg60, avg300;
+};
+
+struct host_pressure {
+    bool has;
+    struct host_stall some, full; /* some tasks waited; all of them did */
+};
+
+#endif
