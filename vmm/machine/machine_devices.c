@@ -50,10 +50,11 @@ static int make_pci(struct machine *m, struct errctx *ec)
 static int make_device(struct machine *m, const struct device_args *args, size_t n,
                        unsigned number, struct errctx *ec)
 {
+    struct io_thread *io = &m->io[n % m->n_io];
     char name[32];
     struct device_env env = {
         .mem = m->mem,
-        .loop = m->io[n % m->n_io].loop,
+        .loop = io->loop,
         .name = name,
         .vm_name = m->config->name,
         .console_in_fd = m->console_pipe[0],
@@ -70,6 +71,7 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
     r = args->type->create(args, &env, &vdev, ec);
     if (r < 0)
         return r;
+    io->wanted = true;
     r = virtio_pci_new(vdev, m->pci, (uint8_t)args->vnode, machine_irq_services(m->irq), &dev,
                        ec);
     if (r < 0) {

@@ -2,8 +2,9 @@
 /*
  * I/O threads: an event loop each, on which devices live.
  *
- * The loops exist as long as the devices; their threads only while the machine runs. Before and
- * after, what is called on a loop runs on the caller's thread, which is the main one.
+ * The loops exist as long as the devices; their threads only while the machine runs, and only where
+ * a device lives on the loop. Before and after, what is called on a loop runs on the caller's
+ * thread, which is the main one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -84,7 +85,7 @@ static int start_io_thread(struct io_thread *io, struct errctx *ec)
 int machine_start_io(struct machine *m, struct errctx *ec)
 {
     for (size_t i = 0; i < m->n_io; i++) {
-        int r = start_io_thread(&m->io[i], ec);
+        int r = m->io[i].wanted ? start_io_thread(&m->io[i], ec) : 0;
 
         if (r < 0)
             return r;

@@ -29,6 +29,7 @@
 
 struct io_thread {
     struct evloop *loop;
+    bool wanted; /* a device lives on it; else there is no thread */
     pthread_t thread;
     bool started;
     sem_t ready;        /* posted when the loop is served, or cannot be */

@@ -337,6 +337,71 @@ static void a_running_guest_obeys(void **state)
     fixture_fini(&f);
 }
 
+/* Whether this process has a thread of that name. */
+static bool has_thread(const char *name)
+{
+    DIR *dir = opendir("/proc/self/task");
+    const struct dirent *e;
+    bool found = false;
+
+    assert_non_null(dir);
+    while ((e = readdir(dir)) != NULL) {
+        char path[300], line[32] = "";
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
+        f = fopen(path, "re");
+        if (f == NULL) /* a thread that ended, "." and ".." */
+            continue;
+        (void)fgets(line, sizeof(line), f);
+        (void)fclose(f);
+        line[strcspn(line, "\n")] = '\0';
+        found = found || strcmp(line, name) == 0;
+    }
+    assert_int_equal(closedir(dir), 0);
+    return found;
+}
+
+struct look {
+    struct machine **machine;
+    bool io0, io1;
+};
+
+static void look_at_threads(void *ctx)
+{
+    struct look *look = ctx;
+
+    look->io0 = has_thread("io0");
+    look->io1 = has_thread("io1");
+    machine_stop(*look->machine, "seen");
+}
+
+static void io_threads_run_where_devices_live(void **state)
+{
+    (void)state;
+    for (size_t n_devices = 0; n_devices < 3; n_devices++) {
+        struct machine_end end = { 0 };
+        struct evloop_timer *timer;
+        struct fixture f;
+        struct look look = { .machine = &f.machine };
+
+        fixture_init(&f, spin, sizeof(spin));
+        f.config.devices = calloc(n_devices + 1, sizeof(f.config.devices[0]));
+        assert_non_null(f.config.devices);
+        f.config.n_devices = n_devices;
+        for (size_t i = 0; i < n_devices; i++)
+            f.config.devices[i].type = registry_find("rng");
+        assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+        assert_int_equal(evloop_timer_new(f.loop, look_at_threads, &look, &timer, &f.ec), 0);
+        evloop_timer_arm(timer, evloop_now_ns() + 2000000);
+        assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
+        assert_int_equal(look.io0, n_devices > 0);
+        assert_int_equal(look.io1, n_devices > 1);
+        evloop_timer_free(timer);
+        fixture_fini(&f);
+    }
+}
+
 static void a_guest_that_resets_itself_can_be_stopped(void **state)
 {
     struct machine_end end = { 0 };
@@ -363,6 +428,7 @@ int main(void)
         cmocka_unit_test(a_reset_ends_the_run_when_told_so),
         cmocka_unit_test(instructions_outside_memory_are_a_failure_with_their_address),
         cmocka_unit_test(a_running_guest_obeys),
+        cmocka_unit_test(io_threads_run_where_devices_live),
         cmocka_unit_test(a_guest_that_resets_itself_can_be_stopped),
     };
 
