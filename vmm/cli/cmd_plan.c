@@ -95,6 +95,7 @@ static int run_plan(struct cli_args *args)
         host_topo_fini(&host);
         return cli_fail(r == -ENOMEM ? CLI_FAILURE : CLI_USAGE, &ec);
     }
+    topo_plan_describe_caches(plan, &args->config.spec); /* for who runs it on another host */
     r = show(args, plan, &host, &ec);
     topo_plan_free(plan);
     host_topo_fini(&host);

@@ -28,6 +28,7 @@ static const struct config_member machine_members[] = {
     { .name = "cores", .kind = CONFIG_U32, .off = MACHINE(spec.cores), .min = 1 },
     { .name = "dies", .kind = CONFIG_U32, .off = MACHINE(spec.dies), .min = 1 },
     { .name = "sockets", .kind = CONFIG_U32, .off = MACHINE(spec.sockets), .min = 1 },
+    { .name = "host_caches", .kind = CONFIG_FALSE, .off = MACHINE(spec.no_host_caches) },
     { .name = "console", .kind = CONFIG_WORD, .off = MACHINE(console), .words = console_words },
     { .name = "on_reset", .kind = CONFIG_WORD, .off = MACHINE(on_reset), .words = reset_words },
     { .name = "io_threads",

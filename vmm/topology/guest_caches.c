@@ -150,6 +150,11 @@ int guest_caches_check(const struct guest_spec *spec, const struct guest_shape *
         r = check_one(c, ec);
         if (r < 0)
             return r;
+        if (spec->no_host_caches && c->size_bytes == 0)
+            return errctx_set(ec, EINVAL,
+                              "%s: say its size, since \"host_caches\": false takes none from "
+                              "the host",
+                              guest_cache_name(c->level, c->type));
         for (size_t k = 0; k < i; k++)
             if (spec->caches[k].level == c->level &&
                 guest_cache_type(&spec->caches[k]) == guest_cache_type(c))

@@ -85,6 +85,7 @@ struct guest_spec {
 
     struct guest_cache_spec caches[GUEST_MAX_CACHE_SPECS];
     size_t n_caches;
+    bool no_host_caches; /* the described ones are all there are, and none takes a host's value */
 };
 
 /** guest_spec_add_node() and friends - append a copy. Return: 0, -ENOMEM, or -E2BIG. */

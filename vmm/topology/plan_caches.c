@@ -71,7 +71,7 @@ static uint32_t fit_ways(uint64_t lines, uint32_t want)
 
 /* Size, line, ways and sets, from what was said, then from the host, then usual values. */
 static int fill_geometry(const struct guest_cache_spec *said, const struct host_cache *host,
-                         struct topo_plan *plan, struct topo_plan_cache *c, struct errctx *ec)
+                         struct topo_plan_cache *c, struct errctx *ec)
 {
     const char *name = guest_cache_name(c->level, c->type);
     uint32_t host_ways = host != NULL && host->ways > 0 && host->ways <= GUEST_CACHE_MAX_WAYS
@@ -103,11 +103,22 @@ static int fill_geometry(const struct guest_cache_spec *said, const struct host_
     if (sets > UINT32_MAX)
         return errctx_set(ec, EINVAL, "%s: %s makes more sets than CPUID can tell", name, size);
     c->sets = (uint32_t)sets;
-    if (host != NULL && host->ways > 0 && c->ways != host->ways &&
-        (said == NULL || said->ways == 0))
-        plan_note(plan, "%s: %u ways instead of the host's %u, so that %s divides.", name, c->ways,
-                  host->ways, size);
     return 0;
+}
+
+/* Why the ways are not the host's. Said of the plan whoever decided, so that a saved one, which
+ * names its ways, has the same notes. */
+static void note_ways(const struct host_cache *host, const struct topo_plan_cache *c,
+                      struct topo_plan *plan)
+{
+    uint64_t lines = c->size_bytes / c->line_bytes;
+    char size[32];
+
+    if (host == NULL || host->ways == 0 || lines % host->ways == 0)
+        return;
+    (void)units_format_size(c->size_bytes, size, sizeof(size));
+    plan_note(plan, "%s: %s does not divide into the host's %u ways, the guest's has %u.",
+              guest_cache_name(c->level, c->type), size, host->ways, c->ways);
 }
 
 /* Cores in the group of @vcpu at @shift. */
@@ -185,10 +196,11 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
         struct topo_plan_cache c = { .level = cache_kinds[i].level, .type = cache_kinds[i].type };
         const struct guest_cache_spec *said = find_said(spec, c.level, c.type);
         const struct host_cache *of_host = find_host(host, c.level, c.type);
+        const struct host_cache *taken = spec->no_host_caches ? NULL : of_host;
         const struct topo_plan_cache *below =
             plan->n_caches > 0 ? &plan->caches[plan->n_caches - 1] : NULL;
 
-        if (said == NULL && of_host == NULL)
+        if (said == NULL && taken == NULL)
             continue;
         if (c.level > 1 && (below == NULL || below->level < c.level - 1) && said == NULL)
             continue; /* an incomplete host snapshot: nothing was asked for */
@@ -196,7 +208,7 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
             return errctx_set(ec, EINVAL,
                               "%s has no effect without a cache of level %u: describe it",
                               guest_cache_name(c.level, c.type), c.level - 1);
-        r = fill_geometry(said, of_host, plan, &c, ec);
+        r = fill_geometry(said, taken, &c, ec);
         if (r == 0)
             r = fill_shift(said, plan, &c, ec);
         if (r < 0)
@@ -207,9 +219,33 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
                 "%s would be shared by fewer CPUs than the level below it: give cores= "
                 "for both",
                 guest_cache_name(c.level, c.type));
+        note_ways(of_host, &c, plan);
         plan->caches[plan->n_caches++] = c;
     }
-    if (plan->n_caches == 0)
+    if (plan->n_caches == 0 && !spec->no_host_caches)
         plan_note(plan, "This host's caches are not known, so the guest is told of none.");
     return 0;
+}
+
+/* What @spec says about the cache @c, made if it says nothing. */
+static struct guest_cache_spec *describe(struct guest_spec *spec, const struct topo_plan_cache *c)
+{
+    for (size_t i = 0; i < spec->n_caches; i++)
+        if (spec->caches[i].level == c->level && guest_cache_type(&spec->caches[i]) == c->type)
+            return &spec->caches[i];
+    spec->caches[spec->n_caches] =
+        (struct guest_cache_spec){ .level = c->level, .type = c->type };
+    return &spec->caches[spec->n_caches++];
+}
+
+void topo_plan_describe_caches(const struct topo_plan *plan, struct guest_spec *spec)
+{
+    for (size_t i = 0; i < plan->n_caches; i++) {
+        struct guest_cache_spec *said = describe(spec, &plan->caches[i]);
+
+        said->size_bytes = plan->caches[i].size_bytes;
+        said->line_bytes = plan->caches[i].line_bytes;
+        said->ways = plan->caches[i].ways;
+    }
+    spec->no_host_caches |= plan->n_caches > 0;
 }

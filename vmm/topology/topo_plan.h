@@ -111,6 +111,15 @@ struct topo_plan {
 int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
                    struct topo_plan **ret_plan, struct errctx *ec);
 
+/**
+ * topo_plan_describe_caches() - complete @spec, from which @plan was made, by the caches that the
+ * plan took from its host, so that it plans the same ones on any host.
+ *
+ * Sharing is not among what a host decides and stays as it was said. Where the host's caches were
+ * not known there is nothing to say, and @spec stays as it is.
+ */
+void topo_plan_describe_caches(const struct topo_plan *plan, struct guest_spec *spec);
+
 /** topo_plan_free() - release a plan. NULL is allowed. */
 void topo_plan_free(struct topo_plan *plan);
 

@@ -96,9 +96,13 @@ static void a_saved_plan_run_again_is_the_same_plan(void **state)
         struct machine_config before, after;
         struct errctx ec = { 0 };
         char *plan, *again, *saved;
+        struct topo_plan *made;
         json_t *json;
 
         assert_int_equal(config_words(described[i], &before, &ec), 0);
+        assert_int_equal(topo_plan_make(&before.spec, &host, &made, NULL), 0);
+        topo_plan_describe_caches(made, &before.spec); /* as the command does */
+        topo_plan_free(made);
         plan = dump_plan(&before, &host);
         assert_int_equal(config_json_write(&before, &json, &ec), 0);
         assert_int_equal(json_object_set_new(json, "plan", json_loads(plan, 0, NULL)), 0);
@@ -106,6 +110,7 @@ static void a_saved_plan_run_again_is_the_same_plan(void **state)
         json_decref(json);
 
         assert_int_equal(read_text(saved, &after, &ec), 0);
+        assert_true(after.spec.no_host_caches);
         again = dump_plan(&after, &host);
         assert_string_equal(plan, again);
         free(plan);

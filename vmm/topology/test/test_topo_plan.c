@@ -188,6 +188,69 @@ static void caches_are_cut_at_the_plans_borders(void **state)
     }
 }
 
+static void a_completed_description_has_its_caches_on_every_host(void **state)
+{
+    static const char *const row[] = {
+        "cpus=8 threads=2 vnuma=2",
+        "cpus=4 c:3;u;32M;0;0;0", /* the host's 20 ways do not divide it: noted */
+        "cpus=8 c:3;u;4M;0;8;2",
+        "cpus=8 c:3;u;4M;0;0;2 c:4;u;64M;64;16;4",
+        "cpus=8 vnuma=2 c:3;u;64M;64;16;8;span",
+    };
+    struct host_node nodes[3];
+    struct host_cache caches[4];
+    struct host_topo host = test_host(nodes, caches);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+        struct host_cache other = { 4, CACHE_UNIFIED, 12 << 20, 64, 12, { 0 } };
+        struct host_topo elsewhere = host;
+        struct topo_plan *first, *again, *there;
+        struct guest_spec spec;
+
+        elsewhere.caches = &other; /* one that the first host has not, and none of its own */
+        elsewhere.n_caches = 1;
+        spec_text_parse(row[i], &spec);
+        assert_int_equal(topo_plan_make(&spec, &host, &first, NULL), 0);
+        topo_plan_describe_caches(first, &spec);
+        assert_int_equal(spec.n_caches, first->n_caches);
+        assert_int_equal(topo_plan_make(&spec, &host, &again, NULL), 0);
+        assert_int_equal(topo_plan_make(&spec, &elsewhere, &there, NULL), 0);
+        plan_check_invariants(&spec, &elsewhere, there);
+        assert_memory_equal(again->caches, first->caches, sizeof(first->caches));
+        assert_memory_equal(there->caches, first->caches, sizeof(first->caches));
+        assert_string_equal(again->notes, first->notes);
+        topo_plan_free(first);
+        topo_plan_free(again);
+        topo_plan_free(there);
+        guest_spec_fini(&spec);
+    }
+}
+
+static void a_host_without_caches_completes_nothing(void **state)
+{
+    struct guest_spec spec = { .n_cpus = 2 };
+    struct host_node nodes[3];
+    struct host_cache caches[4];
+    struct host_topo host = test_host(nodes, caches);
+    struct topo_plan *plan;
+    struct errctx ec = { 0 };
+
+    (void)state;
+    host.n_caches = 0;
+    assert_int_equal(topo_plan_make(&spec, &host, &plan, NULL), 0);
+    topo_plan_describe_caches(plan, &spec);
+    assert_int_equal(spec.n_caches, 0);
+    assert_false(spec.no_host_caches);
+    topo_plan_free(plan);
+
+    spec.caches[spec.n_caches++] = (struct guest_cache_spec){ .level = 2, .ways = 8 };
+    spec.no_host_caches = true;
+    assert_int_equal(topo_plan_make(&spec, &host, &plan, &ec), -EINVAL);
+    assert_string_equal(ec.msg, "L2 cache: say its size, since \"host_caches\": false takes none "
+                                "from the host");
+}
+
 static void impossible_plans_are_refused_untouched(void **state)
 {
     static const struct {
@@ -402,6 +465,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vcpus_get_their_places_and_ids),
         cmocka_unit_test(caches_are_cut_at_the_plans_borders),
+        cmocka_unit_test(a_completed_description_has_its_caches_on_every_host),
+        cmocka_unit_test(a_host_without_caches_completes_nothing),
         cmocka_unit_test(impossible_plans_are_refused_untouched),
         cmocka_unit_test(apic_ids_beyond_interrupts_reach_are_refused),
         cmocka_unit_test(partial_distances_are_completed),
