@@ -366,7 +366,7 @@ static void messages_never_served_are_released(void **state)
  * are two at work. The counter is not atomic, for ThreadSanitizer to see it too. */
 struct alone {
     struct evloop *loop;
-    atomic_bool inside, overlapped;
+    atomic_bool inside, overlapped, let_go;
     unsigned n_calls;
     atomic_uint n_returned;
 };
@@ -413,8 +413,6 @@ static void *run_alone(void *arg)
 
 static void calls_are_alone_while_the_loop_begins_and_ends(void **state)
 {
-    unsigned after_the_end = 0;
-
     (void)state;
     for (unsigned round = 0; round < N_ROUNDS; round++) {
         pthread_t runner, callers[N_CALLERS];
@@ -428,7 +426,6 @@ static void calls_are_alone_while_the_loop_begins_and_ends(void **state)
             (void)sched_yield();
         evloop_stop(a.loop);
         assert_int_equal(pthread_join(runner, NULL), 0);
-        after_the_end += atomic_load(&a.n_returned) < N_CALLERS * N_CALLS;
         for (int i = 0; i < N_CALLERS; i++)
             assert_int_equal(pthread_join(callers[i], NULL), 0);
         assert_int_equal(atomic_load(&a.n_returned), N_CALLERS * N_CALLS);
@@ -438,7 +435,57 @@ static void calls_are_alone_while_the_loop_begins_and_ends(void **state)
         assert_int_equal(a.n_calls, N_CALLERS * (N_CALLS + N_CALLS / 4));
         evloop_free(a.loop);
     }
-    assert_true(after_the_end > 0); /* some did come after the end */
+}
+
+static void hold(void *ctx)
+{
+    struct alone *a = ctx;
+
+    atomic_store(&a->inside, true);
+    while (!atomic_load(&a->let_go))
+        (void)sched_yield();
+    atomic_store(&a->inside, false);
+}
+
+static void *call_hold(void *arg)
+{
+    evloop_call(((struct alone *)arg)->loop, hold, arg);
+    return NULL;
+}
+
+static void *call_once(void *arg)
+{
+    struct alone *a = arg;
+
+    evloop_call(a->loop, be_alone, a);
+    atomic_fetch_add(&a->n_returned, 1);
+    return NULL;
+}
+
+/* A call has found the loop idle and takes its time. */
+static void a_loop_begins_when_the_call_before_it_is_done(void **state)
+{
+    pthread_t holder, runner, caller;
+    struct alone a = { 0 };
+
+    (void)state;
+    assert_int_equal(evloop_new(&a.loop, NULL), 0);
+    assert_int_equal(evloop_post(a.loop, be_alone, &a), 0);
+    assert_int_equal(pthread_create(&holder, NULL, call_hold, &a), 0);
+    while (!atomic_load(&a.inside))
+        (void)sched_yield();
+    assert_int_equal(pthread_create(&runner, NULL, run_alone, &a), 0);
+    assert_int_equal(pthread_create(&caller, NULL, call_once, &a), 0);
+    (void)usleep(20000);
+    assert_int_equal(atomic_load(&a.n_returned), 0);
+    atomic_store(&a.let_go, true);
+    assert_int_equal(pthread_join(holder, NULL), 0);
+    assert_int_equal(pthread_join(caller, NULL), 0);
+    evloop_stop(a.loop);
+    assert_int_equal(pthread_join(runner, NULL), 0);
+    assert_false(atomic_load(&a.overlapped));
+    assert_int_equal(a.n_calls, 2);
+    evloop_free(a.loop);
 }
 
 int main(void)
@@ -454,6 +501,7 @@ int main(void)
         cmocka_unit_test(messages_keep_their_order_and_precede_the_stop),
         cmocka_unit_test(a_call_runs_at_once_after_the_ends_own_thread),
         cmocka_unit_test(messages_never_served_are_released),
+        cmocka_unit_test(a_loop_begins_when_the_call_before_it_is_done),
         cmocka_unit_test(calls_are_alone_while_the_loop_begins_and_ends),
     };
 
