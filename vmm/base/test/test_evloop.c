@@ -335,7 +335,7 @@ static void call_and_stop(void *ctx)
     evloop_stop(f->loop);
 }
 
-static void a_call_runs_at_once_after_the_ends_own_thread(void **state)
+static void a_call_runs_at_once_on_the_loops_own_thread(void **state)
 {
     struct fixture f;
 
@@ -499,7 +499,7 @@ int main(void)
         cmocka_unit_test(a_disarmed_timer_is_silent_and_a_past_deadline_fires),
         cmocka_unit_test(messages_of_many_threads_are_all_served),
         cmocka_unit_test(messages_keep_their_order_and_precede_the_stop),
-        cmocka_unit_test(a_call_runs_at_once_after_the_ends_own_thread),
+        cmocka_unit_test(a_call_runs_at_once_on_the_loops_own_thread),
         cmocka_unit_test(messages_never_served_are_released),
         cmocka_unit_test(a_loop_begins_when_the_call_before_it_is_done),
         cmocka_unit_test(calls_are_alone_while_the_loop_begins_and_ends),
