@@ -9,6 +9,7 @@
 
 #include "vcpu/cpuid.h"
 #include "vmm/base/macros.h"
+#include "vmm/machine/machine_limits.h"
 #include "vmm/machine/machine_private.h"
 
 static const struct machine_stage stages[] = {
@@ -61,22 +62,6 @@ void machine_free(struct machine *m)
 
 /* --- kvm: limits first, so that what this host cannot do is refused before anything is made --- */
 
-static int check_limits(const struct machine *m, struct errctx *ec)
-{
-    const int max_vcpus = kvm_sys_check(&m->sys, KVM_CAP_MAX_VCPUS);
-    const int max_id = kvm_sys_check(&m->sys, KVM_CAP_MAX_VCPU_ID);
-
-    if (max_vcpus > 0 && m->plan->n_vcpus > (size_t)max_vcpus)
-        return errctx_set(ec, ERANGE, "%zu vCPUs are more than the %d that this host's KVM allows",
-                          m->plan->n_vcpus, max_vcpus);
-    if (max_id > 0 && m->plan->max_apic_id >= (uint32_t)max_id)
-        return errctx_set(ec, ERANGE,
-                          "the highest APIC id, %u, is above the %d that this host's KVM allows "
-                          "(KVM_CAP_MAX_VCPU_ID)",
-                          m->plan->max_apic_id, max_id - 1);
-    return 0;
-}
-
 static int make_cpuid(struct machine *m, struct errctx *ec)
 {
     struct kvm_cpuid2 *supported = NULL;
@@ -113,13 +98,15 @@ static void raise_descriptor_limit(void)
 
 int stage_kvm_build(struct machine *m, struct errctx *ec)
 {
+    struct machine_limits limits;
     int r;
 
     raise_descriptor_limit();
     r = kvm_sys_open("/dev/kvm", &m->sys, ec);
     if (r < 0)
         return r;
-    r = check_limits(m, ec);
+    machine_limits_read(&m->sys, "", &limits);
+    r = machine_limits_check(&limits, m->plan, ec);
     if (r < 0)
         goto err_sys;
     r = make_cpuid(m, ec);
