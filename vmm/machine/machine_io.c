@@ -64,7 +64,7 @@ int machine_make_io(struct machine *m, struct errctx *ec)
     return 0;
 }
 
-/* Returns when the loop is served: until then evloop_call() would run beside it. */
+/* Returns when the loop is served, or when it is known why it cannot be. */
 static int start_io_thread(struct io_thread *io, struct errctx *ec)
 {
     int r;

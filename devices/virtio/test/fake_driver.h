@@ -231,19 +231,24 @@ static inline void fake_loop_is_up(void *ctx)
     FAKE_MUST(sem_post(ctx) == 0);
 }
 
-/* Returns when the thread serves the loop: before that, evloop_call() would run things on the
- * caller's thread beside it. */
-static inline void fake_loop_start(struct fake_loop *fl)
+/* Let a thread serve fl->loop. Returns when it does: before that, evloop_call() would run things
+ * on the caller's thread, where they show no race. */
+static inline void fake_loop_serve(struct fake_loop *fl)
 {
     sem_t up;
 
     FAKE_MUST(sem_init(&up, 0, 0) == 0);
-    FAKE_MUST(evloop_new(&fl->loop, NULL) == 0);
     FAKE_MUST(evloop_post(fl->loop, fake_loop_is_up, &up) == 0);
     FAKE_MUST(pthread_create(&fl->thread, NULL, fake_loop_main, fl->loop) == 0);
     while (sem_wait(&up) < 0)
         FAKE_MUST(errno == EINTR);
     (void)sem_destroy(&up);
+}
+
+static inline void fake_loop_start(struct fake_loop *fl)
+{
+    FAKE_MUST(evloop_new(&fl->loop, NULL) == 0);
+    fake_loop_serve(fl);
 }
 
 static inline void fake_loop_stop(struct fake_loop *fl)

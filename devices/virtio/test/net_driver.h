@@ -44,15 +44,8 @@ static inline void nd_init(struct net_driver *nd)
 static inline void nd_attach(struct net_driver *nd, struct virtio_dev *dev, uint64_t features,
                              uint16_t size)
 {
-    sem_t up;
-
     fake_dev_init(&nd->fd, dev, &nd->fm, features, size);
-    FAKE_MUST(sem_init(&up, 0, 0) == 0);
-    FAKE_MUST(evloop_post(nd->fl.loop, fake_loop_is_up, &up) == 0);
-    FAKE_MUST(pthread_create(&nd->fl.thread, NULL, fake_loop_main, nd->fl.loop) == 0);
-    while (sem_wait(&up) < 0)
-        FAKE_MUST(errno == EINTR);
-    (void)sem_destroy(&up);
+    fake_loop_serve(&nd->fl);
 }
 
 static inline void nd_join(struct net_driver *nd)

@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include <poll.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -59,7 +58,6 @@ static inline struct fixture *open_vsock(unsigned n_rx)
     struct fixture *f = calloc(1, sizeof(*f));
     struct device_env env = { .name = "vsock0" };
     struct virtio_dev *dev;
-    sem_t up;
 
     assert_non_null(f);
     (void)snprintf(f->dir, sizeof(f->dir), "/tmp/nv-vsock-XXXXXX");
@@ -72,12 +70,7 @@ static inline struct fixture *open_vsock(unsigned n_rx)
     assert_int_equal(vsock_new(&env, CID, f->path, &dev, NULL), 0);
     f->dev = container_of(dev, struct vsock_dev, vdev);
     fake_dev_init(&f->fd, dev, &f->fm, 0, 256);
-    assert_int_equal(sem_init(&up, 0, 0), 0);
-    assert_int_equal(evloop_post(f->fl.loop, fake_loop_is_up, &up), 0);
-    assert_int_equal(pthread_create(&f->fl.thread, NULL, fake_loop_main, f->fl.loop), 0);
-    while (sem_wait(&up) < 0)
-        assert_int_equal(errno, EINTR);
-    (void)sem_destroy(&up);
+    fake_loop_serve(&f->fl);
     assert_int_equal(fake_dev_start(&f->fd), 0);
     if (n_rx > 0)
         offer(f, n_rx);
