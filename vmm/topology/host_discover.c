@@ -263,7 +263,11 @@ static int read_topology(hwloc_topology_t topo, struct host_topo *host, struct e
     return r < 0 ? r : read_distances(topo, host, ec);
 }
 
-/* What we need of hwloc, the same for every source. */
+/*
+ * What we need of hwloc, the same for every source. Groups are nothing to us, but a node whose
+ * CPUs are not those of a package or cache hangs on one: without it hwloc 2.9 moves the node to
+ * the next larger object and gives it all CPUs of that.
+ */
 static int prepare(hwloc_topology_t *ret_topo, struct errctx *ec)
 {
     if (hwloc_topology_init(ret_topo) < 0)
@@ -271,7 +275,8 @@ static int prepare(hwloc_topology_t *ret_topo, struct errctx *ec)
     (void)hwloc_topology_set_components(*ret_topo, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
     (void)hwloc_topology_set_io_types_filter(*ret_topo, HWLOC_TYPE_FILTER_KEEP_NONE);
     (void)hwloc_topology_set_icache_types_filter(*ret_topo, HWLOC_TYPE_FILTER_KEEP_ALL);
-    (void)hwloc_topology_set_type_filter(*ret_topo, HWLOC_OBJ_GROUP, HWLOC_TYPE_FILTER_KEEP_NONE);
+    (void)hwloc_topology_set_type_filter(*ret_topo, HWLOC_OBJ_GROUP,
+                                         HWLOC_TYPE_FILTER_KEEP_STRUCTURE);
     (void)hwloc_topology_set_type_filter(*ret_topo, HWLOC_OBJ_MISC, HWLOC_TYPE_FILTER_KEEP_NONE);
     return 0;
 }

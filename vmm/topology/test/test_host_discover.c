@@ -91,6 +91,30 @@ static void synthetic_machines_have_sizes_and_nodes(void **state)
     host_topo_fini(&h);
 }
 
+static void nodes_beside_packages_and_caches_keep_their_cpus(void **state)
+{
+    static const struct {
+        const char *host, *cpus[2];
+    } row[] = {
+        { "node:2 core:4 pu:2", { "0-7", "8-15" } }, /* the manual's */
+        { "pack:2 node:1 core:4 pu:2", { "0-7", "8-15" } },
+        { "pack:1 node:2 core:4 pu:1", { "0-3", "4-7" } },
+        { "group:1 node:2 pu:2", { "0-1", "2-3" } },
+        { "[numa] [numa] core:4 pu:1", { "0-3", "" } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+        struct host_topo h = { 0 };
+
+        assert_int_equal(host_topo_from_synthetic(row[i].host, &h, NULL), 0);
+        assert_int_equal(h.n_nodes, 2);
+        assert_set(&h.nodes[0].cpus, row[i].cpus[0]);
+        assert_set(&h.nodes[1].cpus, row[i].cpus[1]);
+        host_topo_fini(&h);
+    }
+}
+
 /* --- archived /sys -------------------------------------------------------------------------- */
 
 static void archived_sysfs_tells_offline_cpus_and_free_memory(void **state)
@@ -134,6 +158,25 @@ static void archived_sysfs_tells_offline_cpus_and_free_memory(void **state)
     assert_int_equal(h.caches[0].level, 1);
     assert_int_equal(h.caches[0].ways, 8);
     assert_int_equal(h.caches[0].line_bytes, 64);
+    host_topo_fini(&h);
+}
+
+static void nodes_of_one_package_without_caches_keep_their_cpus(void **state)
+{
+    char dir[] = "/tmp/test_host_discover.XXXXXX";
+    struct host_topo h = { 0 };
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    archive_unpack(HOSTS "one-package-two-nodes.sysfs", dir);
+    assert_int_equal(host_topo_discover(dir, &h, NULL), 0);
+    archive_remove(dir);
+    assert_int_equal(h.n_nodes, 2);
+    assert_set(&h.nodes[0].cpus, "0-1");
+    assert_set(&h.nodes[1].cpus, "2-3");
+    assert_int_equal(h.cpus[3].package, 0);
+    assert_int_equal(h.cpus[3].core, 3);
+    assert_int_equal(host_topo_distance(&h, 0, 1), 20);
     host_topo_fini(&h);
 }
 
@@ -197,8 +240,8 @@ static void damage(const char *path, const char *attribute, size_t len)
 /* hwloc 2.9 itself crashes on the first of these. */
 static void a_damaged_file_is_refused_with_a_sentence(void **state)
 {
-    static const char *const attributes[] = { " complete_cpuset=", " complete_nodeset=",
-                                              " cpuset=", " nodeset=", " type=" };
+    static const char *const attributes[] = { " complete_cpuset=", " complete_nodeset=", " cpuset=",
+                                              " nodeset=", " type=" };
     char path[] = "/tmp/host-damaged-XXXXXX";
     const int fd = mkstemp(path);
     unsigned refused = 0;
@@ -233,7 +276,9 @@ int main(void)
         cmocka_unit_test(the_128_node_machine_is_read_whole),
         cmocka_unit_test(memory_only_nodes_own_no_cpus),
         cmocka_unit_test(synthetic_machines_have_sizes_and_nodes),
+        cmocka_unit_test(nodes_beside_packages_and_caches_keep_their_cpus),
         cmocka_unit_test(archived_sysfs_tells_offline_cpus_and_free_memory),
+        cmocka_unit_test(nodes_of_one_package_without_caches_keep_their_cpus),
         cmocka_unit_test(this_machine_has_a_node_with_memory_and_cpus),
         cmocka_unit_test(what_is_no_machine_is_refused_untouched),
         cmocka_unit_test(a_damaged_file_is_refused_with_a_sentence),
