@@ -355,7 +355,8 @@ int host_topo_discover(const char *kernel_root, struct host_topo *ret_host, stru
         hwloc_topology_destroy(topo);
         return r;
     }
-    if (!archived && hwloc_topology_is_thissystem(topo))
+    host.this_machine = !archived && hwloc_topology_is_thissystem(topo);
+    if (host.this_machine)
         (void)snprintf(host.source, sizeof(host.source), "this machine");
     else if (!archived)
         (void)snprintf(host.source, sizeof(host.source), "what HWLOC_ variables name");

@@ -107,7 +107,7 @@ int host_topo_to_json(const struct host_topo *host, json_t **ret_json)
 
     if (j == NULL)
         return -ENOMEM;
-    if (host_json_kernel(j, host) < 0) {
+    if (host_json_kernel(j, host) < 0 || host_json_measured(j, host) < 0) {
         json_decref(j);
         return -ENOMEM;
     }

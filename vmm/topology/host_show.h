@@ -18,6 +18,12 @@ void host_table_kernel(const struct host_topo *host, FILE *out, bool colour);
 /** host_table_llcs() - which CPUs share a last-level cache, one line per group. */
 void host_table_llcs(const struct host_topo *host, FILE *out);
 
+/** host_table_measured() - what was measured, and where it contradicts SLIT; nothing else. */
+void host_table_measured(const struct host_topo *host, FILE *out, bool colour);
+
+/** host_json_measured() - the same, added to @j. Return: 0 or -ENOMEM. */
+int host_json_measured(json_t *j, const struct host_topo *host);
+
 /** host_json_node() / host_json_cpu() - add to @j what is known of a node or CPU beyond hwloc.
  *  Return: 0 or -ENOMEM. */
 int host_json_node(json_t *j, const struct host_node *node);

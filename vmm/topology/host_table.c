@@ -107,4 +107,5 @@ void host_topo_print_table(const struct host_topo *host, FILE *out, bool colour)
         ids[i] = host->nodes[i].id.v;
     show_distances(out, host->distances, host->n_nodes, ids); /* positions when out of memory */
     free(ids);
+    host_table_measured(host, out, colour);
 }

@@ -75,8 +75,30 @@ struct host_cache {
     struct idset cpus;
 };
 
+/* One pair of nodes, measured: CPUs of @from, memory of @to. */
+struct host_sample {
+    struct hnode_id from, to;
+    uint32_t latency_ps;  /* of one dependent load */
+    uint64_t bytes_per_s; /* all cores of @from reading; 0: not measured */
+    bool check;           /* taken to check its class, not for it */
+};
+
+enum host_measured_by {
+    HOST_MEASURED_NOT,      /* nothing like it was measured; values are 0 */
+    HOST_MEASURED_PAIR,     /* this very pair was */
+    HOST_MEASURED_CLASS,    /* pairs of the same distance between the same packages were */
+    HOST_MEASURED_DISTANCE, /* pairs of the same distance were */
+};
+
+struct host_link {
+    enum host_measured_by by;
+    uint32_t latency_ps;
+    uint64_t bytes_per_s;
+};
+
 struct host_topo {
     char source[128]; /* "this machine", an XML file's name, a synthetic description */
+    bool this_machine; /* else it can be planned for, but not measured or run on */
     struct host_node *nodes;
     size_t n_nodes;
     struct host_cpu *cpus; /* online and allowed ones, by ascending id */
@@ -94,6 +116,14 @@ struct host_topo {
     bool has_smt, smt_active; /* the kernel's word; off leaves one thread per core */
     struct host_pressure cpu_pressure, mem_pressure;               /* of the machine */
     struct host_pressure cgroup_cpu_pressure, cgroup_mem_pressure; /* of our own cgroup */
+
+    /* What `host --measure` found on this hardware at some time; host_measured_apply() fills it.
+     * Prefer it to distances where it is: firmware's tables are often coarse, sometimes wrong. */
+    bool has_measured;
+    int64_t measured_at;        /* seconds since 1970 */
+    struct host_link *measured; /* n_nodes * n_nodes, row = from */
+    struct host_sample *samples;
+    size_t n_samples;
 };
 
 /**
@@ -113,6 +143,9 @@ void host_topo_fini(struct host_topo *host);
 
 /** host_topo_distance() - by index, not by the kernel's number. */
 uint32_t host_topo_distance(const struct host_topo *host, size_t from, size_t to);
+
+/** host_topo_measured() - by index; NULL when nothing was measured, for any pair or this one. */
+const struct host_link *host_topo_measured(const struct host_topo *host, size_t from, size_t to);
 
 /** host_topo_node_index() - index of the kernel's node number, or -1. */
 int host_topo_node_index(const struct host_topo *host, struct hnode_id id);

@@ -76,7 +76,11 @@ void host_topo_print_table(const struct host_topo *host, FILE *out, bool colour)
  *   "limits": { "cgroup", and "cpus", "nodes", "cpu_milli", "memory", "memory_left", each
  *     { "value", "cgroup" (that sets it) } };
  *   "pressure": { "cpu", "memory", "cgroup_cpu", "cgroup_memory", each { "some", "full" }, each
- *     { "avg10", "avg60", "avg300" (per cent) } }.
+ *     { "avg10", "avg60", "avg300" (per cent) } };
+ *   "measured": { "at" (seconds since 1970), "pairs": [{ "from", "to" (kernel's numbers),
+ *     "latency_ps", "bandwidth" (bytes per second), "check" }], "latency_ps": [[...]] and
+ *     "bandwidth": [[...]] for all pairs as "distances" (0: not known), "contradictions":
+ *     [{ "kind": "order|class", "from", "to", "percent", "text" }] }.
  * Return: 0 or -ENOMEM.
  */
 int host_topo_to_json(const struct host_topo *host, json_t **ret_json);
