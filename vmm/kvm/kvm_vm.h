@@ -40,7 +40,8 @@ int kvm_vm_setup_tss(const struct kvm_vm *vm, struct errctx *ec);
  */
 int kvm_vm_setup_irqchip(const struct kvm_vm *vm, uint32_t n_pins, struct errctx *ec);
 
-/** kvm_vm_map() - slot @slot maps @len_bytes at @base to @host; len 0 removes it. */
+/** kvm_vm_map() - slot @slot maps @len_bytes, less than 8 TiB, at @base to @host; len 0
+ *  removes it, wherever it is. */
 int kvm_vm_map(const struct kvm_vm *vm, uint32_t slot, struct gpa base, uint64_t len_bytes,
                void *host, struct errctx *ec);
 

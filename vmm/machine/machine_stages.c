@@ -141,23 +141,47 @@ void stage_layout_undo(struct machine *m)
     mem_layout_free(m->layout);
 }
 
+/* KVM's slots have less than 2^31 pages (KVM_MEM_MAX_NR_PAGES). Half of that, a power of two, keeps
+ * every piece as aligned as its range is. */
+#define SLOT_MAX_BYTES (1ull << 42)
+
+/* On failure the slots made so far are left to stage_memory_undo(). */
+static int map_range(struct machine *m, const struct guest_mem_slot *s, struct errctx *ec)
+{
+    uint64_t done = 0;
+
+    while (done < s->len_bytes) {
+        const uint64_t len = MIN(s->len_bytes - done, SLOT_MAX_BYTES);
+        int r = kvm_vm_map(&m->vm, m->n_mem_slots, (struct gpa){ s->base.v + done }, len,
+                           (uint8_t *)s->host + done, ec);
+
+        if (r < 0)
+            return r;
+        m->n_mem_slots++;
+        done += len;
+    }
+    return 0;
+}
+
 int stage_memory_build(struct machine *m, struct errctx *ec)
 {
     int r = guest_mem_new(m->plan, m->layout, &m->mem, ec);
 
+    if (r < 0)
+        return r;
     for (size_t i = 0; r == 0 && i < guest_mem_n_slots(m->mem); i++) {
         const struct guest_mem_slot s = guest_mem_slot(m->mem, i);
 
-        r = kvm_vm_map(&m->vm, (uint32_t)i, s.base, s.len_bytes, s.host, ec);
-        if (r < 0)
-            guest_mem_free(m->mem);
+        r = map_range(m, &s, ec);
     }
+    if (r < 0)
+        stage_memory_undo(m);
     return r;
 }
 
 void stage_memory_undo(struct machine *m)
 {
-    for (size_t i = 0; i < guest_mem_n_slots(m->mem); i++)
-        (void)kvm_vm_map(&m->vm, (uint32_t)i, guest_mem_slot(m->mem, i).base, 0, NULL, NULL);
+    while (m->n_mem_slots > 0)
+        (void)kvm_vm_map(&m->vm, --m->n_mem_slots, (struct gpa){ 0 }, 0, NULL, NULL);
     guest_mem_free(m->mem);
 }
