@@ -61,6 +61,12 @@ struct device_env {
     int console_out_fd;
 };
 
+/* What a running device asks of the host beside the descriptors that it holds. */
+struct device_needs {
+    bool network;       /* opens Internet sockets, reads the resolver's configuration */
+    const char *socket; /* Unix socket that it makes and serves, borrowed; NULL: none */
+};
+
 struct device_type {
     const char *name;       /* "disk": option --disk, JSON "type": "disk" */
     const char *first_key;  /* the key that a bare first word sets ("file"); NULL: none */
@@ -72,6 +78,8 @@ struct device_type {
     /* Opens the backend and makes the device. Errors name the option and file. */
     int (*create)(const struct device_args *args, const struct device_env *env,
                   struct virtio_dev **ret_dev, struct errctx *ec);
+    /* Adds to @needs what a device of @args needs; nothing else is granted. Optional: nothing. */
+    void (*needs)(const struct device_args *args, struct device_needs *needs);
 };
 
 /** registry_types() - the rows, up to a NULL entry. */

@@ -207,10 +207,17 @@ static int net_create(const struct device_args *args, const struct device_env *e
     return r < 0 ? errctx_wrap(ec, r, "--net") : 0;
 }
 
+/* A TAP is a descriptor like a disk's; only the network in user space opens sockets. */
+static void net_needs(const struct device_args *args, struct device_needs *needs)
+{
+    needs->network |= device_args_number(args, "user", 0) != 0;
+}
+
 const struct device_type net_device_type = {
     .name = "net",
     .help = "network interface: user[,hostfwd=...] or tap=NAME",
     .keys = net_keys,
     .check = net_check,
     .create = net_create,
+    .needs = net_needs,
 };

@@ -476,6 +476,11 @@ static int vsock_create(const struct device_args *args, const struct device_env 
     return r < 0 ? errctx_wrap(ec, r, "--vsock") : 0;
 }
 
+static void vsock_needs(const struct device_args *args, struct device_needs *needs)
+{
+    needs->socket = device_args_get(args, "socket")->text;
+}
+
 const struct device_type vsock_device_type = {
     .name = "vsock",
     .single = true,
@@ -483,4 +488,5 @@ const struct device_type vsock_device_type = {
     .keys = vsock_keys,
     .check = vsock_check,
     .create = vsock_create,
+    .needs = vsock_needs,
 };

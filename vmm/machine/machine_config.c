@@ -32,6 +32,16 @@ int machine_config_check(const struct machine_config *config, struct errctx *ec)
     return 0;
 }
 
+struct device_needs machine_config_needs(const struct machine_config *config)
+{
+    struct device_needs needs = { 0 };
+
+    for (size_t i = 0; i < config->n_devices; i++)
+        if (config->devices[i].type->needs != NULL)
+            config->devices[i].type->needs(&config->devices[i], &needs);
+    return needs;
+}
+
 int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,
                           struct errctx *ec)
 {

@@ -14,6 +14,10 @@
  */
 int machine_config_check(const struct machine_config *config, struct errctx *ec);
 
+/** machine_config_needs() - what all the devices need of the host while they run. Borrows from
+ *  @config. */
+struct device_needs machine_config_needs(const struct machine_config *config);
+
 /** machine_config_layout() - the address map that a run on this processor would have: its
  *  physical address width decides. Return: as mem_layout_make(). */
 int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "devices/power_block.h"
@@ -16,6 +15,7 @@
 #include "devices/serial.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/machine/control_dir.h"
+#include "vmm/machine/machine_config.h"
 #include "vmm/machine/machine_private.h"
 
 void machine_halt(struct machine *m)
@@ -121,20 +121,16 @@ static void stop_vcpus(struct machine *m)
 static int make_sandbox(struct machine *m, struct errctx *ec)
 {
     char control_dir[256];
-    struct sandbox_request req = {
+    const struct device_needs needs = machine_config_needs(m->config);
+    const struct sandbox_request req = {
+        .user_network = needs.network,
+        .vsock_socket = needs.socket,
         .control_dir = control_dir_path(control_dir, sizeof(control_dir)),
     };
     int r;
 
     if (m->config->no_sandbox)
         return 0;
-    for (size_t i = 0; i < m->config->n_devices; i++) {
-        const struct device_args *args = &m->config->devices[i];
-
-        req.user_network |= strcmp(args->type->name, "net") == 0;
-        if (strcmp(args->type->name, "vsock") == 0)
-            req.vsock_socket = device_args_get(args, "socket")->text;
-    }
     r = sandbox_new(&req, &m->sandbox, ec);
     return r < 0 ? r : sandbox_enter_process(m->sandbox, ec);
 }
