@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "vmm/base/cleanup.h"
+#include "vmm/base/stale_socket.h"
 #include "vmm/base/units.h"
 
 enum {
@@ -186,27 +187,6 @@ int vsock_unix_connect(const struct vsock_dev *dev, uint32_t port)
 
 /* --- opening --- */
 
-/* Is the socket file that is in our way one that nobody serves any more? Removes it then. */
-static int unix_replace_stale(const struct sockaddr_un *sun, struct errctx *ec)
-{
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct stat st;
-
-    if (fd < 0)
-        return errctx_set_os(ec, errno, "socket");
-    if (lstat(sun->sun_path, &st) < 0)
-        return errctx_set_os(ec, errno, "look at %s", sun->sun_path);
-    if (!S_ISSOCK(st.st_mode))
-        return errctx_set(ec, EADDRINUSE, "%s exists and is no socket", sun->sun_path);
-    if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 || errno == EAGAIN)
-        return errctx_set(ec, EADDRINUSE, "%s is in use by a running process", sun->sun_path);
-    if (errno != ECONNREFUSED)
-        return errctx_set_os(ec, errno, "%s exists; connect to it", sun->sun_path);
-    if (unlink(sun->sun_path) < 0)
-        return errctx_set_os(ec, errno, "remove the stale socket %s", sun->sun_path);
-    return 0;
-}
-
 static int unix_bind(struct vsock_dev *dev, const struct sockaddr_un *sun, struct errctx *ec)
 {
     const struct sockaddr *sa = (const struct sockaddr *)sun;
@@ -219,7 +199,7 @@ static int unix_bind(struct vsock_dev *dev, const struct sockaddr_un *sun, struc
         return 0;
     if (errno != EADDRINUSE)
         return errctx_set_os(ec, errno, "bind %s", sun->sun_path);
-    r = unix_replace_stale(sun, ec);
+    r = stale_socket_remove(sun->sun_path, ec);
     if (r < 0)
         return r;
     if (bind(dev->listen_fd, sa, sizeof(*sun)) < 0)

@@ -171,11 +171,12 @@ class Vm:
 
 
 def processes():
+    """Machines, and the guards that outlive them by a moment."""
     found = []
     for path in glob.glob("/proc/[0-9]*/comm"):
         try:
             with open(path, encoding="utf-8") as f:
-                if f.read().startswith("numavisor"):
+                if f.read().startswith(("numavisor", "nv-guard")):
                     found.append(int(path.split("/")[2]))
         except OSError:
             pass
@@ -202,17 +203,16 @@ def shared_memory(folder):
     return count - sum(os.stat(f).st_blocks * 512 for f in glob.glob(folder + "/*"))
 
 
-def leftovers(taps=(), paths=(), socket=True):
+def leftovers(taps=(), paths=()):
     """Sentences about what a machine that ended has left behind."""
-    for _ in range(50):  # the terminal's guard and the kernel's own work end a moment later
+    for _ in range(50):  # the guard and the kernel's own work end a moment later
         if not processes():
             break
         time.sleep(0.1)
     out = [f"process {p}" for p in processes()]
     if guest_memory():
         out.append(f"{guest_memory()} bytes in memory files")
-    if socket:
-        out += [f"socket {p}" for p in glob.glob(RUN_DIR + "/*.sock")]
+    out += [f"socket {p}" for p in glob.glob(RUN_DIR + "/*.sock")]
     out += [f"interface {t}" for t in taps if os.path.exists(f"/sys/class/net/{t}")]
     out += [f"file {p}" for p in paths if os.path.lexists(p)]
     return out

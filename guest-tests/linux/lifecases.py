@@ -80,8 +80,8 @@ def ends(tap, kernel, folder):
         tap.same(os.path.exists("/sys/class/net/nvtest1"), True, "busy: its interface exists")
         vm.child.send_signal(signal.SIGKILL)
         tap.same(vm.wait(), -signal.SIGKILL, "busy: killed")
-        found = guestvm.leftovers(taps=["nvtest1"], socket=False)
-        tap.point(not found, "busy: killed: no process, memory or interface stays", "\n".join(found))
+        found = guestvm.leftovers(taps=["nvtest1"], paths=[vs])
+        tap.point(not found, "busy: killed: nothing stays behind", "\n".join(found))
         more = guestvm.shared_memory(folder) - before
         tap.point(more < 16 * MIB, "busy: killed: the host has its memory back", f"{more} bytes gone")
         tap.same(ctl("busy", "status")[0], 1, "busy: killed: nobody answers")

@@ -114,7 +114,11 @@ static int build(struct run *run, const struct machine_config *config, struct er
 {
     struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
-    const struct guard_duties duties = { .tty_fd = in_fd, .name = config->name };
+    const struct guard_duties duties = {
+        .tty_fd = in_fd,
+        .name = config->name,
+        .socket = machine_config_needs(config).socket,
+    };
     int r = terminal_block_signals(ec);
 
     if (r == 0)

@@ -4,16 +4,29 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "vmm/base/cleanup.h"
+#include "vmm/base/stale_socket.h"
 #include "vmm/machine/control_dir.h"
 
-enum { GUARD_TTY = 0, GUARD_PIPE = 1 }; /* all that the guard keeps open */
+enum { GUARD_TTY = 0, GUARD_PIPE = 1, GUARD_PROCESS = 2 }; /* all that the guard keeps open */
+
+/* The pipe's other end closes before the dead machine's sockets and lock do. */
+static void wait_for_its_end(void)
+{
+    struct pollfd pfd = { .fd = GUARD_PROCESS, .events = POLLIN };
+
+    while (poll(&pfd, 1, -1) < 0 && errno == EINTR)
+        ;
+}
 
 /* Remove what a dead machine left, unless another of the name runs by now. */
 static void sweep_socket(const struct guard_duties *duties)
@@ -30,7 +43,7 @@ static void sweep_socket(const struct guard_duties *duties)
 
 /* In the new process, which shares nothing with the machine but the terminal. */
 static _Noreturn void watch_over(const struct guard_duties *duties, const struct termios *saved,
-                                 int pipe_fd)
+                                 int pipe_fd, int process_fd)
 {
     bool tty = saved != NULL;
     char byte;
@@ -40,18 +53,24 @@ static _Noreturn void watch_over(const struct guard_duties *duties, const struct
     /* A session of its own: signals typed or sent to the group pass it by, and the change of
      * modes below is not a background job's. */
     (void)setsid();
-    if ((tty && dup2(duties->tty_fd, GUARD_TTY) < 0) || dup2(pipe_fd, GUARD_PIPE) < 0)
+    if ((tty && dup2(duties->tty_fd, GUARD_TTY) < 0) || dup2(pipe_fd, GUARD_PIPE) < 0 ||
+        dup2(process_fd, GUARD_PROCESS) < 0)
         _exit(1);
     if (!tty)
         (void)close(GUARD_TTY); /* a reader of our output must not wait for the guard */
-    (void)close_range(GUARD_PIPE + 1, ~0u, 0);
+    (void)close_range(GUARD_PROCESS + 1, ~0u, 0);
     do {
         n = read(GUARD_PIPE, &byte, 1);
     } while (n < 0 && errno == EINTR);
     if (n == 0 && tty) /* nobody said that all is well */
         (void)tcsetattr(GUARD_TTY, TCSANOW, saved);
-    if (n == 0 && duties->name != NULL)
-        sweep_socket(duties);
+    if (n == 0) {
+        wait_for_its_end();
+        if (duties->name != NULL)
+            sweep_socket(duties);
+        if (duties->socket != NULL)
+            (void)stale_socket_remove(duties->socket, NULL);
+    }
     _exit(0);
 }
 
@@ -60,25 +79,25 @@ int guard_start(const struct guard_duties *duties, struct guard *ret_guard, stru
     struct termios saved;
     /* Here and not in the guard, which may come to run after the modes were changed. */
     bool tty = duties->tty_fd >= 0 && tcgetattr(duties->tty_fd, &saved) == 0;
+    CLEANUP_CLOSE int ours = -1, theirs = -1, process = -1;
     int fds[2];
     pid_t pid;
 
     if (pipe2(fds, O_CLOEXEC) < 0)
         return errctx_set_os(ec, errno, "make a pipe to the guard");
+    theirs = fds[0];
+    ours = fds[1];
+    process = pidfd_open(getpid(), 0); /* after the pipe: its number must not be the pipe's place */
+    if (process < 0)
+        return errctx_set_os(ec, errno, "make a process descriptor for the guard");
     pid = fork();
-    if (pid < 0) {
-        int code = errno;
-
-        (void)close(fds[0]);
-        (void)close(fds[1]);
-        return errctx_set_os(ec, code, "start the guard");
-    }
+    if (pid < 0)
+        return errctx_set_os(ec, errno, "start the guard");
     if (pid == 0) {
-        (void)close(fds[1]); /* or it would wait for itself */
-        watch_over(duties, tty ? &saved : NULL, fds[0]);
+        (void)close(ours); /* or it would wait for itself */
+        watch_over(duties, tty ? &saved : NULL, theirs, process);
     }
-    (void)close(fds[0]);
-    *ret_guard = (struct guard){ .fd = fds[1], .pid = pid };
+    *ret_guard = (struct guard){ .fd = take_fd(&ours), .pid = pid };
     return 0;
 }
 

@@ -2,8 +2,8 @@
 /*
  * A small process that tidies up when ours died without doing so: killed, crashed, or ended by
  * the system call filter. It waits on a pipe whose other end only we hold, so our end, of
- * whatever kind, wakes it; it then gives the terminal its modes back, removes the control socket,
- * and ends too.
+ * whatever kind, wakes it; it then gives the terminal its modes back, removes the control socket
+ * and a device's socket, and ends too.
  */
 #ifndef VMM_CLI_GUARD_H
 #define VMM_CLI_GUARD_H
@@ -20,13 +20,14 @@ struct guard {
 struct guard_duties {
     int tty_fd;       /* whose present modes are to be restored; -1, or no terminal: none */
     const char *name; /* of the machine whose socket is to be removed; NULL: none */
-    const char *dir;  /* the socket's folder; NULL: control_dir_path() */
+    const char *dir;  /* that socket's folder; NULL: control_dir_path() */
+    const char *socket; /* a device's socket, removed if nobody serves it; NULL: none */
 };
 
 /**
  * guard_start() - before any thread is made and before the control socket's lock is taken, which
  * the guard must not share.
- * Return: 0 or the errno of pipe or fork.
+ * Return: 0 or the errno of pipe, pidfd_open or fork.
  */
 int guard_start(const struct guard_duties *duties, struct guard *ret_guard, struct errctx *ec);
 

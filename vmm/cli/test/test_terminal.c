@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -292,17 +294,31 @@ static void wait_until_cooked(int tty)
     assert_false(is_raw(tty));
 }
 
-/* In a child: guarded, its socket taken, its terminal raw; then it waits for its end. */
+static int listen_at(const char *path)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+    return bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ? -1 : listen(fd, 1);
+}
+
+/* In a child: guarded, both sockets taken, its terminal raw; then it waits for its end. */
 static _Noreturn void be_a_machine(int tty, const char *dir, int ready)
 {
-    const struct guard_duties duties = { .tty_fd = tty, .name = "vm", .dir = dir };
+    char vsock[64];
+    const struct guard_duties duties = {
+        .tty_fd = tty, .name = "vm", .dir = dir, .socket = vsock
+    };
     const struct control_params params = { .dir = dir, .name = "vm", .ops = &no_ops };
     struct guest g = { 0 };
     struct control *control;
     struct terminal *t;
     struct guard guard;
 
-    if (guard_start(&duties, &guard, NULL) < 0 || evloop_new(&g.loop, NULL) < 0 ||
+    (void)snprintf(vsock, sizeof(vsock), "%s/vsock", dir);
+    if (guard_start(&duties, &guard, NULL) < 0 || listen_at(vsock) < 0 ||
+        evloop_new(&g.loop, NULL) < 0 ||
         terminal_new(g.loop, tty, &guest_ops, &g, &t, NULL) < 0 ||
         control_new(&params, g.loop, &control, NULL) < 0 || terminal_start(t, NULL) < 0 ||
         write(ready, "", 1) != 1)
@@ -313,7 +329,7 @@ static _Noreturn void be_a_machine(int tty, const char *dir, int ready)
 
 static void a_killed_process_leaves_terminal_and_folder_tidy(void **state)
 {
-    char dir[] = "/tmp/nv-guard-XXXXXX", socket[64];
+    char dir[] = "/tmp/nv-guard-XXXXXX", socket[64], vsock[64];
     int user, tty, ready[2], status;
     struct stat st;
     char byte;
@@ -331,6 +347,8 @@ static void a_killed_process_leaves_terminal_and_folder_tidy(void **state)
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_true(is_raw(tty));
     assert_int_equal(stat(socket, &st), 0);
+    (void)snprintf(vsock, sizeof(vsock), "%s/vsock", dir);
+    assert_int_equal(stat(vsock, &st), 0);
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
