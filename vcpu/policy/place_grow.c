@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One guest from nothing: every host node is judged as the seed of its heaviest virtual node. From
+ * the most promising ones the others follow where each adds least, among the seed's neighbours
+ * that have room. The cheapest of these plans is kept. Pure.
+ */
+#include "vcpu/policy/place_private.h"
+
+#include "vmm/base/macros.h"
+
+enum {
+    SPARE_CANDIDATES = 4, /* beyond one for each virtual node */
+    SEEDS_MAX = 24,       /* how many of the most promising seeds are grown */
+    SEEDS_MIN = 3,
+    WORK_MAX = 100 * 1000,            /* evaluations of pairs; wide guests grow from fewer seeds */
+    DISTANCE_FULL = 10 * PLACE_LOCAL, /* where no neighbour has room */
+};
+
+struct growth {
+    uint32_t list[GUEST_MAX_VNODES]; /* virtual nodes in the order in which they are placed */
+    uint32_t n;
+    uint16_t candidate[PLACE_MAX_NODES];
+    uint32_t n_candidates;
+    int best[GUEST_MAX_VNODES];
+    int64_t cost, link;
+    struct place_spans spans; /* before anything is grown */
+};
+
+static void list_unplaced(const struct place_search *s, uint32_t guest, struct growth *gr)
+{
+    const struct place_guest *g = &s->problem->guests[guest];
+
+    gr->n = 0;
+    for (uint32_t k = 0; k < g->n; k++) {
+        uint32_t i = g->first + s->turn[g->first + k];
+
+        if (s->at[i] == PLACE_ANYWHERE)
+            gr->list[gr->n++] = i;
+    }
+}
+
+static void find_candidates(const struct place_search *s, struct growth *gr, uint32_t seed)
+{
+    const uint16_t *order = s->host->order + (size_t)seed * s->H;
+    const uint32_t lightest = gr->list[gr->n - 1];
+    uint32_t roomy = 0, crowded = 0;
+
+    gr->n_candidates = 0;
+    for (uint32_t k = 0; k < s->H && roomy < gr->n + SPARE_CANDIDATES; k++) {
+        const struct place_load *l = &s->load[order[k]];
+        bool room =
+            l->milli + s->milli[lightest] <= l->cap && l->mib + s->mib[lightest] <= l->mem_mib;
+
+        if (!room && crowded++ >= SPARE_CANDIDATES)
+            continue;
+        roomy += room;
+        gr->candidate[gr->n_candidates++] = order[k];
+    }
+}
+
+/* The candidate at which @i adds least; the earlier one of equals. -1: none. */
+static int cheapest(const struct place_search *s, uint32_t i, const uint16_t *candidate, uint32_t n,
+                    const struct place_spans *spans, int64_t *ret_cost)
+{
+    int64_t best = PLACE_NEVER;
+    int found = PLACE_ANYWHERE;
+
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t h = candidate != NULL ? candidate[k] : k;
+        int64_t cost;
+
+        if (!place_fits(s, i, h))
+            continue;
+        cost = place_added(s, i, h);
+        if (cost < best)
+            cost += place_traffic_at(s, i, h);
+        if (cost >= best || !place_spans_keep(s, i, (int)h, spans))
+            continue;
+        best = cost;
+        found = (int)h;
+    }
+    *ret_cost = best;
+    return found;
+}
+
+static void undo(struct place_search *s, const struct growth *gr, uint32_t n)
+{
+    while (n-- > 0)
+        place_take(s, gr->list[n]);
+}
+
+static void grow_from(struct place_search *s, struct growth *gr, uint32_t seed)
+{
+    struct place_spans spans = gr->spans;
+    int64_t cost;
+    uint32_t n = 1;
+
+    cost = place_added(s, gr->list[0], seed);
+    find_candidates(s, gr, seed);
+    place_spans_add(s, gr->list[0], (int)seed, &spans);
+    place_put(s, gr->list[0], (int)seed);
+    for (; n < gr->n && cost < gr->cost; n++) {
+        int64_t more;
+        int h = cheapest(s, gr->list[n], gr->candidate, gr->n_candidates, &spans, &more);
+
+        if (h < 0)
+            h = cheapest(s, gr->list[n], NULL, s->H, &spans, &more);
+        if (h < 0)
+            break;
+        place_spans_add(s, gr->list[n], h, &spans);
+        place_put(s, gr->list[n], h);
+        cost += more;
+    }
+    if (n == gr->n && cost < gr->cost) {
+        gr->cost = cost;
+        for (uint32_t k = 0; k < n; k++)
+            gr->best[k] = s->at[gr->list[k]];
+    }
+    undo(s, gr, n);
+}
+
+/* What a seed promises: the lightest of the guest's nodes as its neighbours, each talking to the
+ * seed alone. PLACE_NEVER: it cannot be one. */
+static int64_t promise(const struct place_search *s, const struct growth *gr, uint32_t seed)
+{
+    const uint16_t *order = s->host->order + (size_t)seed * s->H;
+    const uint32_t *dist = s->host->dist + (size_t)seed * s->H;
+    const uint32_t first = gr->list[0], last = gr->list[gr->n - 1];
+    uint32_t left = gr->n - 1;
+    int64_t cost;
+
+    if (!place_fits(s, first, seed) || !place_spans_keep(s, first, (int)seed, &gr->spans))
+        return PLACE_NEVER;
+    cost = place_added(s, first, seed);
+    for (uint32_t k = 1; k < s->H && left > 0; k++) {
+        const struct place_load *l = &s->load[order[k]];
+
+        if (l->milli + s->milli[last] > l->cap || l->mib + s->mib[last] > l->mem_mib)
+            continue;
+        cost += gr->link * dist[order[k]];
+        left--;
+    }
+    return cost + left * gr->link * DISTANCE_FULL;
+}
+
+/* Half of all traffic a node has, on average: pairs that do not touch the seed cost as much. */
+static int64_t mean_link(const struct place_search *s, const struct growth *gr)
+{
+    const struct place_guest *g = &s->problem->guests[s->guest_of[gr->list[0]]];
+    const int64_t *traffic = s->traffic[s->guest_of[gr->list[0]]];
+    int64_t sum = 0;
+
+    for (uint32_t i = 0; i < g->n * g->n; i++)
+        sum += traffic[i];
+    return sum / 2 / (g->n - 1);
+}
+
+bool place_grow(struct place_search *s, uint32_t guest)
+{
+    struct growth gr;
+    uint64_t work;
+    uint32_t seeds;
+
+    list_unplaced(s, guest, &gr);
+    gr.cost = PLACE_NEVER;
+    if (gr.n == 0)
+        return true;
+    gr.spans.n = 0;
+    if (s->strict)
+        place_spans_init(s, guest, UINT32_MAX, &gr.spans);
+    if (gr.n == 1) {
+        gr.best[0] = cheapest(s, gr.list[0], NULL, s->H, &gr.spans, &gr.cost);
+    } else {
+        int64_t *cost = s->scratch;
+
+        gr.link = mean_link(s, &gr);
+        for (uint32_t seed = 0; seed < s->H; seed++)
+            cost[seed] = promise(s, &gr, seed);
+        work = (uint64_t)gr.n * gr.n * (gr.n + SPARE_CANDIDATES);
+        seeds = (uint32_t)MIN(MAX(WORK_MAX / work, (uint64_t)SEEDS_MIN), (uint64_t)SEEDS_MAX);
+        for (uint32_t tried = 0; tried < seeds || gr.cost == PLACE_NEVER; tried++) {
+            uint32_t seed = 0;
+
+            for (uint32_t h = 1; h < s->H; h++)
+                seed = cost[h] < cost[seed] ? h : seed;
+            if (cost[seed] == PLACE_NEVER)
+                break;
+            cost[seed] = PLACE_NEVER;
+            grow_from(s, &gr, seed);
+        }
+    }
+    if (gr.cost == PLACE_NEVER)
+        return false;
+    for (uint32_t k = 0; k < gr.n; k++)
+        place_put(s, gr.list[k], gr.best[k]);
+    return true;
+}

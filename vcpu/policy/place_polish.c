@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Better plans near a given one: a virtual node moves, two change places, a guest is taken out
+ * and grown anew. Only what lowers the cost is kept, so it ends; rounds are limited besides. Pure.
+ */
+#include "vcpu/policy/place_private.h"
+
+#include <string.h>
+
+#include "vmm/base/macros.h"
+
+enum { ROUNDS_IN_GUEST = 8, ROUNDS_OF_ALL = 2 };
+
+/* For every host node, what traffic vnode @i would have there; its guest's others are placed. */
+static void traffic_row(const struct place_search *s, uint32_t i, int64_t *row)
+{
+    const struct place_guest *g = &s->problem->guests[s->guest_of[i]];
+    const int64_t *traffic = s->traffic[s->guest_of[i]] + (size_t)(i - g->first) * g->n;
+    const uint32_t *told = s->told[s->guest_of[i]] + (size_t)(i - g->first) * g->n;
+
+    memset(row, 0, s->H * sizeof(*row));
+    for (uint32_t k = 0; k < g->n; k++) {
+        const uint32_t *dist;
+
+        if (g->first + k == i || s->at[g->first + k] < 0)
+            continue;
+        dist = s->host->dist + (size_t)s->at[g->first + k] * s->H;
+        for (uint32_t h = 0; h < s->H; h++)
+            row[h] += place_pair(s, traffic[k], told[k], dist[h]);
+    }
+}
+
+static bool try_move(struct place_search *s, uint32_t i)
+{
+    const int from = s->at[i];
+    int best = from;
+    int64_t least, *row = s->scratch;
+    struct place_spans spans = { 0 };
+
+    place_take(s, i);
+    if (s->strict)
+        place_spans_init(s, s->guest_of[i], i, &spans);
+    traffic_row(s, i, row);
+    least = row[from] + place_added(s, i, (uint32_t)from);
+    for (uint32_t h = 0; h < s->H; h++) {
+        int64_t cost;
+
+        if (!place_fits(s, i, h))
+            continue;
+        cost = row[h] + place_added(s, i, h);
+        if (cost >= least || !place_spans_keep(s, i, (int)h, &spans))
+            continue;
+        least = cost;
+        best = (int)h;
+    }
+    place_put(s, i, best);
+    return best != from;
+}
+
+/* @i goes to @h if it may. Return: what it adds, or PLACE_NEVER with nothing done. */
+static int64_t put_one(struct place_search *s, uint32_t i, int h)
+{
+    struct place_spans spans = { 0 };
+    int64_t cost;
+
+    if (!place_fits(s, i, (uint32_t)h))
+        return PLACE_NEVER;
+    if (s->strict)
+        place_spans_init(s, s->guest_of[i], i, &spans);
+    if (!place_spans_keep(s, i, h, &spans))
+        return PLACE_NEVER;
+    cost = place_added(s, i, (uint32_t)h) + place_traffic_at(s, i, (uint32_t)h);
+    place_put(s, i, h);
+    return cost;
+}
+
+/* Both are taken out; @i goes to @x, then @k to @y. PLACE_NEVER when they may not. */
+static int64_t put_both(struct place_search *s, uint32_t i, int x, uint32_t k, int y)
+{
+    int64_t cost = put_one(s, i, x), more;
+
+    if (cost == PLACE_NEVER)
+        return PLACE_NEVER;
+    more = put_one(s, k, y);
+    if (more == PLACE_NEVER) {
+        place_take(s, i);
+        return PLACE_NEVER;
+    }
+    return cost + more;
+}
+
+static bool try_swap(struct place_search *s, uint32_t i, uint32_t k)
+{
+    const int x = s->at[i], y = s->at[k];
+    int64_t was, is;
+
+    if (x == y)
+        return false;
+    was = place_traffic_at(s, i, (uint32_t)x);
+    place_take(s, i);
+    was += place_added(s, i, (uint32_t)x);
+    was += place_traffic_at(s, k, (uint32_t)y);
+    place_take(s, k);
+    was += place_added(s, k, (uint32_t)y);
+    is = put_both(s, i, y, k, x);
+    if (is < was)
+        return true;
+    if (is != PLACE_NEVER) {
+        place_take(s, k);
+        place_take(s, i);
+    }
+    place_put(s, i, x);
+    place_put(s, k, y);
+    return false;
+}
+
+void place_polish(struct place_search *s, uint32_t guest)
+{
+    const struct place_guest *g = &s->problem->guests[guest];
+    bool better = true;
+
+    for (int round = 0; better && round < ROUNDS_IN_GUEST; round++) {
+        better = false;
+        for (uint32_t i = g->first; i < g->first + g->n; i++)
+            if (s->at[i] >= 0)
+                better = try_move(s, i) || better;
+        for (uint32_t i = g->first; i < g->first + g->n; i++)
+            for (uint32_t k = g->first; k < i; k++)
+                if (s->at[i] >= 0 && s->at[k] >= 0)
+                    better = try_swap(s, i, k) || better;
+    }
+}
+
+/* The guest's own cost: its traffic and what its nodes add to the host when put there in order. */
+static int64_t take_guest(struct place_search *s, const struct place_guest *g, int *at)
+{
+    int64_t cost = 0;
+
+    for (uint32_t i = g->first; i < g->first + g->n; i++) {
+        int h = at[i - g->first] = s->at[i];
+
+        if (h < 0)
+            continue;
+        cost += place_traffic_at(s, i, (uint32_t)h);
+        place_take(s, i);
+        cost += place_added(s, i, (uint32_t)h);
+    }
+    return cost;
+}
+
+static bool regrow(struct place_search *s, uint32_t guest)
+{
+    const struct place_guest *g = &s->problem->guests[guest];
+    int was[GUEST_MAX_VNODES], now[GUEST_MAX_VNODES];
+    int64_t before = take_guest(s, g, was), after;
+
+    if (place_grow(s, guest)) {
+        place_polish(s, guest);
+        after = take_guest(s, g, now);
+        if (after < before) {
+            for (uint32_t k = 0; k < g->n; k++)
+                if (now[k] >= 0)
+                    place_put(s, g->first + k, now[k]);
+            return true;
+        }
+    }
+    for (uint32_t k = 0; k < g->n; k++)
+        if (was[k] >= 0)
+            place_put(s, g->first + k, was[k]);
+    return false;
+}
+
+void place_polish_all(struct place_search *s)
+{
+    bool better = s->problem->n_guests > 1;
+
+    for (int round = 0; better && round < ROUNDS_OF_ALL; round++) {
+        better = false;
+        for (uint32_t g = 0; g < s->problem->n_guests; g++)
+            better = regrow(s, g) || better;
+        for (uint32_t i = 0; i < s->n; i++)
+            for (uint32_t k = 0; s->at[i] >= 0 && k < i; k++)
+                if (s->at[k] >= 0 && s->guest_of[i] != s->guest_of[k])
+                    better = try_swap(s, i, k) || better;
+    }
+}
