@@ -39,13 +39,13 @@ LDFLAGS_ALL := -pthread $(SAN) $(LDFLAGS)
 
 FOLDERS   := vmm vcpu memory devices firmware
 LIB_SRCS  := $(filter-out vmm/cli/main.c,$(shell find $(FOLDERS) -name '*.c' \
-               -not -path '*/test/*' -not -path '*/fuzz/*' | sort))
+               -not -path '*/test/*' -not -path '*/fuzz/*' -not -path 'vmm/tools/*' | sort))
 TEST_SRCS := $(shell find $(FOLDERS) -path '*/test/test_*.c' | sort)
 FUZZ_SRCS := $(shell find $(FOLDERS) -path '*/fuzz/fuzz_*.c' | sort)
 HEADERS   := $(shell find $(FOLDERS) -name '*.h' -not -path '*/test/*' | sort)
 
 LIB       := $(BUILD)/libnumavisor.a
-LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o)
+LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/gen/sandbox_programs.o
 MAIN_OBJ  := $(BUILD)/obj/vmm/cli/main.o
 TEST_BINS := $(TEST_SRCS:%.c=$(BUILD)/%)
 FUZZ_BINS := $(FUZZ_SRCS:%.c=$(BUILD)/%)
@@ -71,6 +71,17 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call SHOW,CC)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
+# The sandbox's programs, compiled from its lists by libseccomp: nothing is left to do at a start.
+COMPILER_OBJS := $(addprefix $(BUILD)/obj/vmm/,tools/sandbox_compile.o machine/sandbox_rules.o)
+$(BUILD)/tools/sandbox_compile: $(COMPILER_OBJS)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lseccomp
+$(BUILD)/gen/sandbox_programs.c: $(BUILD)/tools/sandbox_compile
+	@mkdir -p $(@D)
+	$(call SHOW,GEN)$< >$@
+$(BUILD)/gen/sandbox_programs.o: $(BUILD)/gen/sandbox_programs.c Makefile
+	$(call SHOW,CC)$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
 # A unit test may name extra linker flags in a line "// LDFLAGS: -Wl,--wrap=...".
 $(TEST_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -82,7 +93,7 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS)
 
--include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(TEST_SRCS:%.c=$(BUILD)/obj/%.d) \
+-include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(COMPILER_OBJS:.o=.d) $(TEST_SRCS:%.c=$(BUILD)/obj/%.d) \
          $(FUZZ_SRCS:%.c=$(BUILD)/obj/%.d)
 
 # --- tests -------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The programs are written once (sandbox_bpf.c); threads load the finished ones, so entering the
- * sandbox allocates nothing and cannot fail half-way.
+ * The programs are made by the build (sandbox_programs.h); what is left is to put our process's
+ * number in. Threads load them as they are, so entering the sandbox allocates nothing and cannot
+ * fail half-way.
  *
  * Filters stack: the process-wide one is the union of all lists and is put on all threads at
  * once (TSYNC), the thread's own one narrows it. After devices were quiesced at the end, the
@@ -18,33 +19,38 @@
 
 #include "vmm/base/landlock.h"
 #include "vmm/base/privilege.h"
-#include "vmm/machine/sandbox_bpf.h"
 #include "vmm/machine/sandbox_files.h"
+#include "vmm/machine/sandbox_programs.h"
 
 struct sandbox {
-    struct sandbox_program process;
-    struct sandbox_program kind[SANDBOX_KINDS];
+    struct sock_fprog program[SANDBOX_ROLES];
     int files; /* Landlock's ruleset; -1 where the kernel has none */
 };
+
+static const enum sandbox_role role_of[SANDBOX_KINDS] = {
+    [SANDBOX_VCPU] = SANDBOX_ROLE_VCPU,
+    [SANDBOX_IO] = SANDBOX_ROLE_IO,
+    [SANDBOX_MAIN] = SANDBOX_ROLE_MAIN,
+};
+
+static int make_ours(const struct sandbox_program *from, struct sock_fprog *ret, struct errctx *ec)
+{
+    struct sock_filter *insns = calloc(from->n, sizeof(*insns));
+
+    if (insns == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for the sandbox");
+    for (unsigned short i = 0; i < from->n; i++) {
+        insns[i] = from->insns[i];
+        if (BPF_CLASS(insns[i].code) == BPF_JMP && insns[i].k == SANDBOX_OWN_PID)
+            insns[i].k = (uint32_t)getpid();
+    }
+    *ret = (struct sock_fprog){ .len = from->n, .filter = insns };
+    return 0;
+}
 
 int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
                 struct errctx *ec)
 {
-    /* Signals to ourselves only: a kick, and what the C library's abort() and raise() are. */
-    const struct sandbox_rule signal = { SYS_tgkill, 0, UINT32_MAX, (uint32_t)getpid() };
-    const struct sandbox_rules own = { &signal, 1 }, none = { NULL, 0 };
-    const struct sandbox_rules *net = req->user_network ? &sandbox_rules_net : &none;
-    const struct sandbox_rules *vsock = req->vsock_socket != NULL ? &sandbox_rules_vsock : &none;
-    const struct sandbox_rules *const process[] = { &own, &sandbox_rules_all, &sandbox_rules_start,
-                                                    &sandbox_rules_vcpu, &sandbox_rules_io,
-                                                    &sandbox_rules_main, net, vsock, NULL };
-    const struct sandbox_rules *const vcpu[] = { &own, &sandbox_rules_all, &sandbox_rules_vcpu,
-                                                 NULL };
-    const struct sandbox_rules *const io[] = { &own, &sandbox_rules_all, &sandbox_rules_io, net,
-                                               vsock, NULL };
-    const struct sandbox_rules *const main_thread[] = { &own, &sandbox_rules_all,
-                                                        &sandbox_rules_main, &sandbox_rules_io,
-                                                        net, vsock, NULL };
     struct sandbox *s = calloc(1, sizeof(*s));
     int r;
 
@@ -52,14 +58,9 @@ int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
         return errctx_set(ec, ENOMEM, "no memory for the sandbox");
     s->files = -1;
     r = sandbox_files_new(req, &s->files, ec);
-    if (r == 0)
-        r = sandbox_bpf_make(process, &s->process, ec);
-    if (r == 0)
-        r = sandbox_bpf_make(vcpu, &s->kind[SANDBOX_VCPU], ec);
-    if (r == 0)
-        r = sandbox_bpf_make(io, &s->kind[SANDBOX_IO], ec);
-    if (r == 0)
-        r = sandbox_bpf_make(main_thread, &s->kind[SANDBOX_MAIN], ec);
+    for (int role = 0; r == 0 && role < SANDBOX_ROLES; role++)
+        r = make_ours(&sandbox_programs[role][req->user_network][req->vsock_socket != NULL],
+                      &s->program[role], ec);
     if (r < 0) {
         sandbox_free(s);
         return r;
@@ -72,19 +73,16 @@ void sandbox_free(struct sandbox *sandbox)
 {
     if (sandbox == NULL)
         return;
-    free(sandbox->process.insns);
-    for (int i = 0; i < SANDBOX_KINDS; i++)
-        free(sandbox->kind[i].insns);
+    for (int i = 0; i < SANDBOX_ROLES; i++)
+        free(sandbox->program[i].filter);
     if (sandbox->files >= 0)
         (void)close(sandbox->files);
     free(sandbox);
 }
 
-static int load(const struct sandbox_program *p, unsigned flags, struct errctx *ec)
+static int load(const struct sock_fprog *prog, unsigned flags, struct errctx *ec)
 {
-    const struct sock_fprog prog = { .len = p->n, .filter = p->insns };
-
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog) != 0)
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, prog) != 0)
         return errctx_set_os(ec, errno, "seccomp");
     return 0;
 }
@@ -95,10 +93,10 @@ int sandbox_enter_process(const struct sandbox *sandbox, struct errctx *ec)
 
     if (r == 0)
         r = landlock_enter(sandbox->files, ec);
-    return r < 0 ? r : load(&sandbox->process, SECCOMP_FILTER_FLAG_TSYNC, ec);
+    return r < 0 ? r : load(&sandbox->program[SANDBOX_ROLE_PROCESS], SECCOMP_FILTER_FLAG_TSYNC, ec);
 }
 
 int sandbox_enter(const struct sandbox *sandbox, enum sandbox_kind kind, struct errctx *ec)
 {
-    return load(&sandbox->kind[kind], 0, ec);
+    return load(&sandbox->program[role_of[kind]], 0, ec);
 }

@@ -35,6 +35,8 @@ static const struct sandbox_rule all[] = {
     ANY(clock_gettime), ANY(gettimeofday), ANY(clock_nanosleep), ANY(nanosleep),
     /* signals and ends of threads */
     ANY(rt_sigreturn), ANY(rt_sigprocmask), ANY(exit), ANY(exit_group), ANY(restart_syscall),
+    /* signals to ourselves only: a kick, and what the C library's abort() and raise() are */
+    MASKED(tgkill, 0, 0xffffffffu, SANDBOX_OWN_PID),
     ANY(sched_yield), ANY(getpid), ANY(gettid), ANY(getrandom),
     /* what the C library asks on its own: for arenas, for qsort(), for who we are */
     ANY(sched_getaffinity), ANY(sysinfo), ANY(getuid), ANY(geteuid),
@@ -116,3 +118,25 @@ const struct sandbox_rules sandbox_rules_io = RULES(io);
 const struct sandbox_rules sandbox_rules_net = RULES(net);
 const struct sandbox_rules sandbox_rules_vsock = RULES(vsock);
 const struct sandbox_rules sandbox_rules_main = RULES(main_thread);
+
+void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
+                      const struct sandbox_rules *ret[static SANDBOX_MAX_LISTS])
+{
+    size_t n = 0;
+
+    ret[n++] = &sandbox_rules_all;
+    if (role == SANDBOX_ROLE_PROCESS)
+        ret[n++] = &sandbox_rules_start;
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_VCPU)
+        ret[n++] = &sandbox_rules_vcpu;
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MAIN)
+        ret[n++] = &sandbox_rules_main;
+    if (role != SANDBOX_ROLE_VCPU) {
+        ret[n++] = &sandbox_rules_io;
+        if (has_net)
+            ret[n++] = &sandbox_rules_net;
+        if (has_vsock)
+            ret[n++] = &sandbox_rules_vsock;
+    }
+    ret[n] = NULL;
+}

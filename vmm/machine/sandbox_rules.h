@@ -3,6 +3,7 @@
 #ifndef VMM_MACHINE_SANDBOX_RULES_H
 #define VMM_MACHINE_SANDBOX_RULES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,21 @@ struct sandbox_rules {
     size_t n;
 };
 
+/* Stands for our process's number, which is known when a program is loaded; no process has it,
+ * since the kernel numbers them below 2^22. */
+#define SANDBOX_OWN_PID 0x7ffffacdu
+
+/* Who loads a program: the whole process, or threads of one kind. */
+enum sandbox_role {
+    SANDBOX_ROLE_PROCESS,
+    SANDBOX_ROLE_VCPU,
+    SANDBOX_ROLE_IO,
+    SANDBOX_ROLE_MAIN,
+    SANDBOX_ROLES,
+};
+
+enum { SANDBOX_MAX_LISTS = 8 };
+
 extern const struct sandbox_rules sandbox_rules_all;    /* every kind */
 extern const struct sandbox_rules sandbox_rules_start;  /* only between build and run */
 extern const struct sandbox_rules sandbox_rules_vcpu;
@@ -27,5 +43,9 @@ extern const struct sandbox_rules sandbox_rules_io;
 extern const struct sandbox_rules sandbox_rules_net;    /* I/O, with a user network */
 extern const struct sandbox_rules sandbox_rules_vsock;  /* I/O, with vsock */
 extern const struct sandbox_rules sandbox_rules_main;
+
+/** sandbox_rules_of() - the lists whose union a program allows. @ret ends with NULL. Pure. */
+void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
+                      const struct sandbox_rules *ret[static SANDBOX_MAX_LISTS]);
 
 #endif
