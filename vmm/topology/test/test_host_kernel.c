@@ -339,8 +339,8 @@ static void tables_have_what_was_read_and_no_more(void **state)
 static void json_has_what_was_read(void **state)
 {
     static const char *const parts[] = {
-        "\"hmat\":{\"read_latency_ns\":230,\"write_latency_ns\":310,\"read_bandwidth\":22020096000,"
-        "\"write_bandwidth\":9437184000,\"initiators\":\"0-1\"}",
+        "\"hmat\":{\"read_latency_ns\":230,\"write_latency_ns\":310,",
+        "\"read_bandwidth\":22020096000,\"write_bandwidth\":9437184000,\"initiators\":\"0-1\"}",
         "\"capacity\":768,\"capacity_full\":1024,\"throttled\":17",
         "\"memory_left\":{\"value\":3221225472,\"cgroup\":\"/tenants\"}",
         "\"cpu_milli\":{\"value\":2500,\"cgroup\":\"/tenants/red\"}",
