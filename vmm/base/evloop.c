@@ -32,6 +32,13 @@ struct evloop_watch {
     struct evloop_watch *prev, *next; /* all watches of the loop, or the dead ones */
 };
 
+struct evloop_later {
+    struct evloop *loop;
+    void (*cb)(void *ctx);
+    void *ctx;
+    struct evloop_later *next, **at; /* what points to us, while we are asked for; else NULL */
+};
+
 struct evloop_msg {
     void (*fn)(void *ctx);
     void *ctx;
@@ -43,6 +50,8 @@ struct evloop {
     int epoll_fd, wake_fd;
     bool dispatching;
     struct evloop_watch *watches, *dead;
+    struct evloop_later *later; /* asked for since the last look at the descriptors */
+    struct evloop_later *due;   /* asked for before it */
 
     pthread_mutex_t lock; /* covers the fields below */
     pthread_cond_t idle;  /* nobody owns the loop any more */
@@ -174,6 +183,32 @@ static bool release_if_empty(struct evloop *loop)
     return true;
 }
 
+static void serve_events(struct evloop *loop, const struct epoll_event *evs, int n)
+{
+    loop->dispatching = true;
+    for (int i = 0; i < n; i++) {
+        struct evloop_watch *w = evs[i].data.ptr;
+        uint64_t count;
+
+        if (w == NULL)
+            (void)!read(loop->wake_fd, &count, sizeof(count));
+        else if (!w->dead)
+            w->cb(w->ctx, evs[i].events);
+    }
+    loop->dispatching = false;
+    free_list(&loop->dead);
+}
+
+static void serve_due(struct evloop *loop)
+{
+    while (loop->due != NULL) {
+        struct evloop_later *later = loop->due;
+
+        evloop_later_cancel(later);
+        later->cb(later->ctx);
+    }
+}
+
 int evloop_run(struct evloop *loop, struct errctx *ec)
 {
     struct epoll_event evs[EVLOOP_BATCH];
@@ -181,7 +216,7 @@ int evloop_run(struct evloop *loop, struct errctx *ec)
 
     own(loop);
     while (!serve_messages(loop)) {
-        int n = epoll_wait(loop->epoll_fd, evs, EVLOOP_BATCH, -1);
+        int n = epoll_wait(loop->epoll_fd, evs, EVLOOP_BATCH, loop->later != NULL ? 0 : -1);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -189,18 +224,12 @@ int evloop_run(struct evloop *loop, struct errctx *ec)
             r = errctx_set_os(ec, errno, "epoll_wait");
             break;
         }
-        loop->dispatching = true;
-        for (int i = 0; i < n; i++) {
-            struct evloop_watch *w = evs[i].data.ptr;
-            uint64_t count;
-
-            if (w == NULL)
-                (void)!read(loop->wake_fd, &count, sizeof(count));
-            else if (!w->dead)
-                w->cb(w->ctx, evs[i].events);
-        }
-        loop->dispatching = false;
-        free_list(&loop->dead);
+        loop->due = loop->later;
+        loop->later = NULL;
+        if (loop->due != NULL)
+            loop->due->at = &loop->due;
+        serve_events(loop, evs, n);
+        serve_due(loop);
     }
 
     while (!release_if_empty(loop)) /* what came since the last look */
@@ -276,6 +305,49 @@ void evloop_unwatch(struct evloop_watch *watch)
     watch->dead = true;
     watch->next = loop->dead;
     loop->dead = watch;
+}
+
+int evloop_later_new(struct evloop *loop, void (*cb)(void *ctx), void *ctx,
+                     struct evloop_later **ret_later, struct errctx *ec)
+{
+    struct evloop_later *later = calloc(1, sizeof(*later));
+
+    if (later == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for later work");
+    *later = (struct evloop_later){ .loop = loop, .cb = cb, .ctx = ctx };
+    *ret_later = later;
+    return 0;
+}
+
+void evloop_later_ask(struct evloop_later *later)
+{
+    struct evloop *loop = later->loop;
+
+    if (later->at != NULL)
+        return;
+    later->next = loop->later;
+    if (later->next != NULL)
+        later->next->at = &later->next;
+    later->at = &loop->later;
+    loop->later = later;
+}
+
+void evloop_later_cancel(struct evloop_later *later)
+{
+    if (later->at == NULL)
+        return;
+    *later->at = later->next;
+    if (later->next != NULL)
+        later->next->at = later->at;
+    later->at = NULL;
+}
+
+void evloop_later_free(struct evloop_later *later)
+{
+    if (later == NULL)
+        return;
+    evloop_later_cancel(later);
+    free(later);
 }
 
 int evloop_post(struct evloop *loop, void (*fn)(void *ctx), void *ctx)

@@ -17,6 +17,7 @@
 struct evloop;
 struct evloop_watch;
 struct evloop_timer;
+struct evloop_later;
 
 /** evloop_new() - a loop that no thread runs yet. Return: 0 or the errno of epoll/eventfd. */
 int evloop_new(struct evloop **ret_loop, struct errctx *ec);
@@ -53,6 +54,19 @@ int evloop_timer_new(struct evloop *loop, void (*cb)(void *ctx), void *ctx,
 /** evloop_timer_arm() - fire once at @deadline_ns of CLOCK_MONOTONIC; 0 disarms. Loop thread. */
 void evloop_timer_arm(struct evloop_timer *timer, uint64_t deadline_ns);
 void evloop_timer_free(struct evloop_timer *timer);
+
+/** evloop_later_new() - something that is done once, on the loop's thread, each time that it was
+ *  asked for. Same threads as evloop_watch_fd(). Return: 0 or -ENOMEM. */
+int evloop_later_new(struct evloop *loop, void (*cb)(void *ctx), void *ctx,
+                     struct evloop_later **ret_later, struct errctx *ec);
+/** evloop_later_ask() - call cb when the loop has looked at all descriptors once more and served
+ *  what they had; it does not sleep before. Costs no system call. Asked for twice, called once.
+ *  Loop thread. */
+void evloop_later_ask(struct evloop_later *later);
+/** evloop_later_cancel() - no call comes for what was asked before. Loop thread. */
+void evloop_later_cancel(struct evloop_later *later);
+/** evloop_later_free() - as evloop_timer_free(). NULL is allowed. */
+void evloop_later_free(struct evloop_later *later);
 
 /** evloop_post() - run @fn(ctx) on the loop's thread, in order, without waiting. Any thread.
  *  Return: 0 or -ENOMEM. */

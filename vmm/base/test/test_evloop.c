@@ -228,6 +228,120 @@ static void a_disarmed_timer_is_silent_and_a_past_deadline_fires(void **state)
     teardown(&f);
 }
 
+/* --- later ------------------------------------------------------------------------------------ */
+
+enum { N_LATER = 3 };
+
+struct later_fixture {
+    struct fixture f;
+    struct evloop_later *later[N_LATER];
+    int self;      /* which of them is called */
+    char done[32]; /* what was called, in order */
+    unsigned n;
+};
+
+static void done(struct later_fixture *l, char what)
+{
+    assert_true(l->n < sizeof(l->done) - 1);
+    l->done[l->n++] = what;
+}
+
+static void later_setup(struct later_fixture *l, void (*cb)(void *ctx))
+{
+    *l = (struct later_fixture){ .n = 0 };
+    setup(&l->f);
+    for (int i = 0; i < N_LATER; i++)
+        assert_int_equal(evloop_later_new(l->f.loop, cb, l, &l->later[i], NULL), 0);
+}
+
+static void later_teardown(struct later_fixture *l)
+{
+    for (int i = 0; i < N_LATER; i++)
+        evloop_later_free(l->later[i]);
+    teardown(&l->f);
+}
+
+static void ready(void *ctx, uint32_t events)
+{
+    struct later_fixture *l = ctx;
+    uint64_t count;
+
+    (void)events;
+    assert_int_equal(read(l->f.fd[0], &count, sizeof(count)), sizeof(count));
+    done(l, 'd');
+}
+
+static void ask_again_twice(void *ctx)
+{
+    struct later_fixture *l = ctx;
+    uint64_t one = 1;
+
+    done(l, 'l');
+    if (l->n > 4) {
+        evloop_stop(l->f.loop);
+        return;
+    }
+    evloop_later_ask(l->later[0]);
+    evloop_later_ask(l->later[0]); /* no more than once */
+    assert_int_equal(write(l->f.fd[0], &one, sizeof(one)), sizeof(one));
+}
+
+/* Descriptors get their turn between two calls, although the loop never sleeps. */
+static void later_work_takes_turns_with_descriptors(void **state)
+{
+    struct later_fixture l;
+
+    (void)state;
+    later_setup(&l, ask_again_twice);
+    assert_int_equal(evloop_watch_fd(l.f.loop, l.f.fd[0], EPOLLIN, ready, &l, &l.f.watch[0], NULL),
+                     0);
+    evloop_later_ask(l.later[0]);
+    assert_int_equal(evloop_run(l.f.loop, NULL), 0);
+    assert_string_equal(l.done, "dldldl");
+    later_teardown(&l);
+}
+
+static void cancel_the_others_and_free_itself(void *ctx)
+{
+    struct later_fixture *l = ctx;
+
+    done(l, 'l');
+    for (int i = 0; i < N_LATER; i++)
+        evloop_later_cancel(l->later[i]);
+    evloop_later_free(l->later[l->self]);
+    l->later[l->self] = NULL;
+    evloop_stop(l->f.loop);
+}
+
+/* What was asked for last is done first. */
+static void cancelled_later_work_is_not_done(void **state)
+{
+    struct later_fixture l;
+
+    (void)state;
+    for (int last = 0; last < N_LATER; last++) {
+        later_setup(&l, cancel_the_others_and_free_itself);
+        l.self = last;
+        for (int i = 1; i <= N_LATER; i++)
+            evloop_later_ask(l.later[(last + i) % N_LATER]);
+        assert_int_equal(evloop_run(l.f.loop, NULL), 0);
+        assert_string_equal(l.done, "l");
+        later_teardown(&l);
+    }
+}
+
+static void later_work_may_be_asked_for_and_freed_while_nobody_runs_the_loop(void **state)
+{
+    struct later_fixture l;
+
+    (void)state;
+    later_setup(&l, ask_again_twice);
+    for (int i = 0; i < N_LATER; i++)
+        evloop_later_ask(l.later[i]);
+    later_teardown(&l); /* the address sanitizer watches */
+    assert_int_equal(l.n, 0);
+}
+
 /* --- several threads -------------------------------------------------------------------------- */
 
 static void count_message(void *ctx)
@@ -497,6 +611,9 @@ int main(void)
         cmocka_unit_test(watching_a_bad_descriptor_fails_with_a_sentence),
         cmocka_unit_test(a_timer_fires_once_not_early_and_may_free_itself),
         cmocka_unit_test(a_disarmed_timer_is_silent_and_a_past_deadline_fires),
+        cmocka_unit_test(later_work_takes_turns_with_descriptors),
+        cmocka_unit_test(cancelled_later_work_is_not_done),
+        cmocka_unit_test(later_work_may_be_asked_for_and_freed_while_nobody_runs_the_loop),
         cmocka_unit_test(messages_of_many_threads_are_all_served),
         cmocka_unit_test(messages_keep_their_order_and_precede_the_stop),
         cmocka_unit_test(a_call_runs_at_once_on_the_loops_own_thread),
