@@ -147,7 +147,7 @@ static void net_again_cb(void *ctx)
 void net_again(struct net_dev *dev, unsigned index)
 {
     dev->again_mask |= UINT64_C(1) << index;
-    evloop_timer_arm(dev->again, evloop_now_ns());
+    evloop_later_ask(dev->again);
 }
 
 static void net_quiesce(struct virtio_dev *vdev)
@@ -158,7 +158,7 @@ static void net_quiesce(struct virtio_dev *vdev)
         return;
     dev->running = false;
     dev->be->ops->stop(dev->be);
-    evloop_timer_arm(dev->again, 0);
+    evloop_later_cancel(dev->again);
     dev->again_mask = 0; /* resume kicks every queue */
     for (unsigned i = 0; i < dev->max_pairs; i++)
         dev->pairs[i].tx.blocked = false;
@@ -223,7 +223,7 @@ static void net_destroy(struct virtio_dev *vdev)
 {
     struct net_dev *dev = net_of(vdev);
 
-    evloop_timer_free(dev->again);
+    evloop_later_free(dev->again);
     if (dev->be != NULL)
         dev->be->ops->destroy(dev->be);
     for (unsigned i = 0; dev->pairs != NULL && i < dev->max_pairs; i++) {
@@ -317,7 +317,7 @@ int net_dev_new(const struct device_env *env, struct net_backend *be, const uint
         errctx_set(ec, ENOMEM, "%s: no memory for %u queue pairs", env->name, dev->max_pairs);
         goto err_destroy;
     }
-    r = evloop_timer_new(env->loop, net_again_cb, dev, &dev->again, ec);
+    r = evloop_later_new(env->loop, net_again_cb, dev, &dev->again, ec);
     if (r < 0)
         goto err_destroy;
     *ret_dev = &dev->vdev;

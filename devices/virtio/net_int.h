@@ -31,7 +31,6 @@ enum {
     NET_MAX_PAIRS = 16,
     NET_QUEUE_MAX = 256, /* descriptors a queue */
     NET_RX_CHAINS = 256, /* chains held for one received frame */
-    NET_TX_BATCH = 64,   /* frames between two updates of the used ring */
     NET_BUDGET = 256,    /* chains or frames served before other work of the loop gets a turn */
     NET_HDR_LEN = sizeof(struct virtio_net_hdr_v1),
     NET_FRAME_MAX = NET_HDR_LEN + ETH_HLEN + 4 + 65535, /* a VLAN tag more than the plain one */
@@ -67,7 +66,7 @@ struct net_pair {
 struct net_dev {
     struct virtio_dev vdev; /* first */
     struct net_backend *be;
-    struct evloop_timer *again; /* continues queues that used their budget up */
+    struct evloop_later *again; /* comes back to queues that may have more */
     uint64_t again_mask;        /* by queue index */
     unsigned max_pairs, cur_pairs;
     unsigned start_pairs; /* that start() begins with: 1, or what a saved state says */
@@ -111,7 +110,7 @@ struct net_backend {
 
 /**
  * net_dev_new() - the device around @be. Takes @be over, also on failure.
- * Return: 0 or -ENOMEM or the errno of the loop's timer.
+ * Return: 0 or -ENOMEM.
  */
 int net_dev_new(const struct device_env *env, struct net_backend *be, const uint8_t mac[ETH_ALEN],
                 struct virtio_dev **ret_dev, struct errctx *ec);

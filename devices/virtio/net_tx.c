@@ -2,36 +2,21 @@
 /*
  * Transmitting: chains go to the backend as they lie in guest memory.
  *
- * Doorbells are off while the ring is served. Finished chains are handed back in batches, with
- * one interrupt at the end. A guest that queues faster than we send gets NET_BUDGET chains, then
- * the other work of the loop has its turn. A full backend keeps the frame in the ring: the
- * chain is put back as if it had never been taken, so a pause or reset needs no special care.
+ * Each chain is handed back as soon as it is sent: a guest sends no more than a few frames ahead
+ * of what it got back (Linux: TCP small queues), so waiting for the end of a burst would stop it.
+ *
+ * Doorbells are off while the ring is served, and stay off until a look at it found nothing: the
+ * rest of the loop has its turn (the frames that answer ours, above all), then we look once more.
+ * A guest that sends steadily need not ring. One that queues faster than we send gets NET_BUDGET
+ * chains a turn. A full backend keeps the frame in the ring: the chain is put back as if it had
+ * never been taken, so a pause or reset needs no special care.
  */
 #include "devices/virtio/net_int.h"
 
 #include <errno.h>
 
-/* What is ready to go back to the driver. */
-struct tx_done {
-    struct virtq_used used[NET_TX_BATCH];
-    unsigned n;
-    bool any;
-};
-
-static int tx_flush(struct virtqueue *vq, struct tx_done *done)
-{
-    int r = 0;
-
-    if (done->n > 0) {
-        r = virtqueue_push_many(vq, done->used, done->n);
-        done->any = true;
-    }
-    done->n = 0;
-    return r;
-}
-
 /* One chain. 1 sent, 0 ring empty, -EAGAIN backend full, -EPROTO. */
-static int tx_one(struct net_pair *pair, struct virtqueue *vq, struct tx_done *done)
+static int tx_one(struct net_pair *pair, struct virtqueue *vq)
 {
     struct net_backend *be = pair->dev->be;
     struct virtq_chain *chain = &pair->tx.chain;
@@ -49,53 +34,47 @@ static int tx_one(struct net_pair *pair, struct virtqueue *vq, struct tx_done *d
         virtqueue_unpop(vq, chain);
         return -EAGAIN;
     }
-    done->used[done->n++] = (struct virtq_used){ .head = chain->head };
-    virtq_chain_release(vq->mem, chain);
-    return done->n == NET_TX_BATCH && tx_flush(vq, done) < 0 ? -EPROTO : 1;
+    r = virtqueue_push(vq, chain, 0);
+    if (r < 0)
+        return r;
+    /* A driver that names the entry it waits for is told of it at once. Others would be told of
+     * each frame, so they are told of the burst. */
+    if (vq->event_idx)
+        virtio_dev_notify(&pair->dev->vdev, vq);
+    return 1;
 }
 
-/* Returns 0 when the ring is empty, 1 when the budget ran out, -errno. */
-static int tx_drain(struct net_pair *pair, struct virtqueue *vq, struct tx_done *done)
+/* Returns 0 when the ring is empty and doorbells are on, 1 when there may be more, -errno. */
+static int tx_drain(struct net_pair *pair, struct virtqueue *vq)
 {
-    unsigned budget = NET_BUDGET;
-    int r;
+    int r = virtqueue_set_notify(vq, false);
+    unsigned sent = 0;
 
-    for (;;) {
-        r = virtqueue_set_notify(vq, false);
-        while (r == 0 && budget > 0) {
-            r = tx_one(pair, vq, done);
-            if (r <= 0)
-                break;
-            budget--;
-            r = 0;
-        }
-        if (r < 0)
-            return r;
-        if (budget == 0)
-            return 1;
-        r = virtqueue_set_notify(vq, true);
+    while (r == 0 && sent < NET_BUDGET) {
+        r = tx_one(pair, vq);
         if (r <= 0)
-            return r;
+            break;
+        sent++;
+        r = 0;
     }
+    if (r < 0)
+        return r;
+    return sent > 0 ? 1 : virtqueue_set_notify(vq, true);
 }
 
 void net_tx_run(struct net_pair *pair)
 {
     struct net_dev *dev = pair->dev;
     struct virtqueue *vq = net_tx_vq(pair);
-    struct tx_done done = { .n = 0 };
     int r;
 
     if (!dev->running || dev->vdev.broken || !vq->enabled || pair->index >= dev->cur_pairs)
         return;
     pair->tx.blocked = false;
-    r = tx_drain(pair, vq, &done);
+    r = tx_drain(pair, vq);
     if (dev->be->ops->send_end != NULL)
         dev->be->ops->send_end(dev->be, pair->index);
-    if (tx_flush(vq, &done) < 0)
-        r = -EPROTO;
-    if (done.any)
-        virtio_dev_notify(&dev->vdev, vq);
+    virtio_dev_notify(&dev->vdev, vq);
     if (r == 1 || r == -ENOMEM)
         net_again(dev, vq->index);
     else if (r == -EAGAIN)

@@ -18,6 +18,8 @@ struct record_backend {
     uint64_t features;
     unsigned pairs, rx_ready;
     bool running, destroyed;
+    const struct vring_used *used; /* of the transmit queue, to be watched; or NULL */
+    bool held_back;                /* a frame came before the one before it was handed back */
 };
 
 static struct record_backend *rec_of(struct net_backend *be)
@@ -60,6 +62,8 @@ static int rec_send(struct net_backend *be, unsigned pair, const struct virtq_ch
     (void)pair;
     if (rec->sent >= rec->full_from)
         return -EAGAIN;
+    if (rec->used != NULL && rec->used->idx != rec->sent)
+        rec->held_back = true;
     rec->sent++;
     rec->last_len = chain->read_bytes;
     return 0;
@@ -201,6 +205,97 @@ static void writable_transmit_buffer_breaks_the_device(void **state)
     send_raw(f, 100, 1, 1);
     assert_true(f->dev->vdev.broken);
     close_dev(f);
+}
+
+static void stop(void *ctx)
+{
+    evloop_stop(ctx);
+}
+
+/* Let the loop go round once. */
+static void turn(struct fixture *f)
+{
+    struct evloop *loop = f->nd.fl.loop;
+    struct evloop_later *last;
+
+    assert_int_equal(evloop_later_new(loop, stop, loop, &last, NULL), 0);
+    evloop_later_ask(last);
+    assert_int_equal(evloop_run(loop, NULL), 0);
+    evloop_later_free(last);
+}
+
+static void add_frames(struct fixture *f, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        fake_queue_add(&f->nd.fd.q[1], &(struct fake_buf){ ND_TX_BASE, 64 }, 1, 0);
+}
+
+/* The driver rings when its index passes avail_event. */
+static void steady_sender_rings_only_once(void **state)
+{
+    struct fixture *f = open_dev(1ull << VIRTIO_RING_F_EVENT_IDX, 1);
+    const struct fake_queue *q = &f->nd.fd.q[1];
+    const __virtio16 *avail_event = (const __virtio16 *)(const void *)&q->used->ring[q->size];
+
+    (void)state;
+    add_frames(f, 1);
+    fake_dev_kick(&f->nd.fd, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(*avail_event, 0); /* nobody waits for frame 1 and later ones */
+        add_frames(f, 2);
+        turn(f);
+        assert_int_equal(f->rec.sent, 1 + 2 * (i + 1));
+    }
+    turn(f); /* found nothing: now it has to ring */
+    assert_int_equal(*avail_event, 11);
+    turn(f);
+    assert_int_equal(f->rec.sent, 11);
+    close_dev(f);
+}
+
+static void a_pause_ends_the_looking(void **state)
+{
+    struct fixture *f = open_dev(1ull << VIRTIO_RING_F_EVENT_IDX, 1);
+
+    (void)state;
+    add_frames(f, 1);
+    fake_dev_kick(&f->nd.fd, 1);
+    f->dev->vdev.ops->quiesce(&f->dev->vdev);
+    add_frames(f, 1);
+    turn(f);
+    assert_int_equal(f->rec.sent, 1);
+    f->dev->vdev.ops->resume(&f->dev->vdev);
+    fake_dev_kick(&f->nd.fd, 1);
+    assert_int_equal(f->rec.sent, 2);
+    close_dev(f);
+}
+
+static void frames_are_handed_back_as_they_are_sent(void **state)
+{
+    static const struct {
+        uint64_t features;
+        uint16_t used_event;
+        unsigned interrupts;
+    } cases[] = {
+        { 0, 0, 1 },                               /* one for the burst */
+        { 1ull << VIRTIO_RING_F_EVENT_IDX, 0, 1 }, /* at the entry that the driver named */
+        { 1ull << VIRTIO_RING_F_EVENT_IDX, 2, 2 }, /* there, and at the first one of all */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct fixture *f = open_dev(cases[i].features, 1);
+        struct fake_queue *q = &f->nd.fd.q[1];
+
+        f->rec.used = q->used;
+        q->avail->ring[q->size] = cases[i].used_event;
+        add_frames(f, 5);
+        fake_dev_kick(&f->nd.fd, 1);
+        assert_int_equal(f->rec.sent, 5);
+        assert_false(f->rec.held_back);
+        assert_int_equal(f->nd.fd.queue_interrupts[1], cases[i].interrupts);
+        close_dev(f);
+    }
 }
 
 static void full_backend_keeps_frames_in_the_ring(void **state)
@@ -485,6 +580,9 @@ int main(void)
         cmocka_unit_test(frames_out_of_range_are_completed_but_not_sent),
         cmocka_unit_test(chain_shorter_than_a_header_breaks_the_device),
         cmocka_unit_test(writable_transmit_buffer_breaks_the_device),
+        cmocka_unit_test(steady_sender_rings_only_once),
+        cmocka_unit_test(a_pause_ends_the_looking),
+        cmocka_unit_test(frames_are_handed_back_as_they_are_sent),
         cmocka_unit_test(full_backend_keeps_frames_in_the_ring),
         cmocka_unit_test(large_frame_takes_several_buffers_at_once),
         cmocka_unit_test(frame_waits_until_enough_buffers_are_there),
