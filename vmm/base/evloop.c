@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "vmm/base/cleanup.h"
+#include "vmm/base/evloop_poll.h"
 
 enum { EVLOOP_BATCH = 64 };
 
@@ -52,6 +53,7 @@ struct evloop {
     struct evloop_watch *watches, *dead;
     struct evloop_later *later; /* asked for since the last look at the descriptors */
     struct evloop_later *due;   /* asked for before it */
+    struct evloop_pollers pollers;
 
     pthread_mutex_t lock; /* covers the fields below */
     pthread_cond_t idle;  /* nobody owns the loop any more */
@@ -116,6 +118,7 @@ void evloop_free(struct evloop *loop)
         return;
     free_list(&loop->watches);
     free_list(&loop->dead);
+    evloop_pollers_free(&loop->pollers);
     while (loop->first != NULL) {
         struct evloop_msg *m = loop->first;
 
@@ -128,6 +131,11 @@ void evloop_free(struct evloop *loop)
     (void)pthread_cond_destroy(&loop->idle);
     (void)pthread_mutex_destroy(&loop->lock);
     free(loop);
+}
+
+struct evloop_pollers *evloop_pollers(struct evloop *loop)
+{
+    return &loop->pollers;
 }
 
 /* Run every message that is queued now. Returns whether the loop was asked to stop. */
@@ -216,7 +224,9 @@ int evloop_run(struct evloop *loop, struct errctx *ec)
 
     own(loop);
     while (!serve_messages(loop)) {
-        int n = epoll_wait(loop->epoll_fd, evs, EVLOOP_BATCH, loop->later != NULL ? 0 : -1);
+        int n = loop->later != NULL
+                    ? epoll_wait(loop->epoll_fd, evs, EVLOOP_BATCH, 0)
+                    : evloop_pollers_wait(&loop->pollers, loop->epoll_fd, evs, EVLOOP_BATCH);
 
         if (n < 0 && errno == EINTR)
             continue;

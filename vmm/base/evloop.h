@@ -18,6 +18,7 @@ struct evloop;
 struct evloop_watch;
 struct evloop_timer;
 struct evloop_later;
+struct evloop_poller;
 
 /** evloop_new() - a loop that no thread runs yet. Return: 0 or the errno of epoll/eventfd. */
 int evloop_new(struct evloop **ret_loop, struct errctx *ec);
@@ -67,6 +68,30 @@ void evloop_later_ask(struct evloop_later *later);
 void evloop_later_cancel(struct evloop_later *later);
 /** evloop_later_free() - as evloop_timer_free(). NULL is allowed. */
 void evloop_later_free(struct evloop_later *later);
+
+/*
+ * Something that the loop looks at by itself for a while before it sleeps, so that nobody has to
+ * wake it: shared memory that another thread, or a guest, writes to. Loop thread; neither call
+ * may free the poller.
+ */
+struct evloop_poller_ops {
+    /* Ask for no wake-ups any more and serve what is new. False: nothing was. */
+    bool (*look)(void *ctx);
+    /* The loop is about to sleep: ask for wake-ups again, and serve what came before that took
+     * effect. False: nothing did. Called after at least one look. */
+    bool (*end)(void *ctx);
+};
+
+/** evloop_poller_new() - same threads as evloop_watch_fd(). Return: 0 or -ENOMEM. */
+int evloop_poller_new(struct evloop *loop, const struct evloop_poller_ops *ops, void *ctx,
+                      struct evloop_poller **ret_poller, struct errctx *ec);
+/** evloop_poller_free() - NULL is allowed. */
+void evloop_poller_free(struct evloop_poller *poller);
+
+/** evloop_set_poll() - look for at most @max_ns before each sleep, for how long see poll_time.h; 0,
+ *  the value of a new loop: never. Descriptors and messages are served meanwhile. Same
+ *  threads as evloop_watch_fd(). */
+void evloop_set_poll(struct evloop *loop, uint64_t max_ns);
 
 /** evloop_post() - run @fn(ctx) on the loop's thread, in order, without waiting. Any thread.
  *  Return: 0 or -ENOMEM. */
