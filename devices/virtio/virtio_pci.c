@@ -40,6 +40,8 @@ static void do_unwatch(void *ctx)
     }
     evloop_unwatch(vp->ctl_watch);
     vp->ctl_watch = NULL;
+    evloop_poller_free(vp->poller);
+    vp->poller = NULL;
 }
 
 static void do_destroy_vdev(void *ctx)
@@ -155,6 +157,9 @@ static void do_watch(void *ctx)
         call->result =
             evloop_watch_fd(loop, vp->bells[i].fd, EPOLLIN | EPOLLET, virtio_pci_doorbell_rang,
                             &vp->bells[i], &vp->bells[i].watch, call->ec);
+    if (call->result == 0)
+        call->result =
+            evloop_poller_new(loop, &virtio_pci_poller_ops, vp, &vp->poller, call->ec);
 }
 
 /* Queues, eventfds and their watches. */

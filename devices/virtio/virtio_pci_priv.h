@@ -35,6 +35,7 @@ struct virtio_pci {
     struct doorbell *bells; /* n_queues */
     int ctl_fd;
     struct evloop_watch *ctl_watch;
+    struct evloop_poller *poller;
     _Atomic unsigned pending; /* enum virtio_regs_event bits */
     _Atomic uint8_t isr;
 
@@ -63,6 +64,7 @@ extern const struct pci_func_ops virtio_pci_func_ops;
 
 /* virtio_pci_run.c: what the device calls, what its loop watches, what the machine calls. */
 extern const struct virtio_transport_ops virtio_pci_transport_ops;
+extern const struct evloop_poller_ops virtio_pci_poller_ops; /* ctx: struct virtio_pci */
 void virtio_pci_ctl_rang(void *ctx, uint32_t events);      /* ctx: struct virtio_pci */
 void virtio_pci_doorbell_rang(void *ctx, uint32_t events); /* ctx: struct doorbell */
 void virtio_pci_quiesce(struct device *dev);

@@ -84,6 +84,36 @@ void virtio_pci_doorbell_rang(void *ctx, uint32_t events)
     kick(bell->vp, bell->index);
 }
 
+/* --- polling: the loop looks at the rings for a while before it sleeps ------------------------- */
+
+static bool poll_queues(struct virtio_pci *vp, int (*poll)(struct virtqueue *vq))
+{
+    bool any = false;
+
+    if (!vp->running || vp->quiesced)
+        return false;
+    for (unsigned i = 0; i < vp->vdev->n_queues && !vp->vdev->broken; i++) {
+        int r = poll(&vp->vdev->vqs[i]);
+
+        if (r != 0)
+            kick(vp, i); /* the device finds out what is wrong with the ring */
+        any |= r > 0;
+    }
+    return any;
+}
+
+static bool poller_look(void *ctx)
+{
+    return poll_queues(ctx, virtqueue_poll);
+}
+
+static bool poller_end(void *ctx)
+{
+    return poll_queues(ctx, virtqueue_poll_end);
+}
+
+const struct evloop_poller_ops virtio_pci_poller_ops = { .look = poller_look, .end = poller_end };
+
 /* Take over the queues as the driver set them up. False when one makes no sense. */
 static bool adopt_queues(struct virtio_pci *vp)
 {

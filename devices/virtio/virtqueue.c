@@ -361,27 +361,39 @@ int virtqueue_push(struct virtqueue *vq, struct virtq_chain *chain, uint32_t wri
 
 /* --- notifications --------------------------------------------------------------------------- */
 
-int virtqueue_set_notify(struct virtqueue *vq, bool want)
+/* Write the wish for doorbells. An event index that lies behind is a wish for none (2.7.7.1), until
+ * the driver has gone round all 65536 values. */
+static int write_wish(struct virtqueue *vq, bool want)
 {
     struct mem_lease lease;
     struct vring_used *used;
-    int r;
 
-    if (!vq->enabled || (vq->event_idx && !want))
-        return 0; /* an old avail_event suppresses doorbells by itself (2.7.7.1) */
     if (lease_used(vq, &lease) < 0)
         return -EPROTO;
     used = lease.ptr;
     if (vq->event_idx) {
         __virtio16 *avail_event = (__virtio16 *)(void *)&used->ring[vq->size];
 
-        __atomic_store_n(avail_event, vq->next_avail, __ATOMIC_RELAXED);
+        __atomic_store_n(avail_event, (uint16_t)(vq->next_avail - !want), __ATOMIC_RELAXED);
     } else {
         __atomic_store_n(&used->flags, want ? 0 : VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
     }
     guest_mem_lease_end(vq->mem, &lease);
-    if (!want)
-        return 0;
+    return 0;
+}
+
+int virtqueue_set_notify(struct virtqueue *vq, bool want)
+{
+    struct mem_lease lease;
+    int r;
+
+    vq->wanted = want;
+    vq->hushed = false;
+    if (!vq->enabled || (vq->event_idx && !want))
+        return 0; /* the old event index suppresses doorbells by itself */
+    r = write_wish(vq, want);
+    if (r < 0 || !want)
+        return r;
 
     /* The wish must be visible before the index is read again, else the driver adds a chain
      * without a doorbell and we go to sleep: a store before a load, so a full barrier. */
@@ -390,7 +402,46 @@ int virtqueue_set_notify(struct virtqueue *vq, bool want)
         return -EPROTO;
     r = avail_pending(vq, &lease);
     guest_mem_lease_end(vq->mem, &lease);
+    if (r >= 0)
+        vq->known_avail = (uint16_t)(vq->next_avail + r);
     return r > 0 ? 1 : r;
+}
+
+int virtqueue_poll(struct virtqueue *vq)
+{
+    struct mem_lease lease;
+    uint16_t idx;
+    int r;
+
+    if (!vq->enabled || !vq->wanted)
+        return 0;
+    if (!vq->hushed) {
+        r = write_wish(vq, false);
+        if (r < 0)
+            return r;
+        vq->hushed = true;
+    }
+    if (lease_avail(vq, &lease) < 0)
+        return -EPROTO;
+    r = avail_pending(vq, &lease);
+    guest_mem_lease_end(vq->mem, &lease);
+    if (r < 0)
+        return r;
+    idx = (uint16_t)(vq->next_avail + r);
+    r = idx != vq->known_avail;
+    vq->known_avail = idx;
+    return r;
+}
+
+int virtqueue_poll_end(struct virtqueue *vq)
+{
+    uint16_t known = vq->known_avail;
+    int r;
+
+    if (!vq->hushed)
+        return 0;
+    r = virtqueue_set_notify(vq, true);
+    return r < 0 ? r : vq->known_avail != known;
 }
 
 int virtqueue_needs_interrupt(struct virtqueue *vq)

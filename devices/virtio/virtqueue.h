@@ -32,6 +32,10 @@ struct virtqueue {
     uint16_t next_used;  /* free-running, next entry of the used ring to fill */
     uint16_t signalled;  /* used index at the last interrupt decision */
     bool signalled_valid;
+
+    bool wanted;          /* the device wants doorbells ... */
+    bool hushed;          /* ... and virtqueue_poll() looks instead for now */
+    uint16_t known_avail; /* the driver's index when doorbells were last asked for or polled */
 };
 
 /*
@@ -84,6 +88,13 @@ int virtqueue_push_many(struct virtqueue *vq, const struct virtq_used *used, uns
 /** virtqueue_set_notify() - ask for doorbells or not; after enabling, poll once more: returns
  *  1 when chains arrived in between, 0 when not, -EPROTO. */
 int virtqueue_set_notify(struct virtqueue *vq, bool want);
+
+/** virtqueue_poll() - look at the ring instead of being rung at: where the device wants doorbells,
+ *  switch them off until virtqueue_poll_end(). Return: 1 when a doorbell was or would have been
+ *  rung since the last look, 0 when not, -EPROTO. */
+int virtqueue_poll(struct virtqueue *vq);
+/** virtqueue_poll_end() - have doorbells again. As virtqueue_set_notify(). */
+int virtqueue_poll_end(struct virtqueue *vq);
 
 /** virtqueue_needs_interrupt() - 2.7.7.2; updates ->signalled. 1, 0 or -EPROTO. */
 int virtqueue_needs_interrupt(struct virtqueue *vq);

@@ -391,6 +391,76 @@ static void event_index_suppresses_doorbells_and_interrupts(void **state)
     assert_int_equal(virtqueue_needs_interrupt(&f->vq), 0);
 }
 
+/* Does the driver ring after it added one chain? */
+static bool would_ring(struct fixture *f)
+{
+    __virtio16 *avail_event = (__virtio16 *)(void *)&f->q.used->ring[8];
+
+    if (!f->vq.event_idx)
+        return !(f->q.used->flags & VRING_USED_F_NO_NOTIFY);
+    return vring_need_event(*avail_event, f->q.avail_idx, (uint16_t)(f->q.avail_idx - 1));
+}
+
+static void polling_takes_the_place_of_doorbells(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_buf buf = { FAKE_DATA_BASE, 1 };
+
+    for (int event_idx = 0; event_idx < 2; event_idx++) {
+        f->vq.event_idx = event_idx;
+        assert_int_equal(virtqueue_set_notify(&f->vq, false), 0);
+        assert_int_equal(virtqueue_poll(&f->vq), 0);
+        fake_queue_add(&f->q, &buf, 1, 0);
+        assert_int_equal(virtqueue_poll(&f->vq), 0); /* the device does not want to hear of it */
+        assert_int_equal(virtqueue_poll_end(&f->vq), 0);
+        assert_int_equal(virtqueue_pop(&f->vq, LEASE_WRITE, &f->chain), 1);
+        assert_int_equal(virtqueue_push(&f->vq, &f->chain, 0), 0);
+
+        assert_int_equal(virtqueue_set_notify(&f->vq, true), 0);
+        fake_queue_add(&f->q, &buf, 1, 0);
+        assert_true(would_ring(f));
+        assert_int_equal(virtqueue_poll(&f->vq), 1); /* it came before doorbells were off */
+        assert_int_equal(virtqueue_poll(&f->vq), 0); /* once */
+        fake_queue_add(&f->q, &buf, 1, 0);
+        assert_false(would_ring(f));
+        assert_int_equal(virtqueue_poll(&f->vq), 1);
+        fake_queue_add(&f->q, &buf, 1, 0);
+        assert_int_equal(virtqueue_poll_end(&f->vq), 1); /* between the last look and the end */
+        assert_int_equal(virtqueue_poll_end(&f->vq), 0);
+        assert_int_equal(virtqueue_poll(&f->vq), 0);
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(virtqueue_pop(&f->vq, LEASE_WRITE, &f->chain), 1);
+            assert_int_equal(virtqueue_push(&f->vq, &f->chain, 0), 0);
+        }
+        assert_int_equal(virtqueue_poll_end(&f->vq), 0);
+        fake_queue_add(&f->q, &buf, 1, 0);
+        assert_true(would_ring(f));
+        assert_int_equal(virtqueue_pop(&f->vq, LEASE_WRITE, &f->chain), 1);
+        assert_int_equal(virtqueue_push(&f->vq, &f->chain, 0), 0);
+    }
+}
+
+static void polling_a_bad_ring_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct virtqueue good;
+
+    assert_int_equal(virtqueue_set_notify(&f->vq, true), 0);
+    good = f->vq;
+    f->q.avail->idx = 9; /* of 8 */
+    assert_int_equal(virtqueue_poll(&f->vq), -EPROTO);
+    assert_int_equal(virtqueue_poll_end(&f->vq), -EPROTO);
+    f->vq = good;
+    f->vq.used.v = FAKE_HOLE;
+    assert_int_equal(virtqueue_poll(&f->vq), -EPROTO);
+    f->vq = good;
+    f->vq.avail.v = FAKE_HOLE;
+    assert_int_equal(virtqueue_poll(&f->vq), -EPROTO);
+    f->vq = good;
+    f->vq.enabled = false;
+    assert_int_equal(virtqueue_poll(&f->vq), 0);
+}
+
 /* A driver thread against the device: nothing is lost, nothing hangs, data arrives. */
 enum { STRESS_REQUESTS = 20000 };
 
@@ -467,6 +537,8 @@ int main(void)
         T(buffer_across_two_nodes_becomes_two_segments),
         T(buffers_outside_ram_are_refused),
         T(chain_of_four_gibibytes_is_refused),
+        T(polling_takes_the_place_of_doorbells),
+        T(polling_a_bad_ring_is_refused),
         T(loop_is_found),
         T(chain_as_long_as_the_queue_is_taken),
         T(bad_indices_are_refused),
