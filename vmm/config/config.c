@@ -121,6 +121,8 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
         return errctx_set(ec, EINVAL, "--cmdline has no effect without --kernel");
     if (config->io_threads > 0 && n_devices == 0)
         return errctx_set(ec, EINVAL, "--io-threads has no effect without a virtio device");
+    if (config->io_poll_us > 0 && n_devices == 0)
+        return errctx_set(ec, EINVAL, "--io-poll has no effect without a virtio device");
     if (config->io_threads > n_devices)
         return errctx_set(ec, EINVAL,
                           "--io-threads: %u threads have only %zu virtio devices to serve",

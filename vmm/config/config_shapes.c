@@ -5,7 +5,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/config/config.h"
 
-enum { CONFIG_MAX_IO_THREADS = 64 };
+enum { CONFIG_MAX_IO_THREADS = 64, CONFIG_MAX_IO_POLL_US = 10000 };
 
 static const char *const console_words[] = { "serial", "virtio", "none", NULL };
 static const char *const reset_words[] = { "restart", "exit", NULL };
@@ -36,6 +36,11 @@ static const struct config_member machine_members[] = {
       .off = MACHINE(io_threads),
       .min = 1,
       .max = CONFIG_MAX_IO_THREADS },
+    { .name = "io_poll",
+      .kind = CONFIG_U32,
+      .off = MACHINE(io_poll_us),
+      .min = 1,
+      .max = CONFIG_MAX_IO_POLL_US },
     { .name = "sandbox", .kind = CONFIG_FALSE, .off = MACHINE(no_sandbox) },
 };
 

@@ -58,6 +58,7 @@ int machine_make_io(struct machine *m, struct errctx *ec)
 
         if (r < 0)
             return r;
+        evloop_set_poll(io->loop, (uint64_t)m->config->io_poll_us * 1000u);
         io->index = (unsigned)m->n_io;
         io->machine = m;
     }

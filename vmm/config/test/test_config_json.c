@@ -42,7 +42,7 @@ static const char *const described[] = {
      "--node memory=2G,initiator=1,hotplug=4G --distance 0-1=15 --distance 1-0=17 "
      "--link from=0,to=2,latency=90ns,bandwidth=20G/s --link from=1,to=2,latency=2us"),
     ("--cpu-feature -avx --cpu-feature -avx2 --disk a.img,ro,queues=2 --disk b.img,node=1 "
-     "--vnuma 2 --cpus 2 --io-threads 2"),
+     "--vnuma 2 --cpus 2 --io-threads 2 --io-poll 32"),
 };
 
 static void options_and_file_say_the_same(void **state)
