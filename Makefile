@@ -5,7 +5,7 @@
 #   make            build/numavisor
 #   make demo       install what is missing, build, boot a four-node guest and show its topology
 #   make check      install what is missing, run every test
-#   make check-all  the same with the long suites
+#   make check-all  the same, longer
 #   make bench      measure against QEMU in one run; results in build/bench/
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
