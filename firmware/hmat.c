@@ -3,16 +3,13 @@
  * Heterogeneous Memory Attribute Table (ACPI 6.5, 5.2.28), only when the plan says something
  * that it alone can tell: links, memory-side caches, or a memory-only node's initiator.
  *
- * Matrix entries have 16 bits and a common unit. The unit is the greatest common divisor of the
- * values, so entries are exact whenever the largest is below 65,535 units; otherwise it is the
- * smallest unit that lets the largest fit, and the others are rounded to the nearest. Latency
- * is in picoseconds, bandwidth in megabytes per second, a megabyte being 2^20 bytes as sizes
- * are everywhere here. 0 means that nothing was said about a pair (0xffff: unreachable).
+ * The plan holds latencies and bandwidths as entries of 16 bits can say them, and the unit of
+ * each: latency is in picoseconds here, bandwidth in megabytes per second, a megabyte being 2^20
+ * bytes as sizes are everywhere. 0 means that nothing was said about a pair.
  */
 #include <errno.h>
 
 #include "firmware/acpi_parts.h"
-#include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 
 enum {
@@ -23,7 +20,6 @@ enum {
     INITIATOR_VALID = 1,
     DATA_ACCESS_LATENCY = 0,
     DATA_ACCESS_BANDWIDTH = 3,
-    ENTRY_MAX = 0xfffe,
     PS_PER_NS = 1000,
 };
 
@@ -65,64 +61,24 @@ static void append_proximity(struct bytebuf *b, const struct topo_plan_node *nod
     bytebuf_zeros(b, 4 + 8 + 8);
 }
 
-/* What one link says, in the table's smallest unit; 0: nothing. */
-static uint64_t link_value(const struct topo_plan_link *link, uint8_t data)
+/* How many units a link's value is; 0: nothing was said. */
+static uint16_t entry(const struct topo_plan *plan, uint32_t from, uint32_t to, uint8_t data)
 {
+    const struct topo_plan_link *link = &plan->links[from * plan->n_nodes + to];
+
     if (data == DATA_ACCESS_LATENCY)
-        return link->latency_ns;
-    return link->bandwidth_bytes_per_s / MIB + (link->bandwidth_bytes_per_s % MIB != 0);
+        return (uint16_t)(link->latency_ns / plan->latency_unit_ns);
+    return (uint16_t)(link->bandwidth_bytes_per_s / MIB / plan->bandwidth_unit_mib);
 }
 
-static uint64_t gcd(uint64_t a, uint64_t b)
+static void append_locality(struct bytebuf *b, const struct topo_plan *plan,
+                            const struct node_list *from, const struct node_list *to, uint8_t data)
 {
-    while (b != 0) {
-        uint64_t rest = a % b;
+    uint64_t base = data == DATA_ACCESS_LATENCY ? plan->latency_unit_ns * PS_PER_NS
+                                                : plan->bandwidth_unit_mib;
 
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-/* The unit for all pairs of @from and @to; 0 when no pair says anything. */
-static uint64_t choose_unit(const struct topo_plan *plan, const struct node_list *from,
-                            const struct node_list *to, uint8_t data)
-{
-    uint64_t unit = 0, max = 0;
-
-    for (uint32_t i = 0; i < from->n; i++) {
-        for (uint32_t j = 0; j < to->n; j++) {
-            uint64_t v = link_value(&plan->links[from->id[i] * plan->n_nodes + to->id[j]], data);
-
-            unit = gcd(unit, v);
-            max = MAX(max, v);
-        }
-    }
-    if (unit != 0 && max / unit > ENTRY_MAX)
-        unit = max / ENTRY_MAX + (max % ENTRY_MAX != 0);
-    return unit;
-}
-
-/* Nearest entry; never 0 for a value that was said. */
-static uint16_t scale(uint64_t value, uint64_t unit)
-{
-    uint64_t entry = value / unit + (value % unit >= unit - unit / 2);
-
-    if (value == 0)
-        return 0;
-    return (uint16_t)(entry == 0 ? 1 : MIN(entry, (uint64_t)ENTRY_MAX));
-}
-
-static int append_locality(struct bytebuf *b, const struct topo_plan *plan,
-                           const struct node_list *from, const struct node_list *to, uint8_t data,
-                           struct errctx *ec)
-{
-    uint64_t unit = choose_unit(plan, from, to, data), base = unit;
-
-    if (unit == 0)
-        return 0;
-    if (data == DATA_ACCESS_LATENCY && !checked_mul(unit, PS_PER_NS, &base))
-        return errctx_set(ec, ERANGE, "a link's latency is above what the HMAT can say");
+    if (base == 0)
+        return;
     bytebuf_u16(b, TYPE_LOCALITY);
     bytebuf_u16(b, 0);
     bytebuf_u32(b, 32 + 4 * (from->n + to->n) + 2 * from->n * to->n);
@@ -140,10 +96,7 @@ static int append_locality(struct bytebuf *b, const struct topo_plan *plan,
         bytebuf_u32(b, to->id[j]);
     for (uint32_t i = 0; i < from->n; i++)
         for (uint32_t j = 0; j < to->n; j++)
-            bytebuf_u16(
-                b, scale(link_value(&plan->links[from->id[i] * plan->n_nodes + to->id[j]], data),
-                         unit));
-    return 0;
+            bytebuf_u16(b, entry(plan, from->id[i], to->id[j], data));
 }
 
 static int append_mem_caches(struct bytebuf *b, const struct topo_plan_node *node,
@@ -190,9 +143,8 @@ int hmat_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *e
         append_proximity(b, node);
     }
     if (plan->links != NULL) {
-        r = append_locality(b, plan, &from, &to, DATA_ACCESS_LATENCY, ec);
-        if (r == 0)
-            r = append_locality(b, plan, &from, &to, DATA_ACCESS_BANDWIDTH, ec);
+        append_locality(b, plan, &from, &to, DATA_ACCESS_LATENCY);
+        append_locality(b, plan, &from, &to, DATA_ACCESS_BANDWIDTH);
     }
     for (size_t i = 0; r == 0 && i < plan->n_nodes; i++)
         r = append_mem_caches(b, &plan->nodes[i], ec);

@@ -42,6 +42,8 @@ static inline void golden_tiers(struct plan_fixture *f)
         .write = MEM_CACHE_WRITE_BACK,
     };
     p->links = calloc(9, sizeof(p->links[0]));
+    p->latency_unit_ns = 10;
+    p->bandwidth_unit_mib = 4096;
     p->links[0] = (struct topo_plan_link){ 80, 100ull * GIB };
     p->links[2] = (struct topo_plan_link){ 350, 12ull * GIB };
     p->links[3] = (struct topo_plan_link){ 140, 60ull * GIB };

@@ -318,8 +318,10 @@ static void hmat_values_survive_in_their_units(void **state)
     (void)state;
     plan_fixture_init(&f, 2, 1, 1ull * GIB);
     f.plan.links = calloc(4, sizeof(f.plan.links[0]));
+    f.plan.latency_unit_ns = 2;
+    f.plan.bandwidth_unit_mib = 1024;
     f.plan.links[0] = (struct topo_plan_link){ 90, 102400ull * MIB };
-    f.plan.links[1] = (struct topo_plan_link){ 70001, 1 }; /* rounded up to a megabyte */
+    f.plan.links[1] = (struct topo_plan_link){ 2 * 65534, 1024ull * MIB };
     build(&f, &t);
     p = find(&t, "HMAT", &len);
     assert_non_null(p);
@@ -328,28 +330,23 @@ static void hmat_values_survive_in_their_units(void **state)
     assert_non_null(e);
     assert_int_equal(le(e + 12, 4), 2);    /* initiators */
     assert_int_equal(le(e + 16, 4), 2);    /* targets */
-    assert_int_equal(le(e + 24, 8), 2000); /* 70001 ns exceed 16 bits: unit 2 ns */
+    assert_int_equal(le(e + 24, 8), 2000); /* the unit, in picoseconds */
     assert_int_equal(le(e + 48, 2), 45);
-    assert_int_equal(le(e + 50, 2), 35001);
+    assert_int_equal(le(e + 50, 2), 65534);
     assert_int_equal(le(e + 52, 2), 0); /* not said */
     e = locality(p, len, 3);
     assert_non_null(e);
-    assert_int_equal(le(e + 24, 8), 2);
-    assert_int_equal(le(e + 48, 2), 51200);
+    assert_int_equal(le(e + 24, 8), 1024);
+    assert_int_equal(le(e + 48, 2), 100);
     assert_int_equal(le(e + 50, 2), 1);
     acpi_tables_fini(&t);
 
-    /* One thousandth of the range apart, but with a common divisor: exact. */
-    f.plan.links[1] = (struct topo_plan_link){ 900000, 4000000ull * MIB };
-    f.plan.links[0] = (struct topo_plan_link){ 300, 1000ull * MIB };
+    f.plan.bandwidth_unit_mib = 0; /* nothing was said of it */
+    f.plan.links[0].bandwidth_bytes_per_s = f.plan.links[1].bandwidth_bytes_per_s = 0;
     build(&f, &t);
     p = find(&t, "HMAT", &len);
-    e = locality(p, len, 0);
-    assert_int_equal(le(e + 24, 8) * le(e + 48, 2), 300000);
-    assert_int_equal(le(e + 24, 8) * le(e + 50, 2), 900000000);
-    e = locality(p, len, 3);
-    assert_int_equal(le(e + 24, 8) * le(e + 48, 2), 1000);
-    assert_int_equal(le(e + 24, 8) * le(e + 50, 2), 4000000);
+    assert_non_null(locality(p, len, 0));
+    assert_null(locality(p, len, 3));
     acpi_tables_fini(&t);
     plan_fixture_fini(&f);
 }

@@ -24,6 +24,8 @@ enum {
     GUEST_DISTANCE_LOCAL = 10, /* ACPI 6.5, 5.2.17: the normalised local distance */
     GUEST_DISTANCE_REMOTE = 20,
     GUEST_DISTANCE_MAX = 254, /* 255 means unreachable */
+    GUEST_LINK_ENTRY_MAX = 0xfffe, /* of an HMAT matrix; 0xffff means unreachable */
+    GUEST_LINK_MAX_NS = UINT32_MAX / 1000, /* Linux keeps picoseconds in 32 bits */
 };
 
 enum cache_type { CACHE_DATA = 1, CACHE_INSTRUCTION = 2, CACHE_UNIFIED = 3 }; /* as CPUID leaf 4 */

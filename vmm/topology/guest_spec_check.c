@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "vmm/base/macros.h"
 #include "vmm/topology/guest_caches.h"
 #include "vmm/topology/guest_shape.h"
 
@@ -162,9 +163,56 @@ static int check_distances(const struct guest_spec *spec, uint32_t n_nodes, stru
     return 0;
 }
 
+/* Can the HMAT say it, and will Linux, which drops what exceeds 32 bits, read it? */
+static int check_link_values(const struct guest_link_spec *l, struct errctx *ec)
+{
+    if (l->latency_ns == 0 && l->bandwidth_bytes_per_s == 0)
+        return errctx_set(ec, EINVAL, "--link from=%u,to=%u says neither latency= nor bandwidth=",
+                          l->from, l->to);
+    if (l->latency_ns > GUEST_LINK_MAX_NS)
+        return errctx_set(ec, ERANGE,
+                          "--link from=%u,to=%u: Linux drops latencies above %d ns", l->from,
+                          l->to, GUEST_LINK_MAX_NS);
+    if (l->bandwidth_bytes_per_s != 0 && l->bandwidth_bytes_per_s < MIB)
+        return errctx_set(ec, ERANGE,
+                          "--link from=%u,to=%u: the guest can be told of no bandwidth below 1M/s",
+                          l->from, l->to);
+    if (l->bandwidth_bytes_per_s / MIB >= UINT32_MAX)
+        return errctx_set(ec, ERANGE,
+                          "--link from=%u,to=%u: Linux drops bandwidths of 4P/s and above", l->from,
+                          l->to);
+    return 0;
+}
+
+/* One unit serves all values of a kind: beyond this ratio the smallest would be a fraction of it. */
+static int check_link_range(const struct guest_spec *spec, bool bandwidth, struct errctx *ec)
+{
+    uint64_t min = UINT64_MAX, max = 0;
+
+    for (size_t i = 0; i < spec->n_links; i++) {
+        const struct guest_link_spec *l = &spec->links[i];
+        uint64_t v = bandwidth ? l->bandwidth_bytes_per_s / MIB : l->latency_ns;
+
+        if (v != 0)
+            min = MIN(min, v);
+        max = MAX(max, v);
+    }
+    if (max / GUEST_LINK_ENTRY_MAX < min)
+        return 0;
+    if (max == min * GUEST_LINK_ENTRY_MAX)
+        return 0;
+    return errctx_set(ec, ERANGE,
+                      "--link: %s from %" PRIu64 " to %" PRIu64 " %s: the greatest can be %d times "
+                      "the least",
+                      bandwidth ? "bandwidths" : "latencies", min, max, bandwidth ? "MiB/s" : "ns",
+                      GUEST_LINK_ENTRY_MAX);
+}
+
 static int check_links(const struct guest_spec *spec, const struct guest_shape *sh,
                        struct errctx *ec)
 {
+    int r;
+
     struct pair_set seen = { 0 };
 
     for (size_t i = 0; i < spec->n_links; i++) {
@@ -175,10 +223,9 @@ static int check_links(const struct guest_spec *spec, const struct guest_shape *
                               l->to, l->from >= sh->n_nodes ? l->from : l->to);
         if (pair_add(&seen, l->from, l->to))
             return errctx_set(ec, EINVAL, "--link from=%u,to=%u is given twice", l->from, l->to);
-        if (l->latency_ns == 0 && l->bandwidth_bytes_per_s == 0)
-            return errctx_set(ec, EINVAL,
-                              "--link from=%u,to=%u says neither latency= nor bandwidth=", l->from,
-                              l->to);
+        r = check_link_values(l, ec);
+        if (r < 0)
+            return r;
         if (sh->cpus[l->from] == 0)
             return errctx_set(ec, EINVAL,
                               "--link from=%u,to=%u: node %u has no CPUs that could reach memory",
@@ -189,7 +236,8 @@ static int check_links(const struct guest_spec *spec, const struct guest_shape *
                               "--link from=%u,to=%u: node %u has no memory that could be reached",
                               l->from, l->to, l->to);
     }
-    return 0;
+    r = check_link_range(spec, false, ec);
+    return r < 0 ? r : check_link_range(spec, true, ec);
 }
 
 /* What a node says about its memory, once it is known who has CPUs and memory. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Distances (ACPI 6.5, 5.2.17) and links (5.2.28): partial lists are completed. Pure.
+ * Distances (ACPI 6.5, 5.2.17): a partial list is completed. Pure.
  */
 #include "vmm/topology/plan_parts.h"
 
@@ -31,15 +31,4 @@ void plan_distances_fill(const struct guest_spec *spec, struct topo_plan *plan)
     if (assumed > 0 && spec->n_distances > 0)
         plan_note(plan, "%zu of %zu distances between nodes were not given and are %d.", assumed,
                   n * n - n, GUEST_DISTANCE_REMOTE);
-}
-
-void plan_links_fill(const struct guest_spec *spec, struct topo_plan *plan)
-{
-    for (size_t i = 0; i < spec->n_links; i++) {
-        const struct guest_link_spec *l = &spec->links[i];
-
-        plan->links[l->from * plan->n_nodes + l->to] =
-            (struct topo_plan_link){ .latency_ns = l->latency_ns,
-                                     .bandwidth_bytes_per_s = l->bandwidth_bytes_per_s };
-    }
 }

@@ -27,7 +27,8 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
 /** plan_distances_fill() - 10 local, as given, mirrored, 20 otherwise. */
 void plan_distances_fill(const struct guest_spec *spec, struct topo_plan *plan);
 
-/** plan_links_fill() - the HMAT matrix; plan->links is there exactly when a link was given. */
+/** plan_links_fill() - the HMAT matrix and its units, values rounded to what it can say;
+ *  plan->links is there exactly when a link was given. */
 void plan_links_fill(const struct guest_spec *spec, struct topo_plan *plan);
 
 /** plan_place_fill() - host nodes and host CPUs. -ENOENT, -ENOSPC as in topo_plan_make(). */

@@ -73,10 +73,10 @@ struct topo_apic_layout {
     uint32_t n_sockets;
 };
 
-/* HMAT matrix entry: 0 where nothing was said. */
+/* HMAT matrix entry, as the guest reads it: 0 where nothing was said. */
 struct topo_plan_link {
-    uint64_t latency_ns;
-    uint64_t bandwidth_bytes_per_s;
+    uint64_t latency_ns;            /* a multiple of the plan's unit, at most ... */
+    uint64_t bandwidth_bytes_per_s; /* ... GUEST_LINK_ENTRY_MAX of them; this one, too */
 };
 
 struct topo_plan {
@@ -87,6 +87,8 @@ struct topo_plan {
     struct topo_plan_cache caches[TOPO_PLAN_MAX_CACHES]; /* by level, data before instruction */
     uint32_t *distances;          /* n_nodes * n_nodes, row = from; always complete */
     struct topo_plan_link *links; /* n_nodes * n_nodes; NULL when no --link was given */
+    uint64_t latency_unit_ns;     /* 0: no link has a latency */
+    uint64_t bandwidth_unit_mib;  /* per second; 0: no link has a bandwidth */
     uint32_t max_apic_id;
     /* Sentences for the user: what was completed or rounded, one per line. May be "". */
     char notes[1024];

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/base/macros.h"
 #include "vmm/topology/topo_plan.h"
 
 #define INVARIANT(cond)                                                                            \
@@ -124,6 +125,18 @@ static inline void check_nodes(const struct guest_spec *spec, const struct topo_
     INVARIANT(ram > 0 && (spec->memory_bytes == 0 || ram == spec->memory_bytes));
 }
 
+/* Within an entry of 16 bits, not lost, and as near as its unit allows. */
+static inline void check_link_value(uint64_t value, uint64_t said, uint64_t unit)
+{
+    uint64_t off = value > said ? value - said : said - value;
+
+    INVARIANT((value == 0) == (said == 0));
+    if (said == 0)
+        return;
+    INVARIANT(value % unit == 0 && value / unit <= GUEST_LINK_ENTRY_MAX);
+    INVARIANT(off <= MAX(unit, (uint64_t)1));
+}
+
 static inline void check_matrices(const struct guest_spec *spec, const struct topo_plan *plan)
 {
     size_t n = plan->n_nodes;
@@ -142,8 +155,10 @@ static inline void check_matrices(const struct guest_spec *spec, const struct to
         const struct guest_link_spec *l = &spec->links[i];
         const struct topo_plan_link *p = &plan->links[l->from * n + l->to];
 
-        INVARIANT(p->latency_ns == l->latency_ns);
-        INVARIANT(p->bandwidth_bytes_per_s == l->bandwidth_bytes_per_s);
+        check_link_value(p->latency_ns, l->latency_ns, plan->latency_unit_ns);
+        check_link_value(p->bandwidth_bytes_per_s / MIB, l->bandwidth_bytes_per_s / MIB,
+                         plan->bandwidth_unit_mib);
+        INVARIANT(p->bandwidth_bytes_per_s % MIB == 0);
     }
 }
 

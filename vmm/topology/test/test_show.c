@@ -95,13 +95,13 @@ static void json_says_every_fact_outright(void **state)
                       "\"6-7\"]}" },
         { "caches/1/type", "\"Instruction\"" },
         { "distances", "[[10,21,20],[21,10,20],[20,20,10]]" },
-        { "links", "[{\"from\":0,\"to\":2,\"latency_ns\":180,\"bandwidth\":1000000}]" },
+        { "links", "[{\"from\":0,\"to\":2,\"latency_ns\":180,\"bandwidth\":2097152}]" },
         { "notes/0", "\"1 of 1 distances were given for one direction and hold for both.\"" },
     };
     struct shown s = plan_of("threads=2 dies=2 node:cpus=0-3;memory=1G;host=1 "
                              "node:cpus=4-7;memory=1G "
                              "node:memory=2G;hotplug=2G;initiator=1;mc=512M;line=64 d:0-1=21 "
-                             "l:0-2=180;1000000");
+                             "l:0-2=180;2097152");
     json_t *j = NULL;
 
     (void)state;
@@ -216,7 +216,7 @@ static void pictures_stay_on_their_page(void **state)
     } row[] = {
         { "", 1 + 1 },
         { "vnuma=2 cpus=8", 2 + 8 },
-        { "vnuma=4 cpus=32 threads=2 d:0-3=21 d:3-0=31 l:0-1=90;1000", 4 + 32 },
+        { "vnuma=4 cpus=32 threads=2 d:0-3=21 d:3-0=31 l:0-1=90;1048576", 4 + 32 },
         { "vnuma=8 cpus=128 dies=2 threads=2 c:3;u;8M;0;0;2", 8 + 128 },
         { "cpus=1024", 1 + 1024 },
         { "node:cpus=0-2;memory=2M node:memory=2M;initiator=0;mc=1M node:hotplug=2G", 3 + 3 },

@@ -395,7 +395,7 @@ static void memory_attributes_reach_the_plan(void **state)
 {
     struct topo_plan *plan =
         plan_of("node:cpus=0;memory=1G node:memory=2G;hotplug=4G;initiator=0;mc=512M;line=64 "
-                "node:memory=2M l:0-1=180;1000000 l:0-0=90;0");
+                "node:memory=2M l:0-1=180;20000000 l:0-0=90;0");
 
     (void)state;
     assert_true(plan->nodes[1].has_initiator);
@@ -406,7 +406,7 @@ static void memory_attributes_reach_the_plan(void **state)
     assert_int_equal(plan->nodes[1].mem_cache[0].line_bytes, 64);
     assert_false(plan->nodes[2].has_initiator);
     assert_int_equal(plan->links[1].latency_ns, 180);
-    assert_int_equal(plan->links[1].bandwidth_bytes_per_s, 1000000);
+    assert_int_equal(plan->links[1].bandwidth_bytes_per_s, 19 << 20);
     assert_int_equal(plan->links[0].latency_ns, 90);
     assert_int_equal(plan->links[3].latency_ns, 0);
     assert_non_null(strstr(plan->notes, "Node 2 has less than 4 MiB, which Linux before 6.7 treats "
