@@ -31,7 +31,6 @@ struct device_key {
     enum device_key_kind kind;
     bool required;
     bool repeats;     /* may be given several times (hostfwd=) */
-    bool unique;      /* two devices of the type may not have the same (mac=), in either case */
     uint64_t max;     /* for UINT */
     const char *help;
 };
@@ -75,6 +74,9 @@ struct device_type {
     const struct device_key *keys; /* up to an entry with name NULL */
     /* Cross-key rules ("tap= and hostfwd= exclude each other"). Optional. */
     int (*check)(const struct device_args *args, struct errctx *ec);
+    /* Refuses two devices that one machine cannot have, with a sentence: the same address, file
+     * or port. @a is the earlier one; both have passed check. Optional: any two go together. */
+    int (*clash)(const struct device_args *a, const struct device_args *b, struct errctx *ec);
     /* Opens the backend and makes the device. Errors name the option and file. */
     int (*create)(const struct device_args *args, const struct device_env *env,
                   struct virtio_dev **ret_dev, struct errctx *ec);

@@ -224,6 +224,18 @@ static int blk_create(const struct device_args *args, const struct device_env *e
     return 0;
 }
 
+/* The kernel's locks would say so as well, once the first disk is open. */
+static int blk_clash(const struct device_args *a, const struct device_args *b, struct errctx *ec)
+{
+    const char *file = device_args_get(a, "file")->text;
+
+    if (strcmp(file, device_args_get(b, "file")->text) != 0 ||
+        (device_args_number(a, "ro", 0) != 0 && device_args_number(b, "ro", 0) != 0))
+        return 0;
+    return errctx_set(ec, EINVAL, "--disk %s is given twice, which only read-only disks may be",
+                      file);
+}
+
 static const struct device_key blk_keys[] = {
     { .name = "file",
       .kind = DEVICE_KEY_PATH,
@@ -254,5 +266,6 @@ const struct device_type blk_device_type = {
     .help = "a disk (virtio-blk) on a raw file or block device",
     .keys = blk_keys,
     .check = blk_check,
+    .clash = blk_clash,
     .create = blk_create,
 };

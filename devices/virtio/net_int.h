@@ -152,6 +152,9 @@ void net_tx_run(struct net_pair *pair);
 /** net_ctrl_run() - serve the control queue @vq. */
 void net_ctrl_run(struct net_dev *dev, struct virtqueue *vq);
 
+/** net_tap_name_check() - -EINVAL with a sentence when no interface can have that name. */
+int net_tap_name_check(const char *name, struct errctx *ec);
+
 /**
  * net_tap_new() - attach to TAP interface @name, or make one that goes when we go.
  * Return: 0, -EINVAL (not a name), -EPERM, -EBUSY, or the errno of open and ioctl, with a

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "devices/virtio/net_int.h"
 #include "vmm/base/macros.h"
@@ -115,7 +116,6 @@ static const struct device_key net_keys[] = {
       .help = "queue pairs of a TAP (default 1)" },
     { .name = "mac",
       .kind = DEVICE_KEY_STRING,
-      .unique = true,
       .help = "the guest's address (default: derived from the machine's name)" },
     { .name = "hostfwd",
       .kind = DEVICE_KEY_STRING,
@@ -127,6 +127,39 @@ static const struct device_key net_keys[] = {
       .help = "no way out but the forwarded ports; with user" },
     { .name = NULL },
 };
+
+/* Would both want one port of the host? All addresses together include each. */
+static bool forwards_clash(const struct net_forward *a, const struct net_forward *b)
+{
+    return a->udp == b->udp && a->host_port == b->host_port &&
+           (a->host_addr == b->host_addr || a->host_addr == htonl(INADDR_ANY) ||
+            b->host_addr == htonl(INADDR_ANY));
+}
+
+/* The forwards of @a against those of @b, which may be the same device. */
+static int check_forwards(const struct device_args *a, const struct device_args *b,
+                          struct errctx *ec)
+{
+    for (size_t i = 0; i < a->n_args; i++) {
+        struct net_forward fa, fb;
+
+        if (strcmp(a->args[i].key->name, "hostfwd") != 0)
+            continue;
+        if (net_forward_parse(a->args[i].text, &fa, ec) < 0)
+            return errctx_wrap(ec, -EINVAL, "--net");
+        for (size_t k = a == b ? i + 1 : 0; k < b->n_args; k++) {
+            if (strcmp(b->args[k].key->name, "hostfwd") != 0)
+                continue;
+            if (net_forward_parse(b->args[k].text, &fb, ec) < 0)
+                return errctx_wrap(ec, -EINVAL, "--net");
+            if (forwards_clash(&fa, &fb))
+                return errctx_set(ec, EINVAL,
+                                  "--net: hostfwd=%s and hostfwd=%s take the same port of the host",
+                                  a->args[i].text, b->args[k].text);
+        }
+    }
+    return 0;
+}
 
 static int net_check(const struct device_args *args, struct errctx *ec)
 {
@@ -149,14 +182,21 @@ static int net_check(const struct device_args *args, struct errctx *ec)
         return errctx_set(ec, EINVAL, "--net: queues=0 leaves no queue");
     if (mac != NULL && net_mac_parse(mac->text, scratch, ec) < 0)
         return errctx_wrap(ec, -EINVAL, "--net");
-    for (size_t i = 0; i < args->n_args; i++) {
-        struct net_forward fwd;
+    if (tap && net_tap_name_check(device_args_get(args, "tap")->text, ec) < 0)
+        return errctx_wrap(ec, -EINVAL, "--net");
+    return check_forwards(args, args, ec);
+}
 
-        if (strcmp(args->args[i].key->name, "hostfwd") == 0 &&
-            net_forward_parse(args->args[i].text, &fwd, ec) < 0)
-            return errctx_wrap(ec, -EINVAL, "--net");
-    }
-    return 0;
+static int net_clash(const struct device_args *a, const struct device_args *b, struct errctx *ec)
+{
+    const struct device_arg *ma = device_args_get(a, "mac"), *mb = device_args_get(b, "mac");
+    const struct device_arg *ta = device_args_get(a, "tap"), *tb = device_args_get(b, "tap");
+
+    if (ma != NULL && mb != NULL && strcasecmp(ma->text, mb->text) == 0)
+        return errctx_set(ec, EINVAL, "--net: mac=%s is given to two devices", ma->text);
+    if (ta != NULL && tb != NULL && strcmp(ta->text, tb->text) == 0)
+        return errctx_set(ec, EINVAL, "--net: tap=%s is given to two devices", ta->text);
+    return check_forwards(a, b, ec);
 }
 
 static int net_open_user(const struct device_args *args, const struct device_env *env,
@@ -218,6 +258,7 @@ const struct device_type net_device_type = {
     .help = "network interface: user[,hostfwd=...] or tap=NAME",
     .keys = net_keys,
     .check = net_check,
+    .clash = net_clash,
     .create = net_create,
     .needs = net_needs,
 };

@@ -312,7 +312,7 @@ static int tap_interface(struct net_tap *tap, const char *name, bool existed, st
     return 0;
 }
 
-static int tap_name_check(const char *name, struct errctx *ec)
+int net_tap_name_check(const char *name, struct errctx *ec)
 {
     size_t len = strlen(name);
 
@@ -329,7 +329,7 @@ int net_tap_new(const char *name, unsigned queues, struct evloop *loop, struct n
 {
     struct net_tap *tap;
     bool existed;
-    int r = tap_name_check(name, ec);
+    int r = net_tap_name_check(name, ec);
 
     if (r < 0)
         return r;

@@ -59,7 +59,7 @@ def refusals(kernel, folder):
     yield "disk that is a folder", LOW, folder, [*small, "--disk", folder]
     yield "queues beyond the limit", HIGH, "queues", [*small, "--disk", f"{disk},queues=100000"]
     yield "node that a device names", HIGH, "node", [*small, "--disk", f"{disk},node=7"]
-    yield "interface name too long", LOW, "tap", [*small, "--net", "tap=" + "x" * 16]
+    yield "interface name too long", HIGH, "tap", [*small, "--net", "tap=" + "x" * 16]
     yield "socket in a missing folder", LOW, "/nosuch/s", [
         *small, "--vsock", "cid=5,socket=/nosuch/s"]
     yield "context id of the host", HIGH, "cid", [*small, "--vsock", "cid=2,socket=/tmp/s"]

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 enum { CONFIG_NAME_MAX = 64 };
@@ -63,21 +62,6 @@ static uint32_t count_nodes(const struct guest_spec *spec)
     return spec->n_vnuma > 0 ? spec->n_vnuma : 1;
 }
 
-/* Two devices of one type with the same value for a key that has to tell them apart. */
-static int check_unique(const struct device_args *a, const struct device_args *b,
-                        struct errctx *ec)
-{
-    for (size_t i = 0; a->type == b->type && i < a->n_args; i++) {
-        const struct device_key *key = a->args[i].key;
-        const struct device_arg *other = key->unique ? device_args_get(b, key->name) : NULL;
-
-        if (other != NULL && strcasecmp(other->text, a->args[i].text) == 0)
-            return errctx_set(ec, EINVAL, "--%s: %s=%s is given to two devices", a->type->name,
-                              key->name, other->text);
-    }
-    return 0;
-}
-
 static int check_devices(const struct machine_config *config, struct errctx *ec)
 {
     uint32_t n_nodes = count_nodes(&config->spec);
@@ -94,7 +78,10 @@ static int check_devices(const struct machine_config *config, struct errctx *ec)
                 return errctx_set(ec, EINVAL, "--%s is given twice, a guest has at most one",
                                   d->type->name);
         for (size_t j = 0; j < i; j++) {
-            int r = check_unique(d, &config->devices[j], ec);
+            const struct device_args *other = &config->devices[j];
+            int r = other->type == d->type && d->type->clash != NULL
+                        ? d->type->clash(other, d, ec)
+                        : 0;
 
             if (r < 0)
                 return r;

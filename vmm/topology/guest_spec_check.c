@@ -77,6 +77,11 @@ static int check_mem_caches(const struct guest_node_spec *n, size_t i, struct er
                               "--node %zu: memory-side cache %u has lines of %u bytes, HMAT "
                               "holds at most %d",
                               i, k + 1, c->line_bytes, UINT16_MAX);
+        if ((c->line_bytes & (c->line_bytes - 1)) != 0)
+            return errctx_set(ec, EINVAL,
+                              "--node %zu: memory-side cache %u has lines of %u bytes, which is no "
+                              "power of two",
+                              i, k + 1, c->line_bytes);
     }
     return 0;
 }
@@ -251,6 +256,11 @@ static int check_node_effects(const struct guest_spec *spec, const struct guest_
         if (n->n_mem_caches > 0 && !memory)
             return errctx_set(ec, EINVAL,
                               "--node %u describes a memory-side cache but has no memory", i);
+        for (uint32_t k = 0; k < n->n_mem_caches; k++)
+            if (n->mem_cache[k].size_bytes > sh->ram_bytes[i] + n->hotplug_bytes)
+                return errctx_set(ec, EINVAL,
+                                  "--node %u: memory-side cache %u is larger than the node's memory",
+                                  i, k + 1);
         if (!n->has_initiator)
             continue;
         if (n->initiator >= sh->n_nodes)

@@ -33,6 +33,8 @@ static void good_options_are_taken(void **state)
     parse_and_check("user,restrict,mac=02:00:00:00:00:01", 0, NULL);
     parse_and_check("user,hostfwd=tcp::2222-:22,hostfwd=udp:0.0.0.0:53-10.0.2.15:53", 0, NULL);
     parse_and_check("tap=tap0,queues=4", 0, NULL);
+    parse_and_check("tap=fifteen-letters", 0, NULL);
+    parse_and_check("user,hostfwd=tcp::7-:1,hostfwd=udp::7-:1,hostfwd=tcp:127.0.0.2:7-:1", 0, NULL);
 }
 
 static void contradictions_are_refused_with_a_sentence(void **state)
@@ -52,6 +54,11 @@ static void contradictions_are_refused_with_a_sentence(void **state)
           "--net: hostfwd: \"sctp::1-:1\" begins with neither tcp: nor udp:" },
         { "user,hostfwd=tcp::1",
           "--net: hostfwd: \"tcp::1\" names no port of the guest after a \"-\"" },
+        { "user,hostfwd=udp:10.0.0.1:7-:1,hostfwd=udp:0.0.0.0:7-:2",
+          "--net: hostfwd=udp:10.0.0.1:7-:1 and hostfwd=udp:0.0.0.0:7-:2 take the same port of "
+          "the host" },
+        { "tap=sixteen-letters-", "--net: tap: \"sixteen-letters-\" is not 1 to 15 characters long" },
+        { "tap=a/b", "--net: tap: \"a/b\" is no name of an interface" },
     };
 
     (void)state;
@@ -162,7 +169,8 @@ static void create_makes_a_device_of_the_option(void **state)
     device_args_fini(&args);
 
     dev = (void *)nd;
-    assert_int_equal(device_args_parse(&net_device_type, "tap=a/b", &args, NULL), 0);
+    args.type = &net_device_type; /* as if nobody had checked it */
+    assert_int_equal(device_args_set(&args, "tap", "a/b", NULL), 0);
     assert_int_equal(net_device_type.create(&args, &nd->env, &dev, &ec), -EINVAL);
     assert_string_equal(ec.msg, "--net: tap: \"a/b\" is no name of an interface");
     assert_ptr_equal(dev, nd);

@@ -124,6 +124,12 @@ static void every_refusal_has_its_sentence(void **state)
           "--io-poll: 10001 is above the largest allowed value 10000" },
         { "--io-threads 2 --rng", -EINVAL,
           "--io-threads: 2 threads have only 1 virtio devices to serve" },
+        { "--net tap=t --disk a --net tap=t", -EINVAL, "--net: tap=t is given to two devices" },
+        { "--disk a --disk b --disk a,ro", -EINVAL,
+          "--disk a is given twice, which only read-only disks may be" },
+        { "--net user,hostfwd=tcp::1-:2 --net user,hostfwd=tcp:127.0.0.1:1-:3", -EINVAL,
+          "--net: hostfwd=tcp::1-:2 and hostfwd=tcp:127.0.0.1:1-:3 take the same port of the "
+          "host" },
         { "--net user,mac=52:54:00:00:00:0a --net tap=t,mac=52:54:00:00:00:0A", -EINVAL,
           "--net: mac=52:54:00:00:00:0a is given to two devices" },
         { "--io-threads 65", -ERANGE, "--io-threads: 65 is above the largest allowed value 64" },

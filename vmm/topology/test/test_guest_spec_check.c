@@ -66,6 +66,10 @@ static const struct {
     { "node:cpus=0;memory=1G;mc=0", EINVAL, "--node 0: memory-side cache 1 has no size" },
     { "node:cpus=0;memory=1G;mc=1G;line=65536", ERANGE,
       "--node 0: memory-side cache 1 has lines of 65536 bytes, HMAT holds at most 65535" },
+    { "node:cpus=0;memory=1G;mc=1G;line=33", EINVAL,
+      "--node 0: memory-side cache 1 has lines of 33 bytes, which is no power of two" },
+    { "node:cpus=0;memory=1G;mc=1025M", EINVAL,
+      "--node 0: memory-side cache 1 is larger than the node's memory" },
 
     /* distances and links */
     { "vnuma=2 d:0-2=20", EINVAL, "--distance 0-2=20: there is no node 2" },
