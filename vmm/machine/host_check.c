@@ -186,7 +186,7 @@ static void check_io_uring(struct host_check *c)
 
 static void check_tap(struct host_check *c)
 {
-    const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), code = errno;
     struct host_finding *f = add(c, "tap", fd >= 0 ? HOST_OK : HOST_LIMITED);
 
     if (fd >= 0) {
@@ -194,8 +194,12 @@ static void check_tap(struct host_check *c)
         WHAT(f, "/dev/net/tun can be opened");
         return;
     }
-    WHAT(f, "no TAP devices: /dev/net/tun: %s", strerror(errno));
-    ADVICE(f, "use --net user, which needs no privilege, or load the module tun");
+    WHAT(f, "no TAP devices: /dev/net/tun: %s", strerror(code));
+    if (code == EACCES || code == EPERM)
+        ADVICE(f, "use --net user, which needs no privilege; or give /dev/net/tun mode 0666 and have "
+                  "root make the TAP: ip tuntap add dev tap0 mode tap user NAME");
+    else
+        ADVICE(f, "use --net user, which needs no TAP, or load the module tun");
 }
 
 static void check_landlock(struct host_check *c)

@@ -14,6 +14,8 @@
 #include "vmm/base/landlock.h"
 #include "vmm/machine/host_check.h"
 
+static int tun_code; /* with which /dev/net/tun fails; 0: it does what it does */
+
 int __wrap_open(const char *path, int flags, ...);
 int __real_open(const char *path, int flags, ...);
 
@@ -21,6 +23,10 @@ int __wrap_open(const char *path, int flags, ...)
 {
     if (strcmp(path, "/forbidden") == 0) { /* root may open anything, so play it */
         errno = EACCES;
+        return -1;
+    }
+    if (tun_code != 0 && strcmp(path, "/dev/net/tun") == 0) {
+        errno = tun_code;
         return -1;
     }
     return __real_open(path, flags, 0);
@@ -55,6 +61,36 @@ static void a_kvm_that_cannot_be_used_is_told_with_advice(void **state)
             assert_true(c.findings[f].what[0] != '\0');
             assert_int_equal(c.findings[f].advice[0] == '\0', c.findings[f].verdict == HOST_OK);
         }
+    }
+}
+
+static void a_tun_that_cannot_be_opened_is_told_with_its_own_advice(void **state)
+{
+    static const struct {
+        int code;
+        const char *what, *advice;
+    } rows[] = {
+        { ENOENT, "no TAP devices: /dev/net/tun: No such file or directory", "load the module tun" },
+        { EACCES, "no TAP devices: /dev/net/tun: Permission denied", "ip tuntap add" },
+        { EPERM, "no TAP devices: /dev/net/tun: Operation not permitted", "ip tuntap add" },
+    };
+    struct host_node node = { .n_pools = 0 };
+    const struct host_topo host = { .nodes = &node, .n_nodes = 1, .n_cpus = 2 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct host_finding *f;
+        struct host_check c;
+
+        tun_code = rows[i].code;
+        host_check_run("/forbidden", &host, &c);
+        tun_code = 0;
+        for (f = c.findings; strcmp(f->name, "tap") != 0; f++)
+            assert_true(f < c.findings + c.n);
+        assert_int_equal(f->verdict, HOST_LIMITED);
+        assert_string_equal(f->what, rows[i].what);
+        assert_non_null(strstr(f->advice, rows[i].advice));
+        assert_true((strstr(f->advice, "module") != NULL) == (rows[i].code == ENOENT));
     }
 }
 
@@ -102,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kvm_that_cannot_be_used_is_told_with_advice),
+        cmocka_unit_test(a_tun_that_cannot_be_opened_is_told_with_its_own_advice),
         cmocka_unit_test(a_kernel_without_landlock_is_told_with_advice),
     };
 
