@@ -285,13 +285,6 @@ void virtio_regs_config_changed(struct virtio_regs *regs)
     __atomic_fetch_add(&regs->generation, 1, __ATOMIC_RELEASE);
 }
 
-uint8_t virtio_regs_status(struct virtio_regs *regs)
-{
-    LOCK_SCOPE(&regs->lock);
-
-    return regs->status;
-}
-
 uint16_t virtio_regs_config_vector(const struct virtio_regs *regs)
 {
     return __atomic_load_n(&regs->config_vector, __ATOMIC_RELAXED);

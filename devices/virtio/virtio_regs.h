@@ -74,7 +74,6 @@ void virtio_regs_needs_reset(struct virtio_regs *regs);
 /** virtio_regs_config_changed() - the driver's next look shows another generation. */
 void virtio_regs_config_changed(struct virtio_regs *regs);
 
-uint8_t virtio_regs_status(struct virtio_regs *regs);
 uint16_t virtio_regs_config_vector(const struct virtio_regs *regs);
 uint16_t virtio_regs_queue_vector(const struct virtio_regs *regs, unsigned index);
 

@@ -453,14 +453,6 @@ void evloop_call(struct evloop *loop, void (*fn)(void *ctx), void *ctx)
     (void)pthread_mutex_destroy(&c.lock);
 }
 
-bool evloop_in_thread(const struct evloop *loop)
-{
-    struct evloop *l = (struct evloop *)(uintptr_t)loop;
-    LOCK_SCOPE(&l->lock);
-
-    return l->running && pthread_equal(l->thread, pthread_self());
-}
-
 uint64_t evloop_now_ns(void)
 {
     struct timespec ts;

@@ -109,9 +109,6 @@ int evloop_post(struct evloop *loop, void (*fn)(void *ctx), void *ctx);
  */
 void evloop_call(struct evloop *loop, void (*fn)(void *ctx), void *ctx);
 
-/** evloop_in_thread() - true on the loop's own thread. */
-bool evloop_in_thread(const struct evloop *loop);
-
 /** evloop_now_ns() - CLOCK_MONOTONIC. */
 uint64_t evloop_now_ns(void);
 

@@ -151,17 +151,6 @@ int kvm_vcpu_set_mp_state(const struct kvm_vcpu *vcpu, uint32_t mp_state, struct
     return issue(vcpu, KVM_SET_MP_STATE, &state, "KVM_SET_MP_STATE", ec);
 }
 
-int kvm_vcpu_get_mp_state(const struct kvm_vcpu *vcpu, uint32_t *ret_mp_state,
-                          struct errctx *ec)
-{
-    struct kvm_mp_state state = { 0 };
-    int r = issue(vcpu, KVM_GET_MP_STATE, &state, "KVM_GET_MP_STATE", ec);
-
-    if (r >= 0)
-        *ret_mp_state = state.mp_state;
-    return r;
-}
-
 int kvm_vcpu_get_nested(const struct kvm_vcpu *vcpu, struct kvm_nested_state *ret,
                         struct errctx *ec)
 {

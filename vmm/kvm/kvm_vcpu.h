@@ -64,8 +64,6 @@ int kvm_vcpu_get_debugregs(const struct kvm_vcpu *vcpu, struct kvm_debugregs *re
 int kvm_vcpu_set_debugregs(const struct kvm_vcpu *vcpu, const struct kvm_debugregs *regs,
                            struct errctx *ec);
 int kvm_vcpu_set_mp_state(const struct kvm_vcpu *vcpu, uint32_t mp_state, struct errctx *ec);
-int kvm_vcpu_get_mp_state(const struct kvm_vcpu *vcpu, uint32_t *ret_mp_state,
-                          struct errctx *ec);
 /** kvm_vcpu_get_nested() - of a vCPU that runs no guest of its own: the fixed part alone.
  *  Return: 0 with ->size set; -ENOTTY or -EINVAL where this KVM nests nothing. */
 int kvm_vcpu_get_nested(const struct kvm_vcpu *vcpu, struct kvm_nested_state *ret,

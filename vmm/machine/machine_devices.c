@@ -81,25 +81,15 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
     return machine_keep(m, dev, ec);
 }
 
-/* The console that `--console virtio` asks for, unless the user described it as a device. */
-static int make_terminal_console(struct machine *m, struct errctx *ec)
-{
-    struct device_args args = { .type = registry_find("console") };
-
-    for (size_t i = 0; i < m->config->n_devices; i++)
-        if (m->config->devices[i].type == args.type)
-            return 0;
-    return make_device(m, &args, 0, 0, ec);
-}
-
 static int make_user_devices(struct machine *m, struct errctx *ec)
 {
-    if (m->config->console == CONSOLE_VIRTIO) {
+    if (m->config->console == CONSOLE_VIRTIO) { /* which is no device that a user describes */
+        const struct device_args args = { .type = registry_find("console") };
         int r;
 
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, m->console_pipe) < 0)
             return errctx_set_os(ec, errno, "socketpair");
-        r = make_terminal_console(m, ec);
+        r = make_device(m, &args, 0, 0, ec);
         if (r < 0)
             return r;
     }

@@ -87,11 +87,6 @@ void topo_plan_free(struct topo_plan *plan)
     free(plan);
 }
 
-uint32_t topo_plan_distance(const struct topo_plan *plan, struct vnode_id from, struct vnode_id to)
-{
-    return plan->distances[from.v * plan->n_nodes + to.v];
-}
-
 void topo_plan_cache_cpus(const struct topo_plan *plan, const struct topo_plan_cache *cache,
                           struct vcpu_id vcpu, struct idset *ret_cpus)
 {

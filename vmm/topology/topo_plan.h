@@ -125,10 +125,6 @@ void topo_plan_describe_caches(const struct topo_plan *plan, struct guest_spec *
 /** topo_plan_free() - release a plan. NULL is allowed. */
 void topo_plan_free(struct topo_plan *plan);
 
-/** topo_plan_distance() - what the guest is told, SLIT scale. */
-uint32_t topo_plan_distance(const struct topo_plan *plan, struct vnode_id from,
-                            struct vnode_id to);
-
 /** topo_plan_cache_cpus() - the vCPUs that share @cache with @vcpu, itself included. */
 void topo_plan_cache_cpus(const struct topo_plan *plan, const struct topo_plan_cache *cache,
                           struct vcpu_id vcpu, struct idset *ret_cpus);
