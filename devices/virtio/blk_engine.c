@@ -3,11 +3,12 @@
  * One pass (blk_engine_run) does, until neither the guest nor the backend has anything new:
  *
  *   1. reap what the backend finished, answer, one interrupt decision per queue
- *   2. pop what the guest offers, doorbells switched off meanwhile
+ *   2. pop what the guest offers, doorbells switched off until a round finds nothing
  *   3. hand the batch to the backend: one system call
  *
  * With a file in the page cache step 3 completes requests at once, and the next round's step 1
- * answers them without going to sleep. A guest that keeps up with us could hold the loop
+ * answers them without going to sleep. What the guest offers while step 3 copies, it need not ring
+ * for, because the next round looks. A guest that keeps up with us could hold the loop
  * forever, so after BLK_ENGINE_ROUNDS the pass ends and a timer continues it after others had a
  * turn.
  */
@@ -148,7 +149,7 @@ static unsigned blk_engine_pop_queue(struct blk_engine *e, unsigned q)
         if (r == 1)
             n++;
     }
-    if (r == 0) {
+    if (r == 0 && n == 0) {
         r = virtqueue_set_notify(vq, true);
         if (r >= 0)
             e->quiet &= ~bit;
