@@ -43,6 +43,8 @@ struct cli_command {
     const char *summary;
     const char *operands; /* "NAME ACTION"; NULL: none */
     const char *words;    /* completion offers these for the last operand; NULL: nothing */
+    bool offers_commands; /* completion offers the names of commands as its operand */
+    bool offers_machines; /* ... of running machines as its first operand */
     size_t min_operands, max_operands;
     bool takes_config;                 /* every option of vmm/config */
     const struct cli_option *options;  /* its own, up to a name of NULL; may be NULL */

@@ -5,6 +5,12 @@
 
 #include "vmm/cli/commands.h"
 
+static void print_commands(void)
+{
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
+        (void)printf(" %s", (*c)->name);
+}
+
 static void print_words(const struct cli_command *c)
 {
     size_t n = c->takes_config ? config_options_count() : 0;
@@ -41,6 +47,25 @@ static void print_values(void)
     (void)printf("    esac\n");
 }
 
+/* What may follow one command: its options, and what suits the operand that is being typed. */
+static void print_case(const struct cli_command *c)
+{
+    (void)printf("    %s)\n        local words='", c->name);
+    print_words(c);
+    if (c->offers_commands)
+        print_commands();
+    (void)printf("'\n");
+    if (c->offers_machines)
+        (void)printf("        if [ \"$operands\" = 0 ]; then\n"
+                     "            words+=\" $(\"$1\" list 2>/dev/null | while read -r name _; do\n"
+                     "                echo \"$name\"; done | tail -n +2)\"\n" /* below the heading */
+                     "        fi\n");
+    if (c->words != NULL)
+        (void)printf("        [ \"$operands\" != %zu ] || words+=' %s'\n", c->max_operands - 1,
+                     c->words);
+    (void)printf("        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n");
+}
+
 static void print_bash(void)
 {
     (void)printf("# bash completion for numavisor, printed by: numavisor completion bash\n"
@@ -48,17 +73,16 @@ static void print_bash(void)
                  "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
                  "    if [ \"$COMP_CWORD\" = 1 ]; then\n"
                  "        COMPREPLY=($(compgen -W '--help --version");
-    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
-        (void)printf(" %s", (*c)->name);
+    print_commands();
     (void)printf("' -- \"$cur\"))\n        return\n    fi\n");
     print_values();
-    (void)printf("    case ${COMP_WORDS[1]} in\n");
-    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++) {
-        (void)printf("    %s) COMPREPLY=($(compgen -W '", (*c)->name);
-        print_words(*c);
-        (void)printf("%s%s' -- \"$cur\")) ;;\n", (*c)->words != NULL ? " " : "",
-                     (*c)->words != NULL ? (*c)->words : "");
-    }
+    (void)printf("    local i operands=0\n"
+                 "    for ((i = 2; i < COMP_CWORD; i++)); do\n"
+                 "        [[ ${COMP_WORDS[i]} == -* ]] || operands=$((operands + 1))\n"
+                 "    done\n"
+                 "    case ${COMP_WORDS[1]} in\n");
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
+        print_case(*c);
     (void)printf("    esac\n}\ncomplete -o filenames -F _numavisor numavisor\n");
 }
 

@@ -68,6 +68,7 @@ const struct cli_command cmd_ctl = {
     .name = "ctl",
     .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats.",
     .operands = "NAME status|pause|resume|power|reset|stop|stats",
+    .offers_machines = true,
     .words = "status pause resume power reset stop stats",
     .min_operands = 2,
     .max_operands = 2,

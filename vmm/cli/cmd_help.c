@@ -18,6 +18,7 @@ const struct cli_command cmd_help = {
     .name = "help",
     .summary = "Explain a command, or list them all.",
     .operands = "[COMMAND]",
+    .offers_commands = true,
     .max_operands = 1,
     .run = run_help,
 };

@@ -278,6 +278,21 @@ static void help_names_every_command_and_option(void **state)
     outcome_fini(&all);
 }
 
+/* What bash makes of the script at @path after @line has been typed, with two machines running. */
+static void assert_completes(const char *path, const char *line, const char *want)
+{
+    char command[512];
+
+    (void)snprintf(command, sizeof(command),
+                   "bash -c 'numavisor() { printf \"%%s\\n\" \"NAME STATE PID\" \"db paused 1\" "
+                   "\"web running 2\"; }; . %s; COMP_WORDS=(numavisor %s); "
+                   "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _numavisor numavisor; "
+                   "test \"${COMPREPLY[*]}\" = \"%s\"'",
+                   path, line, want);
+    if (system(command) != 0)
+        fail_msg("\"%s\" is not completed to \"%s\"", line, want);
+}
+
 static void completion_is_bash_and_knows_every_word(void **state)
 {
     char path[] = "/tmp/nv-completion-XXXXXX", words[192];
@@ -296,11 +311,15 @@ static void completion_is_bash_and_knows_every_word(void **state)
     close(fd);
     (void)snprintf(words, sizeof(words), "bash -n %s", path);
     assert_int_equal(system(words), 0);
-    (void)snprintf(words, sizeof(words),
-                   "bash -c '. %s; COMP_WORDS=(numavisor ru); COMP_CWORD=1; _numavisor;"
-                   " test \"${COMPREPLY[*]}\" = run'",
-                   path);
-    assert_int_equal(system(words), 0);
+    assert_completes(path, "ru", "run");
+    assert_completes(path, "help pl", "plan");
+    assert_completes(path, "help \"\"",
+                     "--help run plan host check ctl list completion help");
+    assert_completes(path, "ctl \"\"", "--help --json db web");
+    assert_completes(path, "ctl --json w", "web");
+    assert_completes(path, "ctl web re", "resume reset");
+    assert_completes(path, "completion b", "bash");
+    assert_completes(path, "run --on-reset e", "exit");
     outcome_fini(&o);
     unlink(path);
 }
