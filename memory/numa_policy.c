@@ -20,3 +20,13 @@ int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_node
                              idset_format(host_nodes, list, sizeof(list)));
     return 0;
 }
+
+int numa_policy_where(const void *addr, struct hnode_id *ret_node, struct errctx *ec)
+{
+    int node;
+
+    if (syscall(SYS_get_mempolicy, &node, NULL, 0ul, addr, MPOL_F_NODE | MPOL_F_ADDR) < 0)
+        return errctx_set_os(ec, errno, "ask where a page lies: get_mempolicy");
+    *ret_node = (struct hnode_id){ (uint32_t)node };
+    return 0;
+}

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Binding memory to host nodes: the only file that calls mbind(2). */
+/* Binding memory to host nodes: the only file that calls mbind(2) and get_mempolicy(2). */
 #ifndef MEMORY_NUMA_POLICY_H
 #define MEMORY_NUMA_POLICY_H
 
 #include <stddef.h>
 
 #include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
 #include "vmm/base/idset.h"
 
 /**
@@ -17,5 +18,9 @@
  */
 int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_nodes,
                      struct errctx *ec);
+
+/** numa_policy_where() - the host node that the page at @addr, which must be there, lies on.
+ *  Return: 0 or the errno of get_mempolicy. */
+int numa_policy_where(const void *addr, struct hnode_id *ret_node, struct errctx *ec);
 
 #endif
