@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "vmm/cli/commands.h"
+#include "vmm/cli/host_measure.h"
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/topology/host_export.h"
@@ -30,7 +31,18 @@ static int print_xml(const struct cli_args *args)
         return cli_error(CLI_USAGE, "--json and --xml are two forms, say one");
     if (host_source_is_other(args))
         return cli_error(CLI_USAGE, "--xml describes this machine and no other");
+    if (cli_args_get(args, "measure") != NULL)
+        return cli_error(CLI_USAGE, "hwloc's XML has no place for what --measure finds");
     return host_export_xml(stdout, &ec) < 0 ? cli_fail(CLI_FAILURE, &ec) : cli_flush(CLI_OK);
+}
+
+static int measure(struct host_topo *host)
+{
+    struct errctx ec = { 0 };
+
+    if (!host->this_machine)
+        return cli_error(CLI_USAGE, "--measure measures this machine, not %s", host->source);
+    return host_measure(host, &ec) < 0 ? cli_fail(CLI_FAILURE, &ec) : CLI_OK;
 }
 
 static int run_host(struct cli_args *args)
@@ -44,6 +56,13 @@ static int run_host(struct cli_args *args)
     r = host_source_read(args, &host, &ec);
     if (r < 0)
         return cli_fail(r == -EINVAL ? CLI_USAGE : CLI_FAILURE, &ec);
+    if (cli_args_get(args, "measure") != NULL) {
+        r = measure(&host);
+        if (r != CLI_OK) {
+            host_topo_fini(&host);
+            return r;
+        }
+    }
     if (cli_args_get(args, "json") != NULL)
         r = print_host_json(&host);
     else
@@ -55,6 +74,7 @@ static int run_host(struct cli_args *args)
 static const struct cli_option host_options[] = {
     { .name = "json", .help = "print the host as JSON" },
     { .name = "xml", .help = "print this machine in hwloc's XML, for plan --host-xml elsewhere" },
+    { .name = "measure", .help = "first measure distances between nodes, up to 5 s, and keep them" },
     HOST_SOURCE_OPTIONS,
     { 0 },
 };

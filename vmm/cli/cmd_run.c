@@ -14,6 +14,7 @@
 #include "vmm/base/evloop.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/guard.h"
+#include "vmm/cli/host_source.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
@@ -100,7 +101,7 @@ static int make_plan(const struct machine_config *config, struct topo_plan **ret
                      struct errctx *ec)
 {
     struct host_topo host;
-    int r = host_topo_discover("", &host, ec);
+    int r = host_source_here(&host, ec);
 
     if (r < 0)
         return r;

@@ -20,6 +20,10 @@
  *  host_topo_discover() returns. */
 int host_source_read(const struct cli_args *args, struct host_topo *ret_host, struct errctx *ec);
 
+/** host_source_here() - this machine, with what `host --measure` found on it at some time. A
+ *  measurement that cannot be used is a warning. Return: as host_topo_discover(). */
+int host_source_here(struct host_topo *ret_host, struct errctx *ec);
+
 /** host_source_is_other() - was another host than this machine named? */
 bool host_source_is_other(const struct cli_args *args);
 

@@ -109,6 +109,9 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
         { "plan --node cpus=0,host=99,memory=1G --host-synthetic node:1@pu:4", NULL },
         { "host --cpus 2", "--cpus has no meaning for host" },
         { "host --json --xml", "--json and --xml are two forms, say one" },
+        { "host --measure --xml", "hwloc's XML has no place for what --measure finds" },
+        { "host --measure --host-synthetic node:2@pu:4",
+          "--measure measures this machine, not node:2 pu:4" },
         { "ctl name", "usage: numavisor ctl NAME status|pause|resume|power|reset|stop|stats" },
         { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
                            "stats; did you mean pause?" },
@@ -157,6 +160,46 @@ static void missing_standard_streams_do_no_harm(void **state)
     assert_int_equal(read(fd, first, sizeof(first)), 0); /* the version went nowhere */
     close(fd);
     unlink(path);
+}
+
+static void a_measurement_is_kept_and_shown_again(void **state)
+{
+    char dir[] = "/tmp/test_cli_cache.XXXXXX", *kept, *end;
+    struct outcome o;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(setenv("XDG_CACHE_HOME", dir, 1), 0);
+    o = run("host --measure --json");
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\"latency_ps\""));
+    assert_non_null(strstr(o.err, "measured "));
+    kept = strstr(o.err, dir);
+    assert_non_null(kept);
+    kept = strdup(kept);
+    outcome_fini(&o);
+    end = strchr(kept, '\n');
+    assert_non_null(end);
+    *end = '\0';
+
+    o = run("host");
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\nMeasured on "));
+    assert_string_equal(o.err, "");
+    outcome_fini(&o);
+
+    assert_int_equal(truncate(kept, 10), 0);
+    o = run("plan --cpus 1 --memory 64M"); /* goes on without it */
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.err, "numavisor: an earlier measurement is not used: "));
+    assert_non_null(strstr(o.err, "not a measurement: no JSON in line"));
+    outcome_fini(&o);
+    assert_int_equal(unlink(kept), 0);
+    *strrchr(kept, '/') = '\0';
+    assert_int_equal(rmdir(kept), 0);
+    assert_int_equal(rmdir(dir), 0);
+    free(kept);
+    assert_int_equal(unsetenv("XDG_CACHE_HOME"), 0);
 }
 
 static void the_two_spellings_of_a_value_are_one(void **state)
@@ -460,6 +503,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wrong_command_line_is_one_sentence_and_status_2),
         cmocka_unit_test(missing_standard_streams_do_no_harm),
+        cmocka_unit_test(a_measurement_is_kept_and_shown_again),
         cmocka_unit_test(the_two_spellings_of_a_value_are_one),
         cmocka_unit_test(a_device_without_required_keys_needs_no_value),
         cmocka_unit_test(a_saved_plan_prints_itself),
