@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "memory/numa_policy.h"
+#include "vmm/base/checked.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
@@ -16,80 +19,152 @@
 #endif
 
 enum {
+    PAGE_BYTES = 4096,
     HUGE_BYTES = 2 * MIB,
     /* Clearing a huge page costs about what the faults for 1 MiB of normal pages cost. */
     HUGE_WORTH_BYTES = HUGE_BYTES / 2,
 };
 
-/* Map @len_bytes of @fd at a 2 MiB boundary, so that huge pages can be mapped whole. */
-static void *map_aligned(int fd, size_t len_bytes)
+int mem_area_init(size_t len_bytes, size_t align, struct mem_area *ret_area, struct errctx *ec)
 {
-    const size_t align = HUGE_BYTES;
-    uint8_t *area, *start;
+    uint8_t *start;
     size_t head;
 
-    area = mmap(NULL, len_bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                0);
-    if (area == MAP_FAILED)
-        return MAP_FAILED;
-    head = (align - (uintptr_t)area % align) % align;
-    start = area + head;
+    start = mmap(NULL, len_bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                 -1, 0);
+    if (start == MAP_FAILED)
+        return errctx_set_os(ec, errno, "find addresses for %zu bytes", len_bytes);
+    head = (align - (uintptr_t)start % align) % align;
     if (head > 0)
-        (void)munmap(area, head);
-    (void)munmap(start + len_bytes, align - head);
-    if (mmap(start, len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd,
-             0) == MAP_FAILED) {
-        int saved = errno;
-
-        (void)munmap(start, len_bytes);
-        errno = saved;
-        return MAP_FAILED;
-    }
-    return start;
+        (void)munmap(start, head);
+    (void)munmap(start + head + len_bytes, align - head);
+    *ret_area = (struct mem_area){ start + head, len_bytes };
+    return 0;
 }
 
-int backing_init(struct vnode_id vnode, const struct idset *host_nodes, size_t len_bytes,
+void mem_area_fini(struct mem_area *area)
+{
+    if (area->start != NULL)
+        (void)munmap(area->start, area->len_bytes);
+    *area = (struct mem_area){ 0 };
+}
+
+size_t backing_page_bytes(const struct backing *b)
+{
+    const uint64_t page = guest_page_bytes(b->plan->pages);
+
+    return page > 0 ? page : PAGE_BYTES;
+}
+
+static bool from_pool(const struct topo_plan_backing *plan)
+{
+    return guest_page_bytes(plan->pages) > 0;
+}
+
+static int make_file(const struct topo_plan_backing *plan, int *ret_fd, struct errctx *ec)
+{
+    const unsigned kind = plan->pages == GUEST_PAGES_1G   ? MFD_HUGETLB | MFD_HUGE_1GB
+                          : plan->pages == GUEST_PAGES_2M ? MFD_HUGETLB | MFD_HUGE_2MB
+                                                          : 0;
+    char name[32];
+    int fd;
+
+    (void)snprintf(name, sizeof(name), "guest-ram-%u", plan->vnode.v);
+    fd = memfd_create(name, MFD_CLOEXEC | kind);
+    if (fd < 0)
+        return errctx_set_os(ec, errno, kind != 0 ? "memfd_create with pages of %s" : "memfd_create",
+                             guest_page_name(plan->pages));
+    if (ftruncate(fd, (off_t)plan->len_bytes) < 0) {
+        int r = errctx_set_os(ec, errno, "size of %zu bytes", (size_t)plan->len_bytes);
+
+        (void)close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+/* Runs of chunks with the same home are bound at once. */
+static int bind_chunks(const struct topo_plan_backing *plan, uint8_t *at, struct errctx *ec)
+{
+    uint64_t off = 0;
+
+    while (off < plan->len_bytes) {
+        const struct hnode_id home = topo_plan_backing_home(plan, off);
+        struct idset one = { 0 };
+        uint64_t end = off;
+        int r;
+
+        idset_add(&one, home.v);
+        while (end < plan->len_bytes && topo_plan_backing_home(plan, end).v == home.v)
+            end = MIN(end + plan->chunk_bytes, plan->len_bytes);
+        r = numa_policy_apply(at + off, end - off, GUEST_POLICY_BIND, &one, ec);
+        if (r < 0)
+            return r;
+        off = end;
+    }
+    return 0;
+}
+
+static int set_policy(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
+                      struct errctx *ec)
+{
+    if (plan->chunk_bytes > 0)
+        return bind_chunks(plan, at, ec);
+    if (plan->policy != GUEST_POLICY_NONE)
+        return numa_policy_apply(at, plan->len_bytes, plan->policy, &plan->host_nodes, ec);
+    return keep ? numa_policy_keep(at, plan->len_bytes, ec) : 0;
+}
+
+static int advise(const struct topo_plan_backing *plan, uint8_t *at, struct errctx *ec)
+{
+    if (madvise(at, plan->len_bytes, MADV_DONTFORK) < 0 ||
+        madvise(at, plan->len_bytes, MADV_DONTDUMP) < 0)
+        return errctx_set_os(ec, errno, "madvise");
+    /* A kernel that knows no transparent huge pages refuses both, and has 4 KiB pages only. */
+    if (plan->pages == GUEST_PAGES_4K)
+        (void)madvise(at, plan->len_bytes, MADV_NOHUGEPAGE);
+    else if (plan->pages == GUEST_PAGES_THP)
+        (void)madvise(at, plan->len_bytes, MADV_HUGEPAGE);
+    return 0;
+}
+
+/* In place of the area's addresses, which are put back when something fails. */
+int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
                  struct backing *ret_backing, struct errctx *ec)
 {
+    const bool aside = from_pool(plan) && (plan->reserve || plan->prealloc);
     CLEANUP_CLOSE int fd = -1;
-    char name[32];
-    void *host;
-    int r;
+    int r = make_file(plan, &fd, ec);
 
-    (void)snprintf(name, sizeof(name), "guest-ram-%u", vnode.v);
-    fd = memfd_create(name, MFD_CLOEXEC);
-    if (fd < 0)
-        return errctx_set_os(ec, errno, "memfd_create");
-    if (ftruncate(fd, (off_t)len_bytes) < 0)
-        return errctx_set_os(ec, errno, "size of %zu bytes", len_bytes);
-    host = map_aligned(fd, len_bytes);
-    if (host == MAP_FAILED)
-        return errctx_set_os(ec, errno, "map %zu bytes", len_bytes);
-    if (madvise(host, len_bytes, MADV_DONTFORK) < 0 ||
-        madvise(host, len_bytes, MADV_DONTDUMP) < 0) {
-        r = errctx_set_os(ec, errno, "madvise");
-        goto err_unmap;
-    }
-    if (!idset_empty(host_nodes)) {
-        r = numa_policy_bind(host, len_bytes, host_nodes, ec);
-        if (r < 0)
-            goto err_unmap;
+    if (r < 0)
+        return r;
+    if (mmap(at, plan->len_bytes, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED | (aside ? 0 : MAP_NORESERVE), fd, 0) == MAP_FAILED)
+        return errno == ENOMEM && aside
+                   ? errctx_set(ec, ENOMEM, "the pool has fewer than %llu free pages of %s",
+                                (unsigned long long)(plan->len_bytes /
+                                                     guest_page_bytes(plan->pages)),
+                                guest_page_name(plan->pages))
+                   : errctx_set_os(ec, errno, "map %zu bytes", (size_t)plan->len_bytes);
+    r = advise(plan, at, ec);
+    if (r == 0)
+        r = set_policy(plan, at, keep, ec);
+    if (r < 0) {
+        (void)mmap(at, plan->len_bytes, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+        return r;
     }
     *ret_backing = (struct backing){
-        .vnode = vnode, .memfd = take_fd(&fd), .host = host, .len_bytes = len_bytes
+        .plan = plan, .memfd = take_fd(&fd), .host = at, .len_bytes = plan->len_bytes
     };
     return 0;
-
-err_unmap:
-    (void)munmap(host, len_bytes);
-    return r;
 }
 
 void backing_fini(struct backing *b)
 {
     if (b->host == NULL)
         return;
-    (void)munmap(b->host, b->len_bytes);
     (void)close(b->memfd);
     *b = (struct backing){ 0 };
 }
@@ -103,18 +178,26 @@ static bool take_huge(uint8_t *extent, uint8_t *page)
            madvise(extent, HUGE_BYTES, MADV_COLLAPSE) == 0;
 }
 
-int backing_take(uint8_t *start, size_t len_bytes, const struct backing_span *around)
+int backing_take(const struct backing *b, size_t off, size_t len_bytes)
 {
-    uint8_t *const end = start + len_bytes;
+    const size_t page = backing_page_bytes(b);
+    const size_t last = MIN(align_up(off + len_bytes, page), b->len_bytes);
+    uint8_t *start = b->host + align_down(off, page), *const end = b->host + last;
 
+    if (from_pool(b->plan) || b->plan->pages == GUEST_PAGES_4K) {
+        if (madvise(start, (size_t)(end - start), MADV_POPULATE_WRITE) == 0)
+            return 0;
+        /* EFAULT: the touch would have raised SIGBUS, since the pool is empty. */
+        return errno == EFAULT ? -ENOMEM : -errno;
+    }
     while (start < end) {
         uint8_t *const extent = start - (uintptr_t)start % HUGE_BYTES;
         const size_t to_border = HUGE_BYTES - (size_t)(start - extent);
         const size_t len = MIN((size_t)(end - start), to_border);
-        const bool lies_around = extent >= around->start &&
-                                 HUGE_BYTES <= (size_t)(around->end - extent);
+        const bool whole = extent >= b->host &&
+                           HUGE_BYTES <= (size_t)(b->host + b->len_bytes - extent);
 
-        if ((len < HUGE_WORTH_BYTES || !lies_around || !take_huge(extent, start)) &&
+        if ((len < HUGE_WORTH_BYTES || !whole || !take_huge(extent, start)) &&
             madvise(start, len, MADV_POPULATE_WRITE) < 0)
             return -errno;
         start += len;
@@ -122,16 +205,32 @@ int backing_take(uint8_t *start, size_t len_bytes, const struct backing_span *ar
     return 0;
 }
 
-int backing_prealloc(struct backing *b, struct errctx *ec)
+int backing_reserve(const struct backing *b, struct errctx *ec)
 {
-    const struct backing_span all = { b->host, b->host + b->len_bytes };
-    int r = backing_take(b->host, b->len_bytes, &all);
+    if (from_pool(b->plan))
+        return 0; /* by mapping it */
+    if (fallocate(b->memfd, 0, 0, (off_t)b->len_bytes) < 0)
+        return errctx_set_os(ec, errno, "reserve %zu bytes", b->len_bytes);
+    return 0;
+}
 
-    return r < 0 ? errctx_set_os(ec, -r, "take %zu bytes from the host", b->len_bytes) : 0;
+/* What the pool gave stays ours: given back, it could be another's when we want it again. */
+static void clear_pages(const struct backing *b)
+{
+    const size_t page = backing_page_bytes(b);
+    unsigned char there;
+
+    for (size_t off = 0; off < b->len_bytes; off += page)
+        if (mincore(b->host + off, PAGE_BYTES, &there) == 0 && (there & 1) != 0)
+            memset(b->host + off, 0, page);
 }
 
 int backing_discard(struct backing *b, struct errctx *ec)
 {
+    if (from_pool(b->plan) && (b->plan->reserve || b->plan->prealloc)) {
+        clear_pages(b);
+        return 0;
+    }
     if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)b->len_bytes) < 0)
         return errctx_set_os(ec, errno, "give %zu bytes back", b->len_bytes);
     return 0;

@@ -1,56 +1,75 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One memfd and its mapping: the host side of a virtual node's memory.
+ * One memory file and its mapping: the host side of a piece of a virtual node's memory.
+ *
+ * A node's backings lie side by side in one area of addresses (mem_area), so that a range of the
+ * guest's memory is contiguous here, too, whatever it is made of. guest_mem owns both.
  */
 #ifndef MEMORY_BACKING_H
 #define MEMORY_BACKING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "vmm/base/errctx.h"
-#include "vmm/base/ids.h"
-#include "vmm/base/idset.h"
+#include "vmm/topology/topo_plan.h"
+
+/* Addresses without memory. */
+struct mem_area {
+    uint8_t *start;
+    size_t len_bytes;
+};
+
+/** mem_area_init() - find room for @len_bytes at a multiple of @align. Return: 0, or the errno of
+ *  mmap. */
+int mem_area_init(size_t len_bytes, size_t align, struct mem_area *ret_area, struct errctx *ec);
+
+/** mem_area_fini() - give the addresses back, with all that is mapped there. */
+void mem_area_fini(struct mem_area *area);
 
 struct backing {
-    struct vnode_id vnode;
+    const struct topo_plan_backing *plan; /* borrowed: what it is to be */
     int memfd;
-    uint8_t *host; /* DONTFORK, DONTDUMP */
+    uint8_t *host; /* NULL: not made. DONTFORK, DONTDUMP */
     size_t len_bytes;
 };
 
 /**
- * backing_init() - make the memfd, map it, bind it. Nothing is touched.
- * @host_nodes: empty: no policy of our own.
+ * backing_init() - make the memory file, map it, give it its policy. Nothing is touched.
+ * @plan: borrowed; outlives the backing.
+ * @at:   inside an area, at a multiple of the plan's pages.
+ * @keep: other memory of the guest has a policy of its own, and this, which has none, is not to
+ *        take it over from the threads that touch it.
  * @ret_backing: filled on success only; release with backing_fini().
- * Return: 0 or the errno of the failed step.
+ * Pages of a pool are set aside here where the plan says reserve or prealloc; the kernel counts
+ * those of all host nodes together.
+ * Return: 0 or the errno of the failed step (ENOMEM: the pool has too few free pages).
  */
-int backing_init(struct vnode_id vnode, const struct idset *host_nodes, size_t len_bytes,
+int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
                  struct backing *ret_backing, struct errctx *ec);
 
-/** backing_fini() - unmap and close; nothing happens for a zeroed backing. */
+/** backing_fini() - close the file; the area unmaps it. Nothing happens for a zeroed backing. */
 void backing_fini(struct backing *b);
 
-/** backing_prealloc() - take all memory from the host, in pages of 2 MiB where it has them;
- *  content stays. Return: 0 or the errno of madvise. */
-int backing_prealloc(struct backing *b, struct errctx *ec);
-
-/* Part of a backing's mapping. */
-struct backing_span {
-    uint8_t *start, *end;
-};
+/** backing_page_bytes() - what memory is taken in: a pool's page, else 4 KiB. */
+size_t backing_page_bytes(const struct backing *b);
 
 /**
- * backing_take() - have the host give memory for [@start, @start+@len_bytes) now: a huge page for
- * an extent of 2 MiB of which half or more is asked for, where huge pages can be had, else normal
- * pages.
- * @start:  page-aligned, inside a backing's mapping.
- * @around: no huge page reaches beyond it; holds all that is asked for.
- * Return: 0 or the errno of madvise (ENOMEM, or EINVAL on kernels before 5.14); no sentence.
+ * backing_take() - have the host give memory for [@off, @off+@len_bytes) now, rounded outwards to
+ * whole pages. Content stays. Normal memory: a huge page for an extent of 2 MiB of which half or
+ * more is asked for, where one can be had and the plan does not forbid it.
+ * Return: 0 or the errno of madvise (ENOMEM: out of memory or of the pool's pages; EINVAL on kernels
+ * before 5.14); no sentence.
  */
-int backing_take(uint8_t *start, size_t len_bytes, const struct backing_span *around);
+int backing_take(const struct backing *b, size_t off, size_t len_bytes);
 
-/** backing_discard() - give all pages back to the host. Return: 0 or the errno of fallocate. */
+/** backing_reserve() - set all memory aside without touching it. Return: 0 or the errno of
+ *  fallocate. */
+int backing_reserve(const struct backing *b, struct errctx *ec);
+
+/** backing_discard() - make all memory zero. Normal pages and those that were not set aside are
+ *  given back to the host; the others stay and are cleared. Return: 0, or an errno of fallocate. */
 int backing_discard(struct backing *b, struct errctx *ec);
 
 #endif

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "memory/backing.h"
+#include "memory/mem_fill.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 
@@ -28,11 +28,92 @@ struct slot {
 struct guest_mem {
     const struct topo_plan *plan;
     const struct mem_layout *layout;
-    struct backing *backings; /* one per virtual node; zeroed where the node has no memory */
+    struct mem_area *areas;          /* one per virtual node; empty where it has no memory */
+    struct topo_plan_backing *plain; /* for nodes of which the plan lists no backings */
+    size_t n_plain;
+    struct backing *backings; /* by node and offset */
     size_t n_backings;
     struct slot *slots; /* RAM ranges by ascending base */
     size_t n_slots;
 };
+
+static bool is_listed(const struct topo_plan *plan, struct vnode_id vnode)
+{
+    for (size_t i = 0; i < plan->n_backings; i++)
+        if (plan->backings[i].vnode.v == vnode.v)
+            return true;
+    return false;
+}
+
+/* Does any thread get a policy of its own, which memory without one would take over? */
+static bool has_bound(const struct topo_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_nodes; i++)
+        if (!idset_empty(&plan->nodes[i].host_nodes))
+            return true;
+    return false;
+}
+
+/* The next backing of node @n into its area. */
+static int add_backing(struct guest_mem *mem, const struct topo_plan_backing *plan, struct errctx *ec)
+{
+    struct mem_area *area = &mem->areas[plan->vnode.v];
+    int r;
+
+    if (!checked_range(plan->off, plan->len_bytes, area->len_bytes))
+        return errctx_set(ec, EINVAL, "its memory is planned beyond its end");
+    r = backing_init(plan, area->start + plan->off, has_bound(mem->plan),
+                     &mem->backings[mem->n_backings], ec);
+    if (r == 0)
+        mem->n_backings++;
+    return r;
+}
+
+static int add_plain(struct guest_mem *mem, const struct topo_plan_node *n, struct errctx *ec)
+{
+    struct topo_plan_backing *plain = &mem->plain[mem->n_plain++];
+
+    *plain = (struct topo_plan_backing){
+        .vnode = n->vnode,
+        .len_bytes = n->ram_bytes,
+        .policy = idset_empty(&n->host_nodes) ? GUEST_POLICY_NONE : GUEST_POLICY_BIND,
+        .host_nodes = n->host_nodes,
+    };
+    return add_backing(mem, plain, ec);
+}
+
+static int add_node(struct guest_mem *mem, const struct topo_plan_node *n, struct errctx *ec)
+{
+    const struct topo_plan *plan = mem->plan;
+    size_t align = guest_page_unit(GUEST_PAGES_ANY);
+    int r;
+
+    for (size_t i = 0; i < plan->n_backings; i++)
+        if (plan->backings[i].vnode.v == n->vnode.v)
+            align = MAX(align, guest_page_unit(plan->backings[i].pages));
+    r = mem_area_init(n->ram_bytes, align, &mem->areas[n->vnode.v], ec);
+    if (r == 0 && !is_listed(plan, n->vnode))
+        r = add_plain(mem, n, ec);
+    for (size_t i = 0; r == 0 && i < plan->n_backings; i++)
+        if (plan->backings[i].vnode.v == n->vnode.v)
+            r = add_backing(mem, &plan->backings[i], ec);
+    return r;
+}
+
+static void add_slots(struct guest_mem *mem)
+{
+    for (size_t i = 0; i < mem->layout->n_ranges; i++) {
+        const struct layout_range *range = &mem->layout->ranges[i];
+
+        if (range->kind != LAYOUT_RAM)
+            continue;
+        mem->slots[mem->n_slots++] = (struct slot){
+            .base = range->base.v,
+            .len = range->len_bytes,
+            .host = mem->areas[range->vnode.v].start + range->backing_off,
+        };
+    }
+}
 
 int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
                   struct guest_mem **ret_mem, struct errctx *ec)
@@ -44,10 +125,11 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
         return errctx_set(ec, ENOMEM, "no memory for the guest's address space");
     mem->plan = plan;
     mem->layout = layout;
-    mem->n_backings = plan->n_nodes;
-    mem->backings = calloc(plan->n_nodes, sizeof(mem->backings[0]));
+    mem->areas = calloc(plan->n_nodes, sizeof(mem->areas[0]));
+    mem->plain = calloc(plan->n_nodes, sizeof(mem->plain[0]));
+    mem->backings = calloc(plan->n_nodes + plan->n_backings, sizeof(mem->backings[0]));
     mem->slots = calloc(layout->n_ranges, sizeof(mem->slots[0]));
-    if (mem->backings == NULL || mem->slots == NULL) {
+    if (mem->areas == NULL || mem->plain == NULL || mem->backings == NULL || mem->slots == NULL) {
         r = errctx_set(ec, ENOMEM, "no memory for the guest's address space");
         goto err_free;
     }
@@ -56,23 +138,13 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
 
         if (n->ram_bytes == 0)
             continue;
-        r = backing_init(n->vnode, &n->host_nodes, n->ram_bytes, &mem->backings[i], ec);
+        r = add_node(mem, n, ec);
         if (r < 0) {
             r = errctx_wrap(ec, r, "virtual node %u", n->vnode.v);
             goto err_free;
         }
     }
-    for (size_t i = 0; i < layout->n_ranges; i++) {
-        const struct layout_range *range = &layout->ranges[i];
-
-        if (range->kind != LAYOUT_RAM)
-            continue;
-        mem->slots[mem->n_slots++] = (struct slot){
-            .base = range->base.v,
-            .len = range->len_bytes,
-            .host = mem->backings[range->vnode.v].host + range->backing_off,
-        };
-    }
+    add_slots(mem);
     *ret_mem = mem;
     return 0;
 
@@ -85,8 +157,12 @@ void guest_mem_free(struct guest_mem *mem)
 {
     if (mem == NULL)
         return;
-    for (size_t i = 0; mem->backings != NULL && i < mem->n_backings; i++)
+    for (size_t i = 0; i < mem->n_backings; i++)
         backing_fini(&mem->backings[i]);
+    for (size_t i = 0; mem->areas != NULL && i < mem->plan->n_nodes; i++)
+        mem_area_fini(&mem->areas[i]);
+    free(mem->areas);
+    free(mem->plain);
     free(mem->backings);
     free(mem->slots);
     free(mem);
@@ -177,21 +253,27 @@ int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t 
     return copy(mem, addr.v, NULL, len, true, byte);
 }
 
+/* The parts of [@start, @end) that lie in each backing. */
+static void take_span(struct guest_mem *mem, const uint8_t *start, const uint8_t *end)
+{
+    for (size_t i = 0; i < mem->n_backings; i++) {
+        const struct backing *b = &mem->backings[i];
+        const uint8_t *from = MAX(start, (const uint8_t *)b->host);
+        const uint8_t *to = MIN(end, (const uint8_t *)b->host + b->len_bytes);
+
+        /* What fails here, whoever writes meets as a fault. */
+        if (from < to)
+            (void)backing_take(b, (size_t)(from - b->host), (size_t)(to - from));
+    }
+}
+
 void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len)
 {
-    const uintptr_t page = 4096;
-    struct backing_span slot;
     struct mem_lease lease;
-    uintptr_t start, end;
 
     if (guest_mem_lease_begin(mem, addr, len, LEASE_WRITE, &lease) < 0)
         return;
-    start = (uintptr_t)lease.ptr / page * page;
-    end = (uintptr_t)lease.ptr + len;
-    slot.start = mem->slots[lease.range].host;
-    slot.end = slot.start + mem->slots[lease.range].len;
-    /* What fails here, whoever writes meets as a fault. */
-    (void)backing_take((uint8_t *)start, (end - start + page - 1) / page * page, &slot);
+    take_span(mem, lease.ptr, (const uint8_t *)lease.ptr + len);
     guest_mem_lease_end(mem, &lease);
 }
 
@@ -212,29 +294,39 @@ int guest_mem_discard(struct guest_mem *mem, struct errctx *ec)
         return errctx_set(ec, EBUSY, "guest memory is in use (%llu leases)",
                           (unsigned long long)leases);
     for (size_t i = 0; i < mem->n_backings; i++) {
-        int r;
+        int r = backing_discard(&mem->backings[i], ec);
 
-        if (mem->backings[i].host == NULL)
-            continue;
-        r = backing_discard(&mem->backings[i], ec);
         if (r < 0)
-            return errctx_wrap(ec, r, "virtual node %zu", i);
+            return errctx_wrap(ec, r, "virtual node %u", mem->backings[i].plan->vnode.v);
     }
     return 0;
 }
 
-int guest_mem_prealloc(struct guest_mem *mem, struct errctx *ec)
+int guest_mem_commit(struct guest_mem *mem, const struct guest_mem_commit *how, struct errctx *ec)
 {
     for (size_t i = 0; i < mem->n_backings; i++) {
-        int r;
+        const struct backing *b = &mem->backings[i];
+        int r = b->plan->reserve ? backing_reserve(b, ec) : 0;
 
-        if (mem->backings[i].host == NULL)
-            continue;
-        r = backing_prealloc(&mem->backings[i], ec);
         if (r < 0)
-            return errctx_wrap(ec, r, "virtual node %zu", i);
+            return errctx_wrap(ec, r, "virtual node %u", b->plan->vnode.v);
     }
-    return 0;
+    return mem_fill(mem, how, ec);
+}
+
+size_t guest_mem_n_backings(const struct guest_mem *mem)
+{
+    return mem->n_backings;
+}
+
+const struct backing *guest_mem_backing(const struct guest_mem *mem, size_t i)
+{
+    return &mem->backings[i];
+}
+
+const struct topo_plan *guest_mem_plan(const struct guest_mem *mem)
+{
+    return mem->plan;
 }
 
 const struct mem_layout *guest_mem_layout(const struct guest_mem *mem)
@@ -244,12 +336,13 @@ const struct mem_layout *guest_mem_layout(const struct guest_mem *mem)
 
 uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id vnode)
 {
+    uint64_t bytes = 0;
     struct stat st;
 
-    if (vnode.v >= mem->n_backings || mem->backings[vnode.v].host == NULL ||
-        fstat(mem->backings[vnode.v].memfd, &st) < 0)
-        return 0;
-    return (uint64_t)st.st_blocks * 512;
+    for (size_t i = 0; i < mem->n_backings; i++)
+        if (mem->backings[i].plan->vnode.v == vnode.v && fstat(mem->backings[i].memfd, &st) == 0)
+            bytes += (uint64_t)st.st_blocks * 512;
+    return bytes;
 }
 
 size_t guest_mem_n_slots(const struct guest_mem *mem)

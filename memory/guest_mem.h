@@ -12,9 +12,11 @@
 #ifndef MEMORY_GUEST_MEM_H
 #define MEMORY_GUEST_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "memory/backing.h"
 #include "memory/layout.h"
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
@@ -36,7 +38,8 @@ struct mem_lease {
 };
 
 /**
- * guest_mem_new() - one memfd per virtual node, sized and bound per plan, nothing touched.
+ * guest_mem_new() - the backings of every virtual node, each a memory file with size, pages and
+ * policy as planned; nothing touched.
  * @plan, @layout: borrowed; must outlive the result.
  * Return: 0; -ENOMEM, -ENOSPC; the errno of memfd_create, ftruncate, mmap or mbind, the
  * sentence naming the virtual node.
@@ -80,19 +83,39 @@ void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len);
 /** guest_mem_leases() - leases that are out now; 0 after every device is quiesced. */
 uint64_t guest_mem_leases(const struct guest_mem *mem);
 
-/** guest_mem_discard() - give every page back to the host: all zero, as at power-on. Only while
- *  no vCPU runs and no lease is out; -EBUSY otherwise. Keeps mappings and policy. */
+/** guest_mem_discard() - all memory zero, as at power-on, and given back to the host but for pages
+ *  of a pool that the plan has set aside. Only while no vCPU runs and no lease is out; -EBUSY
+ *  otherwise. Keeps mappings and policy. */
 int guest_mem_discard(struct guest_mem *mem, struct errctx *ec);
 
-/** guest_mem_prealloc() - take all memory from the host now instead of at the first touch, in
- *  huge pages where it has them. Content stays. Return: 0 or the errno of madvise. */
-int guest_mem_prealloc(struct guest_mem *mem, struct errctx *ec);
+/* How guest_mem_commit() goes about it. */
+struct guest_mem_commit {
+    bool threads; /* on the CPUs of each host node that memory comes from; else all on this one */
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes); /* may be NULL */
+    void *ctx;
+};
+
+/**
+ * guest_mem_commit() - take what the plan says is to be there at the start: reserved memory is set
+ * aside, preallocated memory touched, in huge pages where there are some. Content stays. After
+ * guest_mem_new(), and again after guest_mem_discard().
+ * Return: 0, or the errno of fallocate or madvise, the sentence naming the virtual node.
+ */
+int guest_mem_commit(struct guest_mem *mem, const struct guest_mem_commit *how, struct errctx *ec);
 
 /** guest_mem_layout() - the map this memory was made from. */
 const struct mem_layout *guest_mem_layout(const struct guest_mem *mem);
 
+/** guest_mem_n_backings() / guest_mem_backing() - all pieces by node and offset; borrowed, and
+ *  guest_mem stays their owner. */
+size_t guest_mem_n_backings(const struct guest_mem *mem);
+const struct backing *guest_mem_backing(const struct guest_mem *mem, size_t i);
+
+/** guest_mem_plan() - the plan that this memory was made from. */
+const struct topo_plan *guest_mem_plan(const struct guest_mem *mem);
+
 /** guest_mem_resident_bytes() - host memory that node @vnode occupies now (st_blocks of its
- *  memfd), without touching a page. */
+ *  files), without touching a page. */
 uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id vnode);
 
 /* What KVM needs to map one range; for vmm/machine only. */

@@ -31,6 +31,18 @@ static int compare_base(const void *a, const void *b)
     return x->base.v < y->base.v ? -1 : x->base.v > y->base.v;
 }
 
+/* The largest page that the node's memory is made of; its memory begins at a multiple of that, here
+ * and in the guest, or KVM could not map such pages whole. */
+static uint64_t node_align(const struct topo_plan *plan, struct vnode_id vnode)
+{
+    uint64_t align = guest_page_unit(GUEST_PAGES_ANY);
+
+    for (size_t i = 0; i < plan->n_backings; i++)
+        if (plan->backings[i].vnode.v == vnode.v)
+            align = MAX(align, guest_page_unit(plan->backings[i].pages));
+    return align;
+}
+
 /*
  * RAM. The first node with memory holds page 0 and may be split at the 32-bit hole; of the
  * others each goes below while it fits whole, and all go above from the first that does not.
@@ -42,11 +54,11 @@ static int place_ram(const struct topo_plan *plan, struct mem_layout *l, struct 
 
     for (size_t i = 0; i < plan->n_nodes; i++) {
         const struct topo_plan_node *n = &plan->nodes[i];
-        uint64_t len = n->ram_bytes, first = 0;
+        uint64_t len = n->ram_bytes, first = 0, align = node_align(plan, n->vnode);
 
         if (len == 0)
             continue;
-        if (below && len <= LAYOUT_LOW_MAX - low) {
+        if (below && len <= LAYOUT_LOW_MAX - low && low % align == 0) {
             add_range(l, low, len, n->vnode, LAYOUT_RAM, 0);
             low += len;
             continue;
@@ -57,6 +69,8 @@ static int place_ram(const struct topo_plan *plan, struct mem_layout *l, struct 
             low = first;
         }
         below = false;
+        if (high % align != 0 && !checked_align_up(high, align, &high))
+            return errctx_set(ec, ERANGE, "virtual node %zu: memory does not fit in 64 bits", i);
         add_range(l, high, len - first, n->vnode, LAYOUT_RAM, first);
         if (!checked_add(high, len - first, &high))
             return errctx_set(ec, ERANGE, "virtual node %zu: memory does not fit in 64 bits", i);

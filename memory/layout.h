@@ -14,7 +14,8 @@
  *
  * A node that fits below 3 GiB behind its predecessors goes there whole; the first that does
  * not starts at 4 GiB, unless nothing is below yet, in which case it is split. So at most one
- * node is split, and only the one that holds page 0.
+ * node is split, and only the one that holds page 0. A node with pages of 1 GiB begins at a
+ * multiple of that: one that would not below goes above, and there a gap may be before it.
  */
 #ifndef MEMORY_LAYOUT_H
 #define MEMORY_LAYOUT_H

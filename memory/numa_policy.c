@@ -6,18 +6,104 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The kernel counts maxnode one too high (mbind(2), Bugs), hence the extra bit. */
+static unsigned long max_node(const struct idset *nodes)
+{
+    _Static_assert(sizeof(unsigned long) == sizeof(nodes->word[0]),
+                   "the mask is passed to the kernel as it is");
+    return (unsigned long)nodes->n_words * 64 + 1;
+}
+
+static int kernel_mode(enum guest_policy policy)
+{
+    switch (policy) {
+    case GUEST_POLICY_BIND:
+        return MPOL_BIND;
+    case GUEST_POLICY_PREFERRED:
+        return MPOL_PREFERRED_MANY;
+    case GUEST_POLICY_INTERLEAVE:
+        return MPOL_INTERLEAVE;
+    default:
+        return MPOL_LOCAL;
+    }
+}
+
+static struct idset lowest(const struct idset *nodes)
+{
+    struct idset one = { 0 };
+
+    idset_add(&one, idset_next(nodes, 0));
+    return one;
+}
+
+static const char *verb(enum guest_policy policy)
+{
+    return policy == GUEST_POLICY_BIND ? "bind to" : guest_policy_words[policy];
+}
+
+int numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
+                      const struct idset *host_nodes, struct errctx *ec)
+{
+    const int mode = kernel_mode(policy);
+    char list[128];
+
+    if (mode == MPOL_LOCAL) {
+        if (syscall(SYS_mbind, addr, len_bytes, mode, NULL, 0ul, 0) < 0)
+            return errctx_set_os(ec, errno, "local memory: mbind");
+        return 0;
+    }
+    if (syscall(SYS_mbind, addr, len_bytes, mode, host_nodes->word, max_node(host_nodes), 0) == 0)
+        return 0;
+    if (mode == MPOL_PREFERRED_MANY && errno == EINVAL) {
+        const struct idset one = lowest(host_nodes);
+
+        if (syscall(SYS_mbind, addr, len_bytes, MPOL_PREFERRED, one.word, max_node(&one), 0) == 0)
+            return 0;
+    }
+    return errctx_set_os(ec, errno, "%s host node %s: mbind", verb(policy),
+                         idset_format(host_nodes, list, sizeof(list)));
+}
+
 int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_nodes,
                      struct errctx *ec)
 {
-    char list[128];
-    /* The kernel counts maxnode one too high (mbind(2), Bugs), hence the extra bit. */
-    unsigned long maxnode = (unsigned long)host_nodes->n_words * 64 + 1;
+    return numa_policy_apply(addr, len_bytes, GUEST_POLICY_BIND, host_nodes, ec);
+}
 
-    _Static_assert(sizeof(unsigned long) == sizeof(host_nodes->word[0]),
-                   "the mask is passed to the kernel as it is");
-    if (syscall(SYS_mbind, addr, len_bytes, MPOL_BIND, host_nodes->word, maxnode, 0) < 0)
-        return errctx_set_os(ec, errno, "bind to host node %s: mbind",
-                             idset_format(host_nodes, list, sizeof(list)));
+int numa_policy_keep(void *addr, size_t len_bytes, struct errctx *ec)
+{
+    struct idset nodes = { .n_words = IDSET_WORDS };
+    int mode = MPOL_DEFAULT;
+
+    if (syscall(SYS_get_mempolicy, &mode, nodes.word, (unsigned long)IDSET_MAX, NULL, 0ul) < 0)
+        return errctx_set_os(ec, errno, "get_mempolicy");
+    if (mode == MPOL_DEFAULT || mode == MPOL_LOCAL)
+        return numa_policy_apply(addr, len_bytes, GUEST_POLICY_LOCAL, &nodes, ec);
+    if (syscall(SYS_mbind, addr, len_bytes, mode, nodes.word, max_node(&nodes), 0) < 0)
+        return errctx_set_os(ec, errno, "memory as this process has it: mbind");
+    return 0;
+}
+
+int numa_policy_prefer(const struct idset *host_nodes, struct errctx *ec)
+{
+    char list[128];
+
+    if (syscall(SYS_set_mempolicy, MPOL_PREFERRED_MANY, host_nodes->word, max_node(host_nodes)) == 0)
+        return 0;
+    if (errno == EINVAL) {
+        const struct idset one = lowest(host_nodes);
+
+        if (syscall(SYS_set_mempolicy, MPOL_PREFERRED, one.word, max_node(&one)) == 0)
+            return 0;
+    }
+    return errctx_set_os(ec, errno, "prefer host node %s: set_mempolicy",
+                         idset_format(host_nodes, list, sizeof(list)));
+}
+
+int numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec)
+{
+    if (syscall(SYS_move_pages, 0, n, pages, NULL, ret_nodes, 0) < 0)
+        return errctx_set_os(ec, errno, "ask where pages are: move_pages");
     return 0;
 }
 

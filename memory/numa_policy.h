@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Binding memory to host nodes: the only file that calls mbind(2) and get_mempolicy(2). */
+/*
+ * Where the host's kernel puts pages and where they are: the only file with mbind(2),
+ * set_mempolicy(2), get_mempolicy(2) and move_pages(2).
+ *
+ * On the mapping of a memfd a policy lives in the inode and holds for every mapping of it; on one of
+ * huge pages from a pool it belongs to the mapping alone (numa_memory_policy.rst), so there only
+ * pages that are touched through this mapping obey.
+ */
 #ifndef MEMORY_NUMA_POLICY_H
 #define MEMORY_NUMA_POLICY_H
 
@@ -8,16 +15,41 @@
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
 #include "vmm/base/idset.h"
+#include "vmm/topology/guest_memory.h"
 
 /**
- * numa_policy_bind() - allocate [@addr, @addr+@len_bytes) on @host_nodes only (MPOL_BIND).
+ * numa_policy_apply() - take memory for [@addr, @addr+@len_bytes) as @policy says.
+ * @policy: BIND, PREFERRED, INTERLEAVE (page by page), LOCAL; @host_nodes empty for LOCAL only.
  *
- * Before the first touch: a page faulted in earlier keeps its place. On a memfd mapping the
- * policy lives in the inode, so it holds for every mapping of it.
+ * Before the first touch: a page faulted in earlier keeps its place. PREFERRED of several nodes
+ * needs Linux 5.15; before that the lowest of them is preferred.
  * Return: 0 or the errno of mbind (EINVAL: a node without memory or not allowed to us).
  */
+int numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
+                      const struct idset *host_nodes, struct errctx *ec);
+
+/** numa_policy_bind() - the same for BIND. */
 int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_nodes,
                      struct errctx *ec);
+
+/**
+ * numa_policy_keep() - take memory for the range as this process did when it was started, whatever
+ * policy the thread has that touches it first. For memory that nobody asked to be bound, where
+ * threads are given policies of their own.
+ */
+int numa_policy_keep(void *addr, size_t len_bytes, struct errctx *ec);
+
+/** numa_policy_prefer() - have what the kernel makes for the calling thread, page tables above all,
+ *  come from @host_nodes while they have memory. */
+int numa_policy_prefer(const struct idset *host_nodes, struct errctx *ec);
+
+/**
+ * numa_policy_locate() - the host node of each page that is mapped at @pages[i] in this process.
+ * Touches nothing and moves nothing.
+ * @ret_nodes: the node, or a negative errno (-ENOENT, -EFAULT: no page is mapped there).
+ * Return: 0 or the errno of move_pages.
+ */
+int numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec);
 
 /** numa_policy_where() - the host node that the page at @addr, which must be there, lies on.
  *  Return: 0 or the errno of get_mempolicy. */

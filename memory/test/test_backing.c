@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One backing: what is left behind when a step of making it fails. */
-// LDFLAGS: -Wl,--wrap=numa_policy_bind,--wrap=madvise,--wrap=ftruncate
+// LDFLAGS: -Wl,--wrap=numa_policy_apply,--wrap=madvise,--wrap=ftruncate
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,8 +24,8 @@
 
 enum { LEN = 4 * MIB };
 
-int __wrap_numa_policy_bind(void *addr, size_t len_bytes, const struct idset *nodes,
-                            struct errctx *ec);
+int __wrap_numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
+                             const struct idset *nodes, struct errctx *ec);
 int __wrap_madvise(void *addr, size_t len, int advice);
 int __real_madvise(void *addr, size_t len, int advice);
 int __wrap_ftruncate(int fd, off_t len);
@@ -34,12 +34,15 @@ int __real_ftruncate(int fd, off_t len);
 static int fail_advice;
 static bool fail_truncate;
 
-int __wrap_numa_policy_bind(void *addr, size_t len_bytes, const struct idset *nodes,
-                            struct errctx *ec)
+int __wrap_numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
+                             const struct idset *nodes, struct errctx *ec)
 {
     int code;
 
     assert_non_null(addr);
+    if (policy == GUEST_POLICY_LOCAL) /* what nobody asked to be bound, beside what is */
+        return 0;
+    assert_int_equal(policy, GUEST_POLICY_BIND);
     check_expected(len_bytes);
     assert_true(idset_has(nodes, 1));
     code = mock_type(int);
@@ -94,11 +97,21 @@ static void assert_nothing_held(const struct held *before)
     assert_int_equal(now.maps, before->maps);
 }
 
-static const struct idset *node_1(struct idset *s)
+/* A piece of memory of node 5, bound to host node 1, and room for it. */
+struct piece {
+    struct topo_plan_backing plan;
+    struct mem_area area;
+};
+
+static struct piece *piece(struct piece *p, bool bound)
 {
-    *s = (struct idset){ 0 };
-    idset_add(s, 1);
-    return s;
+    *p = (struct piece){ .plan = { .vnode = { 5 }, .len_bytes = LEN } };
+    if (bound) {
+        p->plan.policy = GUEST_POLICY_BIND;
+        idset_add(&p->plan.host_nodes, 1);
+    }
+    assert_int_equal(mem_area_init(LEN, 2 * MIB, &p->area, NULL), 0);
+    return p;
 }
 
 static void bind_failure_leaves_nothing(void **state)
@@ -106,12 +119,14 @@ static void bind_failure_leaves_nothing(void **state)
     const struct held before = held();
     struct backing b = { .memfd = 77 };
     struct errctx ec = { 0 };
-    struct idset s;
+    struct piece p;
 
     (void)state;
-    expect_value(__wrap_numa_policy_bind, len_bytes, LEN);
-    will_return(__wrap_numa_policy_bind, EINVAL);
-    assert_int_equal(backing_init((struct vnode_id){ 0 }, node_1(&s), LEN, &b, &ec), -EINVAL);
+    (void)piece(&p, true);
+    expect_value(__wrap_numa_policy_apply, len_bytes, LEN);
+    will_return(__wrap_numa_policy_apply, EINVAL);
+    assert_int_equal(backing_init(&p.plan, p.area.start, false, &b, &ec), -EINVAL);
+    mem_area_fini(&p.area);
     assert_int_equal(ec.code, EINVAL);
     assert_string_equal(ec.msg, "bind to host node 1: mbind");
     assert_int_equal(b.memfd, 77); /* result untouched on failure */
@@ -124,17 +139,19 @@ static void madvise_and_size_failures_leave_nothing(void **state)
     const struct held before = held();
     struct backing b = { .memfd = 77 };
     struct errctx ec = { 0 };
-    struct idset s = { 0 };
+    struct piece p;
 
     (void)state;
+    (void)piece(&p, false);
     for (size_t i = 0; i < ARRAY_SIZE(advices); i++) {
         fail_advice = advices[i];
-        assert_int_equal(backing_init((struct vnode_id){ 0 }, &s, LEN, &b, &ec), -EINVAL);
+        assert_int_equal(backing_init(&p.plan, p.area.start, false, &b, &ec), -EINVAL);
         assert_string_equal(ec.msg, "madvise: Invalid argument");
         fail_advice = 0;
     }
     fail_truncate = true;
-    assert_int_equal(backing_init((struct vnode_id){ 0 }, &s, LEN, &b, &ec), -ENOSPC);
+    assert_int_equal(backing_init(&p.plan, p.area.start, false, &b, &ec), -ENOSPC);
+    mem_area_fini(&p.area);
     assert_string_equal(ec.msg, "size of 4194304 bytes: No space left on device");
     fail_truncate = false;
     assert_int_equal(b.memfd, 77);
@@ -144,14 +161,14 @@ static void madvise_and_size_failures_leave_nothing(void **state)
 static void a_length_without_room_fails_with_its_number(void **state)
 {
     const struct held before = held();
-    struct backing b = { .memfd = 77 };
+    struct mem_area area = { .len_bytes = 77 };
     struct errctx ec = { 0 };
-    struct idset s = { 0 };
 
     (void)state;
-    assert_int_equal(backing_init((struct vnode_id){ 0 }, &s, (size_t)1 << 62, &b, &ec), -ENOMEM);
-    assert_string_equal(ec.msg, "map 4611686018427387904 bytes: Cannot allocate memory");
-    assert_int_equal(b.memfd, 77);
+    assert_int_equal(mem_area_init((size_t)1 << 62, 2 * MIB, &area, &ec), -ENOMEM);
+    assert_string_equal(ec.msg,
+                        "find addresses for 4611686018427387904 bytes: Cannot allocate memory");
+    assert_int_equal(area.len_bytes, 77);
     assert_nothing_held(&before);
 }
 
@@ -168,8 +185,8 @@ static void guest_memory_names_the_node_and_undoes_the_others(void **state)
     plan_ram_init(&p, 2, (const uint64_t[]){ LEN, 2 * LEN });
     idset_add(&p.nodes[1].host_nodes, 1);
     assert_int_equal(mem_layout_make(&p.plan, 46, &layout, NULL), 0);
-    expect_value(__wrap_numa_policy_bind, len_bytes, 2 * LEN);
-    will_return(__wrap_numa_policy_bind, EPERM);
+    expect_value(__wrap_numa_policy_apply, len_bytes, 2 * LEN);
+    will_return(__wrap_numa_policy_apply, EPERM);
     assert_int_equal(guest_mem_new(&p.plan, layout, &mem, &ec), -EPERM);
     assert_string_equal(ec.msg, "virtual node 1: bind to host node 1: mbind");
     assert_ptr_equal(mem, (void *)0x1);
@@ -181,15 +198,16 @@ static void a_backing_is_aligned_closed_on_exec_and_untouched(void **state)
 {
     const struct held before = held();
     struct backing b;
-    struct idset s;
     struct stat st;
+    struct piece p;
 
     (void)state;
-    expect_value(__wrap_numa_policy_bind, len_bytes, LEN);
-    will_return(__wrap_numa_policy_bind, 0);
-    assert_int_equal(backing_init((struct vnode_id){ 5 }, node_1(&s), LEN, &b, NULL), 0);
+    (void)piece(&p, true);
+    expect_value(__wrap_numa_policy_apply, len_bytes, LEN);
+    will_return(__wrap_numa_policy_apply, 0);
+    assert_int_equal(backing_init(&p.plan, p.area.start, false, &b, NULL), 0);
     assert_int_equal((uintptr_t)b.host % (2 * MIB), 0);
-    assert_int_equal(b.vnode.v, 5);
+    assert_int_equal(b.plan->vnode.v, 5);
     assert_true(fcntl(b.memfd, F_GETFD) & FD_CLOEXEC);
     assert_int_equal(fstat(b.memfd, &st), 0);
     assert_int_equal(st.st_size, LEN);
@@ -197,6 +215,7 @@ static void a_backing_is_aligned_closed_on_exec_and_untouched(void **state)
     backing_fini(&b);
     assert_null(b.host);
     backing_fini(&b); /* twice is harmless */
+    mem_area_fini(&p.area);
     assert_nothing_held(&before);
 }
 

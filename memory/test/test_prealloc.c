@@ -52,10 +52,17 @@ static uint64_t huge_bytes(const void *host)
 
 static void all_memory_is_there_and_keeps_its_content(void **state)
 {
+    static struct topo_plan_backing backings[] = {
+        { .vnode = { 0 }, .len_bytes = 8 * MIB, .prealloc = true },
+        { .vnode = { 2 }, .len_bytes = 4 * MIB, .prealloc = true },
+    };
     static struct topo_plan_node nodes[] = { { .vnode = { 0 }, .ram_bytes = 8 * MIB },
                                              { .vnode = { 1 } },
                                              { .vnode = { 2 }, .ram_bytes = 4 * MIB } };
-    const struct topo_plan plan = { .nodes = nodes, .n_nodes = ARRAY_SIZE(nodes) };
+    const struct topo_plan plan = { .nodes = nodes,
+                                    .n_nodes = ARRAY_SIZE(nodes),
+                                    .backings = backings,
+                                    .n_backings = ARRAY_SIZE(backings) };
     struct mem_layout *layout = NULL;
     struct guest_mem *mem = NULL;
     char text[6] = "";
@@ -65,7 +72,9 @@ static void all_memory_is_there_and_keeps_its_content(void **state)
     assert_int_equal(guest_mem_new(&plan, layout, &mem, NULL), 0);
     assert_int_equal(guest_mem_write(mem, (struct gpa){ 5 * MIB + 77 }, "hello", 6), 0);
     for (int round = 0; round < 2; round++) {
-        assert_int_equal(guest_mem_prealloc(mem, NULL), 0);
+        const struct guest_mem_commit how = { .threads = round == 0 };
+
+        assert_int_equal(guest_mem_commit(mem, &how, NULL), 0);
         assert_int_equal(guest_mem_resident_bytes(mem, (struct vnode_id){ 0 }), 8 * MIB);
         assert_int_equal(guest_mem_resident_bytes(mem, (struct vnode_id){ 2 }), 4 * MIB);
         if (kernel_can_collapse()) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "vmm/base/evloop.h"
+#include "vmm/base/units.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/guard.h"
 #include "vmm/cli/host_source.h"
@@ -110,10 +111,26 @@ static int make_plan(const struct machine_config *config, struct topo_plan **ret
     return r;
 }
 
+/* On a terminal only. The last call takes the line away. */
+static void taken(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
+{
+    char a[32], b[32];
+
+    (void)ctx;
+    if (done_bytes < all_bytes)
+        (void)fprintf(stderr, "\rtaking memory: %s of %s\033[K",
+                      units_format_human(done_bytes, a, sizeof(a)),
+                      units_format_human(all_bytes, b, sizeof(b)));
+    else
+        (void)fputs("\r\033[K", stderr);
+    (void)fflush(stderr);
+}
+
 /* Everything up to the first guest instruction. */
 static int build(struct run *run, const struct machine_config *config, struct errctx *ec)
 {
     struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
+    const struct machine_hooks hooks = { .progress = isatty(STDERR_FILENO) ? taken : NULL };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
     const struct guard_duties duties = {
         .tty_fd = in_fd,
@@ -131,7 +148,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
     if (r == 0)
         r = control_new(&params, run->loop, &run->control, ec);
     if (r == 0)
-        r = machine_new(config, run->plan, run->loop, &run->machine, ec);
+        r = machine_new(config, run->plan, run->loop, &hooks, &run->machine, ec);
     if (r == 0)
         r = terminal_start(run->terminal, ec);
     return r;

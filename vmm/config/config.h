@@ -44,7 +44,6 @@ struct machine_config {
     size_t n_cpu_features_off;
     uint32_t io_threads; /* devices are spread over them in order; 0: not said */
     uint32_t io_poll_us; /* for how long I/O threads look for work before they sleep, at most */
-    bool prealloc; /* all memory before the first instruction */
     bool no_sandbox;
 };
 

@@ -11,6 +11,7 @@
 #include "vmm/base/idset.h"
 #include "vmm/base/macros.h"
 #include "vmm/base/units.h"
+#include "vmm/config/config_memory.h"
 #include "vmm/config/suggest.h"
 
 enum { MEMBER_TEXT_MAX = 64 * 1024 /* the longest string that a machine is described by */ };
@@ -127,6 +128,15 @@ int config_member_parse(const struct config_member *m, void *target, const char 
     case CONFIG_FALSE:
         r = store_bool(m, at, text, ec);
         break;
+    case CONFIG_PAGES:
+        r = config_memory_pages(text, at, ec);
+        break;
+    case CONFIG_WEIGHTS:
+        r = config_memory_weights(text, at, ec);
+        break;
+    case CONFIG_FALLBACK:
+        r = config_memory_fallback(text, at, ec);
+        break;
     }
     if (r == 0 && m->kind <= CONFIG_RATE)
         r = store_number(m, at, v, ec);
@@ -167,7 +177,7 @@ int config_member_read(const struct config_member *m, void *target, const json_t
 /* The value as JSON, or NULL with *ret_unsaid set when there is nothing to say. */
 static json_t *member_value(const struct config_member *m, const void *at, bool *ret_unsaid)
 {
-    char buf[64];
+    char buf[64], list[CONFIG_MEMORY_TEXT];
     unsigned word;
 
     *ret_unsaid = false;
@@ -185,13 +195,13 @@ static json_t *member_value(const struct config_member *m, const void *at, bool 
         *ret_unsaid = *(const uint64_t *)at == 0;
         return json_sprintf("%s/s", units_format_size(*(const uint64_t *)at, buf, sizeof(buf)));
     case CONFIG_IDSET: {
-        static const size_t list_max = 8 * IDSET_MAX; /* "8191," and room */
-        char *list = malloc(list_max);
+        static const size_t ids_max = 8 * IDSET_MAX; /* "8191," and room */
+        char *ids = malloc(ids_max);
         json_t *v;
 
         *ret_unsaid = idset_empty(at);
-        v = list != NULL ? json_string(idset_format(at, list, list_max)) : NULL;
-        free(list);
+        v = ids != NULL ? json_string(idset_format(at, ids, ids_max)) : NULL;
+        free(ids);
         return v;
     }
     case CONFIG_TEXT:
@@ -205,6 +215,15 @@ static json_t *member_value(const struct config_member *m, const void *at, bool 
     case CONFIG_FALSE:
         *ret_unsaid = !*(const bool *)at;
         return json_boolean(m->kind == CONFIG_TRUE);
+    case CONFIG_PAGES:
+        *ret_unsaid = ((const struct guest_pages *)at)->n == 0;
+        return json_string(config_memory_format_pages(at, list, sizeof(list)));
+    case CONFIG_WEIGHTS:
+        *ret_unsaid = ((const struct guest_weights *)at)->n == 0;
+        return json_string(config_memory_format_weights(at, list, sizeof(list)));
+    case CONFIG_FALLBACK:
+        *ret_unsaid = ((const struct guest_fallback *)at)->n == 0;
+        return json_string(config_memory_format_fallback(at, list, sizeof(list)));
     }
     return NULL;
 }
@@ -246,8 +265,21 @@ static int unknown_key(const struct config_shape *shape, const char *key, struct
                       suggest_format(&s, "", hint, sizeof(hint)));
 }
 
-/* The end of the value at @pos: the next comma that a "key=" follows, or the end of the text. */
-static char *value_end(char *pos)
+/* Is the piece at @pos, up to a comma or the end, the name of a flag? */
+static bool is_flag(const struct config_shape *shape, const char *pos)
+{
+    size_t len = strcspn(pos, ",");
+
+    for (size_t i = 0; i < shape->n_members; i++)
+        if (shape->members[i].kind == CONFIG_TRUE && strlen(shape->members[i].name) == len &&
+            strncmp(shape->members[i].name, pos, len) == 0)
+            return true;
+    return false;
+}
+
+/* The end of the value at @pos: the next comma that a "key=" or a flag follows, or the end of the
+ * text. */
+static char *value_end(const struct config_shape *shape, char *pos)
 {
     for (;;) {
         char *comma = strchr(pos, ','), *next, *eq;
@@ -256,7 +288,7 @@ static char *value_end(char *pos)
             return pos + strlen(pos);
         next = strchr(comma + 1, ',');
         eq = strchr(comma + 1, '=');
-        if (eq != NULL && (next == NULL || eq < next))
+        if ((eq != NULL && (next == NULL || eq < next)) || is_flag(shape, comma + 1))
             return comma;
         pos = comma + 1;
     }
@@ -272,17 +304,19 @@ int config_shape_parse(const struct config_shape *shape, void *target, const cha
     if (copy == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the option");
     while (r == 0 && *pos != '\0') {
-        char *eq = strchr(pos, '='), *end;
+        const bool flag = is_flag(shape, pos);
+        char *eq = flag ? pos : strchr(pos, '='), *end;
         bool more;
         int i;
 
-        if (eq == NULL || eq == pos) {
+        if (!flag && (eq == NULL || eq == pos)) {
             r = errctx_set(ec, EINVAL, "\"%s\" is not of the form key=value", pos);
             break;
         }
-        *eq = '\0';
-        end = value_end(eq + 1);
+        end = flag ? pos + strcspn(pos, ",") : value_end(shape, eq + 1);
         more = *end == ',';
+        if (!flag)
+            *eq = '\0';
         *end = '\0';
         i = config_shape_find(shape, pos);
         if (i < 0)
@@ -290,7 +324,7 @@ int config_shape_parse(const struct config_shape *shape, void *target, const cha
         else if (given[i])
             r = errctx_set(ec, EINVAL, "%s= is given twice", pos);
         else
-            r = config_member_parse(&shape->members[i], target, eq + 1, ec);
+            r = config_member_parse(&shape->members[i], target, flag ? "on" : eq + 1, ec);
         if (r < 0 && i >= 0 && !given[i])
             r = errctx_wrap(ec, r, "%s=", pos);
         if (i >= 0)

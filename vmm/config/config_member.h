@@ -23,6 +23,9 @@ enum config_kind {
     CONFIG_WORD,  /* an enum: one of words[], the index is the value */
     CONFIG_TRUE,  /* bool */
     CONFIG_FALSE, /* bool, stored inverted: JSON "sandbox" for no_sandbox */
+    CONFIG_PAGES, /* struct guest_pages: "1G:2G+thp" */
+    CONFIG_WEIGHTS,  /* struct guest_weights: "3:1" */
+    CONFIG_FALLBACK, /* struct guest_fallback: "pages,policy" */
 };
 
 struct config_member {
@@ -61,7 +64,8 @@ enum { CONFIG_SHAPE_MAX = 32 };
 
 /**
  * config_shape_parse() - read "cpus=0-3,8,memory=2G" into the zeroed @target.
- * A piece without "=" continues the value before it, which is how lists keep their commas.
+ * A piece without "=" continues the value before it, which is how lists keep their commas, unless
+ * it is the name of a CONFIG_TRUE member, which it then sets.
  * Return: 0, -EINVAL (unknown, repeated or missing key, bad value), -ERANGE, -ENOMEM.
  */
 int config_shape_parse(const struct config_shape *shape, void *target, const char *text,

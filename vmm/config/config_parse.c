@@ -128,7 +128,7 @@ int config_parse_prealloc(struct config_input *in, const char *text, struct errc
 {
     (void)text;
     (void)ec;
-    in->config->prealloc = true;
+    in->config->spec.prealloc = true;
     return 0;
 }
 

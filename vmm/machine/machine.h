@@ -35,14 +35,23 @@ struct machine_end {
     char reason[256]; /* one sentence; "" for a power-off */
 };
 
+/* What the caller wants to hear while a machine is built; all may be NULL. */
+struct machine_hooks {
+    /* Guest memory is being taken; called now and then, the last time when all is done. */
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
+    void *ctx;
+};
+
 /**
  * machine_new() - build everything up to, and without, the first guest instruction.
  * @config, @plan: borrowed; outlive the machine.
  * @main_loop: the caller's loop; machine_run() runs it.
+ * @hooks: may be NULL.
  * Return: 0, or the failed stage's errno, the sentence starting with the stage's name.
  */
 int machine_new(const struct machine_config *config, const struct topo_plan *plan,
-                struct evloop *main_loop, struct machine **ret_machine, struct errctx *ec);
+                struct evloop *main_loop, const struct machine_hooks *hooks,
+                struct machine **ret_machine, struct errctx *ec);
 
 /** machine_run() - start the guest and serve @main_loop until it ends. Return: 0 with
  *  @ret_end filled, or a negative errno when it could not be started. */

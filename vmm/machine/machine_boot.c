@@ -24,10 +24,8 @@ int machine_load_firmware(struct machine *m, struct errctx *ec)
         .cmdline = m->config->cmdline,
         .linux_cmdline = config_linux_cmdline(m->config),
     };
-    const int r = m->config->prealloc ? guest_mem_prealloc(m->mem, ec) : 0;
 
-    return r < 0 ? errctx_wrap(ec, r, "--prealloc")
-                 : loader_load(&src, m->plan, m->mem, &m->entry, ec);
+    return loader_load(&src, m->plan, m->mem, &m->entry, ec);
 }
 
 static int open_image(const char *option, const char *path, int *ret_fd, struct errctx *ec)

@@ -11,6 +11,7 @@
 
 #include "devices/ioapic.h"
 #include "devices/vm_events.h"
+#include "memory/numa_policy.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/machine/machine_private.h"
 
@@ -142,8 +143,16 @@ static void exit_event(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, co
 static int exit_thread_setup(void *ctx, struct vcpu_id vcpu, struct errctx *ec)
 {
     const struct machine *m = ctx;
+    const struct vnode_id vnode = m->plan->vcpus[vcpu.v].vnode;
+    const struct idset *home = &m->plan->nodes[vnode.v].host_nodes;
 
-    (void)vcpu;
+    /* KVM takes second-level page tables from where the thread that faults prefers. */
+    if (!idset_empty(home)) {
+        int r = numa_policy_prefer(home, ec);
+
+        if (r < 0)
+            return r;
+    }
     return m->sandbox != NULL ? sandbox_enter(m->sandbox, SANDBOX_VCPU, ec) : 0;
 }
 

@@ -45,6 +45,7 @@ struct machine {
     const struct machine_config *config; /* borrowed */
     const struct topo_plan *plan;        /* borrowed */
     struct evloop *main_loop;            /* borrowed */
+    struct machine_hooks hooks;
     size_t n_built;                      /* stages that were built */
 
     /* kvm */

@@ -39,14 +39,18 @@ void machine_go(struct machine *m)
         run_gate_set(&m->gate, RUN_STATE_RUN);
 }
 
-/* On a machine that stands still. */
+/* On a machine that stands still. The sandbox lets no threads be made, so memory that was there
+ * before the start is taken again by this one alone. */
 static int reset_in_place(struct machine *m, struct errctx *ec)
 {
+    const struct guest_mem_commit alone = { .threads = false };
     int r;
 
     for (size_t i = 0; i < m->n_devices; i++)
         m->devices[i]->ops->reset(m->devices[i]);
     r = guest_mem_discard(m->mem, ec);
+    if (r == 0)
+        r = guest_mem_commit(m->mem, &alone, ec);
     if (r < 0)
         return r;
     r = machine_load_firmware(m, ec);

@@ -23,7 +23,8 @@ static const struct machine_stage stages[] = {
 };
 
 int machine_new(const struct machine_config *config, const struct topo_plan *plan,
-                struct evloop *main_loop, struct machine **ret_machine, struct errctx *ec)
+                struct evloop *main_loop, const struct machine_hooks *hooks,
+                struct machine **ret_machine, struct errctx *ec)
 {
     struct machine *m = calloc(1, sizeof(*m));
 
@@ -32,6 +33,8 @@ int machine_new(const struct machine_config *config, const struct topo_plan *pla
     m->config = config;
     m->plan = plan;
     m->main_loop = main_loop;
+    if (hooks != NULL)
+        m->hooks = *hooks;
     m->kernel_fd = m->initrd_fd = -1;
     m->console_pipe[0] = m->console_pipe[1] = -1;
     (void)pthread_mutex_init(&m->request_lock, NULL);
@@ -165,10 +168,14 @@ static int map_range(struct machine *m, const struct guest_mem_slot *s, struct e
 
 int stage_memory_build(struct machine *m, struct errctx *ec)
 {
+    const struct guest_mem_commit commit = {
+        .threads = true, .progress = m->hooks.progress, .ctx = m->hooks.ctx
+    };
     int r = guest_mem_new(m->plan, m->layout, &m->mem, ec);
 
     if (r < 0)
         return r;
+    r = guest_mem_commit(m->mem, &commit, ec);
     for (size_t i = 0; r == 0 && i < guest_mem_n_slots(m->mem); i++) {
         const struct guest_mem_slot s = guest_mem_slot(m->mem, i);
 

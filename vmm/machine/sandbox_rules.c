@@ -46,6 +46,8 @@ static const struct sandbox_rule start[] = {
     ANY(clone), ANY(clone3), ANY(set_robust_list), ANY(rseq), ANY(prctl), ANY(seccomp),
     ANY(sched_setaffinity), ANY(sigaltstack), ANY(capset), ANY(capget),
     ANY(rt_sigaction),
+    /* vCPU threads, for their page tables */
+    ANY(set_mempolicy),
 };
 
 static const struct sandbox_rule vcpu[] = {

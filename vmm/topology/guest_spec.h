@@ -15,6 +15,7 @@
 
 #include "vmm/base/errctx.h"
 #include "vmm/base/idset.h"
+#include "vmm/topology/guest_memory.h"
 
 enum {
     GUEST_MAX_VNODES = 128,
@@ -54,6 +55,11 @@ struct guest_node_spec {
     uint64_t memory_bytes;   /* may be 0: a CPU-only node */
     uint64_t hotplug_bytes;  /* window reserved above the guest's memory */
     struct idset host_nodes; /* empty: not bound */
+    enum guest_policy policy;
+    struct guest_weights weights; /* with GUEST_POLICY_WEIGHTED, one for each host node */
+    struct guest_pages pages;
+    bool reserve;  /* memory is set aside at the start */
+    bool prealloc; /* memory is there, cleared, at the start */
     bool has_initiator;      /* HMAT: which node's CPUs are nearest to this memory */
     uint32_t initiator;
     uint32_t n_mem_caches;
@@ -76,6 +82,12 @@ struct guest_spec {
     uint64_t memory_bytes; /* --memory */
     uint32_t n_vnuma;      /* --vnuma; excludes nodes[] */
     uint32_t threads, cores, dies, sockets;
+
+    /* For every node that does not say it itself. */
+    enum guest_policy policy;
+    struct guest_pages pages;
+    bool prealloc;
+    struct guest_fallback fallback;
 
     /* Heap arrays owned by this value; released by guest_spec_fini(). */
     struct guest_node_spec *nodes;

@@ -13,6 +13,7 @@
 
 #include "vmm/base/macros.h"
 #include "vmm/topology/guest_caches.h"
+#include "vmm/topology/guest_memory_check.h"
 #include "vmm/topology/guest_shape.h"
 
 /* Marks pairs of nodes that were seen; 2 KiB, so it lives on the stack. */
@@ -298,6 +299,8 @@ int guest_spec_check(const struct guest_spec *spec, struct errctx *ec)
         r = check_links(spec, &sh, ec);
     if (r == 0)
         r = check_node_effects(spec, &sh, ec);
+    if (r == 0)
+        r = guest_memory_check(spec, &sh, ec);
     if (r == 0)
         r = guest_caches_check(spec, &sh, ec);
     return r;

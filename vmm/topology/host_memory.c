@@ -18,22 +18,36 @@
 
 enum { PATH_BYTES = 512 };
 
-/* The value behind "MemFree:" in a meminfo file, in bytes. */
-static bool read_free(const char *path, uint64_t *ret_bytes)
+/* The value behind @name in a line of a meminfo file, in bytes; a node's lines begin with its
+ * number. */
+static bool meminfo_value(const char *line, const char *name, uint64_t *ret_bytes)
 {
-    CLEANUP_FCLOSE FILE *f = fopen(path, "re");
-    char line[256];
+    const char *hit = strstr(line, name);
     uint64_t kib;
 
-    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-        const char *hit = strstr(line, "MemFree:");
+    if (hit == NULL || (hit != line && hit[-1] != ' ') ||
+        sscanf(hit + strlen(name), " %" SCNu64, &kib) != 1)
+        return false;
+    *ret_bytes = kib * KIB;
+    return true;
+}
 
-        if (hit == NULL || sscanf(hit, "MemFree: %" SCNu64, &kib) != 1)
-            continue;
-        *ret_bytes = kib * KIB;
-        return true;
+/* Free memory, and the files' pages that could be: shared memory is not among these. */
+static bool read_free(const char *path, struct host_node *node)
+{
+    CLEANUP_FCLOSE FILE *f = fopen(path, "re");
+    bool found = false;
+    char line[256];
+    uint64_t bytes;
+
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        if (meminfo_value(line, "MemFree:", &node->mem_free_bytes))
+            found = true;
+        else if (meminfo_value(line, "Active(file):", &bytes) ||
+                 meminfo_value(line, "Inactive(file):", &bytes))
+            node->mem_cache_bytes += bytes;
     }
-    return false;
+    return found;
 }
 
 static uint64_t read_number(const char *dir, const char *name)
@@ -88,9 +102,10 @@ void host_memory_read(const char *kernel_root, struct host_topo *host)
 
         (void)snprintf(path, sizeof(path), "%s/sys/devices/system/node/node%u/meminfo", kernel_root,
                        node->id.v);
-        if (!read_free(path, &node->mem_free_bytes) && host->n_nodes == 1) {
+        node->mem_cache_bytes = 0;
+        if (!read_free(path, node) && host->n_nodes == 1) {
             (void)snprintf(path, sizeof(path), "%s/proc/meminfo", kernel_root);
-            (void)read_free(path, &node->mem_free_bytes);
+            (void)read_free(path, node);
         }
         (void)snprintf(path, sizeof(path), "%s/sys/devices/system/node/node%u/hugepages",
                        kernel_root, node->id.v);

@@ -44,6 +44,7 @@ struct host_node {
     struct hnode_id id; /* the kernel's number; may have gaps */
     uint64_t mem_bytes;
     uint64_t mem_free_bytes; /* 0 when the source does not tell (XML) */
+    uint64_t mem_cache_bytes; /* file cache, which the kernel gives up for us; 0: not told */
     struct idset cpus;       /* may be empty */
     uint32_t n_pools;
     struct host_page_pool pool[HOST_MAX_PAGE_POOLS];

@@ -58,6 +58,27 @@ static json_t *mem_caches_json(const struct topo_plan_node *n)
     return array_or_null(caches, ok);
 }
 
+static json_t *backings_json(const struct topo_plan *plan, struct vnode_id vnode)
+{
+    json_t *backings = json_array();
+    bool ok = backings != NULL;
+
+    for (size_t i = 0; ok && i < plan->n_backings; i++) {
+        const struct topo_plan_backing *b = &plan->backings[i];
+
+        if (b->vnode.v == vnode.v)
+            ok = append(backings,
+                        json_pack("{sI sI ss ss so sI sb sb}", "offset", (json_int_t)b->off,
+                                  "memory", (json_int_t)b->len_bytes, "pages",
+                                  guest_page_name(b->pages), "policy",
+                                  guest_policy_words[b->policy], "host",
+                                  show_json_set(&b->host_nodes), "chunk",
+                                  (json_int_t)b->chunk_bytes, "reserve", b->reserve, "prealloc",
+                                  b->prealloc));
+    }
+    return array_or_null(backings, ok);
+}
+
 static json_t *row_json(const struct topo_plan *plan, size_t from)
 {
     json_t *row = json_array();
@@ -77,13 +98,14 @@ static json_t *nodes_json(const struct topo_plan *plan)
         const struct topo_plan_node *n = &plan->nodes[i];
 
         ok = append(nodes,
-                    json_pack("{si sI sI so sb sb so so so so}", "id", (int)n->vnode.v, "memory",
+                    json_pack("{si sI sI so sb sb so so so so so}", "id", (int)n->vnode.v, "memory",
                               (json_int_t)n->ram_bytes, "hotplug", (json_int_t)n->hotplug_bytes,
                               "cpus", show_json_set(&n->cpus), "has_cpus", !idset_empty(&n->cpus),
                               "has_memory", n->ram_bytes > 0, "host", show_json_set(&n->host_nodes),
                               "distances", row_json(plan, i), "initiator",
                               n->has_initiator ? json_integer(n->initiator.v) : json_null(),
-                              "mem_caches", mem_caches_json(n)));
+                              "mem_caches", mem_caches_json(n), "backings",
+                              backings_json(plan, n->vnode)));
     }
     return array_or_null(nodes, ok);
 }

@@ -39,6 +39,10 @@ int plan_place_fill(const struct guest_spec *spec, const struct host_topo *host,
  *  memory. -ENOSPC: more memory than a cgroup allows; less serious things become notes. */
 int plan_limits_check(const struct host_topo *host, struct topo_plan *plan, struct errctx *ec);
 
+/** plan_memory_fill() - every node's backings; needs the host nodes. -ENOSPC, -EINVAL. */
+int plan_memory_fill(const struct guest_spec *spec, const struct host_topo *host,
+                     struct topo_plan *plan, struct errctx *ec);
+
 /** plan_note() - append a sentence for the user; one that does not fit whole is replaced by the
  *  remark that there are more. */
 void plan_note(struct topo_plan *plan, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

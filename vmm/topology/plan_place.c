@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "vmm/base/units.h"
+#include "vmm/topology/guest_memory_check.h"
 
 /* idset_or() for a set known to be empty, without copying the 1 KiB that is not in use. */
 static void copy_used(struct idset *dst, const struct idset *src)
@@ -107,7 +108,10 @@ int plan_place_fill(const struct guest_spec *spec, const struct host_topo *host,
     for (size_t i = 0; i < spec->n_nodes; i++) {
         if (idset_empty(&plan->nodes[i].host_nodes))
             continue;
-        r = check_fits(plan, &plan->nodes[i], host, ec);
+        /* Where memory may come from elsewhere, plan_memory_fill() sees to it. */
+        if (spec->fallback.n == 0 &&
+            guest_node_memory(spec, (uint32_t)i).policy != GUEST_POLICY_PREFERRED)
+            r = check_fits(plan, &plan->nodes[i], host, ec);
         if (r < 0)
             return r;
         pin(plan, &plan->nodes[i], host);

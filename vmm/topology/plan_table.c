@@ -72,6 +72,28 @@ static void print_nodes(const struct topo_plan *plan, FILE *out, bool colour)
     }
 }
 
+static void print_memory(const struct topo_plan *plan, FILE *out, bool colour)
+{
+    char off[32], len[32], hosts[SHOW_LIST_BYTES], chunk[48];
+
+    if (plan->n_backings == 0)
+        return;
+    show_heading(out, colour, "Memory");
+    (void)fprintf(out, "  %4s  %10s  %10s  %-5s  %-19s  %-8s  %-14s  %s\n", "node", "from", "size",
+                  "pages", "policy", "host", "in pieces of", "at the start");
+    for (size_t i = 0; i < plan->n_backings; i++) {
+        const struct topo_plan_backing *b = &plan->backings[i];
+
+        (void)fprintf(out, "  %4u  %10s  %10s  %-5s  %-19s  %-8s  %-14s  %s\n", b->vnode.v,
+                      b->off > 0 ? show_size(b->off, off, sizeof(off)) : "0",
+                      show_size(b->len_bytes, len, sizeof(len)), guest_page_name(b->pages),
+                      b->policy == GUEST_POLICY_NONE ? "-" : guest_policy_words[b->policy],
+                      show_set(&b->host_nodes, "any", hosts, sizeof(hosts)),
+                      b->chunk_bytes > 0 ? show_size(b->chunk_bytes, chunk, sizeof(chunk)) : "-",
+                      b->prealloc ? "taken" : b->reserve ? "reserved" : "-");
+    }
+}
+
 /* One line per die: the vCPUs that agree above the die's shift. */
 static void print_dies(const struct topo_plan *plan, FILE *out, bool colour)
 {
@@ -176,6 +198,7 @@ void topo_plan_print_table(const struct topo_plan *plan, const struct host_topo 
 {
     print_summary(plan, host, out);
     print_nodes(plan, out, colour);
+    print_memory(plan, out, colour);
     print_dies(plan, out, colour);
     print_caches(plan, out, colour);
     show_heading(out, colour, "Distances, from row to column");

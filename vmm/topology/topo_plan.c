@@ -63,6 +63,8 @@ int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
     plan_distances_fill(spec, plan);
     plan_links_fill(spec, plan);
     r = plan_place_fill(spec, host, plan, ec);
+    if (r == 0)
+        r = plan_memory_fill(spec, host, plan, ec);
     if (r < 0)
         goto err_free;
     r = plan_limits_check(host, plan, ec);
@@ -84,6 +86,8 @@ void topo_plan_free(struct topo_plan *plan)
     free(plan->vcpus);
     free(plan->distances);
     free(plan->links);
+    free(plan->backings);
+    free(plan->hosts);
     free(plan);
 }
 

@@ -40,6 +40,28 @@ struct topo_plan_node {
     struct guest_mem_cache_spec mem_cache[GUEST_MAX_MEM_CACHES];
 };
 
+/*
+ * A piece of a node's memory that is of one kind: one memory file, made as this says. A node's
+ * pieces follow each other without gaps, larger pages first.
+ */
+struct topo_plan_backing {
+    struct vnode_id vnode;
+    uint64_t off, len_bytes; /* within the node's memory; multiples of the page and of 2 MiB */
+    enum guest_page_kind pages;
+    enum guest_policy policy; /* NONE: nothing is asked of the host's kernel; never AUTO */
+    struct idset host_nodes;  /* empty with NONE and LOCAL */
+    uint64_t chunk_bytes; /* 0, or what a host node gets in its turn (interleaved huge pages,
+                             weights): bound piece by piece, see topo_plan_backing_home() */
+    struct guest_weights weights; /* n 0: all weigh the same */
+    bool reserve, prealloc;
+};
+
+/* A node of the host, as far as filling and moving memory need it. */
+struct topo_plan_host {
+    struct hnode_id id;
+    struct idset cpus; /* online and allowed; may be empty */
+};
+
 struct topo_plan_vcpu {
     struct vcpu_id id;
     struct vnode_id vnode;
@@ -81,9 +103,13 @@ struct topo_plan_link {
 
 struct topo_plan {
     struct topo_apic_layout apic;
-    size_t n_nodes, n_vcpus, n_caches;
+    size_t n_nodes, n_vcpus, n_caches, n_backings, n_hosts;
     struct topo_plan_node *nodes; /* index == vnode */
     struct topo_plan_vcpu *vcpus; /* index == vcpu id */
+    /* By node and offset. A node that has memory and none listed is one piece of ANY pages, bound
+     * to host_nodes when there are any. */
+    struct topo_plan_backing *backings;
+    struct topo_plan_host *hosts;
     struct topo_plan_cache caches[TOPO_PLAN_MAX_CACHES]; /* by level, data before instruction */
     uint32_t *distances;          /* n_nodes * n_nodes, row = from; always complete */
     struct topo_plan_link *links; /* n_nodes * n_nodes; NULL when no --link was given */
@@ -105,8 +131,9 @@ struct topo_plan {
  * Return: 0, or
  *   -EINVAL  the description contradicts itself (from guest_spec_check());
  *   -ENOENT  a named host node does not exist, or is not this process's to use;
- *   -ENOSPC  a node's memory exceeds all the memory of the host nodes it is bound to, or the
- *            guest's the limit of a cgroup;
+ *   -ENOSPC  a node's memory exceeds all the memory of the host nodes it is bound to, or what
+ *            they have free where it is to be there at the start, or the guest's the limit of a
+ *            cgroup;
  *   -ERANGE  the APIC ids do not fit;
  *   -ENOMEM  no memory for the plan itself.
  */
@@ -124,6 +151,10 @@ void topo_plan_describe_caches(const struct topo_plan *plan, struct guest_spec *
 
 /** topo_plan_free() - release a plan. NULL is allowed. */
 void topo_plan_free(struct topo_plan *plan);
+
+/** topo_plan_backing_home() - the host node that the chunk at @off of @backing is bound to; only
+ *  where chunk_bytes is not 0. */
+struct hnode_id topo_plan_backing_home(const struct topo_plan_backing *backing, uint64_t off);
 
 /** topo_plan_cache_cpus() - the vCPUs that share @cache with @vcpu, itself included. */
 void topo_plan_cache_cpus(const struct topo_plan *plan, const struct topo_plan_cache *cache,

@@ -209,7 +209,7 @@ static void a_failing_stage_undoes_the_earlier_ones(void **state)
 
         fail_name = rows[i].name;
         fail_at = rows[i].at;
-        assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), -EIO);
+        assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), -EIO);
         assert_null(f.machine); /* untouched on failure */
         (void)snprintf(want, sizeof(want), "%s was told to fail", rows[i].name);
         assert_non_null(strstr(f.ec.msg, want));
@@ -219,7 +219,7 @@ static void a_failing_stage_undoes_the_earlier_ones(void **state)
         assert_int_equal(count_maps(), 0);
     }
     fail_name = NULL; /* and then it can be built after all */
-    assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
     assert_true(count_maps() > 0);
     fixture_fini(&f);
     assert_int_equal(count_maps(), 0);
@@ -232,7 +232,7 @@ static void a_guest_ends_with_its_code(void **state)
 
     (void)state;
     fixture_init(&f, end_with_5, sizeof(end_with_5));
-    assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
     assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
     assert_int_equal(end.kind, MACHINE_END_GUEST_CODE);
     assert_int_equal(end.code, 5);
@@ -247,7 +247,7 @@ static void a_reset_ends_the_run_when_told_so(void **state)
     (void)state;
     fixture_init(&f, ask_for_reset, sizeof(ask_for_reset));
     f.config.on_reset = ON_RESET_EXIT;
-    assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
     assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
     assert_int_equal(end.kind, MACHINE_END_RESET);
     fixture_fini(&f);
@@ -326,7 +326,7 @@ static void a_running_guest_obeys(void **state)
 
     (void)state;
     fixture_init(&f, spin, sizeof(spin));
-    assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
     assert_int_equal(evloop_timer_new(f.loop, next_step, &s, &s.timer, &f.ec), 0);
     evloop_timer_arm(s.timer, evloop_now_ns() + 2000000);
     assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
@@ -410,7 +410,7 @@ static void a_guest_that_resets_itself_can_be_stopped(void **state)
 
     (void)state;
     fixture_init(&f, ask_for_reset, sizeof(ask_for_reset));
-    assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
     assert_int_equal(evloop_timer_new(f.loop, next_step, &s, &s.timer, &f.ec), 0);
     evloop_timer_arm(s.timer, evloop_now_ns() + 100000000);
     assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
