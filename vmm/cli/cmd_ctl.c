@@ -8,6 +8,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/print_json.h"
+#include "vmm/cli/print_memory.h"
 #include "vmm/config/suggest.h"
 
 static const struct {
@@ -17,7 +18,7 @@ static const struct {
     { "status", NULL },      { "pause", "paused" },
     { "resume", "running" }, { "power", "power button pressed" },
     { "reset", "reset" },    { "stop", "stopped" },
-    { "stats", NULL },
+    { "stats", NULL },       { "memory", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -31,8 +32,8 @@ static int find_action(const char *name, struct errctx *ec)
         suggest_offer(&s, actions[i].name);
     }
     return errctx_set(ec, EINVAL,
-                      "ctl: %s is none of status, pause, resume, power, reset, stop, stats%s", name,
-                      suggest_format(&s, "", hint, sizeof(hint)));
+                      "ctl: %s is none of status, pause, resume, power, reset, stop, stats, memory%s",
+                      name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
 static int run_ctl(struct cli_args *args)
@@ -53,6 +54,8 @@ static int run_ctl(struct cli_args *args)
         r = print_json(stdout, result);
     else if (actions[action].done != NULL)
         (void)printf("%s: %s\n", name, actions[action].done);
+    else if (strcmp(actions[action].name, "memory") == 0)
+        print_memory(stdout, result);
     else
         print_json_table(stdout, result);
     json_decref(result);
@@ -66,10 +69,10 @@ static const struct cli_option ctl_options[] = {
 
 const struct cli_command cmd_ctl = {
     .name = "ctl",
-    .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats.",
-    .operands = "NAME status|pause|resume|power|reset|stop|stats",
+    .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats, memory.",
+    .operands = "NAME status|pause|resume|power|reset|stop|stats|memory",
     .offers_machines = true,
-    .words = "status pause resume power reset stop stats",
+    .words = "status pause resume power reset stop stats memory",
     .min_operands = 2,
     .max_operands = 2,
     .options = ctl_options,

@@ -42,6 +42,11 @@ static json_t *run_stats(void *ctx)
     return machine_stats(((struct run *)ctx)->machine);
 }
 
+static int run_memory(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    return machine_memory(((struct run *)ctx)->machine, ret_json, ec);
+}
+
 static int run_pause(void *ctx, struct errctx *ec)
 {
     return machine_pause(((struct run *)ctx)->machine, ec);
@@ -70,6 +75,7 @@ static void run_stop(void *ctx)
 static const struct control_ops run_control_ops = {
     .status = run_status,
     .stats = run_stats,
+    .memory = run_memory,
     .pause = run_pause,
     .resume = run_resume,
     .power = run_power,

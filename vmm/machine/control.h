@@ -7,7 +7,7 @@
  *   {"command": "status"}
  *   {"ok": true, "result": {...}}       or  {"ok": false, "error": "one sentence"}
  *
- * Commands: status, stats, pause, resume, power, reset, stop.
+ * Commands: status, stats, memory, pause, resume, power, reset, stop.
  *
  * The server runs on the machine's main loop and never waits for anybody: descriptors do not
  * block, a request has at most CONTROL_REQUEST_MAX bytes, a peer that has not finished a request
@@ -37,6 +37,7 @@ enum {
 struct control_ops {
     json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
     json_t *(*stats)(void *ctx);
+    int (*memory)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
     int (*pause)(void *ctx, struct errctx *ec);
     int (*resume)(void *ctx, struct errctx *ec);
     int (*power)(void *ctx, struct errctx *ec);

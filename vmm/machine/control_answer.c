@@ -45,6 +45,12 @@ static json_t *answer_command(const struct control_ops *ops, void *ctx, const ch
         return rows[i].query != NULL ? grant(rows[i].query(ctx))
                                      : answer_action(rows[i].action, ctx);
     }
+    if (strcmp(command, "memory") == 0) {
+        struct errctx ec = { 0 };
+        json_t *result;
+
+        return ops->memory(ctx, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
+    }
     if (strcmp(command, "stop") == 0) {
         *ret_stop = true;
         return grant(json_object());

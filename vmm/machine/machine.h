@@ -73,6 +73,10 @@ void machine_stop(struct machine *m, const char *why);
 json_t *machine_status(const struct machine *m);
 json_t *machine_stats(const struct machine *m);
 
+/** machine_memory() - every backing and where its pages are, counted now; a new object for `ctl`.
+ *  The guest goes on meanwhile. Return: 0, or a negative errno with a sentence. */
+int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec);
+
 /** machine_console_input() - bytes typed on the terminal, to the serial port. Returns how many
  *  were taken; the rest should be offered again later. */
 size_t machine_console_input(struct machine *m, const void *data, size_t len);

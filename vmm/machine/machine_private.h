@@ -57,6 +57,7 @@ struct machine {
     struct mem_layout *layout; /* layout */
     struct guest_mem *mem;     /* memory */
     uint32_t n_mem_slots;      /* of KVM, numbered from 0; a large range has several */
+    int pagemap;               /* of this process; -1 where there is none */
 
     /* irqchip */
     struct machine_irq *irq;

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include "memory/residency.h"
 #include "vcpu/cpuid.h"
 #include "vmm/base/macros.h"
 #include "vmm/machine/machine_limits.h"
@@ -36,6 +38,7 @@ int machine_new(const struct machine_config *config, const struct topo_plan *pla
     if (hooks != NULL)
         m->hooks = *hooks;
     m->kernel_fd = m->initrd_fd = -1;
+    m->pagemap = -1;
     m->console_pipe[0] = m->console_pipe[1] = -1;
     (void)pthread_mutex_init(&m->request_lock, NULL);
     run_gate_init(&m->gate);
@@ -183,11 +186,16 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
     }
     if (r < 0)
         stage_memory_undo(m);
+    else
+        m->pagemap = residency_open();
     return r;
 }
 
 void stage_memory_undo(struct machine *m)
 {
+    if (m->pagemap >= 0)
+        (void)close(m->pagemap);
+    m->pagemap = -1;
     while (m->n_mem_slots > 0)
         (void)kvm_vm_map(&m->vm, --m->n_mem_slots, (struct gpa){ 0 }, 0, NULL, NULL);
     guest_mem_free(m->mem);

@@ -112,9 +112,9 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
         { "host --measure --xml", "hwloc's XML has no place for what --measure finds" },
         { "host --measure --host-synthetic node:2@pu:4",
           "--measure measures this machine, not node:2 pu:4" },
-        { "ctl name", "usage: numavisor ctl NAME status|pause|resume|power|reset|stop|stats" },
+        { "ctl name", "usage: numavisor ctl NAME status|pause|resume|power|reset|stop|stats|memory" },
         { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
-                           "stats; did you mean pause?" },
+                           "stats, memory; did you mean pause?" },
         { "ctl ../etc status", "ctl: \"../etc\" cannot be the name of a machine" },
         { "completion fish", "completion: only bash is known" },
         { "help fly", "help: there is no command fly" },
@@ -417,6 +417,19 @@ static json_t *fake_query(void *ctx)
                      (json_int_t)1 << 30);
 }
 
+static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    (void)ec;
+    *ret_json = json_pack("{s[{sis[{sIsssssssIs[{sisI}{sisI}]}{sIsssI}]}]}", "nodes", "id", 0,
+                          "backings", "memory", (json_int_t)8 << 30, "pages", "thp", "policy",
+                          "preferred", "host", "1", "present", (json_int_t)4 << 20, "where", "host",
+                          1, "pages_2m", (json_int_t)1, "host", 2, "pages_4k", (json_int_t)512,
+                          "memory", (json_int_t)1 << 30, "pages", "2M", "reserved",
+                          (json_int_t)1 << 30);
+    return 0;
+}
+
 static int fake_action(void *ctx, struct errctx *ec)
 {
     (void)ctx;
@@ -431,6 +444,7 @@ static void fake_stop(void *ctx)
 static const struct control_ops fake_ops = {
     .status = fake_query,
     .stats = fake_query,
+    .memory = fake_memory,
     .pause = fake_action,
     .resume = fake_action,
     .power = fake_action,
@@ -476,6 +490,17 @@ static void ctl_and_list_speak_to_a_machine(void **state)
     outcome_fini(&o);
     o = run("ctl web stats --json");
     assert_non_null(strstr(o.out, "\"memory\": 1073741824"));
+    outcome_fini(&o);
+    o = run("ctl web memory");
+    assert_string_equal(
+        o.out,
+        "node      memory  pages  policy               host       present    reserved    on host"
+        "      4 KiB      2 MiB      1 GiB\n"
+        "   0       8 GiB  thp    preferred            1            4 MiB           -          1"
+        "          0          1          0\n"
+        "                                                                                      2"
+        "        512          0          0\n"
+        "   0       1 GiB  2M     -                    any              -       1 GiB\n");
     outcome_fini(&o);
     o = run("ctl web power");
     assert_int_equal(o.status, CLI_FAILURE);

@@ -21,6 +21,12 @@ static int fuzz_action(void *ctx, struct errctx *ec)
     return errctx_set(ec, 1, "no");
 }
 
+static int fuzz_memory(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    *ret_json = fuzz_query(ctx);
+    return *ret_json != NULL ? 0 : errctx_set(ec, 12, "no");
+}
+
 static void fuzz_stop(void *ctx)
 {
     (void)ctx;
@@ -31,6 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct control_ops ops = {
         .status = fuzz_query,
         .stats = fuzz_query,
+        .memory = fuzz_memory,
         .pause = fuzz_action,
         .resume = fuzz_action,
         .power = fuzz_action,

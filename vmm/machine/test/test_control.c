@@ -51,6 +51,13 @@ static json_t *fake_stats(void *ctx)
     return json_pack("{so}", "exits", list);
 }
 
+static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    (void)ret_json;
+    return errctx_set(ec, EIO, "pages cannot be counted");
+}
+
 static int fake_pause(void *ctx, struct errctx *ec)
 {
     struct fixture *f = ctx;
@@ -73,6 +80,7 @@ static void fake_stop(void *ctx)
 static const struct control_ops fake_ops = {
     .status = fake_status,
     .stats = fake_stats,
+    .memory = fake_memory,
     .pause = fake_pause,
     .resume = fake_action,
     .power = fake_action,

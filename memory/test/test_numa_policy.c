@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernel is asked for each policy, and what happens where it knows less. */
+// LDFLAGS: -Wl,--wrap=syscall
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <linux/mempolicy.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "memory/numa_policy.h"
+#include "vmm/base/macros.h"
+
+/* The last call and how calls end: a kernel before 5.15 knows no MPOL_PREFERRED_MANY. */
+static struct {
+    long nr;
+    int mode, fail;
+    bool old_kernel;
+    uint64_t mask;
+    unsigned long maxnode;
+    int own_mode; /* of this process */
+    unsigned calls;
+} kernel;
+
+long __wrap_syscall(long nr, ...);
+
+static long answer(long nr, int mode, const unsigned long *mask, unsigned long maxnode)
+{
+    kernel.calls++;
+    kernel.nr = nr;
+    kernel.mode = mode;
+    kernel.mask = mask != NULL ? mask[0] : 0;
+    kernel.maxnode = maxnode;
+    errno = kernel.fail != 0 ? kernel.fail : EINVAL;
+    return kernel.fail != 0 || (kernel.old_kernel && mode == MPOL_PREFERRED_MANY) ? -1 : 0;
+}
+
+long __wrap_syscall(long nr, ...)
+{
+    va_list ap;
+    long r = -1;
+
+    va_start(ap, nr);
+    if (nr == SYS_mbind) {
+        void *addr = va_arg(ap, void *);
+        size_t len = va_arg(ap, size_t);
+        int mode = va_arg(ap, int);
+        const unsigned long *mask = va_arg(ap, const unsigned long *);
+
+        assert_ptr_equal(addr, (void *)0x200000);
+        assert_int_equal(len, 4 * MIB);
+        r = answer(nr, mode, mask, va_arg(ap, unsigned long));
+    } else if (nr == SYS_set_mempolicy) {
+        int mode = va_arg(ap, int);
+        const unsigned long *mask = va_arg(ap, const unsigned long *);
+
+        r = answer(nr, mode, mask, va_arg(ap, unsigned long));
+    } else if (nr == SYS_get_mempolicy) {
+        *va_arg(ap, int *) = kernel.own_mode;
+        if (kernel.own_mode != MPOL_DEFAULT)
+            *va_arg(ap, unsigned long *) = 0x6;
+        r = 0;
+    }
+    va_end(ap);
+    return r;
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    memset(&kernel, 0, sizeof(kernel));
+    return 0;
+}
+
+static struct idset nodes(uint32_t a, uint32_t b)
+{
+    struct idset s = { 0 };
+
+    idset_add(&s, a);
+    idset_add(&s, b);
+    return s;
+}
+
+static int apply(enum guest_policy policy, const struct idset *hosts, struct errctx *ec)
+{
+    return numa_policy_apply((void *)0x200000, 4 * MIB, policy, hosts, ec);
+}
+
+static void every_policy_has_its_mode(void **state)
+{
+    static const struct {
+        enum guest_policy policy;
+        int mode;
+        uint64_t mask;
+    } rows[] = {
+        { GUEST_POLICY_BIND, MPOL_BIND, 0xa },
+        { GUEST_POLICY_PREFERRED, MPOL_PREFERRED_MANY, 0xa },
+        { GUEST_POLICY_INTERLEAVE, MPOL_INTERLEAVE, 0xa },
+        { GUEST_POLICY_LOCAL, MPOL_LOCAL, 0 },
+    };
+    const struct idset hosts = nodes(1, 3);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        assert_int_equal(apply(rows[i].policy, &hosts, NULL), 0);
+        assert_int_equal(kernel.nr, SYS_mbind);
+        assert_int_equal(kernel.mode, rows[i].mode);
+        assert_true(kernel.mask == rows[i].mask);
+        assert_int_equal(kernel.maxnode, rows[i].mask != 0 ? 65 : 0);
+    }
+}
+
+static void old_kernels_prefer_the_lowest(void **state)
+{
+    const struct idset hosts = nodes(5, 2);
+
+    (void)state;
+    kernel.old_kernel = true;
+    assert_int_equal(apply(GUEST_POLICY_PREFERRED, &hosts, NULL), 0);
+    assert_int_equal(kernel.mode, MPOL_PREFERRED);
+    assert_true(kernel.mask == 1u << 2);
+    assert_int_equal(numa_policy_prefer(&hosts, NULL), 0);
+    assert_int_equal(kernel.nr, SYS_set_mempolicy);
+    assert_int_equal(kernel.mode, MPOL_PREFERRED);
+    assert_true(kernel.mask == 1u << 2);
+}
+
+static void threads_prefer_and_are_not_bound(void **state)
+{
+    const struct idset hosts = nodes(1, 3);
+
+    (void)state;
+    assert_int_equal(numa_policy_prefer(&hosts, NULL), 0);
+    assert_int_equal(kernel.nr, SYS_set_mempolicy);
+    assert_int_equal(kernel.mode, MPOL_PREFERRED_MANY);
+    assert_true(kernel.mask == 0xa);
+}
+
+static void memory_not_asked_for_keeps_this_process_policy(void **state)
+{
+    (void)state;
+    assert_int_equal(numa_policy_keep((void *)0x200000, 4 * MIB, NULL), 0);
+    assert_int_equal(kernel.mode, MPOL_LOCAL); /* what a process without one does */
+    kernel.own_mode = MPOL_INTERLEAVE;
+    assert_int_equal(numa_policy_keep((void *)0x200000, 4 * MIB, NULL), 0);
+    assert_int_equal(kernel.mode, MPOL_INTERLEAVE);
+    assert_true(kernel.mask == 0x6);
+}
+
+static void failures_name_the_host_nodes(void **state)
+{
+    const struct idset hosts = nodes(1, 3);
+    struct errctx ec = { 0 };
+
+    (void)state;
+    kernel.fail = EPERM;
+    assert_int_equal(apply(GUEST_POLICY_BIND, &hosts, &ec), -EPERM);
+    assert_string_equal(ec.msg, "bind to host node 1,3: mbind: Operation not permitted");
+    assert_int_equal(apply(GUEST_POLICY_PREFERRED, &hosts, &ec), -EPERM);
+    assert_string_equal(ec.msg, "preferred host node 1,3: mbind: Operation not permitted");
+    assert_int_equal(kernel.calls, 2); /* only an unknown mode is tried again */
+    assert_int_equal(apply(GUEST_POLICY_LOCAL, &hosts, &ec), -EPERM);
+    assert_string_equal(ec.msg, "local memory: mbind: Operation not permitted");
+    assert_int_equal(numa_policy_prefer(&hosts, &ec), -EPERM);
+    assert_string_equal(ec.msg, "prefer host node 1,3: set_mempolicy: Operation not permitted");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(every_policy_has_its_mode, reset),
+        cmocka_unit_test_setup(old_kernels_prefer_the_lowest, reset),
+        cmocka_unit_test_setup(threads_prefer_and_are_not_bound, reset),
+        cmocka_unit_test_setup(memory_not_asked_for_keeps_this_process_policy, reset),
+        cmocka_unit_test_setup(failures_name_the_host_nodes, reset),
+    };
+    return cmocka_run_group_tests_name("memory/numa_policy", tests, NULL, NULL);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See print_memory.h. */
+#include "vmm/cli/print_memory.h"
+
+#include <stdint.h>
+
+#include "vmm/base/units.h"
+#include "vmm/cli/print_json.h"
+
+static uint64_t number(const json_t *object, const char *name)
+{
+    const json_int_t v = json_integer_value(json_object_get(object, name));
+
+    return v > 0 ? (uint64_t)v : 0;
+}
+
+/* @width columns of a word, unprintable bytes replaced. */
+static void word(FILE *out, const json_t *object, const char *name, int width, const char *empty)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    int len = 0;
+
+    if (text == NULL || text[0] == '\0')
+        text = empty;
+    for (; text[len] != '\0'; len++)
+        ;
+    (void)fputs("  ", out);
+    print_json_text(out, text);
+    (void)fprintf(out, "%*s", len < width ? width - len : 0, "");
+}
+
+static void size(FILE *out, uint64_t bytes)
+{
+    char buf[32];
+
+    (void)fprintf(out, "  %10s", bytes > 0 ? units_format_human(bytes, buf, sizeof(buf)) : "-");
+}
+
+static void counts(FILE *out, const json_t *where)
+{
+    static const char *const kinds[] = { "pages_4k", "pages_2m", "pages_1g" };
+
+    (void)fprintf(out, "  %9llu", (unsigned long long)number(where, "host"));
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        (void)fprintf(out, "  %9llu", (unsigned long long)number(where, kinds[i]));
+    (void)fputc('\n', out);
+}
+
+static void print_backing(FILE *out, uint64_t node, const json_t *b)
+{
+    const json_t *where = json_object_get(b, "where");
+    size_t n = json_array_size(where);
+
+    (void)fprintf(out, "%4llu", (unsigned long long)node);
+    size(out, number(b, "memory"));
+    word(out, b, "pages", 5, "");
+    word(out, b, "policy", 19, "-");
+    word(out, b, "host", 6, "any");
+    size(out, number(b, "present"));
+    size(out, number(b, "reserved"));
+    if (n == 0)
+        (void)fputc('\n', out);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            (void)fprintf(out, "%*s", 4 + 12 + 7 + 21 + 8 + 12 + 12, "");
+        counts(out, json_array_get(where, i));
+    }
+    if (number(b, "unknown") > 0) {
+        (void)fputs("      of which on no node that could be told:", out);
+        size(out, number(b, "unknown"));
+        (void)fputc('\n', out);
+    }
+}
+
+void print_memory(FILE *out, const json_t *answer)
+{
+    const json_t *nodes = json_object_get(answer, "nodes");
+
+    (void)fprintf(out, "%4s  %10s  %-5s  %-19s  %-6s  %10s  %10s  %9s  %9s  %9s  %9s\n", "node",
+                  "memory", "pages", "policy", "host", "present", "reserved", "on host", "4 KiB",
+                  "2 MiB", "1 GiB");
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i), *backings = json_object_get(n, "backings");
+
+        for (size_t k = 0; k < json_array_size(backings); k++)
+            print_backing(out, number(n, "id"), json_array_get(backings, k));
+    }
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `ctl memory` shows: every backing, and where its pages are. Main thread. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "memory/residency.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/machine/machine_private.h"
+
+static json_t *where_json(const struct residency *res)
+{
+    json_t *where = json_array();
+
+    for (uint32_t i = 0; i < res->n_nodes; i++) {
+        const struct residency_node *n = &res->node[i];
+
+        if (n->pages_4k + n->pages_2m + n->pages_1g > 0)
+            (void)json_array_append_new(
+                where, json_pack("{s:i, s:I, s:I, s:I}", "host", (int)i, "pages_4k",
+                                 (json_int_t)n->pages_4k, "pages_2m", (json_int_t)n->pages_2m,
+                                 "pages_1g", (json_int_t)n->pages_1g));
+    }
+    return where;
+}
+
+static json_t *backing_json(const struct topo_plan_backing *b, const struct residency *res)
+{
+    char hosts[256];
+
+    return json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:o}", "offset", (json_int_t)b->off,
+                     "memory", (json_int_t)b->len_bytes, "pages", guest_page_name(b->pages),
+                     "policy", guest_policy_words[b->policy], "host",
+                     idset_format(&b->host_nodes, hosts, sizeof(hosts)), "present",
+                     (json_int_t)res->present_bytes, "reserved", (json_int_t)res->reserved_bytes,
+                     "unknown", (json_int_t)res->unknown_bytes, "where", where_json(res));
+}
+
+int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec)
+{
+    CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
+    json_t *nodes = json_array();
+    size_t k = 0;
+    int r = res == NULL ? errctx_set(ec, ENOMEM, "no memory to count pages") : 0;
+
+    for (size_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
+        const struct topo_plan_node *n = &m->plan->nodes[i];
+        json_t *backings = json_array();
+
+        for (; k < guest_mem_n_backings(m->mem); k++) {
+            const struct backing *b = guest_mem_backing(m->mem, k);
+
+            if (b->plan->vnode.v != n->vnode.v)
+                break;
+            r = residency_scan(b, m->pagemap, res, ec);
+            if (r < 0)
+                break;
+            (void)json_array_append_new(backings, backing_json(b->plan, res));
+        }
+        (void)json_array_append_new(nodes,
+                                    json_pack("{s:i, s:I, s:o}", "id", (int)n->vnode.v, "memory",
+                                              (json_int_t)n->ram_bytes, "backings", backings));
+    }
+    if (r < 0) {
+        json_decref(nodes);
+        return r;
+    }
+    *ret_json = json_pack("{s:s, s:o}", "name", m->config->name, "nodes", nodes);
+    return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
+}
