@@ -38,7 +38,6 @@ int machine_new(const struct machine_config *config, const struct topo_plan *pla
     if (hooks != NULL)
         m->hooks = *hooks;
     m->kernel_fd = m->initrd_fd = -1;
-    m->pagemap = -1;
     m->console_pipe[0] = m->console_pipe[1] = -1;
     (void)pthread_mutex_init(&m->request_lock, NULL);
     run_gate_init(&m->gate);
@@ -176,6 +175,7 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
     };
     int r = guest_mem_new(m->plan, m->layout, &m->mem, ec);
 
+    m->pagemap = -1;
     if (r < 0)
         return r;
     r = guest_mem_commit(m->mem, &commit, ec);

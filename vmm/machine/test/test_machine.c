@@ -260,7 +260,7 @@ static void instructions_outside_memory_are_a_failure_with_their_address(void **
 
     (void)state;
     fixture_init(&f, leave_memory, sizeof(leave_memory));
-    assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
     assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
     assert_int_equal(end.kind, MACHINE_END_FAILURE);
     if (strstr(end.reason, "vCPU 0: the guest runs instructions at physical address 0xd0000000, "
@@ -391,7 +391,7 @@ static void io_threads_run_where_devices_live(void **state)
         f.config.n_devices = n_devices;
         for (size_t i = 0; i < n_devices; i++)
             f.config.devices[i].type = registry_find("rng");
-        assert_int_equal(machine_new(&f.config, f.plan, f.loop, &f.machine, &f.ec), 0);
+        assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
         assert_int_equal(evloop_timer_new(f.loop, look_at_threads, &look, &timer, &f.ec), 0);
         evloop_timer_arm(timer, evloop_now_ns() + 2000000);
         assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);

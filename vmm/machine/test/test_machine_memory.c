@@ -1,4 +1,4 @@
-// LDFLAGS: -Wl,--wrap=guest_mem_new -Wl,--wrap=guest_mem_free -Wl,--wrap=guest_mem_n_slots -Wl,--wrap=guest_mem_slot -Wl,--wrap=kvm_vm_map
+// LDFLAGS: -Wl,--wrap=guest_mem_new -Wl,--wrap=guest_mem_free -Wl,--wrap=guest_mem_commit -Wl,--wrap=guest_mem_n_slots -Wl,--wrap=guest_mem_slot -Wl,--wrap=kvm_vm_map
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stage "memory": guest memory of any size as slots that KVM takes, without the memory. */
 #include <setjmp.h>
@@ -19,6 +19,8 @@
 
 int __wrap_guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
                          struct guest_mem **ret_mem, struct errctx *ec);
+int __wrap_guest_mem_commit(struct guest_mem *mem, const struct guest_mem_commit *how,
+                            struct errctx *ec);
 void __wrap_guest_mem_free(struct guest_mem *mem);
 size_t __wrap_guest_mem_n_slots(const struct guest_mem *mem);
 struct guest_mem_slot __wrap_guest_mem_slot(const struct guest_mem *mem, size_t i);
@@ -51,6 +53,16 @@ int __wrap_guest_mem_new(const struct topo_plan *plan, const struct mem_layout *
     (void)ec;
     *ret_mem = (struct guest_mem *)&kvm;
     kvm.memories++;
+    return 0;
+}
+
+int __wrap_guest_mem_commit(struct guest_mem *mem, const struct guest_mem_commit *how,
+                            struct errctx *ec)
+{
+    (void)ec;
+    assert_ptr_equal(mem, &kvm);
+    assert_int_equal(kvm.mapped, 0); /* memory is there before the guest can have it */
+    assert_true(how->threads);
     return 0;
 }
 

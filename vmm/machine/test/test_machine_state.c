@@ -110,7 +110,7 @@ static void init(struct fixture *f, const char *format, const struct files *file
     assert_int_equal(topo_plan_make(&f->config.spec, &host, &f->plan, NULL), 0);
     host_topo_fini(&host);
     assert_int_equal(evloop_new(&f->loop, NULL), 0);
-    if (machine_new(&f->config, f->plan, f->loop, &f->m, &ec) < 0)
+    if (machine_new(&f->config, f->plan, f->loop, NULL, &f->m, &ec) < 0)
         fail_msg("%s", ec.msg);
     assert_int_equal(machine_start_io(f->m, NULL), 0);
     f->pci.mem_bus = f->m->mem_bus;
