@@ -72,8 +72,9 @@ static int make_file(const struct topo_plan_backing *plan, int *ret_fd, struct e
     (void)snprintf(name, sizeof(name), "guest-ram-%u", plan->vnode.v);
     fd = memfd_create(name, MFD_CLOEXEC | kind);
     if (fd < 0)
-        return errctx_set_os(ec, errno, kind != 0 ? "memfd_create with pages of %s" : "memfd_create",
-                             guest_page_name(plan->pages));
+        return kind == 0 ? errctx_set_os(ec, errno, "memfd_create")
+                         : errctx_set_os(ec, errno, "memfd_create with pages of %s",
+                                         guest_page_name(plan->pages));
     if (ftruncate(fd, (off_t)plan->len_bytes) < 0) {
         int r = errctx_set_os(ec, errno, "size of %zu bytes", (size_t)plan->len_bytes);
 

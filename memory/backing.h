@@ -59,8 +59,8 @@ size_t backing_page_bytes(const struct backing *b);
  * backing_take() - have the host give memory for [@off, @off+@len_bytes) now, rounded outwards to
  * whole pages. Content stays. Normal memory: a huge page for an extent of 2 MiB of which half or
  * more is asked for, where one can be had and the plan does not forbid it.
- * Return: 0 or the errno of madvise (ENOMEM: out of memory or of the pool's pages; EINVAL on kernels
- * before 5.14); no sentence.
+ * Return: 0 or the errno of madvise (ENOMEM: out of memory or of the pool's pages; EINVAL on
+ * kernels before 5.14); no sentence.
  */
 int backing_take(const struct backing *b, size_t off, size_t len_bytes);
 

@@ -55,7 +55,8 @@ static bool has_bound(const struct topo_plan *plan)
 }
 
 /* The next backing of node @n into its area. */
-static int add_backing(struct guest_mem *mem, const struct topo_plan_backing *plan, struct errctx *ec)
+static int add_backing(struct guest_mem *mem, const struct topo_plan_backing *plan,
+                       struct errctx *ec)
 {
     struct mem_area *area = &mem->areas[plan->vnode.v];
     int r;

@@ -236,8 +236,8 @@ static int explain(const struct fill *f, struct errctx *ec)
     const struct topo_plan_backing *plan = f->culprit.backing->plan;
     char hosts[64], amount[32];
 
-    return errctx_set_os(ec, -f->result, "virtual node %u: take %s in pages of %s from host node %s",
-                         plan->vnode.v,
+    return errctx_set_os(ec, -f->result,
+                         "virtual node %u: take %s in pages of %s from host node %s", plan->vnode.v,
                          units_format_human(f->culprit.len, amount, sizeof(amount)),
                          guest_page_name(plan->pages),
                          idset_empty(&plan->host_nodes)

@@ -86,9 +86,10 @@ int numa_policy_keep(void *addr, size_t len_bytes, struct errctx *ec)
 
 int numa_policy_prefer(const struct idset *host_nodes, struct errctx *ec)
 {
+    const unsigned long max = max_node(host_nodes);
     char list[128];
 
-    if (syscall(SYS_set_mempolicy, MPOL_PREFERRED_MANY, host_nodes->word, max_node(host_nodes)) == 0)
+    if (syscall(SYS_set_mempolicy, MPOL_PREFERRED_MANY, host_nodes->word, max) == 0)
         return 0;
     if (errno == EINVAL) {
         const struct idset one = lowest(host_nodes);

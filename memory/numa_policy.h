@@ -3,9 +3,9 @@
  * Where the host's kernel puts pages and where they are: the only file with mbind(2),
  * set_mempolicy(2), get_mempolicy(2) and move_pages(2).
  *
- * On the mapping of a memfd a policy lives in the inode and holds for every mapping of it; on one of
- * huge pages from a pool it belongs to the mapping alone (numa_memory_policy.rst), so there only
- * pages that are touched through this mapping obey.
+ * On the mapping of a memfd a policy lives in the inode and holds for every mapping of it; on one
+ * of huge pages from a pool it belongs to the mapping alone (numa_memory_policy.rst), so there
+ * only pages that are touched through this mapping obey.
  */
 #ifndef MEMORY_NUMA_POLICY_H
 #define MEMORY_NUMA_POLICY_H

@@ -3,17 +3,17 @@
  * Where the pages of a backing really are, counted without stopping the guest, without moving or
  * taking a page, and without asking our own plan.
  *
- * Normal memory is looked at through a mapping of its own, 32 MiB at a time, because the guest's may
- * lack a page that is there (nobody touched it through that mapping, or somebody took it out of the
- * page table). mincore(2) tells from the page cache which pages are there; those alone are mapped,
- * for reading, which takes nothing; then move_pages(2) tells their nodes. A whole 2 MiB is one huge
- * page when mapping its last page maps its first one, too, as /proc/self/pagemap then says: small
- * pages come at most sixteen at a time. Pages of a pool are only ever taken by touching them through
- * the guest's mapping, so it is asked itself.
+ * Normal memory is looked at through a mapping of its own, 32 MiB at a time, because the guest's
+ * may lack a page that is there (nobody touched it through that mapping, or somebody took it out of
+ * the page table). mincore(2) tells from the page cache which pages are there; those alone are
+ * mapped, for reading, which takes nothing; then move_pages(2) tells their nodes. A whole 2 MiB is
+ * one huge page when mapping its last page maps its first one, too, as /proc/self/pagemap then
+ * says: small pages come at most sixteen at a time. Pages of a pool are only ever taken by touching
+ * them through the guest's mapping, so it is asked itself.
  *
  * A page that is given back between the first and the second look is taken again as zeroes: nothing
- * but a reset gives pages back, on the thread that scans. One that was only set aside (fallocate) is
- * not "there" for mincore; it counts as reserved.
+ * but a reset gives pages back, on the thread that scans. One that was only set aside (fallocate)
+ * is not "there" for mincore; it counts as reserved.
  */
 #ifndef MEMORY_RESIDENCY_H
 #define MEMORY_RESIDENCY_H

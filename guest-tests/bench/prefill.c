@@ -3,8 +3,8 @@
  * prefill ours|pool MIB NODE... - take MIB of memory bound to each host node, at once.
  *
  * "ours" does it as the VMM does before a start, with threads on the CPUs of the node being filled;
- * "pool" has as many threads, which run anywhere and take the next piece of any node. Both touch the
- * same pages of the same memory files under the same policy. Prints one line: seconds, threads,
+ * "pool" has as many threads, which run anywhere and take the next piece of any node. Both touch
+ * the same pages of the same memory files under the same policy. Prints one line: seconds, threads,
  * bytes, and the part of the pieces that were touched on the node itself. For the last one the call
  * that takes a piece is wrapped (-Wl,--wrap=backing_take), on both sides.
  */

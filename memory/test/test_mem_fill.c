@@ -193,8 +193,8 @@ static void a_piece_that_cannot_be_had_stops_all_and_is_named(void **state)
         seen.fail_node = 0;
         seen.fail_off = 64 * M;
         assert_int_equal(guest_mem_commit(f->mem, &how, &ec), -ENOMEM);
-        assert_string_equal(ec.msg, "virtual node 0: take 64 MiB in pages of any from host node 0,2: "
-                                    "Cannot allocate memory");
+        assert_string_equal(ec.msg, "virtual node 0: take 64 MiB in pages of any from host node "
+                                    "0,2: Cannot allocate memory");
     }
 }
 

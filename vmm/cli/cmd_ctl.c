@@ -32,7 +32,8 @@ static int find_action(const char *name, struct errctx *ec)
         suggest_offer(&s, actions[i].name);
     }
     return errctx_set(ec, EINVAL,
-                      "ctl: %s is none of status, pause, resume, power, reset, stop, stats, memory%s",
+                      "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
+                      "memory%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 

@@ -156,8 +156,8 @@ int guest_memory_check(const struct guest_spec *spec, const struct guest_shape *
             continue;
         }
         if (n == NULL && m.policy == GUEST_POLICY_WEIGHTED)
-            return errctx_set(ec, EINVAL,
-                              "--policy weighted-interleave needs a --node with host= and weights=");
+            return errctx_set(
+                ec, EINVAL, "--policy weighted-interleave needs a --node with host= and weights=");
         r = n != NULL ? check_policy(n, &m, i, ec) : 0;
         if (r == 0)
             r = check_commit(spec, &m, i, ec);

@@ -67,7 +67,8 @@ static void set_chunks(const struct memory_plan *mp, struct topo_plan_backing *b
 static bool alike(const struct topo_plan_backing *a, const struct topo_plan_backing *b)
 {
     return a->vnode.v == b->vnode.v && a->pages == b->pages && a->policy == b->policy &&
-           a->chunk_bytes == 0 && b->chunk_bytes == 0 && idset_equal(&a->host_nodes, &b->host_nodes);
+           a->chunk_bytes == 0 && b->chunk_bytes == 0 &&
+           idset_equal(&a->host_nodes, &b->host_nodes);
 }
 
 /* Take @b out of the host's supply and append it, to the one before where they are alike. */
@@ -269,7 +270,9 @@ static int plan_node(struct memory_plan *mp, uint32_t i, struct errctx *ec)
     const struct guest_node_memory m = guest_node_memory(mp->spec, i);
     const struct guest_pages any = { .n = 1 }, *pages = m.pages->n > 0 ? m.pages : &any;
     const struct topo_plan_node *n = &mp->plan->nodes[i];
-    struct topo_plan_backing b = { .vnode = n->vnode, .reserve = m.reserve, .prealloc = m.prealloc };
+    struct topo_plan_backing b = {
+        .vnode = n->vnode, .reserve = m.reserve, .prealloc = m.prealloc
+    };
     uint64_t rest = n->ram_bytes, off = 0;
     int r = set_policy(mp, n, &m, &b, ec);
 

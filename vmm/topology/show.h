@@ -33,8 +33,8 @@ void topo_plan_print_table(const struct topo_plan *plan, const struct host_topo 
  *                 "initiator" (node or null), "mem_caches": [{ "level", "size", "line",
  *                 "associativity": "none|direct|complex", "write": "none|back|through" }],
  *                 "backings": [{ "offset" (in the node), "memory" (bytes), "pages":
- *                 "any|4K|thp|2M|1G", "policy" ("" for none), "host", "chunk" (bytes bound to a host
- *                 node in its turn, or 0), "reserve", "prealloc" }] }],
+ *                 "any|4K|thp|2M|1G", "policy" ("" for none), "host", "chunk" (bytes bound to a
+ *                 host node in its turn, or 0), "reserve", "prealloc" }] }],
  *     "vcpus": [{ "id", "node", "socket", "die", "complex", "core", "thread" (as in struct
  *                 topo_plan_vcpu), "apic_id", "linux": { "physical_package_id", "die_id",
  *                 "core_id" } (what Linux derives from the id), "host_cpus" ("" when free) }],

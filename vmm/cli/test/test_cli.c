@@ -112,7 +112,8 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
         { "host --measure --xml", "hwloc's XML has no place for what --measure finds" },
         { "host --measure --host-synthetic node:2@pu:4",
           "--measure measures this machine, not node:2 pu:4" },
-        { "ctl name", "usage: numavisor ctl NAME status|pause|resume|power|reset|stop|stats|memory" },
+        { "ctl name",
+          "usage: numavisor ctl NAME status|pause|resume|power|reset|stop|stats|memory" },
         { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
                            "stats, memory; did you mean pause?" },
         { "ctl ../etc status", "ctl: \"../etc\" cannot be the name of a machine" },

@@ -37,8 +37,8 @@ static char *dump(const struct machine_config *config)
 static const char *const described[] = {
     "--cpus 8 --memory 2G --vnuma 2 --prealloc",
     "--cpus 2 --memory 8G --vnuma 2 --pages 1G:2G+2M:512M+thp --policy interleave --fallback pages",
-    ("--node cpus=0,memory=4G,host=0-1,policy=weighted-interleave,weights=3:1,pages=1G:2G+4K,reserve "
-     "--node memory=1G,host=0,policy=preferred,prealloc --fallback host,pages,policy"),
+    ("--node cpus=0,memory=4G,host=0-1,policy=weighted-interleave,weights=3:1,pages=1G:2G+4K,"
+     "reserve --node memory=1G,host=0,policy=preferred,prealloc --fallback host,pages,policy"),
     "--name a --kernel k --initrd i --cmdline c --console virtio --on-reset exit --no-sandbox",
     "--cpus 8 --threads 2 --cores 2 --dies 1 --sockets 2 --l3 8M,cores=2",
     ("--node cpus=0-1,4,memory=1G,host=0 --node cpus=2-3 "

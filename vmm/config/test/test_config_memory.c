@@ -29,10 +29,12 @@ static void contradictions_have_their_sentences(void **state)
         { "--policy some",
           "--policy: \"some\" is not bind, preferred, interleave, weighted-interleave, local or "
           "auto" },
-        { "--fallback pages", "--fallback pages has no effect: no node asks for pages of 2M or 1G" },
+        { "--fallback pages",
+          "--fallback pages has no effect: no node asks for pages of 2M or 1G" },
         { "--fallback host,host", "--fallback: host is given twice" },
         { "--fallback cpus", "--fallback: \"cpus\" is not pages, policy or host" },
-        { "--memory 3G --pages 1G:2G+2M:1G+thp", "--node 0: --pages leaves nothing for pages of thp" },
+        { "--memory 3G --pages 1G:2G+2M:1G+thp",
+          "--node 0: --pages leaves nothing for pages of thp" },
         { "--memory 3G --pages 1G:2G+2M:512M",
           "--node 0: --pages does not say what the last 512M are; the last part needs no size" },
         { "--memory 1G --pages 2M:2G", "--node 0: --pages asks for 2G in pages of 2M, 1G is left" },
@@ -212,8 +214,8 @@ static void shortages_are_named_with_what_is_free(void **state)
         { "--node memory=2G,pages=1G,host=1",
           "--node 0: 2 pages of 1G are wanted, host node 1 has 1 free" },
         { "--node memory=4G,pages=1G",
-          "--node 0: 4 pages of 1G are wanted, host node 0 has 2, host node 1 has 1, host node 2 has "
-          "0 free" },
+          "--node 0: 4 pages of 1G are wanted, host node 0 has 2, host node 1 has 1, host node 2 "
+          "has 0 free" },
         { "--node memory=4G,pages=2M,host=0,2,policy=interleave",
           "--node 0: 2048 pages of 2M are wanted, host node 0 has 512, host node 2 has 1024 free "
           "(each gives its share)" },
@@ -251,15 +253,15 @@ static void what_gives_way_does_so_in_order_and_is_said(void **state)
           "Node 0: 1 GiB is in pages of 2M instead of 1G, of which there are too few." },
         { "--node memory=3G,pages=1G,host=1 --fallback policy,pages",
           "0:0+3072 1G preferred 1/0;",
-          "Node 0: 3 GiB in pages of 1G prefers host node 1 instead of keeping to it, which has too "
-          "little." },
+          "Node 0: 3 GiB in pages of 1G prefers host node 1 instead of keeping to it, which has "
+          "too little." },
         { "--node memory=1G,pages=2M,host=1 --fallback host,pages", "0:0+1024 2M bind 2/0;",
           "Node 0: 1 GiB in pages of 2M is on host node 2, at distance 20, instead of 1, which has "
           "too little." },
         { "--node memory=5G,host=2,prealloc --fallback host,policy",
           "0:0+5120 any preferred 2/0 prealloc;",
-          "Node 0: 5 GiB in pages of any prefers host node 2 instead of keeping to it, which has too "
-          "little." },
+          "Node 0: 5 GiB in pages of any prefers host node 2 instead of keeping to it, which has "
+          "too little." },
         { "--node memory=4G,host=0,2,policy=interleave,pages=2M --fallback pages",
           "0:0+4096 thp interleave 0,2/2;",
           "Node 0: 4 GiB is in pages of thp instead of 2M, of which there are too few." },
