@@ -64,16 +64,23 @@ static int no_room(const struct place_search *s, uint32_t guest, struct errctx *
 static int run(struct place_search *s, const uint32_t *order, struct place_result *r,
                uint32_t *ret_failed, int64_t *ret_gap)
 {
-    uint32_t budget = s->problem->budget > 0 ? s->problem->budget : PLACE_BUDGET_DEFAULT;
-    bool found;
+    const size_t guests = s->problem->n_guests;
+    uint64_t budget = s->problem->budget;
+    struct place_terms terms = { 0 };
+    bool found, kept = false;
 
+    if (budget == 0)
+        budget = MAX(PLACE_BUDGET_DEFAULT * guests * guests / s->n, PLACE_BUDGET_LEAST);
     *ret_failed = place_all(s, order);
-    found = *ret_failed == s->problem->n_guests;
-    if (!found) {
+    found = *ret_failed == guests;
+    if (found)
+        place_measure(s, &terms, &kept);
+    else
         take_everything(s);
-        budget = (uint32_t)MIN((uint64_t)budget * DOUBT, (uint64_t)UINT32_MAX);
-    }
-    return place_bound(s, found, budget, &r->expanded, ret_gap, &r->proved);
+    if (!found || terms.broken > 0)
+        budget *= DOUBT;
+    return place_bound(s, found, (uint32_t)MIN(budget, UINT32_MAX), &r->expanded, ret_gap,
+                       &r->proved);
 }
 
 static bool any_order(const struct place_search *s)

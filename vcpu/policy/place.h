@@ -27,7 +27,8 @@ enum {
     PLACE_GUEST_UNIT = PLACE_LOCAL / GUEST_DISTANCE_LOCAL, /* one step of a guest's distance */
     PLACE_ANYWHERE = -1, /* not placed yet, and no index of a node */
     PLACE_SPREAD = -2,   /* on several host nodes, see place_result_nodes() */
-    PLACE_BUDGET_DEFAULT = 30,
+    PLACE_BUDGET_DEFAULT = 60, /* a guest, divided by its virtual nodes */
+    PLACE_BUDGET_LEAST = 4,
     PLACE_MAX_DEMAND_MILLI = 8000000, /* of all virtual nodes together: sums stay in 63 bits */
 };
 
@@ -72,7 +73,7 @@ struct place_problem {
     size_t n_guests;
     enum guest_objective objective;
     bool own_cpus;   /* no CPU may be shared: the pinning level is dedicated */
-    uint32_t budget; /* nodes of the search tree; 0: PLACE_BUDGET_DEFAULT */
+    uint32_t budget; /* nodes of the search tree; 0: by PLACE_BUDGET_DEFAULT */
 };
 
 /* What the plan adds to the host, PLACE_COST_CPU each CPU. Stranding may be negative. */

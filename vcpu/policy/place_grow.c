@@ -10,10 +10,9 @@
 
 enum {
     SPARE_CANDIDATES = 4, /* beyond one for each virtual node */
-    SEEDS_MAX = 24,       /* how many of the most promising seeds are grown */
+    SEEDS_MAX = 8,        /* how many of the most promising seeds are grown */
     SEEDS_MIN = 3,
-    WORK_MAX = 100 * 1000,            /* evaluations of pairs; wide guests grow from fewer seeds */
-    DISTANCE_FULL = 10 * PLACE_LOCAL, /* where no neighbour has room */
+    WORK_MAX = 30 * 1000, /* evaluations of pairs; wide guests grow from fewer seeds */
 };
 
 struct growth {
@@ -23,6 +22,8 @@ struct growth {
     uint32_t n_candidates;
     int best[GUEST_MAX_VNODES];
     int64_t cost, link;
+    int64_t milli, mib; /* of an average node */
+    uint32_t told;
     struct place_spans spans; /* before anything is grown */
 };
 
@@ -119,28 +120,83 @@ static void grow_from(struct place_search *s, struct growth *gr, uint32_t seed)
     undo(s, gr, n);
 }
 
-/* What a seed promises: the lightest of the guest's nodes as its neighbours, each talking to the
- * seed alone. PLACE_NEVER: it cannot be one. */
+/* The sum of the @n least of @m costs; what is missing costs as much as the largest does. */
+static int64_t least_of(int64_t *cost, uint32_t m, uint32_t n)
+{
+    int64_t sum = 0, last = 0;
+
+    for (uint32_t k = 0; k < n; k++) {
+        for (uint32_t i = k + 1; i < m; i++) {
+            int64_t c = cost[i];
+
+            if (k < m && c < cost[k]) {
+                cost[i] = cost[k];
+                cost[k] = c;
+            }
+        }
+        last = k < m ? cost[k] : 2 * last;
+        sum += last;
+    }
+    return sum;
+}
+
+/*
+ * What a seed promises: average nodes of the guest as its neighbours, each talking to the seed
+ * alone, none farther than the guest was told. Where there is no room for all, the least crowded
+ * of the neighbours take the rest. PLACE_NEVER: it cannot be one.
+ */
 static int64_t promise(const struct place_search *s, const struct growth *gr, uint32_t seed)
 {
     const uint16_t *order = s->host->order + (size_t)seed * s->H;
     const uint32_t *dist = s->host->dist + (size_t)seed * s->H;
-    const uint32_t first = gr->list[0], last = gr->list[gr->n - 1];
-    uint32_t left = gr->n - 1;
-    int64_t cost;
+    uint32_t left = gr->n - 1, crowded = 0;
+    int64_t cost, squeeze[GUEST_MAX_VNODES];
 
-    if (!place_fits(s, first, seed) || !place_spans_keep(s, first, (int)seed, &gr->spans))
+    if (!place_fits(s, gr->list[0], seed) ||
+        !place_spans_keep(s, gr->list[0], (int)seed, &gr->spans))
         return PLACE_NEVER;
-    cost = place_added(s, first, seed);
-    for (uint32_t k = 1; k < s->H && left > 0; k++) {
+    cost = place_added(s, gr->list[0], seed);
+    for (uint32_t k = 1; k < s->H && left > 0 && dist[order[k]] <= gr->told; k++) {
         const struct place_load *l = &s->load[order[k]];
 
-        if (l->milli + s->milli[last] > l->cap || l->mib + s->mib[last] > l->mem_mib)
+        if (l->mib + gr->mib > l->mem_mib)
             continue;
-        cost += gr->link * dist[order[k]];
-        left--;
+        if (l->milli + gr->milli <= l->cap) {
+            cost += gr->link * dist[order[k]];
+            left--;
+        } else if (crowded < ARRAY_SIZE(squeeze)) {
+            squeeze[crowded++] = gr->link * dist[order[k]] +
+                                 place_convex(s, l, l->milli + gr->milli) -
+                                 place_convex(s, l, l->milli);
+        }
     }
-    return cost + left * gr->link * DISTANCE_FULL;
+    if (left > 0 && crowded < ARRAY_SIZE(squeeze)) { /* the seed itself takes one, too */
+        const struct place_load *l = &s->load[seed];
+        int64_t milli = l->milli + s->milli[gr->list[0]];
+
+        squeeze[crowded++] = gr->link * dist[seed] + place_convex(s, l, milli + gr->milli) -
+                             place_convex(s, l, milli);
+    }
+    return cost + least_of(squeeze, crowded, left);
+}
+
+/* The guest's average node, and the farthest that any of its nodes may be from the first. */
+static void fill_average(const struct place_search *s, struct growth *gr)
+{
+    const struct place_guest *g = &s->problem->guests[s->guest_of[gr->list[0]]];
+    const uint32_t *told = s->told[s->guest_of[gr->list[0]]];
+
+    gr->milli = gr->mib = 0;
+    gr->told = 0;
+    for (uint32_t k = 1; k < gr->n; k++) {
+        uint32_t d = told[(size_t)(gr->list[0] - g->first) * g->n + (gr->list[k] - g->first)];
+
+        gr->milli += s->milli[gr->list[k]];
+        gr->mib += s->mib[gr->list[k]];
+        gr->told = MAX(gr->told, d);
+    }
+    gr->milli /= gr->n - 1;
+    gr->mib /= gr->n - 1;
 }
 
 /* Half of all traffic a node has, on average: pairs that do not touch the seed cost as much. */
@@ -174,6 +230,7 @@ bool place_grow(struct place_search *s, uint32_t guest)
         int64_t *cost = s->scratch;
 
         gr.link = mean_link(s, &gr);
+        fill_average(s, &gr);
         for (uint32_t seed = 0; seed < s->H; seed++)
             cost[seed] = promise(s, &gr, seed);
         work = (uint64_t)gr.n * gr.n * (gr.n + SPARE_CANDIDATES);

@@ -9,7 +9,7 @@
 
 #include "vmm/base/macros.h"
 
-enum { ROUNDS_IN_GUEST = 8, ROUNDS_OF_ALL = 2 };
+enum { ROUNDS_IN_GUEST = 8, ROUNDS_OF_ALL = 3 };
 
 /* For every host node, what traffic vnode @i would have there; its guest's others are placed. */
 static void traffic_row(const struct place_search *s, uint32_t i, int64_t *row)

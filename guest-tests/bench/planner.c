@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How fast and how good is the placement planner? Seeded random problems on a host from a file;
+ * samples go to standard output in the form that benchtable.py merges.
+ *
+ *   planner HOST.xml BATCHES
+ *
+ * A batch is 400 problems "one" (a guest of 1 to 16 virtual nodes on a host partly in use), two
+ * problems "host" (300 virtual nodes of many guests, the host empty), and 20 small problems of
+ * several guests. Gaps are against a cost that was proved to be the least, by the same search
+ * with a far larger budget; a case in which that does not come to its end gives no gap. Peers are
+ * first fit by node number, and the least loaded node; what their broken promises would cost is
+ * left out of their gaps and counted by itself. Times are CPU time of the thread.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "vcpu/policy/place.h"
+#include "vmm/base/macros.h"
+
+enum {
+    CPU = 1000,
+    NODES_MAX = 512,
+    GUEST_MAX = 16,
+    ONES = 400,
+    HOSTS = 2,
+    HOST_VNODES = 300,
+    SMALLS = 20,
+    SMALL_VNODES = 9,
+    EXACT_EVERY = 10,
+    EXACT_BUDGET = 100 * 1000,
+};
+
+enum planner { OURS, FIRST_FIT, LEAST_LOADED, PLANNERS };
+
+static const char *const planner_names[] = { "numavisor", "first fit", "least loaded" };
+
+struct samples {
+    double value[ONES];
+    size_t n;
+};
+
+struct bench {
+    struct host_topo topo, slice; /* the slice: two times eight nodes of it */
+    struct place_host *host, *small;
+    struct place_use used[NODES_MAX];
+    struct place_vnode vnodes[NODES_MAX];
+    struct place_guest guests[NODES_MAX];
+    uint32_t told[NODES_MAX][GUEST_MAX * GUEST_MAX];
+    struct place_problem problem;
+    const struct host_topo *on;
+    uint64_t dice;
+    bool any; /* something was printed */
+};
+
+/* xorshift64*: the same problems everywhere. */
+static uint32_t roll(struct bench *b, uint32_t n)
+{
+    b->dice ^= b->dice >> 12;
+    b->dice ^= b->dice << 25;
+    b->dice ^= b->dice >> 27;
+    return (uint32_t)((b->dice * 0x2545f4914f6cdd1dull) >> 33) % n;
+}
+
+static void die(const char *what)
+{
+    (void)fprintf(stderr, "planner: %s\n", what);
+    exit(1);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static double quantile(struct samples *s, double q)
+{
+    qsort(s->value, s->n, sizeof(s->value[0]), compare);
+    return s->value[(size_t)((double)(s->n - 1) * q + 0.5)];
+}
+
+static double mean(const struct samples *s)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < s->n; i++)
+        sum += s->value[i];
+    return sum / (double)s->n;
+}
+
+static void emit(struct bench *b, const char *key, enum planner who, double value)
+{
+    printf("%s[\"value\", \"%s\", \"%s\", [%.6g]]", b->any ? ", " : "[", key, planner_names[who],
+           value);
+    b->any = true;
+}
+
+static double now_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static void make_guest(struct bench *b, uint32_t g, uint32_t first, uint32_t n)
+{
+    uint32_t style = roll(b, 10), vcpus = 1 + roll(b, 8), gib = 1 + roll(b, 8);
+    bool same = roll(b, 2) == 0;
+
+    b->guests[g] = (struct place_guest){ .first = first, .n = n, .distances = b->told[g] };
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t c = same ? vcpus : 1 + roll(b, 8);
+
+        b->vnodes[first + i] =
+            (struct place_vnode){ .n_vcpus = c,
+                                  .demand_milli = c * CPU,
+                                  .mem_bytes = (uint64_t)(same ? gib : 1 + roll(b, 8)) << 30,
+                                  .llc_vcpus = c,
+                                  .current = PLACE_ANYWHERE };
+        /* All nodes 20 apart, all 40, or two halves that are. */
+        for (uint32_t k = 0; k < n; k++)
+            b->told[g][i * n + k] = i == k                                ? 10
+                                    : style < 2                           ? 20
+                                    : style < 7 || i * 2 / n != k * 2 / n ? 40
+                                                                          : 20;
+    }
+}
+
+static void make_one(struct bench *b)
+{
+    static const uint32_t widths[] = { 1, 2, 2, 3, 4, 4, 6, 8, 12, 16 };
+
+    for (size_t h = 0; h < b->topo.n_nodes; h++) {
+        uint32_t full = roll(b, 3) == 0 ? 0 : roll(b, 101);
+
+        b->used[h].cpu_milli = full * CPU * idset_count(&b->topo.nodes[h].cpus) / 100;
+        b->used[h].mem_bytes = b->topo.nodes[h].mem_bytes / 200 * (full + roll(b, 101 - full / 2));
+    }
+    make_guest(b, 0, 0, widths[roll(b, ARRAY_SIZE(widths))]);
+    b->on = &b->topo;
+    b->problem = (struct place_problem){ .host = b->host,
+                                         .used = b->used,
+                                         .vnodes = b->vnodes,
+                                         .n_vnodes = b->guests[0].n,
+                                         .guests = b->guests,
+                                         .n_guests = 1 };
+}
+
+static void make_many(struct bench *b, bool small)
+{
+    uint32_t n = 0, g = 0, all = small ? SMALL_VNODES : HOST_VNODES;
+
+    memset(b->used, 0, sizeof(b->used));
+    while (n < all) {
+        uint32_t width = MIN(1 + roll(b, 4) * roll(b, 3), all - n);
+
+        make_guest(b, g++, n, width);
+        n += width;
+    }
+    b->on = small ? &b->slice : &b->topo;
+    b->problem = (struct place_problem){ .host = small ? b->small : b->host,
+                                         .used = b->used,
+                                         .vnodes = b->vnodes,
+                                         .n_vnodes = n,
+                                         .guests = b->guests,
+                                         .n_guests = g };
+}
+
+/* One node after the other, without looking ahead. */
+static void place_simply(const struct bench *b, enum planner who, int *node)
+{
+    static uint64_t milli[NODES_MAX], mem[NODES_MAX];
+    const struct host_topo *t = b->on;
+
+    for (size_t h = 0; h < t->n_nodes; h++) {
+        milli[h] = b->used[h].cpu_milli;
+        mem[h] = b->used[h].mem_bytes;
+    }
+    for (size_t i = 0; i < b->problem.n_vnodes; i++) {
+        const struct place_vnode *v = &b->vnodes[i];
+        size_t best = 0;
+        bool found = false;
+
+        for (size_t h = 0; h < t->n_nodes; h++) {
+            bool fits = mem[h] + v->mem_bytes <= t->nodes[h].mem_bytes;
+
+            if (who == FIRST_FIT && fits &&
+                milli[h] + v->demand_milli <= idset_count(&t->nodes[h].cpus) * (uint64_t)CPU) {
+                best = h;
+                found = true;
+                break;
+            }
+            if (fits && (!found || milli[h] < milli[best])) {
+                best = h;
+                found = true;
+            }
+        }
+        node[i] = (int)best;
+        milli[best] += v->demand_milli;
+        mem[best] += v->mem_bytes;
+    }
+}
+
+static double without_broken(const struct place_result *r)
+{
+    return (double)(place_terms_total(&r->terms) - r->terms.broken);
+}
+
+/* Gaps of everybody on the problem at hand, where the least cost can be proved. */
+static void add_gaps(struct bench *b, const struct place_result *ours, struct samples *gaps)
+{
+    struct place_result best, other;
+    static int node[NODES_MAX];
+    double least;
+
+    b->problem.budget = EXACT_BUDGET;
+    if (place_solve(&b->problem, &best, NULL) < 0)
+        die("the exact search found nothing");
+    least = (double)place_terms_total(&best.terms);
+    if (best.proved && least > (double)PLACE_COST_CPU / 100) {
+        gaps[OURS].value[gaps[OURS].n++] =
+            100 * ((double)place_terms_total(&ours->terms) - least) / least;
+        least = without_broken(&best);
+        for (enum planner who = FIRST_FIT; who < PLANNERS; who++) {
+            place_simply(b, who, node);
+            other = (struct place_result){ .node = node, .n_vnodes = best.n_vnodes };
+            if (place_evaluate(&b->problem, &other, NULL) < 0)
+                die("a simple plan cannot be judged");
+            gaps[who].value[gaps[who].n++] = 100 * (without_broken(&other) - least) / least;
+        }
+    }
+    place_result_fini(&best);
+}
+
+static void count_broken(struct bench *b, const struct place_result *ours, unsigned *broken)
+{
+    static int node[NODES_MAX];
+
+    broken[OURS] += !ours->kept;
+    for (enum planner who = FIRST_FIT; who < PLANNERS; who++) {
+        struct place_result other = { .node = node, .n_vnodes = ours->n_vnodes };
+
+        place_simply(b, who, node);
+        if (place_evaluate(&b->problem, &other, NULL) < 0)
+            die("a simple plan cannot be judged");
+        broken[who] += !other.kept;
+    }
+}
+
+static double solve(struct bench *b, struct place_result *r)
+{
+    struct errctx ec = { 0 };
+    double start = now_us();
+
+    if (place_solve(&b->problem, r, &ec) < 0)
+        die(ec.msg);
+    return now_us() - start;
+}
+
+static void time_simple(const struct bench *b, struct samples *times)
+{
+    static int node[NODES_MAX];
+
+    for (enum planner who = FIRST_FIT; who < PLANNERS; who++) {
+        double start = now_us();
+
+        place_simply(b, who, node);
+        times[who].value[times[who].n++] = now_us() - start;
+    }
+}
+
+static void emit_gaps(struct bench *b, const char *key, const struct samples *gaps)
+{
+    for (enum planner who = OURS; who < PLANNERS; who++)
+        if (gaps[who].n > 0)
+            emit(b, key, who, mean(&gaps[who]));
+}
+
+/* Gaps are collected in @gaps and @many, over all batches: rare large ones count in the mean. */
+static void batch(struct bench *b, struct samples *gaps, struct samples *many)
+{
+    static struct samples one[PLANNERS], whole[PLANNERS];
+    unsigned broken[PLANNERS] = { 0 };
+    struct place_result r;
+
+    memset(one, 0, sizeof(one));
+    memset(whole, 0, sizeof(whole));
+    for (int i = 0; i < ONES; i++) {
+        make_one(b);
+        one[OURS].value[one[OURS].n++] = solve(b, &r);
+        time_simple(b, one);
+        count_broken(b, &r, broken);
+        if (i % EXACT_EVERY == 0)
+            add_gaps(b, &r, gaps);
+        place_result_fini(&r);
+    }
+    for (int i = 0; i < HOSTS; i++) {
+        make_many(b, false);
+        whole[OURS].value[whole[OURS].n++] = solve(b, &r);
+        time_simple(b, whole);
+        place_result_fini(&r);
+    }
+    for (int i = 0; i < SMALLS; i++) {
+        make_many(b, true);
+        (void)solve(b, &r);
+        add_gaps(b, &r, many);
+        place_result_fini(&r);
+    }
+    for (enum planner who = OURS; who < PLANNERS; who++) {
+        emit(b, "one-median", who, quantile(&one[who], 0.5));
+        emit(b, "one-p99", who, quantile(&one[who], 0.99));
+        emit(b, "host-time", who, mean(&whole[who]) / 1000);
+    }
+    for (enum planner who = OURS; who < PLANNERS; who++)
+        emit(b, "broken", who, 100.0 * broken[who] / ONES);
+}
+
+/* Nodes 0-7 and 16-23 as a host of their own, CPUs left where they are. */
+static void make_slice(struct bench *b)
+{
+    enum { N = 16 };
+    static struct host_node nodes[N];
+    static uint32_t distances[N * N];
+    struct host_cpu *cpus = calloc(b->topo.n_cpus, sizeof(*cpus));
+    size_t n = 0;
+
+    if (cpus == NULL || b->topo.n_nodes < 24)
+        die("this host is too small to take a slice of");
+    for (uint32_t i = 0; i < N; i++) {
+        nodes[i] = b->topo.nodes[i % 8 + i / 8 * 16];
+        for (uint32_t k = 0; k < N; k++)
+            distances[i * N + k] =
+                host_topo_distance(&b->topo, i % 8 + i / 8 * 16, k % 8 + k / 8 * 16);
+    }
+    for (size_t i = 0; i < b->topo.n_cpus; i++) {
+        struct host_cpu c = b->topo.cpus[i];
+
+        if (c.node >= 24 || (c.node >= 8 && c.node < 16))
+            continue;
+        c.node -= c.node >= 16 ? 8 : 0;
+        cpus[n++] = c;
+    }
+    b->slice = b->topo;
+    b->slice.nodes = nodes;
+    b->slice.n_nodes = N;
+    b->slice.cpus = cpus;
+    b->slice.n_cpus = n;
+    b->slice.distances = distances;
+}
+
+int main(int argc, char **argv)
+{
+    static struct samples gaps[PLANNERS], many[PLANNERS];
+    static struct bench b = { .dice = 0x9e3779b97f4a7c15ull };
+    struct errctx ec = { 0 };
+    struct place_result r;
+    int batches = argc > 2 ? atoi(argv[2]) : 0;
+
+    if (batches < 1 || batches > ONES / (ONES / EXACT_EVERY))
+        die("usage: planner HOST.xml BATCHES");
+    if (host_topo_from_xml(argv[1], &b.topo, &ec) < 0 || b.topo.n_nodes > NODES_MAX)
+        die(ec.msg);
+    make_slice(&b);
+    if (place_host_new(&b.topo, &b.host, &ec) < 0 || place_host_new(&b.slice, &b.small, &ec) < 0)
+        die(ec.msg);
+    for (int i = 0; i < 100; i++) { /* warm */
+        make_one(&b);
+        (void)solve(&b, &r);
+        place_result_fini(&r);
+    }
+    for (int i = 0; i < batches; i++)
+        batch(&b, gaps, many);
+    emit_gaps(&b, "one-gap", gaps);
+    emit_gaps(&b, "host-gap", many);
+    printf("]\n");
+    return 0;
+}
