@@ -75,6 +75,8 @@ def table():
         "--cpus", "1024", "--memory", "1G", "--vnuma", "128"], seconds=300)
     for t in ("two nodes", "64 CPUs"):
         yield Case("start_aps", t, cmdline="xapic")
+    for level in ("llc", "node", "socket"):
+        yield Case("start_aps", f"CPUs pinned by {level}", SMALL + ["--pin", level])
     yield Case("multiboot", options=SMALL)
     yield Case("multiboot", options=SMALL, image="elf64")
     yield Case("multiboot", options=SMALL + ["--initrd", "@INITRD@"], cmdline="module=70001")

@@ -54,10 +54,14 @@ static int no_room(const struct place_search *s, uint32_t guest, struct errctx *
     for (uint32_t i = g->first; i < g->first + g->n; i++)
         if (s->at[i] == PLACE_ANYWHERE && s->mib[i] > s->mib[worst])
             worst = i;
-    return errctx_set(ec, ENOSPC,
-                      "node %u: no host node is left with %lld MiB free%s that it may be on",
-                      worst - g->first, (long long)s->mib[worst],
-                      s->problem->own_cpus ? " and a CPU for each vCPU" : "");
+    if (s->problem->own_cpus)
+        return errctx_set(ec, ENOSPC,
+                          "node %u: no host node that it may be on has %lld MiB and %u CPUs of its "
+                          "own left",
+                          worst - g->first, (long long)s->mib[worst],
+                          s->problem->vnodes[worst].n_vcpus);
+    return errctx_set(ec, ENOSPC, "node %u: no host node that it may be on has %lld MiB left",
+                      worst - g->first, (long long)s->mib[worst]);
 }
 
 /* One search, strict or not. Return: 1 with a plan in at[], 0 without one, -ENOMEM. */

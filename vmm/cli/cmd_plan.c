@@ -12,15 +12,17 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/print_json.h"
+#include "vmm/cli/print_placement.h"
 #include "vmm/config/config_json.h"
 #include "vmm/machine/machine_config.h"
+#include "vmm/machine/machine_plan.h"
 #include "vmm/machine/plan_acpi.h"
 #include "vmm/topology/show.h"
 #include "vmm/topology/topo_plan.h"
 
 /* The description in --config's form, and the plan beside it. */
 static int print_plan_json(const struct machine_config *config, const struct topo_plan *plan,
-                           struct errctx *ec)
+                           const struct machine_placement *placement, struct errctx *ec)
 {
     json_t *root, *shown;
     int r = config_json_write(config, &root, ec);
@@ -28,6 +30,11 @@ static int print_plan_json(const struct machine_config *config, const struct top
     if (r < 0)
         return r;
     r = topo_plan_to_json(plan, &shown);
+    if (r == 0 && placement != NULL &&
+        json_object_set_new(shown, "placement", print_placement_json(placement)) < 0) {
+        json_decref(shown);
+        r = -ENOMEM;
+    }
     if (r == 0 && json_object_set_new(root, "plan", shown) < 0)
         r = -ENOMEM;
     if (r == 0)
@@ -52,7 +59,8 @@ static int write_picture(const struct topo_plan *plan, const char *path, struct 
 }
 
 static int show(const struct cli_args *args, const struct topo_plan *plan,
-                const struct host_topo *host, struct errctx *ec)
+                const struct machine_placement *placement, const struct host_topo *host,
+                struct errctx *ec)
 {
     const char *svg = cli_args_get(args, "svg"), *acpi = cli_args_get(args, "acpi");
     int r = 0;
@@ -67,14 +75,17 @@ static int show(const struct cli_args *args, const struct topo_plan *plan,
     if (r < 0)
         return r;
     if (cli_args_get(args, "json") != NULL)
-        return print_plan_json(&args->config, plan, ec);
+        return print_plan_json(&args->config, plan, placement, ec);
     topo_plan_print_table(plan, host, stdout, cli_colour(STDOUT_FILENO));
+    if (placement != NULL)
+        print_placement(placement, cli_colour(STDOUT_FILENO));
     return 0;
 }
 
 static int run_plan(struct cli_args *args)
 {
     struct errctx ec = { 0 };
+    struct machine_placement placement = { 0 }, *why = NULL;
     struct host_topo host;
     struct topo_plan *plan;
     int r = config_check(&args->config, false, &ec);
@@ -85,18 +96,22 @@ static int run_plan(struct cli_args *args)
         r = host_source_read(args, &host, &ec);
     if (r < 0)
         return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
-    r = topo_plan_make(&args->config.spec, &host, &plan, &ec);
+    if (cli_args_get(args, "explain") != NULL)
+        why = &placement;
+    r = machine_plan_make(&args->config.spec, &host, &plan, why, &ec);
     if (r == 0 && !host_source_is_other(args)) { /* another host's addresses are not known */
         r = machine_config_fits(plan, &ec);
         if (r < 0)
             topo_plan_free(plan);
     }
     if (r < 0) {
+        machine_placement_fini(&placement);
         host_topo_fini(&host);
         return cli_fail(r == -ENOMEM ? CLI_FAILURE : CLI_USAGE, &ec);
     }
     topo_plan_describe_caches(plan, &args->config.spec); /* for who runs it on another host */
-    r = show(args, plan, &host, &ec);
+    r = show(args, plan, why, &host, &ec);
+    machine_placement_fini(&placement);
     topo_plan_free(plan);
     host_topo_fini(&host);
     return r < 0 ? cli_fail(CLI_FAILURE, &ec) : cli_flush(CLI_OK);
@@ -104,6 +119,7 @@ static int run_plan(struct cli_args *args)
 
 static const struct cli_option plan_options[] = {
     { .name = "json", .help = "print description and plan in the form that --config reads" },
+    { .name = "explain", .help = "say what the places cost, and whether there are better ones" },
     { .name = "svg", .arg = "FILE", .is_file = true, .help = "draw a picture, too" },
     { .name = "acpi",
       .arg = "DIR",

@@ -20,6 +20,7 @@
 #include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
 #include "vmm/machine/machine_config.h"
+#include "vmm/machine/machine_plan.h"
 #include "vmm/topology/host_topo.h"
 #include "vmm/topology/topo_plan.h"
 
@@ -112,7 +113,7 @@ static int make_plan(const struct machine_config *config, struct topo_plan **ret
 
     if (r < 0)
         return r;
-    r = topo_plan_make(&config->spec, &host, ret_plan, ec);
+    r = machine_plan_make(&config->spec, &host, ret_plan, NULL, ec);
     host_topo_fini(&host);
     return r;
 }

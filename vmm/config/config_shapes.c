@@ -9,6 +9,8 @@ enum { CONFIG_MAX_IO_THREADS = 64, CONFIG_MAX_IO_POLL_US = 10000 };
 
 static const char *const console_words[] = { "serial", "virtio", "none", NULL };
 static const char *const reset_words[] = { "restart", "exit", NULL };
+static const char *const pin_words[] = { "", "dedicated", "llc", "node", "socket", NULL };
+static const char *const objective_words[] = { "", "default", "load", "numa", "cache", NULL };
 static const char *const cache_type_words[] = { "", "data", "instruction", "unified", NULL };
 static const char *const assoc_words[] = { "none", "direct", "complex", NULL };
 static const char *const write_words[] = { "none", "back", "through", NULL };
@@ -35,6 +37,11 @@ static const struct config_member machine_members[] = {
     { .name = "dies", .kind = CONFIG_U32, .off = MACHINE(spec.dies), .min = 1 },
     { .name = "sockets", .kind = CONFIG_U32, .off = MACHINE(spec.sockets), .min = 1 },
     { .name = "host_caches", .kind = CONFIG_FALSE, .off = MACHINE(spec.no_host_caches) },
+    { .name = "pin", .kind = CONFIG_WORD, .off = MACHINE(spec.pin), .words = pin_words },
+    { .name = "objective",
+      .kind = CONFIG_WORD,
+      .off = MACHINE(spec.objective),
+      .words = objective_words },
     { .name = "console", .kind = CONFIG_WORD, .off = MACHINE(console), .words = console_words },
     { .name = "on_reset", .kind = CONFIG_WORD, .off = MACHINE(on_reset), .words = reset_words },
     { .name = "io_threads",

@@ -16,6 +16,7 @@
 #include "vmm/base/errctx.h"
 #include "vmm/base/idset.h"
 #include "vmm/topology/guest_memory.h"
+#include "vmm/topology/guest_place.h"
 
 enum {
     GUEST_MAX_VNODES = 128,
@@ -82,6 +83,8 @@ struct guest_spec {
     uint64_t memory_bytes; /* --memory */
     uint32_t n_vnuma;      /* --vnuma; excludes nodes[] */
     uint32_t threads, cores, dies, sockets;
+    enum guest_pin pin;             /* unsaid: nodes with host= by node, others not at all */
+    enum guest_objective objective; /* unsaid: all terms */
 
     /* For every node that does not say it itself. */
     enum guest_policy policy;

@@ -7,7 +7,8 @@
  * thread placement read it, and no other code derives an APIC id, a node number, a cache
  * sharing or a distance. That is what keeps SRAT, CPUID and real placement in agreement. A plan
  * is computed once, before anything is allocated, and is const afterwards, so its fields are
- * open for reading; only topo_plan_make() writes them.
+ * open for reading; only topo_plan_make() writes them, and
+ * machine_plan_make() the host CPUs where places are asked for.
  *
  * APIC ids. From the low end: thread, core, complex (the cores that share a last-level cache,
  * present only where that is less than a die), die, socket. Every field is as wide as its

@@ -213,7 +213,7 @@ static void limits_are_named(void **state)
     (void)state;
     begin(&f, "pack:1 numa:2(memory=4GB) l3:1 core:4 pu:1", 3, 1, 3ull << 30);
     assert_int_equal(place_solve(&f.problem, &untouched, &f.ec), -ENOSPC);
-    assert_non_null(strstr(f.ec.msg, "no host node is left with 3072 MiB free"));
+    assert_non_null(strstr(f.ec.msg, "no host node that it may be on has 3072 MiB left"));
     assert_int_equal(untouched.n_vnodes, 77);
     f.vnodes[0].mem_bytes = 9ull << 30;
     assert_int_equal(solve(&f), -ENOSPC);

@@ -258,6 +258,43 @@ static void a_saved_plan_prints_itself(void **state)
     unlink(path);
 }
 
+static void plan_explains_places(void **state)
+{
+    static const char words[] = "plan --host-synthetic "
+                                "pack:2@numa:2(memory=8GB)@l3:1(size=33554432)@core:4@pu:1 "
+                                "--cpus 8 --memory 2G --vnuma 2 --explain";
+    char more[320], path[] = "/tmp/nv-plan-XXXXXX";
+    struct outcome o = run(words), again;
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "Places that --pin would choose, cost in CPUs"));
+    assert_non_null(strstr(o.out, "node 1 on host node 1"));
+    assert_non_null(strstr(o.out, "No other places cost less: proved."));
+    outcome_fini(&o);
+
+    (void)snprintf(more, sizeof(more), "%s --pin llc --objective numa --json", words);
+    o = run(more);
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\"applied\": true"));
+    assert_non_null(strstr(o.out, "\"stranded\": 0.0"));
+    assert_non_null(strstr(o.out, "\"proved\": true"));
+    assert_non_null(strstr(o.out, "\"host_cpus\": \"4-7\""));
+
+    /* What is saved is planned again to the byte. */
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, o.out, strlen(o.out)), strlen(o.out));
+    close(fd);
+    (void)snprintf(more, sizeof(more), "plan --explain --json --config %s --host-synthetic "
+                   "pack:2@numa:2(memory=8GB)@l3:1(size=33554432)@core:4@pu:1", path);
+    again = run(more);
+    assert_string_equal(again.out, o.out);
+    outcome_fini(&again);
+    outcome_fini(&o);
+    unlink(path);
+}
+
 static void plan_draws_and_writes_tables(void **state)
 {
     static const char *const tables[] = { "RSDP", "XSDT", "DSDT", "SRAT", "SLIT" };
@@ -533,6 +570,7 @@ int main(void)
         cmocka_unit_test(the_two_spellings_of_a_value_are_one),
         cmocka_unit_test(a_device_without_required_keys_needs_no_value),
         cmocka_unit_test(a_saved_plan_prints_itself),
+        cmocka_unit_test(plan_explains_places),
         cmocka_unit_test(plan_draws_and_writes_tables),
         cmocka_unit_test(help_names_every_command_and_option),
         cmocka_unit_test(completion_is_bash_and_knows_every_word),

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a plan to a placement problem and back. Pure. */
+#include "vmm/machine/machine_plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vcpu/policy/place.h"
+#include "vmm/topology/plan_parts.h"
+
+enum {
+    CPU_MILLI = 1000,
+    LLC_LEVEL = 3,
+    BUDGET = 1000, /* a machine starts once: rather more than the planner's default */
+};
+
+/* What one planning needs and gives back at its end. */
+struct planning {
+    struct host_topo topo; /* the host with all memory free; arrays but nodes are borrowed */
+    struct place_host *host;
+    struct place_vnode *vnodes;
+    struct place_vcpu *vcpus;
+    struct idset *cpus; /* per vCPU */
+    struct idset taken;
+    struct place_guest guest;
+    struct place_problem problem;
+    struct place_result result;
+};
+
+/* Bits of an APIC id below the number of its last-level cache, or of its die. */
+static uint32_t cache_shift(const struct topo_plan *plan, bool *ret_known)
+{
+    uint32_t shift = plan->apic.die_shift;
+
+    *ret_known = false;
+    for (size_t i = 0; i < plan->n_caches; i++) {
+        if (plan->caches[i].level < LLC_LEVEL)
+            continue;
+        shift = plan->caches[i].apic_shift;
+        *ret_known = true;
+    }
+    return shift;
+}
+
+/* The most vCPUs of a node that share a cache. */
+static uint32_t sharers(const struct topo_plan *plan, const struct topo_plan_node *n,
+                        uint32_t shift)
+{
+    uint32_t most = 0;
+
+    IDSET_FOREACH(a, &n->cpus) {
+        uint32_t same = 0;
+
+        IDSET_FOREACH(b, &n->cpus)
+            same += plan->vcpus[a].apic_id >> shift == plan->vcpus[b].apic_id >> shift;
+        most = same > most ? same : most;
+    }
+    return most;
+}
+
+static void describe(const struct guest_spec *spec, const struct topo_plan *plan,
+                     struct planning *p)
+{
+    bool known;
+    uint32_t shift = cache_shift(plan, &known);
+
+    for (size_t i = 0; i < plan->n_nodes; i++) {
+        const struct topo_plan_node *n = &plan->nodes[i];
+
+        p->vnodes[i] =
+            (struct place_vnode){ .n_vcpus = idset_count(&n->cpus),
+                                  .demand_milli = idset_count(&n->cpus) * CPU_MILLI,
+                                  .mem_bytes = n->ram_bytes,
+                                  .llc_vcpus = known ? sharers(plan, n, shift) : 0,
+                                  .spread = idset_empty(&n->host_nodes) ? NULL : &n->host_nodes,
+                                  .current = PLACE_ANYWHERE };
+    }
+    for (size_t i = 0; i < plan->n_vcpus; i++)
+        p->vcpus[i] = (struct place_vcpu){ .vnode = plan->vcpus[i].vnode.v,
+                                           .core = plan->vcpus[i].apic_id >> plan->apic.core_shift,
+                                           .llc = plan->vcpus[i].apic_id >> shift,
+                                           .ret_cpus = &p->cpus[i] };
+    p->guest = (struct place_guest){ .n = (uint32_t)plan->n_nodes, .distances = plan->distances };
+    p->problem = (struct place_problem){ .host = p->host,
+                                         .vnodes = p->vnodes,
+                                         .n_vnodes = plan->n_nodes,
+                                         .guests = &p->guest,
+                                         .n_guests = 1,
+                                         .objective = spec->objective,
+                                         .budget = BUDGET,
+                                         .own_cpus = spec->pin == GUEST_PIN_DEDICATED };
+}
+
+static void planning_free(struct planning *p)
+{
+    if (p == NULL)
+        return;
+    place_result_fini(&p->result);
+    place_host_free(p->host);
+    free(p->topo.nodes);
+    free(p->vnodes);
+    free(p->vcpus);
+    free(p->cpus);
+    free(p);
+}
+
+static int planning_new(const struct host_topo *host, const struct topo_plan *plan,
+                        struct planning **ret, struct errctx *ec)
+{
+    struct planning *p = calloc(1, sizeof(*p));
+    int r;
+
+    if (p != NULL) {
+        p->topo = *host;
+        p->topo.nodes = calloc(host->n_nodes, sizeof(*p->topo.nodes));
+        p->vnodes = calloc(plan->n_nodes, sizeof(*p->vnodes));
+        p->vcpus = calloc(plan->n_vcpus, sizeof(*p->vcpus));
+        p->cpus = calloc(plan->n_vcpus, sizeof(*p->cpus));
+    }
+    if (p == NULL || p->topo.nodes == NULL || p->vnodes == NULL || p->vcpus == NULL ||
+        p->cpus == NULL) {
+        planning_free(p);
+        return errctx_set(ec, ENOMEM, "no memory for the placement");
+    }
+    memcpy(p->topo.nodes, host->nodes, host->n_nodes * sizeof(*host->nodes));
+    for (size_t i = 0; i < host->n_nodes; i++)
+        p->topo.nodes[i].mem_free_bytes = 0; /* unknown: all of it, page cache makes way */
+    r = place_host_new(&p->topo, &p->host, ec);
+    if (r < 0)
+        planning_free(p);
+    else
+        *ret = p;
+    return r;
+}
+
+/* Memory that is not bound need not be where the vCPUs are: without it, if it must be. */
+static int solve(struct planning *p, struct topo_plan *plan, struct errctx *ec)
+{
+    int r = place_solve(&p->problem, &p->result, ec);
+
+    if (r != -ENOSPC || p->problem.own_cpus)
+        return r;
+    for (size_t i = 0; i < plan->n_nodes; i++)
+        p->vnodes[i].mem_bytes = 0;
+    r = place_solve(&p->problem, &p->result, ec);
+    if (r == 0)
+        plan_note(plan, "The guest's memory does not fit next to its CPUs: places are for the "
+                        "CPUs alone.");
+    return r;
+}
+
+static void note_lines(struct topo_plan *plan, const char *notes)
+{
+    while (*notes != '\0') {
+        size_t len = strcspn(notes, "\n");
+
+        plan_note(plan, "%.*s", (int)len, notes);
+        notes += len + (notes[len] == '\n');
+    }
+}
+
+static int apply(const struct guest_spec *spec, struct planning *p, struct topo_plan *plan,
+                 struct errctx *ec)
+{
+    char notes[512];
+    int r = place_vcpus(p->host, &p->result, p->vcpus, plan->n_vcpus, spec->pin, &p->taken, notes,
+                        sizeof(notes), ec);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < plan->n_vcpus; i++)
+        plan->vcpus[i].host_cpus = p->cpus[i];
+    note_lines(plan, notes);
+    if (!p->result.kept)
+        plan_note(plan, "On this host nodes are farther apart, or nearer in another order, than "
+                        "the guest is told.");
+    return 0;
+}
+
+static double in_cpus(int64_t cost)
+{
+    return (double)cost / (double)PLACE_COST_CPU;
+}
+
+static int explain(const struct planning *p, bool applied, struct machine_placement *ret,
+                   struct errctx *ec)
+{
+    const struct place_terms *t = &p->result.terms;
+    size_t n = p->result.n_vnodes;
+    struct idset *nodes = calloc(n, sizeof(*nodes));
+
+    if (nodes == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to explain the placement");
+    for (uint32_t i = 0; i < n; i++)
+        place_result_nodes(&p->result, p->host, i, &nodes[i]);
+    *ret = (struct machine_placement){ .applied = applied,
+                                       .traffic = in_cpus(t->traffic),
+                                       .overload = in_cpus(t->overload),
+                                       .stranded = in_cpus(t->stranded),
+                                       .contention = in_cpus(t->contention),
+                                       .broken = in_cpus(t->broken),
+                                       .total = in_cpus(place_terms_total(t)),
+                                       .bound = in_cpus(p->result.bound),
+                                       .proved = p->result.proved,
+                                       .kept = p->result.kept,
+                                       .expanded = p->result.expanded,
+                                       .nodes = nodes,
+                                       .n_nodes = n };
+    return 0;
+}
+
+static int check_objective(const struct guest_spec *spec, const struct topo_plan *plan,
+                           struct errctx *ec)
+{
+    bool any = spec->objective == GUEST_OBJECTIVE_UNSAID;
+
+    for (size_t i = 0; i < plan->n_nodes; i++)
+        any = any || idset_empty(&plan->nodes[i].host_nodes);
+    return any ? 0 : errctx_set(ec, EINVAL, "--objective has no effect when every node says host=");
+}
+
+int machine_plan_make(const struct guest_spec *spec, const struct host_topo *host,
+                      struct topo_plan **ret_plan, struct machine_placement *ret_placement,
+                      struct errctx *ec)
+{
+    bool asked = spec->pin != GUEST_PIN_UNSAID || spec->objective != GUEST_OBJECTIVE_UNSAID;
+    struct planning *p = NULL;
+    struct topo_plan *plan;
+    int r = topo_plan_make(spec, host, &plan, ec);
+
+    if (r < 0)
+        return r;
+    if (asked || ret_placement != NULL) {
+        r = check_objective(spec, plan, ec);
+        if (r == 0)
+            r = planning_new(host, plan, &p, ec);
+        if (r == 0) {
+            describe(spec, plan, p);
+            r = solve(p, plan, ec);
+        }
+        if (r == 0 && asked)
+            r = apply(spec, p, plan, ec);
+        if (r == 0 && ret_placement != NULL)
+            r = explain(p, asked, ret_placement, ec);
+        planning_free(p);
+    }
+    if (r < 0)
+        topo_plan_free(plan);
+    else
+        *ret_plan = plan;
+    return r;
+}
+
+void machine_placement_fini(struct machine_placement *placement)
+{
+    free(placement->nodes);
+    *placement = (struct machine_placement){ 0 };
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plan of a machine: what the guest is told (vmm/topology) and, where it is asked for, its
+ * places on this host (vcpu/policy). run and plan both get it here, so that they cannot differ.
+ */
+#ifndef VMM_MACHINE_MACHINE_PLAN_H
+#define VMM_MACHINE_MACHINE_PLAN_H
+
+#include <stdbool.h>
+
+#include "vmm/base/errctx.h"
+#include "vmm/topology/topo_plan.h"
+
+/* Why the nodes are where they are; costs in CPUs, see docs/placement.md. */
+struct machine_placement {
+    bool applied; /* the plan follows it; else it is what would be chosen */
+    double traffic, overload, stranded, contention, broken, total, bound;
+    bool proved, kept;
+    uint32_t expanded;
+    struct idset *nodes; /* per virtual node: host nodes, the kernel's numbers */
+    size_t n_nodes;
+};
+
+/**
+ * machine_plan_make() - topo_plan_make(), then places for what --pin or --objective ask for.
+ * @ret_placement: NULL, or receives the placement, also where it is not applied; release with
+ *                 machine_placement_fini().
+ *
+ * Places are the host CPUs of vCPUs only: the memory of a node without host= is never bound.
+ * Every host node counts with all of its memory, in use or not, so a plan made again is the same.
+ * Pure; any thread.
+ *
+ * Return: as topo_plan_make(), and -ENOSPC when dedicated CPUs do not suffice, -EINVAL for an
+ * objective that has nothing to decide. Results are untouched on failure.
+ */
+int machine_plan_make(const struct guest_spec *spec, const struct host_topo *host,
+                      struct topo_plan **ret_plan, struct machine_placement *ret_placement,
+                      struct errctx *ec);
+
+void machine_placement_fini(struct machine_placement *placement);
+
+#endif

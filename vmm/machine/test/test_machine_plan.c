@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When a machine gets places on the host, and what of the plan they touch. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/machine/machine_plan.h"
+#include "vmm/topology/test/spec_text.h"
+
+#define HOST "pack:2 numa:2(memory=8GB) l3:1(size=33554432) l2:2 l1d:1 l1i:1 core:1 pu:2"
+
+static int make(const char *text, enum guest_pin pin, enum guest_objective objective,
+                struct topo_plan **ret_plan, struct machine_placement *why, struct errctx *ec)
+{
+    struct host_topo host;
+    struct guest_spec spec;
+    int r;
+
+    assert_int_equal(host_topo_from_synthetic(HOST, &host, NULL), 0);
+    for (size_t i = 0; i < host.n_nodes; i++)
+        host.nodes[i].mem_free_bytes = 1; /* page cache everywhere */
+    spec_text_parse(text, &spec);
+    spec.pin = pin;
+    spec.objective = objective;
+    r = machine_plan_make(&spec, &host, ret_plan, why, ec);
+    guest_spec_fini(&spec);
+    host_topo_fini(&host);
+    return r;
+}
+
+static const char *pins(const struct topo_plan *plan, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < plan->n_vcpus; i++) {
+        char list[32];
+
+        len += (size_t)snprintf(buf + len, size - len, "%s%s", i > 0 ? " " : "",
+                                idset_format(&plan->vcpus[i].host_cpus, list, sizeof(list)));
+    }
+    return buf;
+}
+
+static void places_are_made_when_asked_for_and_bind_no_memory(void **state)
+{
+    static const struct {
+        const char *spec;
+        enum guest_pin pin;
+        enum guest_objective objective;
+        const char *pins;
+    } row[] = {
+        { "cpus=2 vnuma=2", GUEST_PIN_UNSAID, GUEST_OBJECTIVE_UNSAID, " " },
+        /* small enough to share a host node; else neighbours */
+        { "cpus=2 vnuma=2", GUEST_PIN_NODE, GUEST_OBJECTIVE_UNSAID, "0-3 0-3" },
+        { "cpus=6 vnuma=2", GUEST_PIN_NODE, GUEST_OBJECTIVE_UNSAID, "0-3 0-3 0-3 4-7 4-7 4-7" },
+        { "cpus=2 vnuma=2", GUEST_PIN_UNSAID, GUEST_OBJECTIVE_NUMA, "0-3 0-3" },
+        { "cpus=2 vnuma=2", GUEST_PIN_SOCKET, GUEST_OBJECTIVE_LOAD, "0-7 0-7" },
+        { "cpus=4 vnuma=2 threads=2", GUEST_PIN_DEDICATED, GUEST_OBJECTIVE_UNSAID, "0 1 2 3" },
+        { "cpus=2", GUEST_PIN_LLC, GUEST_OBJECTIVE_UNSAID, "0-3 0-3" },
+        /* host= keeps its say, and the level is --pin's */
+        { "node:cpus=0;memory=2M;host=3 node:cpus=1;memory=2M", GUEST_PIN_UNSAID,
+          GUEST_OBJECTIVE_UNSAID, "12-15 " },
+        { "node:cpus=0;memory=2M;host=3", GUEST_PIN_DEDICATED, GUEST_OBJECTIVE_UNSAID, "12" },
+        /* wider than a node: two neighbours */
+        { "cpus=6", GUEST_PIN_NODE, GUEST_OBJECTIVE_UNSAID, "0-7 0-7 0-7 0-7 0-7 0-7" },
+    };
+    char buf[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct topo_plan *plan = NULL;
+        struct errctx ec = { 0 };
+
+        if (make(row[i].spec, row[i].pin, row[i].objective, &plan, NULL, &ec) < 0)
+            fail_msg("%s: %s", row[i].spec, ec.msg);
+        if (strcmp(pins(plan, buf, sizeof(buf)), row[i].pins) != 0)
+            print_error("%s\n", row[i].spec);
+        assert_string_equal(pins(plan, buf, sizeof(buf)), row[i].pins);
+        for (size_t n = 0; n < plan->n_nodes; n++)
+            assert_int_equal(idset_empty(&plan->nodes[n].host_nodes),
+                             strstr(row[i].spec, "host=") == NULL || n > 0);
+        topo_plan_free(plan);
+    }
+}
+
+static void an_explanation_applies_nothing_by_itself(void **state)
+{
+    struct machine_placement why;
+    struct topo_plan *plan;
+
+    (void)state;
+    assert_int_equal(
+        make("cpus=2 vnuma=2", GUEST_PIN_UNSAID, GUEST_OBJECTIVE_UNSAID, &plan, &why, NULL), 0);
+    assert_true(idset_empty(&plan->vcpus[0].host_cpus));
+    assert_false(why.applied);
+    assert_true(why.proved && why.kept && why.n_nodes == 2);
+    assert_true(why.bound == why.total && why.traffic > 0 && why.overload == 0);
+    assert_int_equal(idset_count(&why.nodes[0]), 1);
+    machine_placement_fini(&why);
+    topo_plan_free(plan);
+}
+
+static void what_cannot_be_had_is_said(void **state)
+{
+    struct topo_plan *plan = NULL;
+    struct errctx ec = { 0 };
+
+    (void)state;
+    assert_int_equal(make("cpus=17", GUEST_PIN_DEDICATED, GUEST_OBJECTIVE_UNSAID, &plan, NULL, &ec),
+                     -ENOSPC);
+    assert_string_equal(ec.msg, "node 0: 17 CPUs of their own are wanted, its host nodes have 16 "
+                                "left");
+    assert_int_equal(make("node:cpus=0;memory=2M;host=0", GUEST_PIN_UNSAID, GUEST_OBJECTIVE_NUMA,
+                          &plan, NULL, &ec),
+                     -EINVAL);
+    assert_string_equal(ec.msg, "--objective has no effect when every node says host=");
+    assert_null(plan);
+    /* More memory than the host has, not bound: the CPUs still get places. */
+    assert_int_equal(make("memory=64G", GUEST_PIN_NODE, GUEST_OBJECTIVE_UNSAID, &plan, NULL, &ec),
+                     0);
+    assert_non_null(strstr(plan->notes, "places are for the CPUs alone."));
+    assert_false(idset_empty(&plan->vcpus[0].host_cpus));
+    topo_plan_free(plan);
+    /* Told to be nearer than any two host nodes are. */
+    assert_int_equal(make("memory=12G vnuma=2 cpus=8 d:0-1=11", GUEST_PIN_NODE,
+                          GUEST_OBJECTIVE_UNSAID, &plan, NULL, &ec),
+                     0);
+    assert_non_null(strstr(plan->notes, "farther apart"));
+    topo_plan_free(plan);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(places_are_made_when_asked_for_and_bind_no_memory),
+        cmocka_unit_test(an_explanation_applies_nothing_by_itself),
+        cmocka_unit_test(what_cannot_be_had_is_said),
+    };
+    return cmocka_run_group_tests_name("vmm/machine/machine_plan", tests, NULL, NULL);
+}
