@@ -241,7 +241,7 @@ def tree_image():
     root, build, layer = rigkernel.tree_root(), rigkernel.build_dir(), Layer()
     for at, dirs, files in os.walk(root):
         inside_build = at == build or at.startswith(build + os.sep)
-        skip = TREE_SKIP | (BUILD_SKIP_DIRS if inside_build else set())
+        skip = TREE_SKIP | (BUILD_SKIP_DIRS if at == build else set())
         dirs[:] = sorted(d for d in dirs if d not in skip)
         if at == root:  # other build folders than the chosen one are no part of the tree
             dirs[:] = [d for d in dirs if d != "build" or build.startswith(

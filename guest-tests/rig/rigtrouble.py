@@ -7,6 +7,7 @@ COMPLAINT = re.compile(r"BUG:|Oops|Kernel panic|general protection|Out of memory
                        r"hard LOCKUP|rcu: INFO|Bad page|Call Trace|segfault|WARNING: CPU|"
                        r"oom-kill|blocked for more than|\bRIP:|list_(add|del) corruption")
 REGISTERS = re.compile(r"^(CPU#|RIP|EIP|RAX|CR0|CR2|CS )")
+OWN_WORDS = re.compile(r"^(?:\*\*|ERROR:|qemu).*", re.M)
 MOST = 20  # lines of complaints
 
 
@@ -21,7 +22,8 @@ def why_it_ended(host):
     if "Triple fault" in said:
         said = said[said.index("Triple fault"):]
     elif "CPU Reset" in said:
-        said = said[:said.index("CPU Reset")]  # the resets at power-on say nothing
+        # The resets at power-on say nothing, but what QEMU's own checks say stands behind them.
+        said = "\n".join([said[:said.index("CPU Reset")], *OWN_WORDS.findall(said)]).strip()
     status = host.qemu.wait()
     how = (f"QEMU was ended by signal {-status}" if status < 0 else
            f"QEMU ended with status {status}" if status else "it was powered off or reset")
