@@ -169,6 +169,7 @@ bench-placement: deps
 
 include guest-tests/bare/guests.mk
 include guest-tests/linux/guests.mk
+include guest-tests/rig/rig.mk
 
 # --- installation ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import rigaccess
 import rigimage
 import rigkernel
 import rigtrouble
@@ -46,6 +47,10 @@ def command_script(args, command):
                   "ip route add default via 10.0.2.2; echo nameserver 10.0.2.3 >/etc/resolv.conf"]
     build = os.path.relpath(rigkernel.build_dir(), rigkernel.tree_root())
     lines += ["cd /numavisor", f"export PATH=/numavisor/{build}:$PATH NUMAVISOR_RIG=1"]
+    if rigaccess.wanted(args):
+        lines.append(f"export PATH=$PATH:/numavisor/{build}/guest-tests/rig")
+    if args.distance_delay is not None:
+        lines.append(f"counters delay {args.distance_delay} || exit 125")
     if build != "build":
         lines.append("export BUILD=" + shlex.quote(build))
     for item in args.env:
@@ -62,6 +67,7 @@ class Host:
     def __init__(self, spec, args):
         self.args = args
         qemu = need("qemu-system-x86_64", "qemu-system-x86")
+        self.accesses = [rigaccess.open_page(spec, qemu)] if rigaccess.wanted(args) else []
         kernel = rigkernel.find(args.kernel)
         with rigkernel.locked():
             layers = [rigimage.extra_image(args.extra)] if args.extra else []
@@ -95,8 +101,11 @@ class Host:
                           "-device", f"virtserialport,nr={i + 1},chardev={name},name={name}"]
         if args.net:
             self.argv += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
+        for fd in self.accesses:
+            self.argv += rigaccess.qemu_args(fd)
         self.monitor = self.ours.pop("monitor")
-        fds = [*self.files, self.log, self.qemu_log, *(s.fileno() for s in theirs.values())]
+        fds = [*self.files, *self.accesses, self.log, self.qemu_log,
+               *(s.fileno() for s in theirs.values())]
         self.qemu = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, pass_fds=fds,
                                      start_new_session=True, preexec_fn=die_with_parent,
                                      stdout=subprocess.DEVNULL, stderr=self.qemu_log)
@@ -119,7 +128,7 @@ class Host:
             os.makedirs(os.path.dirname(os.path.abspath(self.args.keep_log)), exist_ok=True)
             with open(self.args.keep_log, "wb") as f:
                 f.write(self.console())
-        for fd in [*self.files, self.log, self.qemu_log]:
+        for fd in [*self.files, *self.accesses, self.log, self.qemu_log]:
             os.close(fd)
         for s in [self.monitor, *self.ours.values()]:
             s.close()

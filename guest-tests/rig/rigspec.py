@@ -85,15 +85,18 @@ class Spec:
         """One socket per node where CPUs divide evenly, else one per CPU: no cache spans nodes."""
         return self.nodes if self.cpus % self.nodes == 0 else self.cpus
 
-    def qemu_args(self):
-        # Shares are whole 2 MiB pages; the first node takes the rest.
+    def node_sizes(self):
+        """Bytes of each node: whole 2 MiB pages; the first node takes the rest."""
         share = self.memory // self.nodes // (2 * MIB) * 2 * MIB
         first = self.memory // (2 * MIB) * 2 * MIB - share * (self.nodes - 1)
-        out = ["-m", f"{(first + share * (self.nodes - 1)) // MIB}M",
+        return [first] + [share] * (self.nodes - 1)
+
+    def qemu_args(self):
+        sizes = self.node_sizes()
+        out = ["-m", f"{sum(sizes) // MIB}M",
                "-smp", f"{self.cpus},sockets={self.sockets()},"
                        f"cores={self.cpus // self.sockets()},threads=1"]
-        for node in range(self.nodes):
-            ram = first if node == 0 else share
+        for node, ram in enumerate(sizes):
             out += ["-object", f"memory-backend-ram,id=mem{node},size={ram // MIB}M"]
             cpu, count = self.node_cpus(node)
             cpus = f",cpus={cpu}-{cpu + count - 1}" if count else ""

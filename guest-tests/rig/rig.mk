@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The access counter: a plugin for this machine's QEMU, and static programs for inside the rig.
+
+RIG_BIN := $(BUILD)/guest-tests/rig
+
+guests: $(RIG_BIN)/accesses.so $(RIG_BIN)/counters $(RIG_BIN)/chase
+
+$(RIG_BIN)/%: guest-tests/rig/%.c guest-tests/rig/accesses.h guest-tests/rig/rig.mk
+	@mkdir -p $(@D)
+	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -O2 $(WARN) -static -s -o $@ $<
+
+# Undefined symbols are QEMU's.
+$(RIG_BIN)/%.so: guest-tests/rig/%.c guest-tests/rig/accesses.h guest-tests/rig/rig.mk
+	@mkdir -p $(@D)
+	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -O2 -g $(WARN) -shared -fPIC -o $@ $<
