@@ -71,6 +71,38 @@ static void the_first_that_does_not_fit_goes_above_whole_and_so_do_the_rest(void
     mem_layout_free(l);
 }
 
+/* Pages of 1 GiB begin at multiples of that; nothing below 4 GiB gets a gap for it. */
+static void giant_pages_are_aligned(void **state)
+{
+    struct topo_plan_backing giant[] = {
+        { .vnode = { 1 }, .len_bytes = 2 * G, .pages = GUEST_PAGES_1G },
+        { .vnode = { 3 }, .len_bytes = 1 * G, .pages = GUEST_PAGES_1G },
+        { .vnode = { 3 }, .off = 1 * G, .len_bytes = 2 * M, .pages = GUEST_PAGES_4K },
+    };
+    struct plan_ram p;
+    struct mem_layout *l;
+
+    (void)state;
+    plan_ram_init(&p, 4, (const uint64_t[]){ 1 * G, 2 * G, 6 * M, 1 * G + 2 * M });
+    p.plan.backings = giant;
+    p.plan.n_backings = ARRAY_SIZE(giant);
+    l = layout_of(&p.plan, 46);
+    assert_range(l, 0, 0, 1 * G, 0, LAYOUT_RAM, 0);
+    assert_range(l, 1, 1 * G, 2 * G, 1, LAYOUT_RAM, 0); /* it fits as it is */
+    assert_range(l, 2, 4 * G, 6 * M, 2, LAYOUT_RAM, 0);
+    assert_range(l, 3, 5 * G, 1 * G + 2 * M, 3, LAYOUT_RAM, 0);
+    assert_true(l->high_end == 6 * G + 2 * M);
+    mem_layout_free(l);
+
+    plan_ram_init(&p, 2, (const uint64_t[]){ 6 * M, 2 * G });
+    p.plan.backings = giant;
+    p.plan.n_backings = 1;
+    l = layout_of(&p.plan, 46);
+    assert_range(l, 1, 4 * G, 2 * G, 1, LAYOUT_RAM, 0); /* above, since below it would not be */
+    assert_true(l->low_end == 6 * M);
+    mem_layout_free(l);
+}
+
 static void only_the_first_node_with_memory_is_split(void **state)
 {
     struct plan_ram p;
@@ -303,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nodes_that_fit_stay_below_the_hole),
         cmocka_unit_test(the_first_that_does_not_fit_goes_above_whole_and_so_do_the_rest),
+        cmocka_unit_test(giant_pages_are_aligned),
         cmocka_unit_test(only_the_first_node_with_memory_is_split),
         cmocka_unit_test(a_node_of_exactly_3_gib_is_not_split),
         cmocka_unit_test(hotplug_windows_start_at_2_gib_above_all_ram),
