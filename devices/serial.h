@@ -17,6 +17,11 @@ struct serial_wire_ops {
     size_t (*send)(void *ctx, const void *data, size_t len);
 };
 
+/**
+ * serial_new() - a UART whose interrupt is @gsi and whose other end is @wire.
+ * @irq, @wire and their contexts are borrowed and outlive the device.
+ * Return: 0 or -ENOMEM; the device is the caller's, device_destroy() ends it.
+ */
 int serial_new(uint32_t gsi, const struct irq_line_ops *irq, void *irq_ctx,
                const struct serial_wire_ops *wire, void *wire_ctx, struct device **ret_dev,
                struct errctx *ec);

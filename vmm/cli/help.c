@@ -6,11 +6,38 @@
 
 #include "vmm/cli/cli.h"
 
+enum { HELP_COLUMNS = 100, HELP_TEXT = 32, HELP_KEY_TEXT = 19 };
+
 static void print_heading(const char *title)
 {
     bool colour = cli_colour(STDOUT_FILENO);
 
     (void)printf("\n%s%s:%s\n", colour ? "\033[1m" : "", title, colour ? "\033[0m" : "");
+}
+
+/* @text behind @column columns of the line, continued below itself. */
+static void print_text(const char *text, size_t column)
+{
+    size_t at = column;
+
+    while (*text != '\0') {
+        const size_t word = strcspn(text, " ");
+
+        if (at > column && at + word > HELP_COLUMNS) {
+            (void)printf("\n%*s", (int)column, "");
+            at = column;
+        }
+        (void)printf("%.*s", (int)word, text);
+        at += word;
+        text += word;
+        while (*text == ' ')
+            text++;
+        if (*text != '\0' && at + 1 + strcspn(text, " ") <= HELP_COLUMNS) {
+            (void)putchar(' ');
+            at++;
+        }
+    }
+    (void)putchar('\n');
 }
 
 /* The option in a column, or on a line of its own when it is wider than that. */
@@ -21,19 +48,22 @@ static void print_row(const char *name, const char *arg, const char *help)
     (void)snprintf(left, sizeof(left), "--%s%s%s", name, arg != NULL ? " " : "",
                    arg != NULL ? arg : "");
     if (strlen(left) > 28)
-        (void)printf("  %s\n  %-28s  %s\n", left, "", help);
+        (void)printf("  %s\n  %-28s  ", left, "");
     else
-        (void)printf("  %-28s  %s\n", left, help);
+        (void)printf("  %-28s  ", left);
+    print_text(help, HELP_TEXT);
 }
 
 static void print_device(const struct config_option *o)
 {
-    char usage[256], form[64];
+    char usage[256], form[64], help[256];
 
     print_row(o->name, config_device_usage(o->device, usage, sizeof(usage)), o->help);
     for (const struct device_key *k = o->device->keys; k->name != NULL; k++) {
         (void)snprintf(form, sizeof(form), "%s%s", k->name, k->kind == DEVICE_KEY_FLAG ? "" : "=");
-        (void)printf("      %-12s %s%s\n", form, k->help, k->repeats ? " (may be repeated)" : "");
+        (void)snprintf(help, sizeof(help), "%s%s", k->help, k->repeats ? " (may be repeated)" : "");
+        (void)printf("      %-12s ", form);
+        print_text(help, HELP_KEY_TEXT);
     }
     (void)printf("      %-12s %s\n", "node=", "virtual node that it sits on");
 }

@@ -72,7 +72,7 @@ static bool is_nested(const json_t *v)
 /* Counters that stand at zero are left out below the top, or they would hide the others. */
 static bool is_dull(const char *name, const json_t *v, unsigned depth)
 {
-    return depth > 1 && json_is_integer(v) && json_integer_value(v) == 0 &&
+    return depth > 0 && json_is_integer(v) && json_integer_value(v) == 0 &&
            strcmp(name, "id") != 0 && !is_bytes(name);
 }
 

@@ -112,8 +112,8 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
         return errctx_set(ec, EINVAL, "--io-poll has no effect without a virtio device");
     if (config->io_threads > n_devices)
         return errctx_set(ec, EINVAL,
-                          "--io-threads: %u threads have only %zu virtio devices to serve",
-                          config->io_threads, n_devices);
+                          "--io-threads: %u threads have only %zu virtio device%s to serve",
+                          config->io_threads, n_devices, n_devices == 1 ? "" : "s");
     r = check_devices(config, ec);
     if (r < 0)
         return r;

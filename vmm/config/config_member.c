@@ -68,16 +68,31 @@ static int store_text(void *at, const char *text, struct errctx *ec)
     return 0;
 }
 
+/* As it is written: sizes and rates with a suffix. */
+static const char *format_number(const struct config_member *m, uint64_t v, char *buf, size_t size)
+{
+    char number[32];
+
+    if (m->kind == CONFIG_SIZE || m->kind == CONFIG_RATE)
+        (void)units_format_size(v, number, sizeof(number));
+    else
+        (void)snprintf(number, sizeof(number), "%" PRIu64, v);
+    (void)snprintf(buf, size, "%s%s", number, m->kind == CONFIG_RATE ? "/s" : "");
+    return buf;
+}
+
 static int store_number(const struct config_member *m, void *at, uint64_t v, struct errctx *ec)
 {
     uint64_t max = m->max != 0 ? m->max : m->kind == CONFIG_U32 ? UINT32_MAX : UINT64_MAX;
+    char a[40], b[40];
 
     if (v < m->min)
-        return errctx_set(ec, ERANGE, "%" PRIu64 " is below the smallest allowed value %" PRIu64, v,
-                          m->min);
+        return errctx_set(ec, ERANGE, "%s is below the smallest allowed value %s",
+                          format_number(m, v, a, sizeof(a)),
+                          format_number(m, m->min, b, sizeof(b)));
     if (v > max)
-        return errctx_set(ec, ERANGE, "%" PRIu64 " is above the largest allowed value %" PRIu64, v,
-                          max);
+        return errctx_set(ec, ERANGE, "%s is above the largest allowed value %s",
+                          format_number(m, v, a, sizeof(a)), format_number(m, max, b, sizeof(b)));
     if (m->kind == CONFIG_U32)
         *(uint32_t *)at = (uint32_t)v;
     else
@@ -257,11 +272,16 @@ int config_shape_find(const struct config_shape *shape, const char *name)
 static int unknown_key(const struct config_shape *shape, const char *key, struct errctx *ec)
 {
     struct suggest s = { .word = key };
-    char hint[96];
+    char hint[96], known[256] = "";
+    size_t len = 0;
 
-    for (size_t i = 0; i < shape->n_members; i++)
+    for (size_t i = 0; i < shape->n_members; i++) {
         suggest_offer(&s, shape->members[i].name);
-    return errctx_set(ec, EINVAL, "unknown key \"%s\"%s", key,
+        if (len < sizeof(known))
+            len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "",
+                                    shape->members[i].name);
+    }
+    return errctx_set(ec, EINVAL, "unknown key \"%.80s\" (known: %s)%s", key, known,
                       suggest_format(&s, "", hint, sizeof(hint)));
 }
 

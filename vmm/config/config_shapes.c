@@ -23,7 +23,7 @@ static const struct config_member machine_members[] = {
     { .name = "initrd", .kind = CONFIG_TEXT, .off = MACHINE(initrd) },
     { .name = "cmdline", .kind = CONFIG_TEXT, .off = MACHINE(cmdline) },
     { .name = "cpus", .kind = CONFIG_U32, .off = MACHINE(spec.n_cpus), .min = 1 },
-    { .name = "memory", .kind = CONFIG_SIZE, .off = MACHINE(spec.memory_bytes), .min = 1 },
+    { .name = "memory", .kind = CONFIG_SIZE, .off = MACHINE(spec.memory_bytes), .min = 2 * MIB },
     { .name = "pages", .kind = CONFIG_PAGES, .off = MACHINE(spec.pages) },
     { .name = "policy",
       .kind = CONFIG_WORD,
@@ -72,7 +72,7 @@ static const struct config_member node_members[] = {
       .kind = CONFIG_U32,
       .off = NODE(initiator),
       .flag_off = NODE(has_initiator) },
-    { .name = "hotplug", .kind = CONFIG_SIZE, .off = NODE(hotplug_bytes), .min = 1 },
+    { .name = "hotplug", .kind = CONFIG_SIZE, .off = NODE(hotplug_bytes), .min = 2ull * GIB },
 };
 
 #define DISTANCE(field) offsetof(struct guest_distance_spec, field)
@@ -89,7 +89,7 @@ static const struct config_member link_members[] = {
     { .name = "from", .kind = CONFIG_U32, .off = LINK(from), .required = true },
     { .name = "to", .kind = CONFIG_U32, .off = LINK(to), .required = true },
     { .name = "latency", .kind = CONFIG_NS, .off = LINK(latency_ns), .min = 1 },
-    { .name = "bandwidth", .kind = CONFIG_RATE, .off = LINK(bandwidth_bytes_per_s), .min = 1 },
+    { .name = "bandwidth", .kind = CONFIG_RATE, .off = LINK(bandwidth_bytes_per_s), .min = MIB },
 };
 
 #define CACHE(field) offsetof(struct guest_cache_spec, field)

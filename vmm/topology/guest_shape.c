@@ -44,14 +44,15 @@ static int split_cpus(const struct guest_spec *spec, struct guest_shape *sh, str
                           n_cpus, sh->threads);
     if (cores < sh->n_nodes && spec->n_vnuma > 0)
         return errctx_set(ec, EINVAL,
-                          "--vnuma %u needs a core for each node, but there are only %" PRIu64
-                          " (%" PRIu64 " CPUs with %u threads a core)",
-                          spec->n_vnuma, cores, n_cpus, sh->threads);
+                          "--vnuma %u needs a core for each node, and %" PRIu64
+                          " CPU%s with %u thread%s a core %s not enough",
+                          spec->n_vnuma, n_cpus, n_cpus == 1 ? "" : "s", sh->threads,
+                          sh->threads == 1 ? "" : "s", n_cpus == 1 ? "is" : "are");
     if (cores < sh->n_nodes)
         return errctx_set(ec, EINVAL,
                           "no --node names cpus=, and %" PRIu64
-                          " cores are too few to give each of %u nodes one",
-                          cores, sh->n_nodes);
+                          " core%s too few to give each of %u nodes one",
+                          cores, cores == 1 ? " is" : "s are", sh->n_nodes);
     for (uint32_t i = 0; i < sh->n_nodes; i++)
         sh->cpus[i] = (uint32_t)guest_share(cores, sh->n_nodes, i) * sh->threads;
     sh->n_cpus = (uint32_t)n_cpus;
@@ -208,8 +209,9 @@ static int dies_of_cores(const struct guest_spec *spec, struct guest_shape *sh, 
         whole = whole && node_cores(sh, sh->cpu_nodes[i]) % spec->cores == 0;
     if (sh->n_cpus % (sh->threads * spec->cores) != 0)
         return errctx_set(ec, EINVAL,
-                          "%u CPUs are not a multiple of --cores %u with %u threads each",
-                          sh->n_cpus, spec->cores, sh->threads);
+                          "%u CPU%s not a multiple of --cores %u with %u thread%s each", sh->n_cpus,
+                          sh->n_cpus == 1 ? " is" : "s are", spec->cores, sh->threads,
+                          sh->threads == 1 ? "" : "s");
     if (dies == 0)
         dies = spec->sockets > 0 && spec->sockets < sh->n_cpu_nodes && n_dies % spec->sockets == 0
                    ? n_dies / spec->sockets
@@ -222,9 +224,10 @@ static int dies_of_cores(const struct guest_spec *spec, struct guest_shape *sh, 
                           (uint64_t)sh->threads * spec->cores * dies * spec->sockets, sh->n_cpus);
     if (n_dies % dies != 0)
         return errctx_set(ec, EINVAL,
-                          "%u CPUs with --cores %u and %u threads make %u dies, which --dies %u "
-                          "does not divide",
-                          sh->n_cpus, spec->cores, sh->threads, n_dies, dies);
+                          "%u CPU%s with --cores %u and %u thread%s each make %u die%s, which "
+                          "--dies %u does not divide",
+                          sh->n_cpus, sh->n_cpus == 1 ? "" : "s", spec->cores, sh->threads,
+                          sh->threads == 1 ? "" : "s", n_dies, n_dies == 1 ? "" : "s", dies);
     for (uint32_t i = 0; i < sh->n_cpu_nodes && !whole; i++)
         if (node_cores(sh, sh->cpu_nodes[i]) % spec->cores != 0)
             return errctx_set(ec, EINVAL,

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "vmm/base/macros.h"
+#include "vmm/base/units.h"
 #include "vmm/topology/guest_caches.h"
 #include "vmm/topology/guest_memory_check.h"
 #include "vmm/topology/guest_shape.h"
@@ -45,8 +46,8 @@ static int check_counts(const struct guest_spec *spec, struct errctx *ec)
         { "--dies", spec->dies, GUEST_MAX_VCPUS },
         { "--sockets", spec->sockets, GUEST_MAX_VCPUS },
         { "number of --node", spec->n_nodes, GUEST_MAX_VNODES },
-        { "--memory", spec->memory_bytes, GUEST_MAX_MEMORY_BYTES },
     };
+    char a[32], b[32];
 
     for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++)
         if (row[i].value > row[i].max)
@@ -57,9 +58,13 @@ static int check_counts(const struct guest_spec *spec, struct errctx *ec)
                           "--vnuma %u and --node exclude each other: nodes are either all equal "
                           "or all described",
                           spec->n_vnuma);
+    if (spec->memory_bytes > GUEST_MAX_MEMORY_BYTES)
+        return errctx_set(ec, ERANGE, "--memory %s is above the limit of %s",
+                          units_format_size(spec->memory_bytes, a, sizeof(a)),
+                          units_format_size(GUEST_MAX_MEMORY_BYTES, b, sizeof(b)));
     if (spec->memory_bytes % GUEST_PAGE_BYTES != 0)
-        return errctx_set(ec, EINVAL, "--memory %" PRIu64 " is not a multiple of 2 MiB",
-                          spec->memory_bytes);
+        return errctx_set(ec, EINVAL, "--memory %s is not a multiple of 2M",
+                          units_format_size(spec->memory_bytes, a, sizeof(a)));
     return 0;
 }
 
@@ -89,9 +94,11 @@ static int check_mem_caches(const struct guest_node_spec *n, size_t i, struct er
 
 static int check_node_memory(const struct guest_node_spec *n, size_t i, struct errctx *ec)
 {
+    char size[32];
+
     if (n->memory_bytes % GUEST_PAGE_BYTES != 0)
-        return errctx_set(ec, EINVAL, "--node %zu: memory=%" PRIu64 " is not a multiple of 2 MiB",
-                          i, n->memory_bytes);
+        return errctx_set(ec, EINVAL, "--node %zu: memory=%s is not a multiple of 2M", i,
+                          units_format_size(n->memory_bytes, size, sizeof(size)));
     if (n->memory_bytes > GUEST_MAX_MEMORY_BYTES || n->hotplug_bytes > GUEST_MAX_MEMORY_BYTES)
         return errctx_set(ec, ERANGE,
                           "--node %zu: memory= and hotplug= are at most 4 PiB, what x86 addresses "
@@ -99,9 +106,9 @@ static int check_node_memory(const struct guest_node_spec *n, size_t i, struct e
                           i);
     if (n->hotplug_bytes % GUEST_HOTPLUG_BYTES != 0)
         return errctx_set(ec, EINVAL,
-                          "--node %zu: hotplug=%" PRIu64 " is not a multiple of 2 GiB, the unit "
-                          "in which Linux adds memory",
-                          i, n->hotplug_bytes);
+                          "--node %zu: hotplug=%s is not a multiple of 2G, the unit in which Linux "
+                          "adds memory",
+                          i, units_format_size(n->hotplug_bytes, size, sizeof(size)));
     return check_mem_caches(n, i, ec);
 }
 

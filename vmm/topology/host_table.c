@@ -24,9 +24,11 @@ static void print_summary(const struct host_topo *host, FILE *out)
     for (size_t i = 0; i < host->n_nodes; i++)
         mem += host->nodes[i].mem_bytes;
     (void)fprintf(out, "Host: %s\n", host->source);
-    (void)fprintf(out,
-                  "nodes %zu, CPUs %zu, cores %u, packages %u, last-level caches %u, memory %s\n",
-                  host->n_nodes, host->n_cpus, cores, packages, llcs, show_size(mem, b, sizeof(b)));
+    (void)fprintf(out, "nodes %zu, CPUs %zu, cores %u, packages %u, ", host->n_nodes, host->n_cpus,
+                  cores, packages);
+    if (host->n_caches > 0) /* without any, every CPU counts as a group of its own */
+        (void)fprintf(out, "last-level caches %u, ", llcs);
+    (void)fprintf(out, "memory %s\n", show_size(mem, b, sizeof(b)));
 }
 
 static void print_mem_caches(const struct host_node *n, FILE *out)
@@ -66,7 +68,7 @@ static void print_nodes(const struct host_topo *host, FILE *out, bool colour)
 
 static void print_caches(const struct host_topo *host, FILE *out, bool colour)
 {
-    char size[32], list[SHOW_LIST_BYTES];
+    char size[32], line[32], list[SHOW_LIST_BYTES];
 
     show_heading(out, colour, "CPU caches");
     if (host->n_caches == 0)
@@ -84,8 +86,9 @@ static void print_caches(const struct host_topo *host, FILE *out, bool colour)
                host->caches[i + same].size_bytes == c->size_bytes &&
                host->caches[i + same].ways == c->ways)
             same++;
-        (void)fprintf(out, "  %-5s  %9s  %4uB  %5u  %9zu  %s\n", show_cache_name(c->level, c->type),
-                      show_size(c->size_bytes, size, sizeof(size)), c->line_bytes, c->ways, same,
+        (void)snprintf(line, sizeof(line), "%u B", c->line_bytes);
+        (void)fprintf(out, "  %-5s  %9s  %5s  %5u  %9zu  %s\n", show_cache_name(c->level, c->type),
+                      show_size(c->size_bytes, size, sizeof(size)), line, c->ways, same,
                       idset_format(&c->cpus, list, sizeof(list)));
         i += same - 1;
     }

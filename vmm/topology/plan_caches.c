@@ -223,7 +223,8 @@ int plan_caches_fill(const struct guest_spec *spec, const struct host_topo *host
         plan->caches[plan->n_caches++] = c;
     }
     if (plan->n_caches == 0 && !spec->no_host_caches)
-        plan_note(plan, "This host's caches are not known, so the guest is told of none.");
+        plan_note(plan, "This host's caches %s, so the guest is told of none.",
+                  host->n_caches == 0 ? "are not known" : "are known without level 1");
     return 0;
 }
 

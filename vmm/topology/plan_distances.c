@@ -26,9 +26,12 @@ void plan_distances_fill(const struct guest_spec *spec, struct topo_plan *plan)
         assumed += i / n != i % n;
     }
     if (mirrored > 0)
-        plan_note(plan, "%zu of %zu distances were given for one direction and hold for both.",
-                  mirrored, spec->n_distances);
+        plan_note(plan, "%zu of %zu distance%s %s for both.", mirrored, spec->n_distances,
+                  spec->n_distances == 1 ? "" : "s",
+                  mirrored == 1 ? "was given for one direction and holds"
+                                : "were given for one direction and hold");
     if (assumed > 0 && spec->n_distances > 0)
-        plan_note(plan, "%zu of %zu distances between nodes were not given and are %d.", assumed,
-                  n * n - n, GUEST_DISTANCE_REMOTE);
+        plan_note(plan, "%zu of %zu distances between nodes %s not given and %s %d.", assumed,
+                  n * n - n, assumed == 1 ? "was" : "were", assumed == 1 ? "is" : "are",
+                  GUEST_DISTANCE_REMOTE);
 }

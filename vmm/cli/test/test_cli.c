@@ -345,6 +345,8 @@ static void help_names_every_command_and_option(void **state)
         o = run(words);
         assert_int_equal(o.status, CLI_OK);
         assert_non_null(strstr(o.out, (*c)->summary));
+        for (const char *line = o.out; *line != '\0'; line += strcspn(line, "\n") + 1)
+            assert_true(strcspn(line, "\n") <= 100 || strncmp(line, "  --", 4) == 0);
         for (size_t i = 0; (*c)->takes_config && i < config_options_count(); i++) {
             (void)snprintf(option, sizeof(option), "\n  --%s ", config_options_get(i).name);
             assert_non_null(strstr(o.out, option));
@@ -468,6 +470,13 @@ static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
     return 0;
 }
 
+static json_t *fake_stats(void *ctx)
+{
+    (void)ctx;
+    return json_pack("{s[{sis{sisi}}]s{sisi}}", "vcpus", "id", 0, "kvm", "exits", 7, "halts", 0,
+                     "kvm", "pages", 0, "flushes", 3);
+}
+
 static int fake_action(void *ctx, struct errctx *ec)
 {
     (void)ctx;
@@ -481,7 +490,7 @@ static void fake_stop(void *ctx)
 
 static const struct control_ops fake_ops = {
     .status = fake_query,
-    .stats = fake_query,
+    .stats = fake_stats,
     .memory = fake_memory,
     .pause = fake_action,
     .resume = fake_action,
@@ -526,7 +535,7 @@ static void ctl_and_list_speak_to_a_machine(void **state)
                                "nodes\n"
                                "  id 0  memory 1 GiB\n");
     outcome_fini(&o);
-    o = run("ctl web stats --json");
+    o = run("ctl web status --json");
     assert_non_null(strstr(o.out, "\"memory\": 1073741824"));
     outcome_fini(&o);
     o = run("ctl web memory");
@@ -539,6 +548,18 @@ static void ctl_and_list_speak_to_a_machine(void **state)
         "                                                                                      2"
         "        512          0          0\n"
         "   0       1 GiB  2M     -                    any              -       1 GiB\n");
+    outcome_fini(&o);
+    o = run("ctl web stats"); /* zeros would hide the others, and are in the JSON form */
+    assert_string_equal(o.out, "vcpus\n"
+                               "  id                            0\n"
+                               "  kvm\n"
+                               "    exits                       7\n"
+                               "kvm\n"
+                               "  flushes                       3\n");
+    outcome_fini(&o);
+    o = run("ctl web stats --json");
+    assert_non_null(strstr(o.out, "\"pages\": 0"));
+    assert_non_null(strstr(o.out, "\"halts\": 0"));
     outcome_fini(&o);
     o = run("ctl web power");
     assert_int_equal(o.status, CLI_FAILURE);

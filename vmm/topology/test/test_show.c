@@ -96,7 +96,7 @@ static void json_says_every_fact_outright(void **state)
         { "caches/1/type", "\"Instruction\"" },
         { "distances", "[[10,21,20],[21,10,20],[20,20,10]]" },
         { "links", "[{\"from\":0,\"to\":2,\"latency_ns\":180,\"bandwidth\":2097152}]" },
-        { "notes/0", "\"1 of 1 distances were given for one direction and hold for both.\"" },
+        { "notes/0", "\"1 of 1 distance was given for one direction and holds for both.\"" },
     };
     struct shown s = plan_of("threads=2 dies=2 node:cpus=0-3;memory=1G;host=1 "
                              "node:cpus=4-7;memory=1G "
@@ -156,6 +156,7 @@ static void tables_show_nodes_caches_and_distances(void **state)
         "  No memory was asked for: the guest has 1G.\n",
         "nodes 2, CPUs 8, cores 4, packages 2, last-level caches 2, memory 16 GiB\n",
         "     1       8 GiB           -  4-7\n",
+        "  L3        32 MiB   64 B      0          2  0-3\n",
     };
     struct shown s = plan_of("vnuma=2 cpus=4");
     char *plain = table_of(&s, false), *coloured = table_of(&s, true);
@@ -169,6 +170,33 @@ static void tables_show_nodes_caches_and_distances(void **state)
     free(plain);
     free(coloured);
     shown_fini(&s);
+}
+
+static void caches_that_a_host_does_not_tell_are_not_counted(void **state)
+{
+    static const struct {
+        const char *host, *summary, *note;
+    } row[] = {
+        { "node:2 core:4 pu:2", "nodes 2, CPUs 16, cores 8, packages 1, memory 2 GiB\n",
+          "  This host's caches are not known, so the guest is told of none.\n" },
+        { "node:1 l3:1 core:2 pu:1", "packages 1, last-level caches 1, memory 1 GiB\n",
+          "  This host's caches are known without level 1, so the guest is told of none.\n" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+        const struct guest_spec spec = { .n_cpus = 2 };
+        struct shown s = { 0 };
+        char *text;
+
+        assert_int_equal(host_topo_from_synthetic(row[i].host, &s.host, NULL), 0);
+        assert_int_equal(topo_plan_make(&spec, &s.host, &s.plan, NULL), 0);
+        text = table_of(&s, false);
+        assert_non_null(strstr(text, row[i].summary));
+        assert_non_null(strstr(text, row[i].note));
+        free(text);
+        shown_fini(&s);
+    }
 }
 
 static void many_nodes_list_their_distances_by_value(void **state)
@@ -245,6 +273,7 @@ int main(void)
         cmocka_unit_test(json_says_every_fact_outright),
         cmocka_unit_test(host_json_says_what_the_planner_sees),
         cmocka_unit_test(tables_show_nodes_caches_and_distances),
+        cmocka_unit_test(caches_that_a_host_does_not_tell_are_not_counted),
         cmocka_unit_test(many_nodes_list_their_distances_by_value),
         cmocka_unit_test(pictures_stay_on_their_page),
     };

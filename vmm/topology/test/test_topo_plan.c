@@ -336,7 +336,7 @@ static void partial_distances_are_completed(void **state)
     assert_memory_equal(plan->distances, expected, sizeof(expected));
     assert_int_equal(plan->distances[2 * plan->n_nodes + 1], 40);
     assert_non_null(strstr(plan->notes,
-                           "1 of 3 distances were given for one direction and hold for "
+                           "1 of 3 distances was given for one direction and holds for "
                            "both.\n"));
     assert_non_null(
         strstr(plan->notes, "2 of 6 distances between nodes were not given and are 20.\n"));
