@@ -97,7 +97,7 @@ static void pin(struct topo_plan *plan, const struct topo_plan_node *n,
 int plan_place_fill(const struct guest_spec *spec, const struct host_topo *host,
                     struct topo_plan *plan, struct errctx *ec)
 {
-    int r;
+    int r = 0;
 
     for (size_t i = 0; i < spec->n_nodes; i++) {
         plan->nodes[i].host_nodes = spec->nodes[i].host_nodes;
