@@ -4,6 +4,7 @@ import base64
 import binascii
 import gzip
 import re
+import zlib
 
 
 class DumpError(Exception):
@@ -42,8 +43,10 @@ def unpack(text):
     packed = "".join(line for line in lines if re.fullmatch(r"[A-Za-z0-9+/=]+", line))
     try:
         return gzip.decompress(base64.b64decode(packed, validate=True)).decode(errors="replace")
-    except (binascii.Error, EOFError, OSError) as e:
-        raise DumpError(f"the dump cannot be unpacked: {e}") from None
+    except (binascii.Error, EOFError, OSError, zlib.error) as e:
+        others = [line for line in lines if line and not re.fullmatch(r"[A-Za-z0-9+/=]+", line)]
+        said = f"; other lines in it: {others[:5]}" if others else ""
+        raise DumpError(f"the dump cannot be unpacked: {e}{said}") from None
 
 
 class Dump:
