@@ -23,6 +23,20 @@ static int check_memory(const struct host_limits *l, uint64_t ram, struct errctx
                       units_format_human(l->memory_max_bytes, max, sizeof(max)));
 }
 
+/* A host whose source tells no memory has any amount. */
+static void note_beyond_host(const struct host_topo *host, uint64_t ram, struct topo_plan *plan)
+{
+    char want[32], have[32];
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < host->n_nodes; i++)
+        total += host->nodes[i].mem_bytes;
+    if (total > 0 && ram > total)
+        plan_note(plan, "The guest's %s are more than this host has, %s.",
+                  units_format_human(ram, want, sizeof(want)),
+                  units_format_human(total, have, sizeof(have)));
+}
+
 int plan_limits_check(const struct host_topo *host, struct topo_plan *plan, struct errctx *ec)
 {
     const struct host_limits *l = &host->limits;
@@ -32,6 +46,7 @@ int plan_limits_check(const struct host_topo *host, struct topo_plan *plan, stru
 
     for (size_t i = 0; i < plan->n_nodes; i++)
         ram += plan->nodes[i].ram_bytes;
+    note_beyond_host(host, ram, plan);
     if (l->has_memory) {
         r = check_memory(l, ram, ec);
         if (r < 0)

@@ -391,6 +391,15 @@ static void more_vcpus_than_host_cpus_are_noted(void **state)
     topo_plan_free(plan);
 }
 
+static void memory_beyond_the_host_is_noted(void **state)
+{
+    struct topo_plan *plan = plan_of("memory=64T");
+
+    (void)state;
+    assert_non_null(strstr(plan->notes, "The guest's 64 TiB are more than this host has, "));
+    topo_plan_free(plan);
+}
+
 static void memory_attributes_reach_the_plan(void **state)
 {
     struct topo_plan *plan =
@@ -473,6 +482,7 @@ int main(void)
         cmocka_unit_test(nodes_share_cores_and_memory_first_ones_taking_the_rest),
         cmocka_unit_test(bound_nodes_pin_their_vcpus),
         cmocka_unit_test(more_vcpus_than_host_cpus_are_noted),
+        cmocka_unit_test(memory_beyond_the_host_is_noted),
         cmocka_unit_test(memory_attributes_reach_the_plan),
         cmocka_unit_test(notes_that_do_not_fit_say_so),
         cmocka_unit_test(a_guest_as_wide_as_the_128_node_machine_is_planned),
