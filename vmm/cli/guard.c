@@ -20,12 +20,14 @@
 enum { GUARD_TTY = 0, GUARD_PIPE = 1, GUARD_PROCESS = 2 }; /* all that the guard keeps open */
 
 /* The pipe's other end closes before the dead machine's sockets and lock do. */
-static void wait_for_its_end(void)
+static void wait_for_its_end(pid_t machine, bool has_pidfd)
 {
     struct pollfd pfd = { .fd = GUARD_PROCESS, .events = POLLIN };
 
-    while (poll(&pfd, 1, -1) < 0 && errno == EINTR)
+    while (has_pidfd && poll(&pfd, 1, -1) < 0 && errno == EINTR)
         ;
+    while (!has_pidfd && getppid() == machine) /* we are handed on when all else of it is gone */
+        (void)poll(NULL, 0, 10);
 }
 
 /* Remove what a dead machine left, unless another of the name runs by now. */
@@ -43,7 +45,7 @@ static void sweep_socket(const struct guard_duties *duties)
 
 /* In the new process, which shares nothing with the machine but the terminal. */
 static _Noreturn void watch_over(const struct guard_duties *duties, const struct termios *saved,
-                                 int pipe_fd, int process_fd)
+                                 int pipe_fd, int process_fd, pid_t machine)
 {
     bool tty = saved != NULL;
     char byte;
@@ -54,8 +56,10 @@ static _Noreturn void watch_over(const struct guard_duties *duties, const struct
      * modes below is not a background job's. */
     (void)setsid();
     if ((tty && dup2(duties->tty_fd, GUARD_TTY) < 0) || dup2(pipe_fd, GUARD_PIPE) < 0 ||
-        dup2(process_fd, GUARD_PROCESS) < 0)
+        (process_fd >= 0 && dup2(process_fd, GUARD_PROCESS) < 0))
         _exit(1);
+    if (process_fd < 0)
+        (void)close(GUARD_PROCESS);
     if (!tty)
         (void)close(GUARD_TTY); /* a reader of our output must not wait for the guard */
     (void)close_range(GUARD_PROCESS + 1, ~0u, 0);
@@ -65,7 +69,7 @@ static _Noreturn void watch_over(const struct guard_duties *duties, const struct
     if (n == 0 && tty) /* nobody said that all is well */
         (void)tcsetattr(GUARD_TTY, TCSANOW, saved);
     if (n == 0) {
-        wait_for_its_end();
+        wait_for_its_end(machine, process_fd >= 0);
         if (duties->name != NULL)
             sweep_socket(duties);
         if (duties->socket != NULL)
@@ -80,6 +84,7 @@ int guard_start(const struct guard_duties *duties, struct guard *ret_guard, stru
     /* Here and not in the guard, which may come to run after the modes were changed. */
     bool tty = duties->tty_fd >= 0 && tcgetattr(duties->tty_fd, &saved) == 0;
     CLEANUP_CLOSE int ours = -1, theirs = -1, process = -1;
+    const pid_t machine = getpid();
     int fds[2];
     pid_t pid;
 
@@ -87,15 +92,15 @@ int guard_start(const struct guard_duties *duties, struct guard *ret_guard, stru
         return errctx_set_os(ec, errno, "make a pipe to the guard");
     theirs = fds[0];
     ours = fds[1];
-    process = pidfd_open(getpid(), 0); /* after the pipe: its number must not be the pipe's place */
-    if (process < 0)
+    process = pidfd_open(machine, 0); /* after the pipe: its number must not be the pipe's place */
+    if (process < 0 && errno != ENOSYS) /* before Linux 5.3, and under valgrind */
         return errctx_set_os(ec, errno, "make a process descriptor for the guard");
     pid = fork();
     if (pid < 0)
         return errctx_set_os(ec, errno, "start the guard");
     if (pid == 0) {
         (void)close(ours); /* or it would wait for itself */
-        watch_over(duties, tty ? &saved : NULL, theirs, process);
+        watch_over(duties, tty ? &saved : NULL, theirs, process, machine);
     }
     *ret_guard = (struct guard){ .fd = take_fd(&ours), .pid = pid };
     return 0;
