@@ -235,8 +235,8 @@ static void a_saved_plan_prints_itself(void **state)
         "node:2@l4:1@l3:1(size=16777216)@l2:2(size=131072)@l1:2@pu:2",
     };
     char path[] = "/tmp/nv-plan-XXXXXX", words[192];
-    struct outcome a = run("plan --node cpus=0-1,memory=1G --node cpus=2,memory=512M "
-                           "--node memory=1G,initiator=1 --distance 0-1=13 --json "
+    struct outcome a = run("plan --node cpus=0-1,memory=128M --node cpus=2,memory=64M "
+                           "--node memory=128M,initiator=1 --distance 0-1=13 --json "
                            "--host-synthetic node:2@l3:1@l2:2@l1:1@pu:2");
     int fd = mkstemp(path);
 
