@@ -9,6 +9,7 @@ COMPLAINT = re.compile(r"BUG:|Oops|Kernel panic|general protection|Out of memory
 REGISTERS = re.compile(r"^(CPU#|RIP|EIP|RAX|CR0|CR2|CS )")
 OWN_WORDS = re.compile(r"^(?:\*\*|ERROR:|qemu).*", re.M)
 MOST = 20  # lines of complaints
+LAPICS = 4  # as many CPUs tell of their pending interrupts and timers
 
 
 def complaints(console):
@@ -33,11 +34,16 @@ def why_it_ended(host):
 
 
 def where_it_hangs(host):
-    """Where each CPU stands, twice, and what the kernel says to an NMI, which ends it."""
+    """Where each CPU stands, twice, what its local APIC waits for, and the answer to an NMI.
+
+    The kernel ends by that NMI, and says where it was.
+    """
     out = []
     for _ in range(2):
         out += [line for line in host.ask("info registers -a").splitlines()
                 if REGISTERS.match(line)]
+    for cpu in range(min(sum(line.startswith("CPU#") for line in out) // 2, LAPICS)):
+        out += host.ask(f"info lapic {cpu}", 1).splitlines()[1:]
     before = len(host.lines())
-    host.ask("nmi")
+    out += [line for line in host.ask("nmi").splitlines() if line.startswith("Error")]
     return "\n".join("  " + line for line in [*out, *host.lines()[before:][:60]])
