@@ -36,6 +36,21 @@ struct row {
     const char *note; /* NULL: the values are exact */
 };
 
+/* The row's plan, which says whether it rounded. */
+static struct topo_plan *plan_of_row(const struct row *row)
+{
+    struct topo_plan *plan;
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "vnuma=2 cpus=2 memory=1G %s", row->text);
+    plan = plan_of(text);
+    if (row->note == NULL)
+        assert_null(strstr(plan->notes, "rounded"));
+    else
+        assert_non_null(strstr(plan->notes, row->note));
+    return plan;
+}
+
 static void latencies_are_what_the_guest_reads(void **state)
 {
     static const struct row rows[] = {
@@ -48,20 +63,13 @@ static void latencies_are_what_the_guest_reads(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        char text[128];
-        struct topo_plan *plan;
+        struct topo_plan *plan = plan_of_row(&rows[i]);
 
-        (void)snprintf(text, sizeof(text), "vnuma=2 cpus=2 memory=1G %s", rows[i].text);
-        plan = plan_of(text);
         assert_int_equal(plan->latency_unit_ns, rows[i].unit);
         assert_int_equal(plan->bandwidth_unit_mib, 0);
         assert_int_equal(plan->links[0].latency_ns, rows[i].value[0]);
         assert_int_equal(plan->links[1].latency_ns, rows[i].value[1]);
         assert_int_equal(plan->links[3].latency_ns, rows[i].value[2]);
-        if (rows[i].note == NULL)
-            assert_null(strstr(plan->notes, "rounded"));
-        else
-            assert_non_null(strstr(plan->notes, rows[i].note));
         topo_plan_free(plan);
     }
 }
@@ -77,20 +85,13 @@ static void bandwidths_are_what_the_guest_reads(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        char text[128];
-        struct topo_plan *plan;
+        struct topo_plan *plan = plan_of_row(&rows[i]);
 
-        (void)snprintf(text, sizeof(text), "vnuma=2 cpus=2 memory=1G %s", rows[i].text);
-        plan = plan_of(text);
         assert_int_equal(plan->bandwidth_unit_mib, rows[i].unit);
         assert_int_equal(plan->latency_unit_ns, 0);
         assert_true(plan->links[0].bandwidth_bytes_per_s == rows[i].value[0] * MIB);
         assert_true(plan->links[1].bandwidth_bytes_per_s == rows[i].value[1] * MIB);
         assert_true(plan->links[3].bandwidth_bytes_per_s == rows[i].value[2] * MIB);
-        if (rows[i].note == NULL)
-            assert_null(strstr(plan->notes, "rounded"));
-        else
-            assert_non_null(strstr(plan->notes, rows[i].note));
         topo_plan_free(plan);
     }
 }
