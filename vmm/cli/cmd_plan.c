@@ -110,7 +110,9 @@ static int run_plan(struct cli_args *args)
         return cli_fail(r == -ENOMEM ? CLI_FAILURE : CLI_USAGE, &ec);
     }
     topo_plan_describe_caches(plan, &args->config.spec); /* for who runs it on another host */
-    r = show(args, plan, why, &host, &ec);
+    r = topo_plan_describe_nodes(plan, &args->config.spec, &ec);
+    if (r == 0)
+        r = show(args, plan, why, &host, &ec);
     machine_placement_fini(&placement);
     topo_plan_free(plan);
     host_topo_fini(&host);

@@ -5,8 +5,31 @@
 #include <stdio.h>
 
 #include "vmm/base/macros.h"
+#include "vmm/base/units.h"
 
 enum { LIST_BYTES = 256 };
+
+/* One line for each reason; a dash where no number of nodes would do. */
+static void print_sized(const struct guest_auto *w, bool colour)
+{
+    const char *cpus = w->by_threads ? "hardware threads" : "cores";
+    char guest[32], host[32], a[16] = "-", b[16] = "-";
+
+    if (w->by_cpus > 0)
+        (void)snprintf(a, sizeof(a), "%u", w->by_cpus);
+    if (w->by_memory > 0)
+        (void)snprintf(b, sizeof(b), "%u", w->by_memory);
+    printf("\n%sNodes that the host suggests%s\n", colour ? "\033[1m" : "",
+           colour ? "\033[0m" : "");
+    printf("  by CPUs    %4s  for %u %s, where a host node has up to %u\n", a, w->cpus, cpus,
+           w->host_cpus);
+    printf("  by memory  %4s  for %s, where a host node has up to %s %s\n", b,
+           units_format_human(w->memory_bytes, guest, sizeof(guest)),
+           units_format_human(w->host_memory_bytes, host, sizeof(host)),
+           w->by_total ? "in all" : "free");
+    printf("  together   %4u%s\n", w->nodes,
+           w->too_large ? "  as many as the host has: the guest is larger than it" : "");
+}
 
 void print_placement(const struct machine_placement *p, bool colour)
 {
@@ -23,6 +46,8 @@ void print_placement(const struct machine_placement *p, bool colour)
     };
     char list[LIST_BYTES];
 
+    if (p->sized.nodes > 0)
+        print_sized(&p->sized, colour);
     printf("\n%sPlaces%s, cost in CPUs%s\n", colour ? "\033[1m" : "",
            p->applied ? "" : " that --pin would choose", colour ? "\033[0m" : "");
     for (size_t i = 0; i < p->n_nodes; i++)

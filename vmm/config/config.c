@@ -59,7 +59,7 @@ static uint32_t count_nodes(const struct guest_spec *spec)
 {
     if (spec->n_nodes > 0)
         return (uint32_t)spec->n_nodes;
-    return spec->n_vnuma > 0 ? spec->n_vnuma : 1;
+    return spec->n_vnuma > 0 && spec->n_vnuma != GUEST_VNUMA_AUTO ? spec->n_vnuma : 1;
 }
 
 static int check_devices(const struct machine_config *config, struct errctx *ec)
@@ -69,6 +69,10 @@ static int check_devices(const struct machine_config *config, struct errctx *ec)
     for (size_t i = 0; i < config->n_devices; i++) {
         const struct device_args *d = &config->devices[i];
 
+        if (d->vnode > 0 && config->spec.n_vnuma == GUEST_VNUMA_AUTO)
+            return errctx_set(ec, EINVAL,
+                              "--%s: node=%u: with --vnuma auto only node 0 is sure to exist",
+                              d->type->name, d->vnode);
         if (d->vnode >= n_nodes)
             return errctx_set(ec, EINVAL,
                               "--%s: node=%u does not exist, the guest's last node is %u",

@@ -93,7 +93,7 @@ static int store_number(const struct config_member *m, void *at, uint64_t v, str
     if (v > max)
         return errctx_set(ec, ERANGE, "%s is above the largest allowed value %s",
                           format_number(m, v, a, sizeof(a)), format_number(m, max, b, sizeof(b)));
-    if (m->kind == CONFIG_U32)
+    if (m->kind == CONFIG_U32 || m->kind == CONFIG_COUNT)
         *(uint32_t *)at = (uint32_t)v;
     else
         *(uint64_t *)at = v;
@@ -120,6 +120,11 @@ int config_member_parse(const struct config_member *m, void *target, const char 
     switch (m->kind) {
     case CONFIG_U32:
         r = units_parse_uint(text, UINT32_MAX, &v, ec);
+        break;
+    case CONFIG_COUNT:
+        v = UINT32_MAX;
+        if (strcmp(text, "auto") != 0)
+            r = units_parse_uint(text, UINT32_MAX - 1, &v, ec);
         break;
     case CONFIG_SIZE:
         r = units_parse_size(text, &v, ec);
@@ -200,6 +205,10 @@ static json_t *member_value(const struct config_member *m, const void *at, bool 
     case CONFIG_U32:
         *ret_unsaid = *(const uint32_t *)at == 0;
         return json_integer(*(const uint32_t *)at);
+    case CONFIG_COUNT:
+        *ret_unsaid = *(const uint32_t *)at == 0;
+        return *(const uint32_t *)at == UINT32_MAX ? json_string("auto")
+                                                   : json_integer(*(const uint32_t *)at);
     case CONFIG_SIZE:
         *ret_unsaid = *(const uint64_t *)at == 0;
         return json_string(units_format_size(*(const uint64_t *)at, buf, sizeof(buf)));

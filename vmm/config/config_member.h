@@ -15,6 +15,7 @@
 
 enum config_kind {
     CONFIG_U32,   /* uint32_t */
+    CONFIG_COUNT, /* uint32_t, or the word "auto" for UINT32_MAX */
     CONFIG_SIZE,  /* uint64_t bytes: "2G" or a number */
     CONFIG_NS,    /* uint64_t nanoseconds: "90ns" or a number */
     CONFIG_RATE,  /* uint64_t bytes per second: "20G/s" or a number */

@@ -75,10 +75,11 @@ static const struct config_option option_rows[] = {
       .parse = config_parse_prealloc,
       .help = "take all memory at the start, in huge pages where there are some" },
     { .name = "vnuma",
-      .arg = "N",
+      .arg = "N|auto",
       .field = "vnuma",
       .group = CONFIG_GROUP_TOPOLOGY,
-      .help = "N nodes as equal as whole cores and 2 MiB pages allow" },
+      .values = "auto",
+      .help = "N nodes as equal as whole cores and 2 MiB pages allow, or as the host's suit" },
     { .name = "node",
       .arg = "cpus=LIST,memory=SIZE[,host=LIST][,policy=POLICY][,weights=N:...][,pages=PAGES]"
              "[,reserve][,prealloc][,initiator=N][,hotplug=SIZE]",

@@ -31,7 +31,7 @@ static const struct config_member machine_members[] = {
       .words = guest_policy_words },
     { .name = "prealloc", .kind = CONFIG_TRUE, .off = MACHINE(spec.prealloc) },
     { .name = "fallback", .kind = CONFIG_FALLBACK, .off = MACHINE(spec.fallback) },
-    { .name = "vnuma", .kind = CONFIG_U32, .off = MACHINE(spec.n_vnuma), .min = 1 },
+    { .name = "vnuma", .kind = CONFIG_COUNT, .off = MACHINE(spec.n_vnuma), .min = 1 },
     { .name = "threads", .kind = CONFIG_U32, .off = MACHINE(spec.threads), .min = 1 },
     { .name = "cores", .kind = CONFIG_U32, .off = MACHINE(spec.cores), .min = 1 },
     { .name = "dies", .kind = CONFIG_U32, .off = MACHINE(spec.dies), .min = 1 },

@@ -183,8 +183,8 @@ static double in_cpus(int64_t cost)
     return (double)cost / (double)PLACE_COST_CPU;
 }
 
-static int explain(const struct planning *p, bool applied, struct machine_placement *ret,
-                   struct errctx *ec)
+static int explain(const struct planning *p, const struct guest_auto *sized, bool applied,
+                   struct machine_placement *ret, struct errctx *ec)
 {
     const struct place_terms *t = &p->result.terms;
     size_t n = p->result.n_vnodes;
@@ -195,6 +195,7 @@ static int explain(const struct planning *p, bool applied, struct machine_placem
     for (uint32_t i = 0; i < n; i++)
         place_result_nodes(&p->result, p->host, i, &nodes[i]);
     *ret = (struct machine_placement){ .applied = applied,
+                                       .sized = *sized,
                                        .traffic = in_cpus(t->traffic),
                                        .overload = in_cpus(t->overload),
                                        .stranded = in_cpus(t->stranded),
@@ -224,7 +225,8 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
                       struct topo_plan **ret_plan, struct machine_placement *ret_placement,
                       struct errctx *ec)
 {
-    bool asked = spec->pin != GUEST_PIN_UNSAID || spec->objective != GUEST_OBJECTIVE_UNSAID;
+    bool asked = spec->pin != GUEST_PIN_UNSAID || spec->objective != GUEST_OBJECTIVE_UNSAID ||
+                 spec->n_vnuma == GUEST_VNUMA_AUTO;
     struct planning *p = NULL;
     struct topo_plan *plan;
     int r = topo_plan_make(spec, host, &plan, ec);
@@ -242,7 +244,7 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
         if (r == 0 && asked)
             r = apply(spec, p, plan, ec);
         if (r == 0 && ret_placement != NULL)
-            r = explain(p, asked, ret_placement, ec);
+            r = explain(p, &plan->sized, asked, ret_placement, ec);
         planning_free(p);
     }
     if (r < 0)

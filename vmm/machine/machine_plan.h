@@ -14,6 +14,7 @@
 /* Why the nodes are where they are; costs in CPUs, see docs/placement.md. */
 struct machine_placement {
     bool applied; /* the plan follows it; else it is what would be chosen */
+    struct guest_auto sized; /* of --vnuma auto; nodes 0 without it */
     double traffic, overload, stranded, contention, broken, total, bound;
     bool proved, kept;
     uint32_t expanded;
@@ -22,7 +23,7 @@ struct machine_placement {
 };
 
 /**
- * machine_plan_make() - topo_plan_make(), then places for what --pin or --objective ask for.
+ * machine_plan_make() - topo_plan_make(), then places for what --pin, --objective or --vnuma auto ask for.
  * @ret_placement: NULL, or receives the placement, also where it is not applied; release with
  *                 machine_placement_fini().
  *

@@ -15,7 +15,7 @@ uint32_t guest_spec_n_nodes(const struct guest_spec *spec)
 {
     if (spec->n_nodes > 0)
         return (uint32_t)spec->n_nodes;
-    return spec->n_vnuma > 0 ? spec->n_vnuma : 1;
+    return spec->n_vnuma > 0 && spec->n_vnuma != GUEST_VNUMA_AUTO ? spec->n_vnuma : 1;
 }
 
 /* The number of CPUs when neither --cpus nor a node says it: what the other counts multiply to,

@@ -60,7 +60,8 @@ struct guest_shape {
 int guest_shape_resolve(const struct guest_spec *spec, struct guest_shape *ret_shape,
                         struct errctx *ec);
 
-/** guest_spec_n_nodes() - how many nodes the description has, 1 when it names none. */
+/** guest_spec_n_nodes() - how many nodes the description has, 1 when it names none or leaves it
+ *  to the host. */
 uint32_t guest_spec_n_nodes(const struct guest_spec *spec);
 
 /** guest_share() - part @i of @total things in @n parts as equal as they can be. */

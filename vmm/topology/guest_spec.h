@@ -30,6 +30,8 @@ enum {
     GUEST_LINK_MAX_NS = UINT32_MAX / 1000, /* Linux keeps picoseconds in 32 bits */
 };
 
+#define GUEST_VNUMA_AUTO UINT32_MAX /* as many nodes as suit the host: guest_auto.h */
+
 enum cache_type { CACHE_DATA = 1, CACHE_INSTRUCTION = 2, CACHE_UNIFIED = 3 }; /* as CPUID leaf 4 */
 
 /* A CPU cache as described; zero fields take the host's value. */
@@ -81,7 +83,7 @@ struct guest_link_spec {
 struct guest_spec {
     uint32_t n_cpus;       /* --cpus */
     uint64_t memory_bytes; /* --memory */
-    uint32_t n_vnuma;      /* --vnuma; excludes nodes[] */
+    uint32_t n_vnuma;      /* --vnuma, a number or GUEST_VNUMA_AUTO; excludes nodes[] */
     uint32_t threads, cores, dies, sockets;
     enum guest_pin pin;             /* unsaid: nodes with host= by node, others not at all */
     enum guest_objective objective; /* unsaid: all terms */

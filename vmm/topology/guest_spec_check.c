@@ -33,6 +33,23 @@ static bool pair_add(struct pair_set *set, uint32_t from, uint32_t to)
     return had;
 }
 
+/* How many nodes there will be is known on a host only. */
+static int check_auto(const struct guest_spec *spec, struct errctx *ec)
+{
+    if (spec->n_vnuma != GUEST_VNUMA_AUTO)
+        return 0;
+    if (spec->n_nodes > 0)
+        return errctx_set(ec, EINVAL,
+                          "--vnuma auto and --node exclude each other: nodes are either sized from "
+                          "the host or described");
+    if (spec->n_distances > 0 || spec->n_links > 0)
+        return errctx_set(ec, EINVAL,
+                          "--vnuma auto and --%s exclude each other: which nodes there are is "
+                          "decided on the host",
+                          spec->n_distances > 0 ? "distance" : "link");
+    return 0;
+}
+
 static int check_counts(const struct guest_spec *spec, struct errctx *ec)
 {
     const struct {
@@ -40,7 +57,7 @@ static int check_counts(const struct guest_spec *spec, struct errctx *ec)
         uint64_t value, max;
     } row[] = {
         { "--cpus", spec->n_cpus, GUEST_MAX_VCPUS },
-        { "--vnuma", spec->n_vnuma, GUEST_MAX_VNODES },
+        { "--vnuma", spec->n_vnuma == GUEST_VNUMA_AUTO ? 1 : spec->n_vnuma, GUEST_MAX_VNODES },
         { "--threads", spec->threads, GUEST_MAX_VCPUS },
         { "--cores", spec->cores, GUEST_MAX_VCPUS },
         { "--dies", spec->dies, GUEST_MAX_VCPUS },
@@ -295,7 +312,9 @@ int guest_spec_check(const struct guest_spec *spec, struct errctx *ec)
     struct guest_shape sh;
     int r;
 
-    r = check_counts(spec, ec);
+    r = check_auto(spec, ec);
+    if (r == 0)
+        r = check_counts(spec, ec);
     if (r == 0)
         r = check_nodes(spec, ec);
     if (r == 0)

@@ -189,6 +189,15 @@ static json_t *links_json(const struct topo_plan *plan)
     return array_or_null(links, ok);
 }
 
+static json_t *sized_json(const struct guest_auto *w)
+{
+    return json_pack("{si si si ss sI si sb}", "nodes", (int)w->nodes, "by_cpus", (int)w->by_cpus,
+                     "by_memory", (int)w->by_memory, "cpus_are",
+                     w->by_threads ? "hardware threads" : "cores", "host_memory",
+                     (json_int_t)w->host_memory_bytes, "host_cpus", (int)w->host_cpus, "too_large",
+                     w->too_large);
+}
+
 int topo_plan_to_json(const struct topo_plan *plan, json_t **ret_json)
 {
     const struct topo_apic_layout *a = &plan->apic;
@@ -205,6 +214,10 @@ int topo_plan_to_json(const struct topo_plan *plan, json_t **ret_json)
                   show_json_matrix(plan->distances, plan->n_nodes), "links", links_json(plan));
     if (j == NULL)
         return -ENOMEM;
+    if (plan->sized.nodes > 0 && json_object_set_new(j, "vnuma_auto", sized_json(&plan->sized)) < 0) {
+        json_decref(j);
+        return -ENOMEM;
+    }
     *ret_json = j;
     return 0;
 }

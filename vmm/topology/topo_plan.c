@@ -36,16 +36,14 @@ static int plan_alloc(const struct guest_spec *spec, const struct guest_shape *s
     return 0;
 }
 
-int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
-                   struct topo_plan **ret_plan, struct errctx *ec)
+/* Of a description in which every number is said. */
+static int make(const struct guest_spec *spec, const struct host_topo *host,
+                struct topo_plan **ret_plan, struct errctx *ec)
 {
     struct topo_plan *plan = NULL;
     struct guest_shape sh;
     int r;
 
-    r = guest_spec_check(spec, ec);
-    if (r < 0)
-        return r;
     r = guest_shape_resolve(spec, &sh, ec);
     if (r < 0)
         return r;
@@ -75,6 +73,58 @@ int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
 
 err_free:
     topo_plan_free(plan);
+    return r;
+}
+
+static int make_sized(const struct guest_spec *spec, const struct host_topo *host,
+                      struct topo_plan **ret_plan, struct errctx *ec)
+{
+    char text[GUEST_AUTO_BYTES];
+    struct guest_spec copy;
+    struct guest_auto why;
+    int r = guest_auto_resolve(spec, host, &copy, &why, ec);
+
+    if (r < 0)
+        return errctx_wrap(ec, r, "--vnuma auto");
+    r = make(&copy, host, ret_plan, ec);
+    guest_auto_release(&copy);
+    if (r < 0)
+        return r;
+    (*ret_plan)->sized = why;
+    plan_note(*ret_plan, "--vnuma auto: %s", guest_auto_text(&why, text, sizeof(text)));
+    return 0;
+}
+
+int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
+                   struct topo_plan **ret_plan, struct errctx *ec)
+{
+    int r = guest_spec_check(spec, ec);
+
+    if (r < 0)
+        return r;
+    return spec->n_vnuma == GUEST_VNUMA_AUTO ? make_sized(spec, host, ret_plan, ec)
+                                             : make(spec, host, ret_plan, ec);
+}
+
+int topo_plan_describe_nodes(const struct topo_plan *plan, struct guest_spec *spec,
+                             struct errctx *ec)
+{
+    int r = 0;
+
+    if (spec->n_vnuma != GUEST_VNUMA_AUTO)
+        return 0;
+    spec->n_vnuma = (uint32_t)plan->n_nodes;
+    spec->n_cpus = (uint32_t)plan->n_vcpus;
+    if (spec->pin == GUEST_PIN_UNSAID && spec->objective == GUEST_OBJECTIVE_UNSAID)
+        spec->pin = GUEST_PIN_NODE; /* which auto implies */
+    for (uint32_t i = 0; i < spec->n_vnuma; i++) {
+        for (uint32_t k = 0; r == 0 && k < spec->n_vnuma; k++) {
+            const struct guest_distance_spec d = { i, k, plan->distances[i * plan->n_nodes + k] };
+
+            if (i != k && d.value != GUEST_DISTANCE_REMOTE)
+                r = guest_spec_add_distance(spec, &d, ec);
+        }
+    }
     return r;
 }
 

@@ -26,6 +26,7 @@
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
 #include "vmm/base/idset.h"
+#include "vmm/topology/guest_auto.h"
 #include "vmm/topology/guest_spec.h"
 #include "vmm/topology/host_topo.h"
 
@@ -117,6 +118,7 @@ struct topo_plan {
     uint64_t latency_unit_ns;     /* 0: no link has a latency */
     uint64_t bandwidth_unit_mib;  /* per second; 0: no link has a bandwidth */
     uint32_t max_apic_id;
+    struct guest_auto sized; /* --vnuma auto: why there are so many nodes; nodes 0 without it */
     /* Sentences for the user: what was completed or rounded, one per line. May be "". */
     char notes[1024];
 };
@@ -149,6 +151,14 @@ int topo_plan_make(const struct guest_spec *spec, const struct host_topo *host,
  * not known there is nothing to say, and @spec stays as it is.
  */
 void topo_plan_describe_caches(const struct topo_plan *plan, struct guest_spec *spec);
+
+/**
+ * topo_plan_describe_nodes() - complete @spec, from which @plan was made with --vnuma auto, by the
+ * number of nodes, CPUs and distances that came of it, so that it plans the same ones on any host.
+ * Does nothing where the number was said. Return: 0 or -ENOMEM.
+ */
+int topo_plan_describe_nodes(const struct topo_plan *plan, struct guest_spec *spec,
+                             struct errctx *ec);
 
 /** topo_plan_free() - release a plan. NULL is allowed. */
 void topo_plan_free(struct topo_plan *plan);

@@ -295,6 +295,41 @@ static void plan_explains_places(void **state)
     unlink(path);
 }
 
+static void plan_sizes_nodes_from_the_host(void **state)
+{
+    static const char host[] = "--host-synthetic pack:2@numa:2(memory=8GB)@core:4@pu:2";
+    char words[320], path[] = "/tmp/nv-plan-XXXXXX";
+    struct outcome o, again;
+    int fd = mkstemp(path);
+
+    (void)state;
+    (void)snprintf(words, sizeof(words), "plan %s --cpus 6 --memory 2G --vnuma auto --explain", host);
+    o = run(words);
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "--vnuma auto: 2 nodes: 2 by CPUs"));
+    assert_non_null(strstr(o.out, "  by memory     1  for 2 GiB"));
+    assert_non_null(strstr(o.out, "Places, cost in CPUs"));
+    outcome_fini(&o);
+
+    /* A saved plan says the number, so that it is the same guest anywhere. */
+    (void)snprintf(words, sizeof(words), "plan %s --cpus 6 --memory 2G --vnuma auto --json", host);
+    o = run(words);
+    assert_non_null(strstr(o.out, "\"vnuma\": 2"));
+    assert_non_null(strstr(o.out, "\"pin\": \"node\""));
+    assert_non_null(strstr(o.out, "\"by_cpus\": 2"));
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, o.out, strlen(o.out)), strlen(o.out));
+    close(fd);
+    outcome_fini(&o);
+    (void)snprintf(words, sizeof(words), "plan --host-synthetic node:1(memory=64GB)@pu:16 --config %s",
+                   path);
+    again = run(words);
+    assert_int_equal(again.status, CLI_OK);
+    assert_non_null(strstr(again.out, "Guest of 2 nodes, 6 CPUs"));
+    outcome_fini(&again);
+    unlink(path);
+}
+
 static void plan_draws_and_writes_tables(void **state)
 {
     static const char *const tables[] = { "RSDP", "XSDT", "DSDT", "SRAT", "SLIT" };
@@ -592,6 +627,7 @@ int main(void)
         cmocka_unit_test(a_device_without_required_keys_needs_no_value),
         cmocka_unit_test(a_saved_plan_prints_itself),
         cmocka_unit_test(plan_explains_places),
+        cmocka_unit_test(plan_sizes_nodes_from_the_host),
         cmocka_unit_test(plan_draws_and_writes_tables),
         cmocka_unit_test(help_names_every_command_and_option),
         cmocka_unit_test(completion_is_bash_and_knows_every_word),

@@ -140,6 +140,10 @@ static void every_refusal_has_its_sentence(void **state)
         { "--net user,mac=52:54:00:00:00:0a --net tap=t,mac=52:54:00:00:00:0A", -EINVAL,
           "--net: mac=52:54:00:00:00:0a is given to two devices" },
         { "--io-threads 65", -ERANGE, "--io-threads: 65 is above the largest allowed value 64" },
+        { "--disk a,node=1 --vnuma auto --cpus 2", -EINVAL,
+          "--disk: node=1: with --vnuma auto only node 0 is sure to exist" },
+        { "--vnuma some", -EINVAL, "--vnuma: \"some\" is not a whole number" },
+        { "--vnuma 0", -ERANGE, "--vnuma: 0 is below the smallest allowed value 1" },
         { "--disk a,node=2 --vnuma 2 --cpus 2", -EINVAL,
           "--disk: node=2 does not exist, the guest's last node is 1" },
     };

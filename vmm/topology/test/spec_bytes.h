@@ -117,7 +117,7 @@ static inline void spec_from_bytes(const uint8_t *data, size_t len, struct guest
         spec->cores = spec_number(&b, 6);
     how = spec_byte(&b);
     if (how & 1)
-        spec->n_vnuma = n;
+        spec->n_vnuma = (how & 0xe0) == 0xe0 ? GUEST_VNUMA_AUTO : n;
     else if (how & 2)
         spec_bytes_nodes(&b, spec, n);
     for (uint32_t k = how & 4 ? spec_count(&b, 8) : 0; k > 0; k--) {

@@ -2,7 +2,7 @@
 /*
  * Guest descriptions as one line of text, so that tests are tables.
  *
- *   cpus=8 memory=2G vnuma=2 threads=2 cores=2 dies=1 sockets=2
+ *   cpus=8 memory=2G vnuma=2 (or auto) threads=2 cores=2 dies=1 sockets=2
  *   node:cpus=0-3;memory=1G;hotplug=2G;host=0;initiator=1;mc=1G;line=64
  *   d:0-1=21                           distance
  *   l:0-1=90;1000                      link: latency in ns, bandwidth in bytes per second
@@ -108,7 +108,8 @@ static inline void spec_text_number(struct guest_spec *spec, char *text)
     }
     for (size_t i = 0; i < sizeof(field) / sizeof(field[0]); i++)
         if (strcmp(text, field[i].name) == 0) {
-            *(uint32_t *)(void *)((char *)spec + field[i].off) = (uint32_t)strtoul(v, NULL, 10);
+            *(uint32_t *)(void *)((char *)spec + field[i].off) =
+                strcmp(v, "auto") == 0 ? GUEST_VNUMA_AUTO : (uint32_t)strtoul(v, NULL, 10);
             return;
         }
     spec_text_die("word", text);
