@@ -26,3 +26,13 @@ int place_pin_thread(const struct idset *cpus, struct errctx *ec)
                              idset_format(cpus, list, sizeof(list)));
     return 0;
 }
+
+int place_get_thread(struct idset *ret_cpus)
+{
+    struct idset cpus = { .n_words = IDSET_WORDS };
+
+    if (sched_getaffinity(0, sizeof(cpus.word), (cpu_set_t *)(void *)cpus.word) < 0)
+        return -errno;
+    *ret_cpus = cpus;
+    return 0;
+}

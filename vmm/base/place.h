@@ -13,4 +13,7 @@ void place_name_thread(const char *name);
  *  Return: 0 or the errno of sched_setaffinity (EINVAL: none of them is online and allowed). */
 int place_pin_thread(const struct idset *cpus, struct errctx *ec);
 
+/** place_get_thread() - where the calling thread may run. Return: 0 or a negative errno. */
+int place_get_thread(struct idset *ret_cpus);
+
 #endif

@@ -13,16 +13,19 @@
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_placement.h"
+#include "vmm/cli/print_threads.h"
 #include "vmm/config/config_json.h"
 #include "vmm/machine/machine_config.h"
 #include "vmm/machine/machine_plan.h"
+#include "vmm/machine/machine_threads.h"
 #include "vmm/machine/plan_acpi.h"
 #include "vmm/topology/show.h"
 #include "vmm/topology/topo_plan.h"
 
 /* The description in --config's form, and the plan beside it. */
 static int print_plan_json(const struct machine_config *config, const struct topo_plan *plan,
-                           const struct machine_placement *placement, struct errctx *ec)
+                           const struct machine_placement *placement,
+                           const struct machine_threads *threads, struct errctx *ec)
 {
     json_t *root, *shown;
     int r = config_json_write(config, &root, ec);
@@ -30,6 +33,10 @@ static int print_plan_json(const struct machine_config *config, const struct top
     if (r < 0)
         return r;
     r = topo_plan_to_json(plan, &shown);
+    if (r == 0 && json_object_set_new(shown, "threads", machine_threads_json(config, threads)) < 0) {
+        json_decref(shown);
+        r = -ENOMEM;
+    }
     if (r == 0 && placement != NULL &&
         json_object_set_new(shown, "placement", print_placement_json(placement)) < 0) {
         json_decref(shown);
@@ -59,8 +66,8 @@ static int write_picture(const struct topo_plan *plan, const char *path, struct 
 }
 
 static int show(const struct cli_args *args, const struct topo_plan *plan,
-                const struct machine_placement *placement, const struct host_topo *host,
-                struct errctx *ec)
+                const struct machine_placement *placement, const struct machine_threads *threads,
+                const struct host_topo *host, struct errctx *ec)
 {
     const char *svg = cli_args_get(args, "svg"), *acpi = cli_args_get(args, "acpi");
     int r = 0;
@@ -75,8 +82,9 @@ static int show(const struct cli_args *args, const struct topo_plan *plan,
     if (r < 0)
         return r;
     if (cli_args_get(args, "json") != NULL)
-        return print_plan_json(&args->config, plan, placement, ec);
+        return print_plan_json(&args->config, plan, placement, threads, ec);
     topo_plan_print_table(plan, host, stdout, cli_colour(STDOUT_FILENO));
+    print_threads(&args->config, threads, cli_colour(STDOUT_FILENO));
     if (placement != NULL)
         print_placement(placement, cli_colour(STDOUT_FILENO));
     return 0;
@@ -86,6 +94,7 @@ static int run_plan(struct cli_args *args)
 {
     struct errctx ec = { 0 };
     struct machine_placement placement = { 0 }, *why = NULL;
+    struct machine_threads *threads = NULL;
     struct host_topo host;
     struct topo_plan *plan;
     int r = config_check(&args->config, false, &ec);
@@ -112,7 +121,10 @@ static int run_plan(struct cli_args *args)
     topo_plan_describe_caches(plan, &args->config.spec); /* for who runs it on another host */
     r = topo_plan_describe_nodes(plan, &args->config.spec, &ec);
     if (r == 0)
-        r = show(args, plan, why, &host, &ec);
+        r = machine_threads_plan(&args->config, plan, &threads, &ec);
+    if (r == 0)
+        r = show(args, plan, why, threads, &host, &ec);
+    machine_threads_free(threads);
     machine_placement_fini(&placement);
     topo_plan_free(plan);
     host_topo_fini(&host);

@@ -7,13 +7,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "devices/registry.h"
 #include "devices/virtio/virtio_pci.h"
+#include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
 
 int machine_keep(struct machine *m, struct device *dev, struct errctx *ec)
@@ -46,16 +46,31 @@ static int make_pci(struct machine *m, struct errctx *ec)
     return r < 0 ? r : machine_keep(m, pci_host_device(m->pci), ec);
 }
 
-/* @n is the number of the device among all, for spreading them over I/O threads. */
-static int make_device(struct machine *m, const struct device_args *args, size_t n,
-                       unsigned number, struct errctx *ec)
+/* Threads that a device makes for itself run where this one does meanwhile. */
+static int create_near(const struct device_args *args, const struct device_env *env,
+                       const struct idset *cpus, struct virtio_dev **ret_dev, struct errctx *ec)
 {
-    struct io_thread *io = &m->io[n % m->n_io];
-    char name[32];
+    struct idset before;
+    bool moved = !idset_empty(cpus) && place_get_thread(&before) == 0 &&
+                 place_pin_thread(cpus, NULL) == 0; /* the thread's own start says what is wrong */
+    int r = args->type->create(args, env, ret_dev, ec);
+
+    if (moved)
+        (void)place_pin_thread(&before, NULL);
+    return r;
+}
+
+/* @n is the number of the device among all, see machine_threads.h. */
+static int make_device(struct machine *m, const struct device_args *args, size_t n,
+                       struct errctx *ec)
+{
+    const uint32_t thread = m->threads->device[n];
+    struct io_thread *io = &m->io[thread];
+    char name[MACHINE_DEVICE_NAME];
     struct device_env env = {
         .mem = m->mem,
         .loop = io->loop,
-        .name = name,
+        .name = machine_device_name(m->config, n, name),
         .vm_name = m->config->name,
         .console_in_fd = m->console_pipe[0],
         .console_out_fd = m->console_pipe[0] >= 0 ? STDOUT_FILENO : -1,
@@ -64,11 +79,10 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
     struct device *dev;
     int r;
 
-    (void)snprintf(name, sizeof(name), "%.16s%u", args->type->name, number);
     if (args->vnode >= m->plan->n_nodes)
         return errctx_set(ec, EINVAL, "--%s node=%u: there is no such virtual node (0 to %zu)",
                           args->type->name, args->vnode, m->plan->n_nodes - 1);
-    r = args->type->create(args, &env, &vdev, ec);
+    r = create_near(args, &env, &m->threads->io[thread].host_cpus, &vdev, ec);
     if (r < 0)
         return r;
     io->wanted = true;
@@ -89,18 +103,14 @@ static int make_user_devices(struct machine *m, struct errctx *ec)
 
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, m->console_pipe) < 0)
             return errctx_set_os(ec, errno, "socketpair");
-        r = make_device(m, &args, 0, 0, ec);
+        r = make_device(m, &args, 0, ec);
         if (r < 0)
             return r;
     }
     for (size_t i = 0; i < m->config->n_devices; i++) {
-        const struct device_args *args = &m->config->devices[i];
-        unsigned number = 0;
-        int r;
+        int r = make_device(m, &m->config->devices[i],
+                            i + (m->config->console == CONSOLE_VIRTIO), ec);
 
-        for (size_t k = 0; k < i; k++)
-            number += m->config->devices[k].type == args->type;
-        r = make_device(m, args, i, number, ec);
         if (r < 0)
             return r;
     }

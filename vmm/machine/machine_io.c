@@ -28,6 +28,9 @@ static int io_thread_setup(struct io_thread *io)
 
     (void)snprintf(name, sizeof(name), "io%u", io->index);
     place_name_thread(name);
+    r = place_pin_thread(&io->machine->threads->io[io->index].host_cpus, &io->ec);
+    if (r < 0)
+        return r;
     r = sandbox != NULL ? sandbox_enter(sandbox, SANDBOX_IO, &io->ec) : 0;
     if (r == 0 && evloop_post(io->loop, say_ready, io) < 0) /* the first thing that is served */
         r = errctx_set(&io->ec, ENOMEM, "no memory");
@@ -49,13 +52,17 @@ static void *io_thread_main(void *arg)
 
 int machine_make_io(struct machine *m, struct errctx *ec)
 {
-    m->io = calloc(m->config->io_threads, sizeof(m->io[0]));
+    int r = machine_threads_plan(m->config, m->plan, &m->threads, ec);
+
+    if (r < 0)
+        return r;
+    m->io = calloc(m->threads->n_io, sizeof(m->io[0]));
     if (m->io == NULL)
         return errctx_set(ec, ENOMEM, "no memory for I/O threads");
-    for (; m->n_io < m->config->io_threads; m->n_io++) {
+    for (; m->n_io < m->threads->n_io; m->n_io++) {
         struct io_thread *io = &m->io[m->n_io];
-        int r = evloop_new(&io->loop, ec);
 
+        r = evloop_new(&io->loop, ec);
         if (r < 0)
             return r;
         evloop_set_poll(io->loop, (uint64_t)m->config->io_poll_us * 1000u);
@@ -110,6 +117,8 @@ void machine_free_io(struct machine *m)
 {
     for (size_t i = 0; i < m->n_io; i++)
         evloop_free(m->io[i].loop);
+    machine_threads_free(m->threads);
+    m->threads = NULL;
     free(m->io);
     m->io = NULL;
     m->n_io = 0;

@@ -25,6 +25,7 @@
 #include "vmm/machine/machine.h"
 #include "vmm/machine/machine_console.h"
 #include "vmm/machine/machine_irq.h"
+#include "vmm/machine/machine_threads.h"
 #include "vmm/machine/sandbox.h"
 
 struct io_thread {
@@ -67,6 +68,7 @@ struct machine {
     struct machine_console *console;
     struct io_thread *io;
     size_t n_io;
+    struct machine_threads *threads; /* which device is on which of io[], and where those run */
     struct device **devices;
     size_t n_devices, cap_devices;
     struct pci_host *pci;

@@ -14,6 +14,7 @@
 #include "devices/registry.h"
 #include "devices/serial.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/place.h"
 #include "vmm/machine/control_dir.h"
 #include "vmm/machine/machine_config.h"
 #include "vmm/machine/machine_private.h"
@@ -148,6 +149,8 @@ static int start(struct machine *m, struct errctx *ec)
     r = machine_start_io(m, ec);
     if (r == 0)
         r = start_vcpus(m, ec);
+    if (r == 0) /* last: threads start where the one is that makes them */
+        r = place_pin_thread(&m->threads->main.host_cpus, ec);
     if (r == 0 && m->sandbox != NULL)
         r = sandbox_enter(m->sandbox, SANDBOX_MAIN, ec);
     return r;

@@ -26,6 +26,7 @@
 #include "memory/guest_mem.h"
 #include "vcpu/boot_regs.h"
 #include "vcpu/vcpu.h"
+#include "vmm/base/place.h"
 #include "vmm/base/macros.h"
 #include "vmm/kvm/kvm_sys.h"
 #include "vmm/kvm/kvm_vm.h"
@@ -337,8 +338,26 @@ static void a_running_guest_obeys(void **state)
     fixture_fini(&f);
 }
 
-/* Whether this process has a thread of that name. */
-static bool has_thread(const char *name)
+/* Does thread @tid of this process run on CPUs @list only? */
+static bool runs_on(const char *tid, const char *list)
+{
+    char path[300], line[256], expected[64];
+    bool found = false;
+    FILE *f;
+
+    (void)snprintf(expected, sizeof(expected), "Cpus_allowed_list:\t%s\n", list);
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%s/status", tid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    while (!found && fgets(line, sizeof(line), f) != NULL)
+        found = strcmp(line, expected) == 0;
+    (void)fclose(f);
+    return found;
+}
+
+/* Whether this process has a thread of that name; with @cpus, one that runs there only. */
+static bool has_thread(const char *name, const char *cpus)
 {
     DIR *dir = opendir("/proc/self/task");
     const struct dirent *e;
@@ -356,7 +375,7 @@ static bool has_thread(const char *name)
         (void)fgets(line, sizeof(line), f);
         (void)fclose(f);
         line[strcspn(line, "\n")] = '\0';
-        found = found || strcmp(line, name) == 0;
+        found = found || (strcmp(line, name) == 0 && (cpus == NULL || runs_on(e->d_name, cpus)));
     }
     assert_int_equal(closedir(dir), 0);
     return found;
@@ -364,15 +383,18 @@ static bool has_thread(const char *name)
 
 struct look {
     struct machine **machine;
-    bool io0, io1;
+    bool io0, io1, pinned;
 };
 
 static void look_at_threads(void *ctx)
 {
     struct look *look = ctx;
+    char tid[16];
 
-    look->io0 = has_thread("io0");
-    look->io1 = has_thread("io1");
+    look->io0 = has_thread("io0", NULL);
+    look->io1 = has_thread("io1", NULL);
+    (void)snprintf(tid, sizeof(tid), "%d", (int)getpid());
+    look->pinned = has_thread("io0", "0") && has_thread("vcpu0", "0") && runs_on(tid, "0");
     machine_stop(*look->machine, "seen");
 }
 
@@ -402,6 +424,35 @@ static void io_threads_run_where_devices_live(void **state)
     }
 }
 
+static void threads_run_where_their_vcpus_are_planned(void **state)
+{
+    struct machine_end end = { 0 };
+    struct evloop_timer *timer;
+    struct idset before;
+    struct fixture f;
+    struct look look = { .machine = &f.machine };
+
+    (void)state;
+    assert_int_equal(place_get_thread(&before), 0);
+    fixture_init(&f, spin, sizeof(spin));
+    if (!idset_has(&before, 0))
+        skip();
+    f.config.devices = calloc(1, sizeof(f.config.devices[0]));
+    assert_non_null(f.config.devices);
+    f.config.n_devices = 1;
+    f.config.devices[0].type = registry_find("rng");
+    for (size_t i = 0; i < f.plan->n_vcpus; i++)
+        idset_add(&f.plan->vcpus[i].host_cpus, 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), 0);
+    assert_int_equal(evloop_timer_new(f.loop, look_at_threads, &look, &timer, &f.ec), 0);
+    evloop_timer_arm(timer, evloop_now_ns() + 2000000);
+    assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
+    assert_true(look.pinned);
+    assert_int_equal(place_pin_thread(&before, NULL), 0);
+    evloop_timer_free(timer);
+    fixture_fini(&f);
+}
+
 static void a_guest_that_resets_itself_can_be_stopped(void **state)
 {
     struct machine_end end = { 0 };
@@ -429,6 +480,7 @@ int main(void)
         cmocka_unit_test(instructions_outside_memory_are_a_failure_with_their_address),
         cmocka_unit_test(a_running_guest_obeys),
         cmocka_unit_test(io_threads_run_where_devices_live),
+        cmocka_unit_test(threads_run_where_their_vcpus_are_planned),
         cmocka_unit_test(a_guest_that_resets_itself_can_be_stopped),
     };
 
