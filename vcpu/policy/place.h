@@ -41,6 +41,10 @@ struct place_host;
 int place_host_new(const struct host_topo *topo, struct place_host **ret_host, struct errctx *ec);
 void place_host_free(struct place_host *host);
 
+/** place_host_measured() - are its distances measured ones? So they are where every pair has a
+ *  value; else they are the firmware's. */
+bool place_host_measured(const struct place_host *host);
+
 /* What others use of a host node already. Memory that the host counts as not free is known. */
 struct place_use {
     uint32_t cpu_milli; /* 1000: one CPU */

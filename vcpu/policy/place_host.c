@@ -9,21 +9,45 @@
 
 enum {
     CPU_MILLI = 1000,
+    SIBLING_PERCENT = 30, /* what a further thread of a core adds to it */
     DISTANCE_MOST = 100 * PLACE_LOCAL, /* farther is as far */
 };
+
+/* Measured values count when there is one for every pair; half of a truth would be none. */
+static bool all_measured(const struct host_topo *topo)
+{
+    for (size_t i = 0; i < topo->n_nodes; i++) {
+        for (size_t k = 0; k < topo->n_nodes; k++) {
+            const struct host_link *l = host_topo_measured(topo, i, k);
+
+            if (l == NULL || l->latency_ps == 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+static uint32_t raw_distance(const struct host_topo *topo, const struct place_host *h, uint32_t from,
+                             uint32_t to)
+{
+    return h->measured ? host_topo_measured(topo, from, to)->latency_ps
+                       : topo->distances[(size_t)from * h->n + to];
+}
 
 static void fill_distances(const struct host_topo *topo, struct place_host *h)
 {
     uint32_t local = UINT32_MAX, n = h->n;
 
+    h->measured = all_measured(topo);
     for (uint32_t i = 0; i < n; i++)
-        local = MIN(local, MAX(topo->distances[(size_t)i * n + i], 1u));
+        local = MIN(local, MAX(raw_distance(topo, h, i, i), 1u));
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t k = 0; k < n; k++) {
-            uint64_t there = topo->distances[(size_t)i * n + k];
-            uint64_t back = topo->distances[(size_t)k * n + i];
+            uint64_t there = raw_distance(topo, h, i, k), back = raw_distance(topo, h, k, i);
             uint64_t d = MAX(there, back) * PLACE_LOCAL / local;
 
+            if (h->measured) /* to the steps that a guest can be told, so that noise is no order */
+                d = (d + PLACE_GUEST_UNIT / 2) / PLACE_GUEST_UNIT * PLACE_GUEST_UNIT;
             h->dist[(size_t)i * n + k] = (uint32_t)MIN(d, (uint64_t)DISTANCE_MOST);
             if (i != k && (h->nearest == 0 || d < h->nearest))
                 h->nearest = h->dist[(size_t)i * n + k];
@@ -59,6 +83,34 @@ static int compare_cpus(const void *a, const void *b)
     return 0;
 }
 
+/* Of one core, whose CPUs are neighbours in the array: the strongest thread whole, a share of the
+ * others, each at the clock that it has now. */
+static uint32_t core_milli(const struct host_topo *topo, const struct place_hcpu *cpu, uint32_t n)
+{
+    uint32_t sum = 0, most = 0;
+
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t capacity = topo->cpus[cpu[k].index].capacity;
+        uint32_t milli = capacity == 0 ? CPU_MILLI : capacity * CPU_MILLI / HOST_CAPACITY_FULL;
+
+        sum += milli;
+        most = MAX(most, milli);
+    }
+    return most + (sum - most) * SIBLING_PERCENT / 100;
+}
+
+static uint32_t group_milli(const struct host_topo *topo, const struct place_hcpu *cpu, uint32_t n)
+{
+    uint32_t milli = 0;
+
+    for (uint32_t first = 0, k; first < n; first = k) {
+        for (k = first; k < n && cpu[k].core == cpu[first].core; k++)
+            ;
+        milli += core_milli(topo, cpu + first, k - first);
+    }
+    return milli;
+}
+
 static void fill_cpus(const struct host_topo *topo, struct place_host *h)
 {
     for (size_t i = 0; i < topo->n_cpus; i++) {
@@ -66,7 +118,8 @@ static void fill_cpus(const struct host_topo *topo, struct place_host *h)
 
         /* Where no cache is known, every CPU would be one: a node is one then. */
         h->cpu[i] = (struct place_hcpu){ c->id, c->node, c->package,
-                                         topo->n_caches > 0 ? c->llc : c->node, c->core };
+                                         topo->n_caches > 0 ? c->llc : c->node, c->core,
+                                         (uint32_t)i };
     }
     h->n_cpus = (uint32_t)topo->n_cpus;
     qsort(h->cpu, h->n_cpus, sizeof(h->cpu[0]), compare_cpus);
@@ -79,7 +132,7 @@ static void fill_cpus(const struct host_topo *topo, struct place_host *h)
             i++;
         node->n_llcs++;
         node->n_cpus += i - first;
-        node->cap_milli += (i - first) * CPU_MILLI;
+        node->cap_milli += group_milli(topo, &h->cpu[first], i - first);
         node->llc_cpus = node->llc_cpus == 0 ? i - first : MIN(node->llc_cpus, i - first);
     }
 }
@@ -135,6 +188,11 @@ void place_host_free(struct place_host *host)
     free(host->node);
     free(host->cpu);
     free(host);
+}
+
+bool place_host_measured(const struct place_host *host)
+{
+    return host->measured;
 }
 
 uint32_t place_distance(const struct place_host *host, uint32_t from, uint32_t to)

@@ -22,10 +22,12 @@ struct place_hnode {
 struct place_hcpu {
     struct hcpu_id id;
     uint32_t node, package, llc, core;
+    uint32_t index; /* in the host's own array */
 };
 
 struct place_host {
     uint32_t n, n_cpus;
+    bool measured;    /* distances are measured latencies */
     uint32_t nearest; /* least distance between two nodes; 0: there is one only */
     uint32_t *dist;   /* n * n */
     uint16_t *order;  /* n * n: every node's neighbours, nearest first, itself at the front */

@@ -192,7 +192,8 @@ static void fill_load(struct place_search *s)
         const struct place_use *use = s->problem->used != NULL ? &s->problem->used[h] : NULL;
         struct place_load *l = &s->load[h];
 
-        l->cap = node->cap_milli;
+        /* Who has a CPU alone has all of it, such as it is. */
+        l->cap = s->problem->own_cpus ? node->n_cpus * 1000 : node->cap_milli;
         l->mem_mib = node->mem_mib;
         l->mib = node->mem_mib - node->free_mib;
         l->ratio = l->mem_mib > 0 ? (l->cap << 16) / l->mem_mib : 0;

@@ -172,6 +172,8 @@ static int apply(const struct guest_spec *spec, struct planning *p, struct topo_
     for (size_t i = 0; i < plan->n_vcpus; i++)
         plan->vcpus[i].host_cpus = p->cpus[i];
     note_lines(plan, notes);
+    if (p->topo.n_nodes > 1 && place_host_measured(p->host))
+        plan_note(plan, "Host nodes are as far apart as was measured, not as the firmware says.");
     if (!p->result.kept)
         plan_note(plan, "On this host nodes are farther apart, or nearer in another order, than "
                         "the guest is told.");

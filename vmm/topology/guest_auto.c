@@ -183,11 +183,35 @@ static void decide(const struct guest_spec *spec, const struct rooms *rooms, con
     }
 }
 
+static uint32_t measured_local(const struct host_topo *host)
+{
+    uint32_t local = UINT32_MAX;
+
+    for (size_t i = 0; i < host->n_nodes; i++) {
+        const struct host_link *own = host_topo_measured(host, i, i);
+
+        if (own != NULL && own->latency_ps > 0)
+            local = MIN(local, own->latency_ps);
+    }
+    return local;
+}
+
+/* A pair's distance by its measured latency, rounded up; 0 where there is none. */
+static uint64_t measured(const struct host_topo *host, size_t from, size_t to, uint32_t local)
+{
+    const struct host_link *link = host_topo_measured(host, from, to);
+
+    if (link == NULL || local == UINT32_MAX)
+        return 0;
+    return ((uint64_t)link->latency_ps * GUEST_DISTANCE_LOCAL + local - 1) / local;
+}
+
 /* What holds wherever the nodes go: the longest distance between host nodes with CPUs, so that
  * the guest is never told less than is true. */
 static uint32_t farthest(const struct host_topo *host)
 {
     uint32_t most = GUEST_DISTANCE_LOCAL + 1, local = UINT32_MAX;
+    const uint32_t local_ps = measured_local(host);
 
     if (!host->has_distances)
         return GUEST_DISTANCE_REMOTE;
@@ -197,6 +221,8 @@ static uint32_t farthest(const struct host_topo *host)
         for (size_t k = 0; k < host->n_nodes; k++) {
             uint64_t d = ((uint64_t)host_topo_distance(host, i, k) * GUEST_DISTANCE_LOCAL +
                           local - 1) / local;
+
+            d = MAX(d, measured(host, i, k, local_ps));
 
             if (i != k && !idset_empty(&host->nodes[i].cpus) &&
                 !idset_empty(&host->nodes[k].cpus))

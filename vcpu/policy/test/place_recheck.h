@@ -139,10 +139,37 @@ static inline int64_t recheck_stranded(int64_t cap, int64_t total_mib, int64_t m
     return total_mib > 0 ? llabs((cap - milli) - (((total_mib - mib) * ratio) >> 16)) : 0;
 }
 
+/* One CPU for each core at its clock, and 30 % for each further thread of it. */
+static inline int64_t recheck_capacity(const struct host_topo *t, const struct place_problem *p,
+                                       size_t h)
+{
+    int64_t cap = 0;
+
+    if (p->own_cpus)
+        return (int64_t)idset_count(&t->nodes[h].cpus) * 1000;
+    for (size_t c = 0; c < t->n_cpus; c++) {
+        int64_t sum = 0, most = 0;
+        bool first = t->cpus[c].node == h;
+
+        for (size_t k = 0; k < c; k++)
+            first = first && !(t->cpus[k].node == h && t->cpus[k].core == t->cpus[c].core);
+        for (size_t k = 0; first && k < t->n_cpus; k++) {
+            uint32_t capacity = t->cpus[k].capacity > 0 ? t->cpus[k].capacity : 1024;
+
+            if (t->cpus[k].node != h || t->cpus[k].core != t->cpus[c].core)
+                continue;
+            sum += capacity * 1000 / 1024;
+            most = MAX(most, (int64_t)(capacity * 1000 / 1024));
+        }
+        cap += most + (sum - most) * 30 / 100;
+    }
+    return cap;
+}
+
 static inline int64_t recheck_node_terms(const struct host_topo *t, const struct place_problem *p,
                                          size_t h, const int *node)
 {
-    int64_t cap = (int64_t)idset_count(&t->nodes[h].cpus) * 1000, cost = 0;
+    int64_t cap = recheck_capacity(t, p, h), cost = 0;
     int64_t total = (int64_t)(t->nodes[h].mem_bytes / MIB);
     int64_t milli[2], mib[2];
     bool numa = p->objective == GUEST_OBJECTIVE_NUMA;
@@ -278,6 +305,7 @@ static inline void recheck_make_host(struct recheck_case *c, struct recheck_dice
                                       .package = h,
                                       .core = (uint32_t)c->topo.n_cpus / 2,
                                       .llc = llc + k / 2,
+                                      .capacity = recheck_roll(d, 2) * (512 + recheck_roll(d, 513)),
                                       .thread = k % 2 };
             idset_add(&node->cpus, cpu->id.v);
             c->topo.n_cpus++;

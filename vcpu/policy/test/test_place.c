@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "vcpu/policy/test/place_recheck.h"
+#include "vmm/topology/host_measured.h"
 
 #define BIG_HOST "vmm/topology/test/hosts/eight-socket-128-node.xml"
 
@@ -107,7 +108,7 @@ static void a_promise_outweighs_everything_else(void **state)
 
     (void)state;
     /* Only node 0 of each socket is empty; 16 was promised, which holds within a socket. */
-    begin(&f, BIG_HOST, 2, 8, 1ull << 30);
+    begin(&f, BIG_HOST, 2, 5, 1ull << 30);
     for (uint32_t h = 0; h < 128; h++)
         used[h].cpu_milli = h % 16 == 0 ? 0 : 4000;
     f.problem.used = used;
@@ -120,6 +121,78 @@ static void a_promise_outweighs_everything_else(void **state)
     assert_true(f.result.kept && f.result.terms.overload > 0);
     assert_true(place_distance(f.host, (uint32_t)f.result.node[0], (uint32_t)f.result.node[1]) <=
                 1600);
+    end(&f);
+}
+
+static void rebuild_host(struct fixture *f)
+{
+    place_host_free(f->host);
+    assert_int_equal(place_host_new(&f->topo, &f->host, NULL), 0);
+    f->problem.host = f->host;
+}
+
+static void measured_distances_count_more_than_the_firmwares(void **state)
+{
+    struct host_sample samples[16];
+    struct fixture f;
+
+    (void)state;
+    begin(&f, "numa:4(memory=4GB) l3:1 core:2 pu:1", 2, 2, 1ull << 30);
+    assert_false(place_host_measured(f.host));
+    /* Only nodes 0 and 3 are near each other; a few per cent of noise are none. */
+    for (uint32_t i = 0; i < 16; i++)
+        samples[i] = (struct host_sample){ .from = { i / 4 },
+                                           .to = { i % 4 },
+                                           .latency_ps = (i / 4 == i % 4 ? 80000
+                                                          : i / 4 + i % 4 == 3 && i % 4 % 3 == 0
+                                                              ? 104000
+                                                              : 160000) + 311 * (i % 3) };
+    assert_int_equal(host_measured_apply(&f.topo, samples, 16, 0, NULL), 0);
+    rebuild_host(&f);
+    assert_true(place_host_measured(f.host));
+    assert_int_equal(place_distance(f.host, 0, 3), 1300);
+    assert_int_equal(place_distance(f.host, 1, 2), 2000);
+    assert_int_equal(place_distance(f.host, 2, 2), 1000);
+    assert_int_equal(solve(&f), 0);
+    assert_int_equal(f.result.node[0] + f.result.node[1], 3);
+    assert_int_equal(f.result.node[0] * f.result.node[1], 0);
+    end(&f);
+}
+
+static void cpus_slowed_down_by_heat_hold_less(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin(&f, "numa:2(memory=4GB) l3:1 core:4 pu:1", 1, 3, 1ull << 30);
+    assert_int_equal(solve(&f), 0);
+    assert_int_equal(f.result.node[0], 0);
+    for (size_t i = 0; i < f.topo.n_cpus; i++)
+        f.topo.cpus[i].capacity = f.topo.cpus[i].node == 0 ? 600 : 1024;
+    rebuild_host(&f);
+    assert_int_equal(solve(&f), 0);
+    assert_int_equal(f.result.node[0], 1);
+    end(&f);
+}
+
+/* Two nodes of two cores: four threads are not four cores. */
+static void threads_of_a_core_are_no_cores(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin(&f, "numa:2(memory=4GB) l3:1 core:2 pu:2", 2, 2, 64ull << 20);
+    f.problem.objective = GUEST_OBJECTIVE_LOAD;
+    assert_int_equal(solve(&f), 0);
+    assert_int_not_equal(f.result.node[0], f.result.node[1]);
+    assert_int_equal(f.result.terms.overload, 0);
+    end(&f);
+    begin(&f, "numa:1(memory=4GB) l3:1 core:2 pu:2", 1, 4, 64ull << 20);
+    assert_int_equal(solve(&f), 0);
+    assert_true(f.result.terms.overload > 0); /* 4 wanted, 2.6 there */
+    f.problem.own_cpus = true;                /* but four CPUs to give away */
+    assert_int_equal(solve(&f), 0);
+    assert_int_equal(f.result.terms.overload, 0);
     end(&f);
 }
 
@@ -367,6 +440,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nodes_of_a_guest_are_neighbours),
         cmocka_unit_test(a_promise_outweighs_everything_else),
+        cmocka_unit_test(measured_distances_count_more_than_the_firmwares),
+        cmocka_unit_test(cpus_slowed_down_by_heat_hold_less),
+        cmocka_unit_test(threads_of_a_core_are_no_cores),
         cmocka_unit_test(a_promise_that_cannot_be_kept_is_told),
         cmocka_unit_test(what_no_node_holds_is_spread_over_neighbours),
         cmocka_unit_test(what_the_user_decided_stays),
