@@ -19,6 +19,10 @@ class Trouble(Exception):
     """A guest did not do what the test waits for; says what and what its console said last."""
 
 
+class OutOfTime(Trouble):
+    """A guest, or a program that asks it something, did not answer in time."""
+
+
 class Tap:
     """Counts and prints points."""
 
@@ -40,8 +44,11 @@ class Tap:
 
 def ctl(name, action):
     """Returns (exit status, answer of numavisor ctl as an object or text)."""
-    done = subprocess.run([PROGRAM, "ctl", "--json", name, action], capture_output=True,
-                          text=True, timeout=PATIENCE, check=False)
+    try:
+        done = subprocess.run([PROGRAM, "ctl", "--json", name, action], capture_output=True,
+                              text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise OutOfTime(f"numavisor ctl {name} {action} does not end") from None
     try:
         return done.returncode, json.loads(done.stdout)
     except ValueError:
@@ -75,7 +82,7 @@ class Vm:
         self.reader.join(10)
         for good, name, why in self.points():
             self.tap.point(good, f"{self.name}: {name}", why)
-        if kind and kind is not Trouble:
+        if kind and not issubclass(kind, Trouble):
             for line in self.last_words().splitlines():
                 print(f"# {line}")
         self.errors.close()
@@ -97,7 +104,9 @@ class Vm:
         with self.news:
             while (found := ready()) is None:
                 left = end - time.monotonic()
-                if left <= 0 or (self.child.stdout.closed and ready() is None):
+                if left <= 0:
+                    raise OutOfTime(f"{self.name}: waited for {what}\n{self.last_words()}")
+                if self.child.stdout.closed and ready() is None:
                     raise Trouble(f"{self.name}: waited for {what}\n{self.last_words()}")
                 self.news.wait(min(left, 1))
             return found
@@ -151,7 +160,7 @@ class Vm:
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()
-            raise Trouble(f"{self.name}: it does not end\n{self.last_words()}") from None
+            raise OutOfTime(f"{self.name}: it does not end\n{self.last_words()}") from None
         self.reader.join(10)
         self.child.stdin.close()
         return status

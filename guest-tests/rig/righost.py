@@ -28,7 +28,7 @@ CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu
 CPU = "max,+svm,family=25,model=1,stepping=1,-xsave,-avx,-avx2,-f16c,-fma,-pku,-mpx"
 PORTS = ["stdin", "stdout", "stderr", "control"]  # control last: see agent
 CHUNK = 65536
-SILENCE = 120  # seconds without a sign of life after which the machine counts as hung
+SILENCE = 120  # seconds without a sign of life, boot included, after which it counts as hung
 
 
 class Stop(Exception):
@@ -163,7 +163,7 @@ class Streams:
         self.host = host
         self.status = None
         self.reply = b""
-        self.heard = None  # when control last spoke
+        self.heard = time.monotonic()  # when control last spoke
         self.to_host = {"control": str(len(script)).encode() + b"\n" + script, "stdin": b""}
         self.stdin_open = readable_stdin()
         for s in host.ours.values():
@@ -265,7 +265,7 @@ def serve(host, args, command, started):
             return 124
         if not streams.step(0 if streams.status is not None else min(left, 1)):
             return streams.status
-        if streams.heard is not None and time.monotonic() - streams.heard > SILENCE:
+        if time.monotonic() - streams.heard > SILENCE:
             raise RigError(f"the emulated host hangs: no sign of life for {SILENCE} s\n" +
                            rigtrouble.where_it_hangs(host))
         if streams.status is None and host.qemu.poll() is not None:
