@@ -157,9 +157,22 @@ int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
         return r;
     }
     *ret_backing = (struct backing){
-        .plan = plan, .memfd = take_fd(&fd), .host = at, .len_bytes = plan->len_bytes
+        .plan = plan, .memfd = take_fd(&fd), .host = at, .len_bytes = plan->len_bytes,
+        .home = { .policy = plan->policy, .host_nodes = plan->host_nodes },
     };
     return 0;
+}
+
+int backing_aim(const struct backing *b, const struct backing_home *home, struct errctx *ec)
+{
+    if (home->policy == GUEST_POLICY_NONE)
+        return numa_policy_keep(b->host, b->len_bytes, ec);
+    return numa_policy_apply(b->host, b->len_bytes, home->policy, &home->host_nodes, ec);
+}
+
+int backing_aim_home(const struct backing *b, struct errctx *ec)
+{
+    return b->moved ? backing_aim(b, &b->home, ec) : set_policy(b->plan, b->host, true, ec);
 }
 
 void backing_fini(struct backing *b)

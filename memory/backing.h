@@ -28,11 +28,19 @@ int mem_area_init(size_t len_bytes, size_t align, struct mem_area *ret_area, str
 /** mem_area_fini() - give the addresses back, with all that is mapped there. */
 void mem_area_fini(struct mem_area *area);
 
+/* Where memory is taken from. */
+struct backing_home {
+    enum guest_policy policy; /* never AUTO */
+    struct idset host_nodes;
+};
+
 struct backing {
     const struct topo_plan_backing *plan; /* borrowed: what it is to be */
     int memfd;
     uint8_t *host; /* NULL: not made. DONTFORK, DONTDUMP */
     size_t len_bytes;
+    bool moved;               /* it lives elsewhere than the plan says */
+    struct backing_home home; /* the plan's, until it is moved */
 };
 
 /**
@@ -63,6 +71,13 @@ size_t backing_page_bytes(const struct backing *b);
  * kernels before 5.14); no sentence.
  */
 int backing_take(const struct backing *b, size_t off, size_t len_bytes);
+
+/** backing_aim() - take memory from now on as @home says; what is there stays. Changes no field, so
+ *  any thread may, one at a time. Return: 0 or the errno of mbind. */
+int backing_aim(const struct backing *b, const struct backing_home *home, struct errctx *ec);
+
+/** backing_aim_home() - the same for the home that it has. */
+int backing_aim_home(const struct backing *b, struct errctx *ec);
 
 /** backing_reserve() - set all memory aside without touching it. Return: 0 or the errno of
  *  fallocate. */

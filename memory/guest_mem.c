@@ -20,6 +20,7 @@
 #include "vmm/base/macros.h"
 
 struct slot {
+    struct vnode_id vnode;
     uint64_t base, len;
     uint8_t *host;
     _Atomic uint64_t leases;
@@ -109,6 +110,7 @@ static void add_slots(struct guest_mem *mem)
         if (range->kind != LAYOUT_RAM)
             continue;
         mem->slots[mem->n_slots++] = (struct slot){
+            .vnode = range->vnode,
             .base = range->base.v,
             .len = range->len_bytes,
             .host = mem->areas[range->vnode.v].start + range->backing_off,
@@ -325,6 +327,22 @@ const struct backing *guest_mem_backing(const struct guest_mem *mem, size_t i)
     return &mem->backings[i];
 }
 
+void guest_mem_set_home(struct guest_mem *mem, size_t i, const struct backing_home *home)
+{
+    mem->backings[i].home = *home;
+    mem->backings[i].moved = true;
+}
+
+void guest_mem_home(const struct guest_mem *mem, struct vnode_id vnode, struct idset *ret_nodes)
+{
+    struct idset nodes = { 0 };
+
+    for (size_t i = 0; i < mem->n_backings; i++)
+        if (mem->backings[i].plan->vnode.v == vnode.v)
+            idset_or(&nodes, &mem->backings[i].home.host_nodes);
+    *ret_nodes = nodes;
+}
+
 const struct topo_plan *guest_mem_plan(const struct guest_mem *mem)
 {
     return mem->plan;
@@ -355,5 +373,7 @@ struct guest_mem_slot guest_mem_slot(const struct guest_mem *mem, size_t i)
 {
     const struct slot *s = &mem->slots[i];
 
-    return (struct guest_mem_slot){ .base = { s->base }, .len_bytes = s->len, .host = s->host };
+    return (struct guest_mem_slot){
+        .vnode = s->vnode, .base = { s->base }, .len_bytes = s->len, .host = s->host
+    };
 }

@@ -111,6 +111,14 @@ const struct mem_layout *guest_mem_layout(const struct guest_mem *mem);
 size_t guest_mem_n_backings(const struct guest_mem *mem);
 const struct backing *guest_mem_backing(const struct guest_mem *mem, size_t i);
 
+/** guest_mem_set_home() - memory of backing @i is taken from @home now, and was aimed there. The
+ *  thread that reads homes, which is the main one. */
+void guest_mem_set_home(struct guest_mem *mem, size_t i, const struct backing_home *home);
+
+/** guest_mem_home() - all host nodes that memory of @vnode is to be on; empty where nobody said.
+ *  Main thread. */
+void guest_mem_home(const struct guest_mem *mem, struct vnode_id vnode, struct idset *ret_nodes);
+
 /** guest_mem_plan() - the plan that this memory was made from. */
 const struct topo_plan *guest_mem_plan(const struct guest_mem *mem);
 
@@ -120,6 +128,7 @@ uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id v
 
 /* What KVM needs to map one range; for vmm/machine only. */
 struct guest_mem_slot {
+    struct vnode_id vnode;
     struct gpa base;
     uint64_t len_bytes;
     void *host; /* start of the mapping */

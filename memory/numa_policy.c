@@ -108,6 +108,21 @@ int numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec
     return 0;
 }
 
+int numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes, struct errctx *ec)
+{
+    int *const targets = nodes + n;
+    long left;
+
+    for (size_t i = 0; i < n; i++) {
+        nodes[i] = -EBUSY; /* the kernel says nothing about what it did not come to */
+        targets[i] = (int)to.v;
+    }
+    left = syscall(SYS_move_pages, 0, n, pages, targets, nodes, MPOL_MF_MOVE);
+    if (left >= 0 || errno == ENOENT) /* some are in use, or are there already */
+        return 0;
+    return errctx_set_os(ec, errno, "move pages to host node %u: move_pages", to.v);
+}
+
 int numa_policy_where(const void *addr, struct hnode_id *ret_node, struct errctx *ec)
 {
     int node;

@@ -51,6 +51,16 @@ int numa_policy_prefer(const struct idset *host_nodes, struct errctx *ec);
  */
 int numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec);
 
+/**
+ * numa_policy_move() - move the pages that are mapped at @pages[i] to host node @to, as they are: a
+ * huge page whole, by any one address in it. Content stays, and who uses a page waits for it.
+ * @nodes: room for 2 * @n; where each page is afterwards is to be asked with
+ *         numa_policy_locate(), for which this array is good, too.
+ * Return: 0, also when pages stayed that were in use; -ENOMEM when @to has no room, where some may
+ * have moved; or another errno of move_pages (ENODEV, EACCES: a node without memory, or not ours).
+ */
+int numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes, struct errctx *ec);
+
 /** numa_policy_where() - the host node that the page at @addr, which must be there, lies on.
  *  Return: 0 or the errno of get_mempolicy. */
 int numa_policy_where(const void *addr, struct hnode_id *ret_node, struct errctx *ec);

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See mem_move.h. */
+#include "memory/mem_move.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "memory/move_extent.h"
+#include "vmm/base/evloop.h"
+#include "vmm/base/macros.h"
+
+enum {
+    NOWHERE = UINT16_MAX,  /* no page of the extent was moved */
+    AGAIN_NS = 20 * 1000 * 1000, /* before another pass over pages that are in use, times passes */
+};
+
+struct extent {
+    uint32_t backing;
+    uint16_t from; /* the host node that most of it came from */
+    uint64_t off;
+};
+
+struct mem_move {
+    struct mem_move_params params;
+    struct move_glass glass;
+    struct extent *extents;
+    uint32_t *order;
+    size_t n_extents;
+    struct move_rate rate;
+    struct move_state state;
+    struct mem_move_progress progress;
+};
+
+static const struct backing *backing_of(const struct mem_move *mv, const struct extent *e)
+{
+    return guest_mem_backing(mv->params.mem, e->backing);
+}
+
+static bool is_ours(const struct mem_move *mv, size_t i)
+{
+    return guest_mem_backing(mv->params.mem, i)->plan->vnode.v == mv->params.vnode.v;
+}
+
+static int list_extents(struct mem_move *mv, struct errctx *ec)
+{
+    const struct guest_mem *mem = mv->params.mem;
+    size_t n = 0, k = 0;
+
+    for (size_t i = 0; i < guest_mem_n_backings(mem); i++) {
+        const struct backing *b = guest_mem_backing(mem, i);
+
+        if (is_ours(mv, i))
+            n += (b->len_bytes + move_extent_bytes(b) - 1) / move_extent_bytes(b);
+    }
+    if (n == 0)
+        return errctx_set(ec, ENOENT, "virtual node %u has no memory", mv->params.vnode.v);
+    mv->extents = calloc(n, sizeof(*mv->extents));
+    mv->order = calloc(n, sizeof(*mv->order));
+    if (mv->extents == NULL || mv->order == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for a list of %zu extents", n);
+    for (uint32_t i = 0; i < guest_mem_n_backings(mem); i++) {
+        const struct backing *b = guest_mem_backing(mem, i);
+
+        if (!is_ours(mv, i))
+            continue;
+        for (uint64_t off = 0; off < b->len_bytes; off += move_extent_bytes(b)) {
+            mv->order[k] = (uint32_t)k;
+            mv->extents[k++] = (struct extent){ .backing = i, .from = NOWHERE, .off = off };
+        }
+        mv->progress.total_bytes += b->len_bytes;
+    }
+    mv->n_extents = n;
+    return 0;
+}
+
+int mem_move_new(const struct mem_move_params *params, struct mem_move **ret_move,
+                 struct errctx *ec)
+{
+    struct mem_move *mv = calloc(1, sizeof(*mv));
+    int r;
+
+    if (mv == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for a move");
+    mv->params = *params;
+    mv->rate.bytes_per_s = params->bytes_per_s;
+    mv->state.stay = params->stay;
+    r = list_extents(mv, ec);
+    if (r == 0)
+        r = move_glass_init(params->pagemap, &mv->glass, ec);
+    if (r < 0) {
+        mem_move_free(mv);
+        return r;
+    }
+    *ret_move = mv;
+    return 0;
+}
+
+void mem_move_free(struct mem_move *mv)
+{
+    if (mv == NULL)
+        return;
+    move_glass_fini(&mv->glass);
+    free(mv->extents);
+    free(mv->order);
+    free(mv);
+}
+
+struct backing_home mem_move_home(const struct backing_home *home, struct hnode_id to,
+                                  enum move_phase phase)
+{
+    const bool strict = home->policy == GUEST_POLICY_BIND ||
+                        home->policy == GUEST_POLICY_INTERLEAVE ||
+                        home->policy == GUEST_POLICY_WEIGHTED;
+    struct backing_home next = { 0 };
+
+    if (phase == MOVE_RETURNED || (phase == MOVE_HALF_WAY && !strict))
+        return *home;
+    if (phase == MOVE_HALF_WAY)
+        next.host_nodes = home->host_nodes;
+    idset_add(&next.host_nodes, to.v);
+    next.policy = strict && move_is_over(phase) ? GUEST_POLICY_BIND : GUEST_POLICY_PREFERRED;
+    return next;
+}
+
+static int aim(struct mem_move *mv, struct errctx *ec)
+{
+    const enum move_phase phase = mv->state.phase;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < guest_mem_n_backings(mv->params.mem); i++) {
+        const struct backing *b = guest_mem_backing(mv->params.mem, i);
+        const struct backing_home next = mem_move_home(&b->home, mv->params.to, phase);
+
+        if (!is_ours(mv, i))
+            continue;
+        if (phase == MOVE_BACK || phase == MOVE_RETURNED)
+            r = backing_aim_home(b, ec);
+        else
+            r = backing_aim(b, &next, ec);
+    }
+    return r;
+}
+
+/* One extent on its way in the present direction. */
+static int carry(struct mem_move *mv, struct extent *e, uint64_t *left_bytes, struct errctx *ec)
+{
+    struct mem_move_progress *p = &mv->progress;
+    const struct backing *b = backing_of(mv, e);
+    const bool back = mv->state.phase == MOVE_BACK;
+    const uint64_t began_ns = evloop_now_ns();
+    struct move_tally t = { 0 };
+    int r = 0;
+
+    if (!back)
+        r = move_extent(&mv->glass, b, e->off, mv->params.to, &t, ec);
+    else if (e->from != NOWHERE)
+        r = move_extent(&mv->glass, b, e->off, (struct hnode_id){ e->from }, &t, ec);
+    if (!back && t.moved_bytes > 0 && e->from == NOWHERE)
+        e->from = (uint16_t)t.from.v;
+    p->moved_bytes = back ? p->moved_bytes - MIN(p->moved_bytes, t.moved_bytes)
+                          : p->moved_bytes + t.moved_bytes;
+    p->split_bytes += t.split_bytes;
+    p->seen_bytes += MIN(move_extent_bytes(b), b->len_bytes - e->off);
+    *left_bytes += t.left_bytes;
+    move_rate_spend(&mv->rate, began_ns, t.moved_bytes);
+    return r;
+}
+
+static void tell(struct mem_move *mv)
+{
+    mv->progress.phase = mv->state.phase;
+    mv->progress.pass = mv->state.pass;
+    mv->progress.was_full = mv->state.was_full;
+    mv->progress.cancelled = mv->state.cancelled;
+}
+
+/* Go over all extents. Return: 0 with *ret_event, -ECANCELED, or the errno of a call. */
+static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
+                enum move_event *ret_event, struct errctx *ec)
+{
+    const bool again = mv->state.pass > 0;
+    uint64_t left_bytes = 0, wait_ns = again ? (uint64_t)AGAIN_NS * mv->state.pass : 0;
+
+    mv->progress.seen_bytes = 0;
+    wait_ns += wait_ns > 0 ? evloop_now_ns() : 0;
+    for (size_t i = 0; i < mv->n_extents; i++) {
+        const uint64_t ready_ns = MAX(mv->rate.ready_ns, i == 0 ? wait_ns : 0);
+        int r;
+
+        switch (ops->between(ctx, &mv->progress, ready_ns)) {
+        case MEM_MOVE_GO:
+            break;
+        case MEM_MOVE_QUIT:
+            return errctx_set(ec, ECANCELED, "the machine ends");
+        case MEM_MOVE_CANCEL:
+            *ret_event = MOVE_CANCEL;
+            if (mv->state.phase == MOVE_BACK)
+                break; /* it does go back */
+            return 0;
+        case MEM_MOVE_CANCEL_STAY:
+            *ret_event = MOVE_CANCEL_STAY;
+            return 0;
+        }
+        r = carry(mv, &mv->extents[mv->order[i]], &left_bytes, ec);
+        if (r == -ENOMEM) {
+            *ret_event = MOVE_FULL;
+            return 0;
+        }
+        if (r < 0)
+            return r;
+    }
+    mv->progress.left_bytes = left_bytes;
+    *ret_event = MOVE_PASS_DONE;
+    return 0;
+}
+
+int mem_move_run(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
+                 struct errctx *ec)
+{
+    int r = aim(mv, ec), failed = 0;
+
+    if (r < 0) { /* nothing was moved yet */
+        mv->state.phase = MOVE_RETURNED;
+        (void)aim(mv, NULL);
+        tell(mv);
+        return r;
+    }
+    tell(mv);
+    while (!move_is_over(mv->state.phase)) {
+        const enum move_phase before = mv->state.phase;
+        struct errctx why = { 0 };
+        enum move_event event;
+
+        r = pass(mv, ops, ctx, &event, &why);
+        if (r == -ECANCELED)
+            return errctx_set(ec, ECANCELED, "%s", why.msg);
+        if (r < 0) { /* as if it had been cancelled; on the way back: where it is */
+            failed = errctx_set(ec, -r, "%s", why.msg);
+            event = before == MOVE_BACK ? MOVE_CANCEL_STAY : MOVE_CANCEL;
+        }
+        (void)move_next(&mv->state, event, mv->progress.left_bytes);
+        if (mv->state.phase != before)
+            r = aim(mv, failed < 0 ? NULL : ec);
+        if (mv->state.phase != before && r < 0 && failed == 0)
+            failed = r;
+        tell(mv);
+    }
+    return failed;
+}
+
+const struct mem_move_progress *mem_move_progress(const struct mem_move *mv)
+{
+    return &mv->progress;
+}
+
+void mem_move_record(const struct mem_move *mv, struct guest_mem *mem)
+{
+    const enum move_phase phase = mv->state.phase;
+
+    for (size_t i = 0; i < guest_mem_n_backings(mem); i++) {
+        const struct backing *b = guest_mem_backing(mem, i);
+        const struct backing_home next = mem_move_home(&b->home, mv->params.to, phase);
+
+        if (is_ours(mv, i) && (phase == MOVE_ARRIVED || phase == MOVE_HALF_WAY))
+            guest_mem_set_home(mem, i, &next);
+    }
+}
