@@ -48,6 +48,8 @@ struct vcpu_exit_ops {
     /* Called first on the vCPU's own thread, for sandboxing. Return: 0 or an errno; the
      * machine learns of a failure through event(FAILED). */
     int (*thread_setup)(void *ctx, struct vcpu_id vcpu, struct errctx *ec);
+    /* Called because of vcpu_ask(), between two entries into the guest. */
+    void (*errand)(void *ctx, struct vcpu_id vcpu);
 };
 
 enum { VCPU_EXIT_KINDS = 40 };
@@ -80,6 +82,10 @@ int vcpu_start(struct vcpu *vcpu, struct errctx *ec);
 
 /** vcpu_kick() - make it come by the gate soon. Any thread, its own included. */
 void vcpu_kick(struct vcpu *vcpu);
+
+/** vcpu_ask() - have ops->errand called on its thread, soon and before it enters the guest again;
+ *  while the machine is paused, when it goes on. Asked twice before that, called once. Any thread. */
+void vcpu_ask(struct vcpu *vcpu);
 
 /** vcpu_join() - after the gate was set to STOP and the vCPU kicked. */
 void vcpu_join(struct vcpu *vcpu);

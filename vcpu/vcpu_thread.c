@@ -78,6 +78,8 @@ static int check(struct vcpu *vcpu, struct errctx *ec)
     /* From here on a kick counts again; one that came since the gate was passed set the flag
      * before its signal, so either we see the new wish now or KVM_RUN returns at once. */
     __atomic_store_n(&vcpu->kvm.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    if (go_on && atomic_exchange(&vcpu->errand, false))
+        vcpu->ops->errand(vcpu->ops_ctx, vcpu->id);
     return go_on && run_gate_wanted(vcpu->gate) != RUN_STATE_STOP ? VCPU_CONTINUE : VCPU_STOP;
 }
 
@@ -136,6 +138,12 @@ void vcpu_kick(struct vcpu *vcpu)
     __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (vcpu->alive)
         (void)pthread_kill(vcpu->thread, kick_signal());
+}
+
+void vcpu_ask(struct vcpu *vcpu)
+{
+    atomic_store(&vcpu->errand, true);
+    vcpu_kick(vcpu);
 }
 
 void vcpu_join(struct vcpu *vcpu)

@@ -31,6 +31,7 @@ static const enum sandbox_role role_of[SANDBOX_KINDS] = {
     [SANDBOX_VCPU] = SANDBOX_ROLE_VCPU,
     [SANDBOX_IO] = SANDBOX_ROLE_IO,
     [SANDBOX_MAIN] = SANDBOX_ROLE_MAIN,
+    [SANDBOX_MOVER] = SANDBOX_ROLE_MOVER,
 };
 
 static int make_ours(const struct sandbox_program *from, struct sock_fprog *ret, struct errctx *ec)

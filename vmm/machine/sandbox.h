@@ -21,6 +21,7 @@ enum sandbox_kind {
     SANDBOX_MAIN, /* control socket, console, reset, tear-down */
     SANDBOX_IO,   /* devices' queues */
     SANDBOX_VCPU,
+    SANDBOX_MOVER, /* moves guest memory between host nodes */
     SANDBOX_KINDS,
 };
 

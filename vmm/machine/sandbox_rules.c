@@ -56,6 +56,8 @@ static const struct sandbox_rule vcpu[] = {
     IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
     /* where it stood, for the sentence of a failure */
     IOCTL(KVM_GET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_TRANSLATE),
+    /* following its memory to another host node: this thread's own CPUs and page tables */
+    MASKED(sched_setaffinity, 0, 0xffffffffu, 0), ANY(set_mempolicy),
 };
 
 static const struct sandbox_rule io[] = {
@@ -68,6 +70,8 @@ static const struct sandbox_rule io[] = {
     ANY(readv), ANY(writev), IOCTL(TUNSETOFFLOAD), IOCTL(TUNSETVNETHDRSZ), IOCTL(TUNSETQUEUE),
     /* the virtio console's window */
     IOCTL(TIOCGWINSZ),
+    /* following the vCPUs it serves to another host node */
+    MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
     /* interrupts raised and routed by a reset of a device */
     IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
 };
@@ -115,6 +119,13 @@ static const struct sandbox_rule main_thread[] = {
     IOCTL(TUNSETPERSIST), IOCTL(TUNSETQUEUE),
 };
 
+static const struct sandbox_rule mover[] = {
+    /* of this process only, whatever number it would name */
+    ANY(mbind), ANY(get_mempolicy), ANY(mincore), MASKED(move_pages, 0, 0xffffffffu, 0),
+    /* which pages are huge ones, of an open file */
+    ANY(pread64),
+};
+
 const struct sandbox_rules sandbox_rules_all = RULES(all);
 const struct sandbox_rules sandbox_rules_start = RULES(start);
 const struct sandbox_rules sandbox_rules_vcpu = RULES(vcpu);
@@ -122,6 +133,7 @@ const struct sandbox_rules sandbox_rules_io = RULES(io);
 const struct sandbox_rules sandbox_rules_net = RULES(net);
 const struct sandbox_rules sandbox_rules_vsock = RULES(vsock);
 const struct sandbox_rules sandbox_rules_main = RULES(main_thread);
+const struct sandbox_rules sandbox_rules_mover = RULES(mover);
 
 void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
                       const struct sandbox_rules *ret[static SANDBOX_MAX_LISTS])
@@ -135,7 +147,9 @@ void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
         ret[n++] = &sandbox_rules_vcpu;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MAIN)
         ret[n++] = &sandbox_rules_main;
-    if (role != SANDBOX_ROLE_VCPU) {
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MOVER)
+        ret[n++] = &sandbox_rules_mover;
+    if (role != SANDBOX_ROLE_VCPU && role != SANDBOX_ROLE_MOVER) {
         ret[n++] = &sandbox_rules_io;
         if (has_net)
             ret[n++] = &sandbox_rules_net;

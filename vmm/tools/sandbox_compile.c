@@ -75,10 +75,10 @@ static void compile(enum sandbox_role role, bool net, bool vsock)
     seccomp_release(filter);
 }
 
-/* A vCPU's program does not depend on devices: one serves. */
+/* A vCPU's program and the mover's do not depend on devices: one serves. */
 static bool is_made(int role, int net, int vsock)
 {
-    return role != SANDBOX_ROLE_VCPU || (net == 0 && vsock == 0);
+    return (role != SANDBOX_ROLE_VCPU && role != SANDBOX_ROLE_MOVER) || (net == 0 && vsock == 0);
 }
 
 int main(void)

@@ -214,6 +214,46 @@ static void sockets_follow_the_devices(void **state)
     assert_killed(&net, SANDBOX_VCPU, inet_socket);
 }
 
+static void move_own_pages(void)
+{
+    (void)syscall(SYS_mbind, 0, 0, 0, NULL, 0, 0);
+    (void)syscall(SYS_move_pages, 0, 0, NULL, NULL, NULL, 0);
+}
+
+static void move_pages_of_another(void)
+{
+    (void)syscall(SYS_move_pages, 1, 0, NULL, NULL, NULL, 0);
+}
+
+static void set_own_cpus(void)
+{
+    unsigned long cpus = ~0ul;
+
+    (void)syscall(SYS_sched_setaffinity, 0, sizeof(cpus), &cpus);
+}
+
+static void set_cpus_of_another(void)
+{
+    unsigned long cpus = ~0ul;
+
+    (void)syscall(SYS_sched_setaffinity, 1, sizeof(cpus), &cpus);
+}
+
+static void threads_place_themselves_and_one_moves_memory(void **state)
+{
+    (void)state;
+    assert_allowed(&plain, SANDBOX_MOVER, move_own_pages);
+    assert_killed(&plain, SANDBOX_MOVER, move_pages_of_another);
+    assert_killed(&plain, SANDBOX_VCPU, move_own_pages);
+    assert_killed(&plain, SANDBOX_IO, move_own_pages);
+    assert_killed(&plain, SANDBOX_MAIN, move_own_pages);
+    assert_allowed(&plain, SANDBOX_VCPU, set_own_cpus);
+    assert_allowed(&plain, SANDBOX_IO, set_own_cpus);
+    assert_killed(&plain, SANDBOX_MOVER, set_own_cpus);
+    assert_killed(&plain, SANDBOX_VCPU, set_cpus_of_another);
+    assert_killed(&plain, SANDBOX_IO, set_cpus_of_another);
+}
+
 static void exit_unless_powerless(void)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -255,6 +295,7 @@ int main(void)
         cmocka_unit_test(signals_reach_nobody_else),
         cmocka_unit_test(files_can_be_opened_for_the_resolver_only),
         cmocka_unit_test(sockets_follow_the_devices),
+        cmocka_unit_test(threads_place_themselves_and_one_moves_memory),
         cmocka_unit_test(capabilities_are_gone),
     };
 
