@@ -42,7 +42,7 @@ struct cli_command {
     const char *name;
     const char *summary;
     const char *operands; /* "NAME ACTION"; NULL: none */
-    const char *words;    /* completion offers these for the last operand; NULL: nothing */
+    const char *words;    /* completion offers these for the last operand that must be; NULL */
     bool offers_commands; /* completion offers the names of commands as its operand */
     bool offers_machines; /* ... of running machines as its first operand */
     size_t min_operands, max_operands;

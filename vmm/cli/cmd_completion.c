@@ -61,7 +61,7 @@ static void print_case(const struct cli_command *c)
                      "                echo \"$name\"; done | tail -n +2)\"\n" /* below the heading */
                      "        fi\n");
     if (c->words != NULL)
-        (void)printf("        [ \"$operands\" != %zu ] || words+=' %s'\n", c->max_operands - 1,
+        (void)printf("        [ \"$operands\" != %zu ] || words+=' %s'\n", c->min_operands - 1,
                      c->words);
     (void)printf("        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n");
 }

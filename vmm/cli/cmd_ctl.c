@@ -7,6 +7,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/ctl_client.h"
+#include "vmm/cli/ctl_move.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_memory.h"
 #include "vmm/config/suggest.h"
@@ -19,6 +20,7 @@ static const struct {
     { "resume", "running" }, { "power", "power button pressed" },
     { "reset", "reset" },    { "stop", "stopped" },
     { "stats", NULL },       { "memory", NULL },
+    { "move", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -33,7 +35,7 @@ static int find_action(const char *name, struct errctx *ec)
     }
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
-                      "memory%s",
+                      "memory, move%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -42,6 +44,7 @@ static int run_ctl(struct cli_args *args)
     const char *name = args->operands[0];
     struct errctx ec = { 0 };
     json_t *result;
+    const char *given;
     int action, r = 0;
 
     if (!config_name_ok(name))
@@ -49,6 +52,14 @@ static int run_ctl(struct cli_args *args)
     action = find_action(args->operands[1], &ec);
     if (action < 0)
         return cli_fail(CLI_USAGE, &ec);
+    if (strcmp(actions[action].name, "move") == 0)
+        return ctl_move(args);
+    given = cli_args_get(args, "rate") != NULL ? "rate"
+            : cli_args_get(args, "stay") != NULL ? "stay" : NULL;
+    if (given != NULL)
+        return cli_error(CLI_USAGE, "ctl: --%s has no meaning for %s", given, actions[action].name);
+    if (args->n_operands > 2)
+        return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (ctl_client_ask(NULL, name, actions[action].name, CTL_TIMEOUT_MS, &result, &ec) < 0)
         return cli_fail(CLI_FAILURE, &ec);
     if (cli_args_get(args, "json") != NULL)
@@ -65,17 +76,20 @@ static int run_ctl(struct cli_args *args)
 
 static const struct cli_option ctl_options[] = {
     { .name = "json", .help = "print the answer as JSON" },
+    { .name = "rate", .arg = "SIZE/s", .help = "move: at most so much memory in a second" },
+    { .name = "stay", .help = "move: if it cannot or shall not arrive, stay half-way" },
     { 0 },
 };
 
 const struct cli_command cmd_ctl = {
     .name = "ctl",
-    .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats, memory.",
-    .operands = "NAME status|pause|resume|power|reset|stop|stats|memory",
+    .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats, memory, "
+               "move.",
+    .operands = "NAME ACTION [vnode=N host=N|cancel]",
     .offers_machines = true,
-    .words = "status pause resume power reset stop stats memory",
+    .words = "status pause resume power reset stop stats memory move",
     .min_operands = 2,
-    .max_operands = 2,
+    .max_operands = 4,
     .options = ctl_options,
     .run = run_ctl,
 };

@@ -48,6 +48,28 @@ static int run_memory(void *ctx, json_t **ret_json, struct errctx *ec)
     return machine_memory(((struct run *)ctx)->machine, ret_json, ec);
 }
 
+static int run_move(void *ctx, const struct control_move *move, struct errctx *ec)
+{
+    const struct machine_move_request req = {
+        .vnode = { move->vnode },
+        .to = { move->host },
+        .bytes_per_s = move->bytes_per_s,
+        .stay = move->stay,
+    };
+
+    return machine_move(((struct run *)ctx)->machine, &req, ec);
+}
+
+static int run_move_cancel(void *ctx, bool stay, struct errctx *ec)
+{
+    return machine_move_cancel(((struct run *)ctx)->machine, stay, ec);
+}
+
+static json_t *run_move_status(void *ctx)
+{
+    return machine_move_status(((struct run *)ctx)->machine);
+}
+
 static int run_pause(void *ctx, struct errctx *ec)
 {
     return machine_pause(((struct run *)ctx)->machine, ec);
@@ -77,6 +99,9 @@ static const struct control_ops run_control_ops = {
     .status = run_status,
     .stats = run_stats,
     .memory = run_memory,
+    .move = run_move,
+    .move_cancel = run_move_cancel,
+    .move_status = run_move_status,
     .pause = run_pause,
     .resume = run_resume,
     .power = run_power,

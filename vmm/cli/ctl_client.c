@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -108,18 +107,33 @@ static int judge_reply(const json_t *reply, const char *name, json_t **ret_resul
 int ctl_client_ask(const char *dir, const char *name, const char *command, int timeout_ms,
                    json_t **ret_result, struct errctx *ec)
 {
+    json_t *request = json_pack("{s:s}", "command", command);
+    int r = ctl_client_request(dir, name, request, timeout_ms, ret_result, ec);
+
+    json_decref(request);
+    return r;
+}
+
+int ctl_client_request(const char *dir, const char *name, const json_t *request, int timeout_ms,
+                       json_t **ret_result, struct errctx *ec)
+{
     uint64_t deadline_ns = evloop_now_ns() + (uint64_t)timeout_ms * 1000000u;
     CLEANUP_CLOSE int fd = -1;
     CLEANUP_FREE char *line = NULL;
-    char path[256], request[64];
+    CLEANUP_FREE char *text = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL;
+    char path[256];
     json_t *reply;
     size_t len = 0;
-    int r, n = snprintf(request, sizeof(request), "{\"command\":\"%s\"}\n", command);
+    int r;
 
+    if (text == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for a request");
     r = control_dir_connect(dir != NULL ? dir : control_dir_path(path, sizeof(path)), name, &fd,
                             ec);
     if (r == 0)
-        r = send_all(fd, request, (size_t)n, deadline_ns, name, ec);
+        r = send_all(fd, text, strlen(text), deadline_ns, name, ec);
+    if (r == 0)
+        r = send_all(fd, "\n", 1, deadline_ns, name, ec);
     if (r == 0)
         r = receive_line(fd, deadline_ns, name, &line, &len, ec);
     if (r < 0)

@@ -20,4 +20,8 @@ enum { CTL_TIMEOUT_MS = 10000, CTL_REPLY_MAX = 4 * 1024 * 1024 };
 int ctl_client_ask(const char *dir, const char *name, const char *command, int timeout_ms,
                    json_t **ret_result, struct errctx *ec);
 
+/** ctl_client_request() - the same for a whole request, which may have more members. */
+int ctl_client_request(const char *dir, const char *name, const json_t *request, int timeout_ms,
+                       json_t **ret_result, struct errctx *ec);
+
 #endif

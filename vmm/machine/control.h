@@ -7,7 +7,16 @@
  *   {"command": "status"}
  *   {"ok": true, "result": {...}}       or  {"ok": false, "error": "one sentence"}
  *
- * Commands: status, stats, memory, pause, resume, power, reset, stop.
+ * Commands: status, stats, memory, pause, resume, power, reset, stop, and
+ *
+ *   {"command": "move", "vnode": 1, "host": 3}    optional: "rate" (bytes per second), "stay" (bool)
+ *   {"command": "move-cancel"}                    optional: "stay"
+ *   {"command": "move-status"}                    {"state": "none"}, or
+ *     { "state": "moving|returning|arrived|returned|half-way", "vnode", "host", "memory" (bytes of
+ *       the node), "visited" (of them, in this pass), "moved" (to the host node, less what went
+ *       back), "left" (could not be moved in the last pass), "split" (of huge pages that are small
+ *       ones now), "pass", "held" (the machine is paused), "why" (it did not arrive), and once it
+ *       has arrived "vcpus", "vcpus_there" (threads that run there), "vcpus_error" }
  *
  * The server runs on the machine's main loop and never waits for anybody: descriptors do not
  * block, a request has at most CONTROL_REQUEST_MAX bytes, a peer that has not finished a request
@@ -33,11 +42,20 @@ enum {
     CONTROL_DEADLINE_MS = 5000, /* for a whole request, and for a whole reply */
 };
 
+struct control_move {
+    uint32_t vnode, host;
+    uint64_t bytes_per_s; /* 0: no limit */
+    bool stay;
+};
+
 /* All on the loop's thread. */
 struct control_ops {
     json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
     json_t *(*stats)(void *ctx);
     int (*memory)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
+    int (*move)(void *ctx, const struct control_move *move, struct errctx *ec);
+    int (*move_cancel)(void *ctx, bool stay, struct errctx *ec);
+    json_t *(*move_status)(void *ctx);
     int (*pause)(void *ctx, struct errctx *ec);
     int (*resume)(void *ctx, struct errctx *ec);
     int (*power)(void *ctx, struct errctx *ec);

@@ -26,6 +26,66 @@ static json_t *answer_action(int (*action)(void *ctx, struct errctx *ec), void *
     return grant(json_object());
 }
 
+/* A member that is a number of at most @max. Return: false when it is something else. */
+static bool take_number(const json_t *request, const char *name, uint64_t max, uint64_t *ret_v,
+                        size_t *n_known)
+{
+    const json_t *v = json_object_get(request, name);
+
+    if (v == NULL)
+        return true;
+    ++*n_known;
+    if (!json_is_integer(v) || json_integer_value(v) < 0 ||
+        (uint64_t)json_integer_value(v) > max)
+        return false;
+    *ret_v = (uint64_t)json_integer_value(v);
+    return true;
+}
+
+static bool take_flag(const json_t *request, const char *name, bool *ret_v, size_t *n_known)
+{
+    const json_t *v = json_object_get(request, name);
+
+    if (v == NULL)
+        return true;
+    ++*n_known;
+    *ret_v = json_is_true(v);
+    return json_is_boolean(v);
+}
+
+static json_t *answer_move(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    uint64_t vnode = UINT64_MAX, host = UINT64_MAX, rate = 0;
+    struct control_move move = { 0 };
+    struct errctx ec = { 0 };
+    size_t known = 1;
+
+    if (!take_number(request, "vnode", UINT32_MAX, &vnode, &known) ||
+        !take_number(request, "host", UINT32_MAX, &host, &known) ||
+        !take_number(request, "rate", INT64_MAX, &rate, &known) ||
+        !take_flag(request, "stay", &move.stay, &known))
+        return refuse("a member of \"move\" has the wrong type or value");
+    if (vnode == UINT64_MAX || host == UINT64_MAX)
+        return refuse("\"move\" needs \"vnode\" and \"host\"");
+    if (json_object_size(request) != known)
+        return refuse("\"move\" has an unknown member");
+    move.vnode = (uint32_t)vnode;
+    move.host = (uint32_t)host;
+    move.bytes_per_s = rate;
+    return ops->move(ctx, &move, &ec) < 0 ? refuse(ec.msg) : grant(json_object());
+}
+
+static json_t *answer_cancel(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    struct errctx ec = { 0 };
+    bool stay = false;
+    size_t known = 1;
+
+    if (!take_flag(request, "stay", &stay, &known) || json_object_size(request) != known)
+        return refuse("\"move-cancel\" may have \"stay\", true or false, and nothing else");
+    return ops->move_cancel(ctx, stay, &ec) < 0 ? refuse(ec.msg) : grant(json_object());
+}
+
 static json_t *answer_command(const struct control_ops *ops, void *ctx, const char *command,
                               bool *ret_stop)
 {
@@ -37,6 +97,7 @@ static json_t *answer_command(const struct control_ops *ops, void *ctx, const ch
         { "status", ops->status, NULL }, { "stats", ops->stats, NULL },
         { "pause", NULL, ops->pause },   { "resume", NULL, ops->resume },
         { "power", NULL, ops->power },   { "reset", NULL, ops->reset },
+        { "move-status", ops->move_status, NULL },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -68,6 +129,10 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
     command = json_string_value(json_object_get(request, "command"));
     if (command == NULL)
         return refuse("the request has no \"command\"");
+    if (strcmp(command, "move") == 0)
+        return answer_move(ops, ctx, request);
+    if (strcmp(command, "move-cancel") == 0)
+        return answer_cancel(ops, ctx, request);
     if (json_object_size(request) != 1)
         return refuse("the request has members other than \"command\"");
     return answer_command(ops, ctx, command, ret_stop);

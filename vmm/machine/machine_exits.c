@@ -156,6 +156,11 @@ static int exit_thread_setup(void *ctx, struct vcpu_id vcpu, struct errctx *ec)
     return m->sandbox != NULL ? sandbox_enter(m->sandbox, SANDBOX_VCPU, ec) : 0;
 }
 
+static void exit_errand(void *ctx, struct vcpu_id vcpu)
+{
+    machine_follow_vcpu(ctx, vcpu);
+}
+
 const struct vcpu_exit_ops machine_exit_ops = {
     .pio = exit_pio,
     .mmio = exit_mmio,
@@ -163,4 +168,5 @@ const struct vcpu_exit_ops machine_exit_ops = {
     .is_ram = exit_is_ram,
     .event = exit_event,
     .thread_setup = exit_thread_setup,
+    .errand = exit_errand,
 };

@@ -23,14 +23,15 @@ static json_t *where_json(const struct residency *res)
     return where;
 }
 
-static json_t *backing_json(const struct topo_plan_backing *b, const struct residency *res)
+static json_t *backing_json(const struct backing *backing, const struct residency *res)
 {
+    const struct topo_plan_backing *b = backing->plan;
     char hosts[256];
 
     return json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:o}", "offset", (json_int_t)b->off,
                      "memory", (json_int_t)b->len_bytes, "pages", guest_page_name(b->pages),
-                     "policy", guest_policy_words[b->policy], "host",
-                     idset_format(&b->host_nodes, hosts, sizeof(hosts)), "present",
+                     "policy", guest_policy_words[backing->home.policy], "host",
+                     idset_format(&backing->home.host_nodes, hosts, sizeof(hosts)), "present",
                      (json_int_t)res->present_bytes, "reserved", (json_int_t)res->reserved_bytes,
                      "unknown", (json_int_t)res->unknown_bytes, "where", where_json(res));
 }
@@ -54,7 +55,7 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
             r = residency_scan(b, m->pagemap, res, ec);
             if (r < 0)
                 break;
-            (void)json_array_append_new(backings, backing_json(b->plan, res));
+            (void)json_array_append_new(backings, backing_json(b, res));
         }
         (void)json_array_append_new(nodes,
                                     json_pack("{s:i, s:I, s:o}", "id", (int)n->vnode.v, "memory",

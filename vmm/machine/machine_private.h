@@ -25,6 +25,7 @@
 #include "vmm/machine/machine.h"
 #include "vmm/machine/machine_console.h"
 #include "vmm/machine/machine_irq.h"
+#include "vmm/machine/machine_move.h"
 #include "vmm/machine/machine_threads.h"
 #include "vmm/machine/sandbox.h"
 
@@ -38,6 +39,14 @@ struct io_thread {
     struct errctx ec;
     unsigned index;
     struct machine *machine;
+};
+
+/* Where threads of a virtual node that was moved belong. */
+struct vnode_place {
+    pthread_mutex_t lock; /* a leaf; covers all below */
+    struct idset cpus, nodes;
+    uint32_t n_asked, n_there; /* vCPU threads */
+    struct errctx failed;      /* of the last that could not; .msg "" when none */
 };
 
 enum machine_request { REQUEST_NONE, REQUEST_RESET, REQUEST_END };
@@ -91,6 +100,8 @@ struct machine {
     bool paused;
     uint64_t clock_ns; /* kvmclock at the time of the pause */
     uint64_t n_resets;
+    struct mover *mover;       /* NULL while nothing runs, and where the host has one node */
+    struct vnode_place *places; /* one per virtual node; of those that were moved */
     pthread_mutex_t request_lock; /* covers the four below; a leaf but for the gate's lock */
     enum machine_request request;
     struct machine_end end;
@@ -129,6 +140,10 @@ int machine_set_power_on(struct machine *m, struct errctx *ec);
 int machine_stats_open(struct machine *m, struct errctx *ec);
 void machine_stats_close(struct machine *m);
 
+/* machine_stages.c: have KVM forget the memory of @vnode and take it again, and with it make the
+ * second-level page tables anew. While all vCPUs stand. On failure KVM lacks a part of it. */
+int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx *ec);
+
 /* machine_devices.c: hand @dev to the machine; on failure it is destroyed. */
 int machine_keep(struct machine *m, struct device *dev, struct errctx *ec);
 
@@ -152,6 +167,10 @@ void machine_request_end(struct machine *m, enum machine_end_kind kind, uint32_t
  * and I/O threads; a resume reverses it. Main thread. */
 void machine_halt(struct machine *m);
 void machine_go(struct machine *m);
+
+/* machine_run.c: the vCPUs alone; of a machine that is not paused. Main thread. */
+void machine_hold_vcpus(struct machine *m);
+void machine_release_vcpus(struct machine *m);
 
 /* Do what was requested; posted to the main loop, @ctx is the machine. */
 void machine_serve_request(void *ctx);

@@ -2,7 +2,8 @@
 /*
  * A machine's life between its first and its last guest instruction.
  *
- * Stopping order: vCPUs, then the devices' queues and I/O threads; starting reverses it. A reset
+ * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory;
+ * starting reverses it. A reset
  * happens in place: halt, devices reset, memory given back, firmware loaded anew, registers as
  * at power-on, go. All of it on the main loop's thread.
  */
@@ -19,25 +20,38 @@
 #include "vmm/machine/machine_config.h"
 #include "vmm/machine/machine_private.h"
 
-void machine_halt(struct machine *m)
+void machine_hold_vcpus(struct machine *m)
 {
     run_gate_set(&m->gate, RUN_STATE_PAUSE);
     for (size_t i = 0; i < m->n_vcpus; i++)
         vcpu_kick(m->vcpus[i]);
     run_gate_wait_parked(&m->gate);
+}
+
+void machine_release_vcpus(struct machine *m)
+{
+    LOCK_SCOPE(&m->request_lock);
+
+    if (m->request == REQUEST_NONE) /* else its message is on the way and decides */
+        run_gate_set(&m->gate, RUN_STATE_RUN);
+}
+
+void machine_halt(struct machine *m)
+{
+    machine_hold_vcpus(m);
     for (size_t i = 0; i < m->n_devices; i++)
         if (m->devices[i]->ops->quiesce != NULL)
             m->devices[i]->ops->quiesce(m->devices[i]);
+    machine_mover_hold(m);
 }
 
 void machine_go(struct machine *m)
 {
+    machine_mover_release(m);
     for (size_t i = m->n_devices; i > 0; i--)
         if (m->devices[i - 1]->ops->resume != NULL)
             m->devices[i - 1]->ops->resume(m->devices[i - 1]);
-    LOCK_SCOPE(&m->request_lock);
-    if (m->request == REQUEST_NONE) /* else its message is on the way and decides */
-        run_gate_set(&m->gate, RUN_STATE_RUN);
+    machine_release_vcpus(m);
 }
 
 /* On a machine that stands still. The sandbox lets no threads be made, so memory that was there
@@ -148,6 +162,8 @@ static int start(struct machine *m, struct errctx *ec)
         return errctx_wrap(ec, r, "sandbox");
     r = machine_start_io(m, ec);
     if (r == 0)
+        r = machine_start_mover(m, ec);
+    if (r == 0)
         r = start_vcpus(m, ec);
     if (r == 0) /* last: threads start where the one is that makes them */
         r = place_pin_thread(&m->threads->main.host_cpus, ec);
@@ -181,6 +197,7 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
         r = evloop_run(m->main_loop, ec);
     }
     stop_vcpus(m);
+    machine_stop_mover(m);
     machine_stop_io(m);
     sandbox_free(m->sandbox);
     m->sandbox = NULL;

@@ -191,6 +191,29 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
     return r;
 }
 
+int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx *ec)
+{
+    uint32_t number = 0;
+
+    for (size_t i = 0; i < guest_mem_n_slots(m->mem); i++) {
+        const struct guest_mem_slot s = guest_mem_slot(m->mem, i);
+
+        for (uint64_t done = 0; done < s.len_bytes; done += SLOT_MAX_BYTES, number++) {
+            const uint64_t len = MIN(s.len_bytes - done, SLOT_MAX_BYTES);
+            int r;
+
+            if (s.vnode.v != vnode.v)
+                continue;
+            (void)kvm_vm_map(&m->vm, number, (struct gpa){ 0 }, 0, NULL, NULL);
+            r = kvm_vm_map(&m->vm, number, (struct gpa){ s.base.v + done }, len,
+                           (uint8_t *)s.host + done, ec);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
 void stage_memory_undo(struct machine *m)
 {
     if (m->pagemap >= 0)

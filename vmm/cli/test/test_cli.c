@@ -113,9 +113,20 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
         { "host --measure --host-synthetic node:2@pu:4",
           "--measure measures this machine, not node:2 pu:4" },
         { "ctl name",
-          "usage: numavisor ctl NAME status|pause|resume|power|reset|stop|stats|memory" },
+          "usage: numavisor ctl NAME ACTION [vnode=N host=N|cancel]" },
         { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
-                           "stats, memory; did you mean pause?" },
+                           "stats, memory, move; did you mean pause?" },
+        { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
+        { "ctl name pause now", "ctl: unexpected argument \"now\"" },
+        { "ctl name move --rate 1G/s", "ctl move: --rate needs a move to make" },
+        { "ctl name move cancel --rate 1G/s", "ctl move: --rate needs a move to make" },
+        { "ctl name move --stay", "ctl move: --stay needs a move to make or to cancel" },
+        { "ctl name move vnode=1", "ctl move: both vnode=N and host=N are needed" },
+        { "ctl name move vnode=1 vnode=2",
+          "ctl move: vnode=2 is none of vnode=N, host=N, cancel" },
+        { "ctl name move vnode=1 host=x", NULL },
+        { "ctl name move vnode=1 host=2 --rate 1G", NULL },
+        { "ctl name move vnode=1 host=2 --rate 0M/s", "--rate: from 1/s to 4194304T/s" },
         { "ctl ../etc status", "ctl: \"../etc\" cannot be the name of a machine" },
         { "completion fish", "completion: only bash is known" },
         { "help fly", "help: there is no command fly" },
@@ -433,7 +444,7 @@ static void completion_is_bash_and_knows_every_word(void **state)
     assert_completes(path, "help pl", "plan");
     assert_completes(path, "help \"\"",
                      "--help run plan host check ctl list completion help");
-    assert_completes(path, "ctl \"\"", "--help --json db web");
+    assert_completes(path, "ctl \"\"", "--help --json --rate --stay db web");
     assert_completes(path, "ctl --json w", "web");
     assert_completes(path, "ctl web re", "resume reset");
     assert_completes(path, "completion b", "bash");

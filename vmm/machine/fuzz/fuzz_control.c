@@ -27,6 +27,18 @@ static int fuzz_memory(void *ctx, json_t **ret_json, struct errctx *ec)
     return *ret_json != NULL ? 0 : errctx_set(ec, 12, "no");
 }
 
+static int fuzz_move(void *ctx, const struct control_move *move, struct errctx *ec)
+{
+    (void)ctx;
+    return move->stay ? errctx_set(ec, 1, "no") : 0;
+}
+
+static int fuzz_cancel(void *ctx, bool stay, struct errctx *ec)
+{
+    (void)ctx;
+    return stay ? errctx_set(ec, 1, "no") : 0;
+}
+
 static void fuzz_stop(void *ctx)
 {
     (void)ctx;
@@ -38,6 +50,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .status = fuzz_query,
         .stats = fuzz_query,
         .memory = fuzz_memory,
+        .move = fuzz_move,
+        .move_cancel = fuzz_cancel,
+        .move_status = fuzz_query,
         .pause = fuzz_action,
         .resume = fuzz_action,
         .power = fuzz_action,

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "vmm/base/macros.h"
 #include "vmm/machine/control.h"
 #include "vmm/machine/control_dir.h"
 #include "vmm/machine/sandbox.h"
@@ -33,6 +34,7 @@ struct fixture {
     pthread_t thread;
     atomic_int pauses, stops;
     bool big_stats;
+    struct control_move move; /* the last one asked for */
 };
 
 static json_t *fake_status(void *ctx)
@@ -58,6 +60,24 @@ static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
     return errctx_set(ec, EIO, "pages cannot be counted");
 }
 
+static int fake_move(void *ctx, const struct control_move *move, struct errctx *ec)
+{
+    ((struct fixture *)ctx)->move = *move;
+    return move->vnode < 2 ? 0 : errctx_set(ec, ENOENT, "no such node");
+}
+
+static int fake_move_cancel(void *ctx, bool stay, struct errctx *ec)
+{
+    (void)ctx;
+    return errctx_set(ec, EALREADY, stay ? "stay where?" : "go back where?");
+}
+
+static json_t *fake_move_status(void *ctx)
+{
+    (void)ctx;
+    return json_pack("{ss}", "state", "none");
+}
+
 static int fake_pause(void *ctx, struct errctx *ec)
 {
     struct fixture *f = ctx;
@@ -81,6 +101,9 @@ static const struct control_ops fake_ops = {
     .status = fake_status,
     .stats = fake_stats,
     .memory = fake_memory,
+    .move = fake_move,
+    .move_cancel = fake_move_cancel,
+    .move_status = fake_move_status,
     .pause = fake_pause,
     .resume = fake_action,
     .power = fake_action,
@@ -194,6 +217,52 @@ static void a_refusal_carries_the_machines_sentence(void **state)
     say(fd, "{\"command\":\"pause\"}\n{\"command\":\"pause\"}\n"); /* both in one packet */
     assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":true,\"result\":{}}");
     assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":false,\"error\":\"paused already\"}");
+    close(fd);
+    end(&f);
+}
+
+static void a_move_is_asked_for_member_by_member(void **state)
+{
+    static const struct {
+        const char *request, *reply;
+    } rows[] = {
+        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"rate\":4096,\"stay\":true}\n",
+          "{\"ok\":true,\"result\":{}}" },
+        { "{\"command\":\"move\",\"vnode\":2,\"host\":3}\n",
+          "{\"ok\":false,\"error\":\"no such node\"}" },
+        { "{\"command\":\"move\",\"vnode\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"move\\\" needs \\\"vnode\\\" and \\\"host\\\"\"}" },
+        { "{\"command\":\"move\",\"vnode\":-1,\"host\":3}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"move\",\"vnode\":4294967296,\"host\":3}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"stay\":1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"fast\":true}\n",
+          "{\"ok\":false,\"error\":\"\\\"move\\\" has an unknown member\"}" },
+        { "{\"command\":\"move-cancel\"}\n", "{\"ok\":false,\"error\":\"go back where?\"}" },
+        { "{\"command\":\"move-cancel\",\"stay\":true}\n",
+          "{\"ok\":false,\"error\":\"stay where?\"}" },
+        { "{\"command\":\"move-cancel\",\"vnode\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"move-cancel\\\" may have \\\"stay\\\", true or false, and "
+          "nothing else\"}" },
+        { "{\"command\":\"move-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
+    };
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    (void)state;
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+        if (i == 0)
+            assert_true(f.move.vnode == 1 && f.move.host == 3 && f.move.bytes_per_s == 4096 &&
+                        f.move.stay);
+    }
+    assert_int_equal(f.move.vnode, 2); /* nothing else came through */
     close(fd);
     end(&f);
 }
@@ -483,6 +552,7 @@ int main(void)
         cmocka_unit_test(the_server_lives_inside_the_sandbox),
         cmocka_unit_test(status_is_the_machines_object),
         cmocka_unit_test(a_refusal_carries_the_machines_sentence),
+        cmocka_unit_test(a_move_is_asked_for_member_by_member),
         cmocka_unit_test(garbage_is_refused_and_the_next_request_served),
         cmocka_unit_test(an_endless_request_is_refused_and_dropped),
         cmocka_unit_test(a_peer_that_stalls_in_a_request_is_dropped),

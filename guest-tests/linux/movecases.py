@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases of test-move. Each takes TAP and a kernel, and leaves pools as it found them."""
+import contextlib
+import glob
+import json
+import os
+import re
+import subprocess
+import time
+
+import guestvm
+import memorycases
+from guestvm import PROGRAM, Vm, ctl
+from memorycases import KIB, MIB, agree, counted, machine, maps, pool, pool_of, policy_of, to_bytes
+
+NODES = "/sys/devices/system/node"
+
+
+def command(vm, *words):
+    return [PROGRAM, "ctl", "--json", vm.name, "move", *words]
+
+
+def move(vm, *words):
+    """(exit status, last answer) of a move, followed to its end."""
+    done = subprocess.run(command(vm, *words), capture_output=True, text=True, check=False,
+                          timeout=guestvm.PATIENCE)
+    try:
+        return done.returncode, json.loads(done.stdout)
+    except ValueError:
+        return done.returncode, {"state": done.stderr}
+
+
+def status(vm):
+    return ctl(vm.name, "move")[1]
+
+
+def wait_for(vm, ready, what):
+    end = time.monotonic() + guestvm.PATIENCE
+    while not ready(now := status(vm)):
+        if time.monotonic() > end:
+            raise guestvm.Trouble(f"{vm.name}: waited for {what}: {now}")
+        time.sleep(0.05)
+    return now
+
+
+@contextlib.contextmanager
+def moving(vm, *words):
+    """A move that goes on beside; yields a function that waits for its end."""
+    with subprocess.Popen(command(vm, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as child:
+        def end():
+            out, err = child.communicate(timeout=guestvm.PATIENCE)
+            return child.returncode, json.loads(out) if out else {"state": err}
+        try:
+            yield end
+        finally:
+            if child.poll() is None:
+                child.kill()
+
+
+def homes(vm, node):
+    """{host node: bytes} of a virtual node by the kernel, and by us the same."""
+    return maps(vm)[0].get(node, {})
+
+
+def one(tap, kernel, name, options, kind, pages, policy):
+    """A machine of two nodes, the second of which moves: all its pages are of KIND, before and
+    after."""
+    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0", "--node", options) as vm:
+        strangers = sum(n for h, n in to_bytes(counted(vm)[1]).items() if h == 3)
+        code, end = move(vm, "vnode=1", "host=3")
+        tap.same((code, end["state"], end["left"], end["split"]), (0, "arrived", 0, 0),
+                 f"{name}: it arrives whole")
+        mine, words = agree(tap, vm, name)
+        tap.same(end["moved"], to_bytes(mine[1])[3] - strangers,
+                 f"{name}: every page was moved that was elsewhere")
+        tap.same(mine[1], {3: {**dict.fromkeys(memorycases.SIZES, 0), kind: pages}},
+                 f"{name}: pages are what they were, on the other node")
+        tap.same(words[1], {policy}, f"{name}: the policy is the new node's")
+        tap.same(ctl(vm.name, "memory")[1]["nodes"][1]["backings"][0]["host"], "3",
+                 f"{name}: ctl memory knows the new home")
+
+
+def kinds(tap, kernel):
+    """All kinds of pages and policies."""
+    one(tap, kernel, "thp", "memory=64M,cpus=1,host=1,prealloc", "pages_2m", 32, "bind:3")
+    one(tap, kernel, "4K", "memory=32M,cpus=1,host=2,prealloc,pages=4K", "pages_4k", 8192, "bind:3")
+    one(tap, kernel, "set aside", "memory=32M,cpus=1,host=1,reserve,pages=4K", "pages_4k", 8192,
+        "bind:3")
+    one(tap, kernel, "interleaved", "memory=64M,cpus=1,host=0-3,prealloc,policy=interleave",
+        "pages_2m", 32, "bind:3")
+    one(tap, kernel, "preferred", "memory=32M,cpus=1,host=1,prealloc,policy=preferred", "pages_2m",
+        16, "prefer (many):3")
+    with pool_of(tap, 2048, {1: 16, 3: 20}) as there:
+        if there:
+            one(tap, kernel, "2M", "memory=32M,cpus=1,host=1,prealloc,pages=2M", "pages_2m", 16,
+                "bind:3")
+            tap.same(pool(1, 2048, what="free_hugepages") + pool(3, 2048, what="free_hugepages"),
+                     36, "2M: all pages are back in their pools afterwards")
+
+
+def says(tap, vm, words, want, name):
+    done = subprocess.run([PROGRAM, "ctl", vm.name, "move", *words], capture_output=True, text=True,
+                          check=False, timeout=guestvm.PATIENCE)
+    tap.same((done.returncode, done.stderr.strip()), (1, f"numavisor: {vm.name}: {want}"), name)
+
+
+def refused(tap, kernel):
+    """What cannot be moved is refused with a sentence, and nothing changes."""
+    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=1,prealloc", "--node",
+                 "cpus=1") as vm:
+        tap.same(status(vm), {"state": "none"}, "refused: no move yet")
+        says(tap, vm, ["vnode=2", "host=3"], "there is no virtual node 2 (0 to 1)",
+             "refused: no such node")
+        says(tap, vm, ["vnode=1", "host=3"], "virtual node 1 has no memory",
+             "refused: a node without memory")
+        says(tap, vm, ["vnode=0", "host=9"],
+             "there is no host node 9, or it is not this machine's to use",
+             "refused: no such host node")
+        says(tap, vm, ["cancel"], "no node is being moved", "refused: nothing to cancel")
+        ctl(vm.name, "pause")
+        says(tap, vm, ["vnode=0", "host=3"], "the machine is paused", "refused: a paused machine")
+        ctl(vm.name, "resume")
+        with moving(vm, "vnode=0", "host=2", "--rate", "4M/s") as end:
+            wait_for(vm, lambda s: s["state"] == "moving", "a move")
+            says(tap, vm, ["vnode=0", "host=3"], "virtual node 0 is being moved",
+                 "refused: a second move")
+            move(vm, "cancel")
+            end()
+        tap.same(homes(vm, 0), {1: 32 * MIB}, "refused: all is where it was")
+
+
+def resets(tap, kernel):
+    """A reset in the middle of a move: memory is new, and arrives."""
+    with machine(tap, kernel, "--node", "memory=64M,cpus=0,host=1,prealloc", "--node",
+                 "memory=32M,cpus=1,host=0") as vm:
+        with moving(vm, "vnode=0", "host=2", "--rate", "32M/s") as end:
+            wait_for(vm, lambda s: s.get("moved", 0) >= 8 * MIB, "some of it")
+            tap.same(ctl(vm.name, "reset")[0], 0, "reset: in the middle")
+            tap.same(end()[1]["state"], "arrived", "reset: the move arrives")
+        tap.same(homes(vm, 0), {2: 64 * MIB}, "reset: all memory is on the new node")
+        tap.same(ctl(vm.name, "reset")[0], 0, "reset: afterwards")
+        mine, words = agree(tap, vm, "reset")
+        tap.same((to_bytes(mine[0]), words[0]), ({2: 64 * MIB}, {"bind:2"}),
+                 "reset: memory is taken from the new node")
+        with moving(vm, "vnode=0", "host=3", "--rate", "4M/s"):
+            wait_for(vm, lambda s: s.get("moved", 0) >= 2 * MIB, "a little of it")
+            tap.same(ctl(vm.name, "stop")[0], 0, "reset: stopped in the middle of another move")
+            tap.same(vm.wait(), 4, "reset: it ends as it should")
+
+
+def cpus_of(node):
+    with open(f"{NODES}/node{node}/cpulist", encoding="ascii") as f:
+        return f.read().strip()
+
+
+def thread(vm, name):
+    """(allowed CPUs, policies of the heap) of a thread."""
+    for task in glob.glob(f"/proc/{vm.child.pid}/task/*"):
+        with open(task + "/comm", encoding="ascii") as f:
+            if f.read().strip() != name:
+                continue
+        with open(task + "/status", encoding="ascii") as f:
+            cpus = re.search(r"^Cpus_allowed_list:\s*(\S+)", f.read(), re.M)[1]
+        with open(task + "/numa_maps", encoding="ascii") as f:
+            return cpus, {policy_of(line) for line in f if " heap" in line}
+    raise guestvm.Trouble(f"{vm.name}: no thread {name}")
+
+
+def page_tables(node):
+    """KiB of second-level page tables on a host node; None where the kernel does not count them."""
+    with open(f"{NODES}/node{node}/meminfo", encoding="ascii") as f:
+        found = re.search(r"SecPageTables:\s*(\d+) kB", f.read())
+    return int(found[1]) if found else None
+
+
+def memory_free(node):
+    with open(f"{NODES}/node{node}/meminfo", encoding="ascii") as f:
+        return int(re.search(r"MemFree:\s*(\d+) kB", f.read())[1]) * KIB
+
+
+def check(vm, name):
+    """Have the guest look at its memory; the verdict is one of its points."""
+    vm.send(name.encode() + b"\n")
+    vm.asked("next")
+
+
+def whole(tap, vm, host, name):
+    """All of node 1 is on HOST, by both judges."""
+    ctl(vm.name, "pause")
+    mine, words = agree(tap, vm, name)
+    ctl(vm.name, "resume")
+    tap.same((sorted(mine[1]), words[1]), ([host], {f"bind:{host}"}), f"{name}: all is on {host}")
+    tap.point(sum(to_bytes(mine[1]).values()) >= 48 * MIB, f"{name}: and it is there", mine)
+
+
+def arrives(tap, vm):
+    """The plain move, and what follows memory."""
+    before = page_tables(3)
+    code, end = move(vm, "vnode=1", "host=3")
+    tap.same((code, end["state"], end["left"]), (0, "arrived", 0), "linux: it arrives under load")
+    check(vm, "after a move")
+    whole(tap, vm, 3, "linux")
+    now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to follow")
+    tap.same(now["vcpus"], 1, "linux: the node's vCPU followed")
+    cpus, policies = thread(vm, "vcpu1")
+    tap.same(cpus, cpus_of(3), "linux: it runs on the new node's CPUs")
+    tap.point(policies and all(re.fullmatch(r"prefer.*:3", p) for p in policies),
+              "linux: it takes page tables from there", policies)
+    tap.same(thread(vm, "vcpu0")[0], cpus_of(0), "linux: the other one stays")
+    tap.same(thread(vm, "io0")[0], cpus_of(3), "linux: the node's I/O thread followed")
+    if before is None:
+        tap.point(True, "linux: page tables # SKIP this kernel does not count SecPageTables")
+    else:
+        tap.point(page_tables(3) > before, "linux: second-level page tables are on the new node",
+                  f"{before} KiB before, {page_tables(3)} KiB after")
+
+
+def cancels(tap, vm):
+    """Cancelled, it goes back, or stays if told so."""
+    with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
+        wait_for(vm, lambda s: s["moved"] >= 8 * MIB, "some of it")
+        code, said = move(vm, "cancel")
+        tap.same((code, said["state"], said["moved"]), (0, "returned", 0), "cancel: it goes back")
+        tap.same(end()[0], 1, "cancel: who moved it hears of a failure")
+    whole(tap, vm, 3, "cancel")
+    check(vm, "after a cancelled move")
+    with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
+        wait_for(vm, lambda s: s["moved"] >= 8 * MIB, "some of it")
+        code, said = move(vm, "cancel", "--stay")
+        tap.same((code, said["state"]), (0, "half-way"), "cancel --stay: it stays half-way")
+        end()
+    tap.same((sorted(homes(vm, 1)), maps(vm)[1][1]), ([2, 3], {"bind:2-3"}),
+             "cancel --stay: on both nodes, bound to both")
+    check(vm, "half-way")
+
+
+def pauses(tap, vm):
+    """A pause holds a move."""
+    with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
+        wait_for(vm, lambda s: s["moved"] >= 8 * MIB, "some of it")
+        ctl(vm.name, "pause")
+        first = status(vm)
+        time.sleep(1)
+        tap.same((status(vm)["moved"], first["held"]), (first["moved"], True),
+                 "pause: the move stands still")
+        ctl(vm.name, "resume")
+        tap.same(end()[1]["state"], "arrived", "pause: it arrives afterwards")
+    whole(tap, vm, 2, "pause")
+    check(vm, "after a pause in a move")
+
+
+def fills(tap, vm):
+    """A target without room for all of it. Pages of a pool take the room quickly."""
+    take = max(0, memory_free(1) - 40 * MIB) // (2 * MIB)
+    got = pool(1, 2048, take)
+    tap.point(memory_free(1) < 64 * MIB, "full: the host node has little room left",
+              f"{memory_free(1)} bytes are free, {got} of {take} huge pages were taken")
+    try:
+        code, said = move(vm, "vnode=1", "host=1")
+        tap.same((code, said["state"], said["moved"]), (1, "returned", 0), "full: it goes back")
+        tap.same(said["why"], "host node 1 has no room for more", "full: and says why")
+        whole(tap, vm, 2, "full")
+        check(vm, "after a target was full")
+        code, said = move(vm, "vnode=1", "host=1", "--stay")
+        tap.same((code, said["state"]), (1, "half-way"), "full --stay: it stays half-way")
+        tap.same((sorted(homes(vm, 1)), maps(vm)[1][1]), ([1, 2], {"bind:1-2"}),
+                 "full --stay: on both nodes, bound to both")
+        check(vm, "half-way to a full target")
+    finally:
+        pool(1, 2048, 0)
+    tap.same(move(vm, "vnode=1", "host=1")[1]["state"], "arrived", "full: with room it arrives")
+    whole(tap, vm, 1, "full, with room")
+    check(vm, "after all")
+
+
+def linux(tap, kernel):
+    """A Linux guest that writes, reads and compares its memory all the time."""
+    initrd = os.path.join(guestvm.BUILD, "guest/initrd-move.zst")
+    with Vm(tap, "move", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
+                          "console=ttyS0 quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
+                          "cpus=0,memory=256M,host=0", "--node",
+                          "cpus=1,memory=160M,host=1", "--rng", "node=1"]) as vm:
+        vm.asked("next")
+        arrives(tap, vm)
+        cancels(tap, vm)
+        pauses(tap, vm)
+        fills(tap, vm)
+        vm.send(b"end\n")
+        copies = int(vm.expect(rb"^### copies (\d+)")[1])
+        tap.point(copies > 1, "linux: memory was in use all the time", copies)
+        tap.same(vm.wait(), 0, "linux: it ends by itself")

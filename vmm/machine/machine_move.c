@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mover: a thread that sleeps until it is given a move, and what the main loop does when one is
+ * over. See machine_move.h.
+ *
+ * A job belongs to the mover's thread from machine_move() until its message is_over() runs on the
+ * main loop, results included. What both look at before is a copy, under the lock.
+ */
+#include "vmm/machine/machine_move.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "memory/mem_move.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/place.h"
+#include "vmm/machine/machine_private.h"
+
+struct mover {
+    struct machine *machine;
+    pthread_t thread;
+    sem_t ready; /* the thread is in its sandbox, or cannot be */
+    int result;  /* valid once ready */
+    struct errctx ec;
+
+    pthread_mutex_t lock; /* a leaf; covers what follows */
+    pthread_cond_t wake;  /* the mover: something below changed */
+    pthread_cond_t still; /* the main thread: working became false */
+    bool quit, held;
+    bool working; /* on pages, at this moment */
+    enum mem_move_word word;
+    struct mem_move *todo; /* handed over to the mover's thread */
+    struct mem_move_progress progress;
+
+    /* main thread */
+    struct mem_move *job; /* from machine_move() until it is over; the mover's thread uses it */
+    struct machine_move_request request; /* of the present or the last move */
+    bool any, over;
+    int job_result; /* of mem_move_run(); job_ec has its sentence */
+    struct errctx job_ec;
+};
+
+/* Wait for a word, for @ready_ns, and while held. With the lock. */
+static void wait_locked(struct mover *mv, uint64_t ready_ns)
+{
+    const struct timespec until = {
+        .tv_sec = (time_t)(ready_ns / 1000000000u), .tv_nsec = (long)(ready_ns % 1000000000u)
+    };
+
+    mv->working = false;
+    (void)pthread_cond_broadcast(&mv->still);
+    while (!mv->quit) {
+        if (mv->held)
+            (void)pthread_cond_wait(&mv->wake, &mv->lock);
+        else if (mv->word == MEM_MOVE_GO && evloop_now_ns() < ready_ns)
+            (void)pthread_cond_timedwait(&mv->wake, &mv->lock, &until);
+        else
+            break;
+    }
+    mv->working = !mv->quit;
+}
+
+static enum mem_move_word between(void *ctx, const struct mem_move_progress *progress,
+                                  uint64_t ready_ns)
+{
+    struct mover *mv = ctx;
+    enum mem_move_word word;
+    LOCK_SCOPE(&mv->lock);
+
+    mv->progress = *progress;
+    if (mv->held || mv->quit || (ready_ns > 0 && ready_ns > evloop_now_ns()))
+        wait_locked(mv, ready_ns);
+    word = mv->quit ? MEM_MOVE_QUIT : mv->word;
+    mv->word = MEM_MOVE_GO;
+    return word;
+}
+
+/* --- main loop -------------------------------------------------------------------------------- */
+
+static const struct idset *cpus_of(const struct machine *m, struct hnode_id node)
+{
+    for (size_t i = 0; i < m->plan->n_hosts; i++)
+        if (m->plan->hosts[i].id.v == node.v)
+            return &m->plan->hosts[i].cpus;
+    return NULL;
+}
+
+/* Memory is where it stays: the rest follows. */
+static void is_over(void *ctx)
+{
+    struct mover *mv = ctx;
+    struct machine *m = mv->machine;
+    const struct mem_move_progress *p;
+    struct errctx ec = { 0 };
+
+    if (mv->job == NULL)
+        return;
+    p = mem_move_progress(mv->job);
+    mem_move_record(mv->job, m->mem);
+    if (p->phase == MOVE_ARRIVED &&
+        machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) < 0) {
+        machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
+    }
+    {
+        LOCK_SCOPE(&mv->lock);
+        mv->progress = *p;
+    }
+    mem_move_free(mv->job);
+    mv->job = NULL;
+    mv->over = true;
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+static void run_job(struct mover *mv, struct mem_move *job)
+{
+    static const struct mem_move_ops ops = { .between = between };
+    struct errctx ec = { 0 };
+    const int r = mem_move_run(job, &ops, mv, &ec);
+
+    {
+        LOCK_SCOPE(&mv->lock);
+        mv->job_result = r;
+        mv->job_ec = ec;
+        mv->working = false;
+        (void)pthread_cond_broadcast(&mv->still);
+        if (mv->quit)
+            return;
+    }
+    if (evloop_post(mv->machine->main_loop, is_over, mv) < 0)
+        machine_request_end(mv->machine, MACHINE_END_FAILURE, 0, "no memory to end a move");
+}
+
+/* The next job, or NULL to end. */
+static struct mem_move *next_job(struct mover *mv)
+{
+    struct mem_move *job;
+    LOCK_SCOPE(&mv->lock);
+
+    while (!mv->quit && (mv->held || mv->todo == NULL))
+        (void)pthread_cond_wait(&mv->wake, &mv->lock);
+    if (mv->quit)
+        return NULL;
+    mv->working = true;
+    job = mv->todo;
+    mv->todo = NULL;
+    return job;
+}
+
+static void *mover_main(void *arg)
+{
+    struct mover *mv = arg;
+    const struct sandbox *sandbox = mv->machine->sandbox;
+    struct mem_move *job;
+
+    place_name_thread("mover");
+    mv->result = sandbox != NULL ? sandbox_enter(sandbox, SANDBOX_MOVER, &mv->ec) : 0;
+    (void)sem_post(&mv->ready);
+    while (mv->result == 0 && (job = next_job(mv)) != NULL)
+        run_job(mv, job);
+    return NULL;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static int make_places(struct machine *m, struct errctx *ec)
+{
+    m->places = calloc(m->plan->n_nodes, sizeof(m->places[0]));
+    if (m->places == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for moving");
+    for (size_t i = 0; i < m->plan->n_nodes; i++)
+        (void)pthread_mutex_init(&m->places[i].lock, NULL);
+    return 0;
+}
+
+static void free_places(struct machine *m)
+{
+    for (size_t i = 0; m->places != NULL && i < m->plan->n_nodes; i++)
+        (void)pthread_mutex_destroy(&m->places[i].lock);
+    free(m->places);
+    m->places = NULL;
+}
+
+static void free_mover(struct mover *mv)
+{
+    mem_move_free(mv->job);
+    (void)pthread_cond_destroy(&mv->still);
+    (void)pthread_cond_destroy(&mv->wake);
+    (void)pthread_mutex_destroy(&mv->lock);
+    (void)sem_destroy(&mv->ready);
+    free(mv);
+}
+
+static struct mover *new_mover(struct machine *m)
+{
+    struct mover *mv = calloc(1, sizeof(*mv));
+    pthread_condattr_t attr;
+
+    if (mv == NULL)
+        return NULL;
+    mv->machine = m;
+    (void)sem_init(&mv->ready, 0, 0);
+    (void)pthread_mutex_init(&mv->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&mv->wake, &attr);
+    (void)pthread_cond_init(&mv->still, NULL);
+    (void)pthread_condattr_destroy(&attr);
+    return mv;
+}
+
+int machine_start_mover(struct machine *m, struct errctx *ec)
+{
+    struct mover *mv;
+    int r;
+
+    if (m->plan->n_hosts < 2)
+        return 0;
+    r = make_places(m, ec);
+    if (r < 0)
+        return r;
+    mv = new_mover(m);
+    if (mv == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for moving");
+    r = pthread_create(&mv->thread, NULL, mover_main, mv);
+    if (r != 0) {
+        free_mover(mv);
+        return errctx_set_os(ec, r, "thread that moves memory");
+    }
+    m->mover = mv;
+    while (sem_wait(&mv->ready) < 0)
+        ; /* interrupted */
+    return mv->result < 0 ? errctx_set(ec, -mv->result, "thread that moves memory: %s", mv->ec.msg)
+                          : 0;
+}
+
+void machine_stop_mover(struct machine *m)
+{
+    struct mover *mv = m->mover;
+
+    if (mv != NULL) {
+        {
+            LOCK_SCOPE(&mv->lock);
+            mv->quit = true;
+            (void)pthread_cond_broadcast(&mv->wake);
+        }
+        (void)pthread_join(mv->thread, NULL);
+        free_mover(mv);
+        m->mover = NULL;
+    }
+    free_places(m);
+}
+
+void machine_mover_hold(struct machine *m)
+{
+    struct mover *mv = m->mover;
+
+    if (mv == NULL)
+        return;
+    LOCK_SCOPE(&mv->lock);
+    mv->held = true;
+    while (mv->working)
+        (void)pthread_cond_wait(&mv->still, &mv->lock);
+}
+
+void machine_mover_release(struct machine *m)
+{
+    struct mover *mv = m->mover;
+
+    if (mv == NULL)
+        return;
+    LOCK_SCOPE(&mv->lock);
+    mv->held = false;
+    (void)pthread_cond_broadcast(&mv->wake);
+}
+
+/* --- what the control socket asks for --------------------------------------------------------- */
+
+static int judge(const struct machine *m, const struct machine_move_request *req,
+                 struct errctx *ec)
+{
+    if (m->mover == NULL)
+        return errctx_set(ec, ENOTSUP, "this host has one node: there is nowhere to move to");
+    if (req->vnode.v >= m->plan->n_nodes)
+        return errctx_set(ec, ENOENT, "there is no virtual node %u (0 to %zu)", req->vnode.v,
+                          m->plan->n_nodes - 1);
+    if (cpus_of(m, req->to) == NULL)
+        return errctx_set(ec, ENOENT, "there is no host node %u, or it is not this machine's to use",
+                          req->to.v);
+    if (m->paused)
+        return errctx_set(ec, EBUSY, "the machine is paused");
+    if (m->mover->job != NULL)
+        return errctx_set(ec, EBUSY, "virtual node %u is being moved", m->mover->request.vnode.v);
+    return 0;
+}
+
+int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec)
+{
+    struct mover *mv = m->mover;
+    const struct mem_move_params params = {
+        .mem = m->mem,
+        .vnode = req->vnode,
+        .to = req->to,
+        .bytes_per_s = req->bytes_per_s,
+        .stay = req->stay,
+        .pagemap = m->pagemap,
+    };
+    struct mem_move *job;
+    int r = judge(m, req, ec);
+
+    if (r == 0)
+        r = mem_move_new(&params, &job, ec);
+    if (r < 0)
+        return r;
+    mv->request = *req;
+    mv->any = true;
+    mv->over = false;
+    mv->job = job;
+    LOCK_SCOPE(&mv->lock);
+    mv->progress = *mem_move_progress(job);
+    mv->word = MEM_MOVE_GO;
+    mv->todo = job;
+    (void)pthread_cond_broadcast(&mv->wake);
+    return 0;
+}
+
+int machine_move_cancel(struct machine *m, bool stay, struct errctx *ec)
+{
+    struct mover *mv = m->mover;
+
+    if (mv == NULL || mv->job == NULL)
+        return errctx_set(ec, EALREADY, "no node is being moved");
+    LOCK_SCOPE(&mv->lock);
+    mv->word = stay ? MEM_MOVE_CANCEL_STAY : MEM_MOVE_CANCEL;
+    (void)pthread_cond_broadcast(&mv->wake);
+    return 0;
+}
+
+static const char *state_word(const struct mover *mv, const struct mem_move_progress *p)
+{
+    if (!mv->over)
+        return p->phase == MOVE_BACK ? "returning" : "moving";
+    return p->phase == MOVE_ARRIVED ? "arrived" : p->phase == MOVE_RETURNED ? "returned"
+                                                                            : "half-way";
+}
+
+/* One sentence about how a move ended that did not arrive; "" for others. */
+static void explain(const struct mover *mv, const struct mem_move_progress *p, char *buf,
+                    size_t size)
+{
+    buf[0] = '\0';
+    if (!mv->over || p->phase == MOVE_ARRIVED)
+        return;
+    if (mv->job_result < 0)
+        (void)snprintf(buf, size, "%s", mv->job_ec.msg);
+    else if (p->was_full)
+        (void)snprintf(buf, size, "host node %u has no room for more", mv->request.to.v);
+    else if (p->cancelled)
+        (void)snprintf(buf, size, "cancelled");
+    else
+        (void)snprintf(buf, size, "some pages are in use");
+}
+
+static void add_threads(const struct mover *mv, json_t *status)
+{
+    struct vnode_place *p = &mv->machine->places[mv->request.vnode.v];
+    LOCK_SCOPE(&p->lock);
+
+    (void)json_object_set_new(status, "vcpus", json_integer(p->n_asked));
+    (void)json_object_set_new(status, "vcpus_there", json_integer(p->n_there));
+    if (p->failed.msg[0] != '\0')
+        (void)json_object_set_new(status, "vcpus_error", json_string(p->failed.msg));
+}
+
+json_t *machine_move_status(struct machine *m)
+{
+    struct mover *mv = m->mover;
+    struct mem_move_progress p;
+    char why[ERRCTX_MSG_MAX];
+    json_t *status;
+    bool held;
+
+    if (mv == NULL || !mv->any)
+        return json_pack("{s:s}", "state", "none");
+    {
+        LOCK_SCOPE(&mv->lock);
+        p = mv->progress;
+        held = mv->held;
+    }
+    explain(mv, &p, why, sizeof(why));
+    status = json_pack("{s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:s}", "state",
+                       state_word(mv, &p), "vnode", (int)mv->request.vnode.v, "host",
+                       (int)mv->request.to.v, "memory", (json_int_t)p.total_bytes, "visited",
+                       (json_int_t)p.seen_bytes, "moved", (json_int_t)p.moved_bytes, "left",
+                       (json_int_t)p.left_bytes, "split", (json_int_t)p.split_bytes, "pass",
+                       (int)p.pass, "held", held, "why", why);
+    if (mv->over && p.phase == MOVE_ARRIVED)
+        add_threads(mv, status);
+    return status;
+}

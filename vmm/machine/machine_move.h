@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Moving a virtual node to another host node: the thread that moves memory, and what of the machine
+ * follows it. For the files of vmm/machine only.
+ *
+ * One thread for the life of a run, made with the others because the sandbox lets none be made
+ * later; none where the host has one node. It sleeps unless a move is on. While it works on an
+ * extent guest memory must not be given back, so a pause and a reset hold it after vCPUs and
+ * devices (machine_mover_hold() waits for the end of one extent) and let it go before them. When
+ * memory has arrived the rest is done on the main loop (machine_follow.c).
+ */
+#ifndef VMM_MACHINE_MACHINE_MOVE_H
+#define VMM_MACHINE_MACHINE_MOVE_H
+
+#include "vmm/base/errctx.h"
+#include "vmm/base/idset.h"
+#include "vmm/base/ids.h"
+
+struct machine;
+struct mover;
+
+/** machine_start_mover() - make the thread; returns when it is in its sandbox. Main thread. */
+int machine_start_mover(struct machine *m, struct errctx *ec);
+
+/** machine_stop_mover() - end it, in the middle of a move too. Nothing happens without one. */
+void machine_stop_mover(struct machine *m);
+
+/** machine_mover_hold() / machine_mover_release() - it stands still between the two. Main thread. */
+void machine_mover_hold(struct machine *m);
+void machine_mover_release(struct machine *m);
+
+/* machine_follow.c, main thread. */
+
+/**
+ * machine_follow() - after its memory: vCPU threads of @vnode and the I/O threads that serve nobody
+ * else run on @cpus, their page tables come from @to, and KVM makes those of the node's memory anew.
+ * @cpus: empty: threads stay where they are.
+ * Return: 0; or the errno of KVM, which took the memory away and will not have it back.
+ */
+int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
+                   const struct idset *cpus, struct errctx *ec);
+
+/** machine_follow_vcpu() - what a vCPU does then on its own thread. */
+void machine_follow_vcpu(struct machine *m, struct vcpu_id vcpu);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The mover's thread and the main loop: begin, follow, hold, cancel, end in the middle. */
+// LDFLAGS: -Wl,--wrap=numa_policy_locate -Wl,--wrap=numa_policy_move -Wl,--wrap=numa_policy_apply -Wl,--wrap=machine_follow
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory/numa_policy.h"
+#include "memory/test/plan_ram.h"
+#include "vmm/base/macros.h"
+#include "vmm/machine/machine_private.h"
+
+enum { SMALL = 4096, NODE_BYTES = 16 * MIB, PAGES = NODE_BYTES / SMALL, HOME = 0, TARGET = 4 };
+
+int __wrap_numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec);
+int __wrap_numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes,
+                            struct errctx *ec);
+int __wrap_numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
+                             const struct idset *host_nodes, struct errctx *ec);
+int __wrap_machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
+                          const struct idset *cpus, struct errctx *ec);
+
+/* The host, used by the mover's thread; ->lock for what the test looks at meanwhile. */
+static struct {
+    pthread_mutex_t lock;
+    uint8_t *start;
+    uint8_t node[PAGES];
+    unsigned moves;
+    unsigned follows; /* main loop only */
+    uint32_t followed_to;
+} host = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+int __wrap_numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec)
+{
+    (void)ec;
+    for (size_t i = 0; i < n; i++)
+        ret_nodes[i] = host.node[((uint8_t *)pages[i] - host.start) / SMALL];
+    return 0;
+}
+
+int __wrap_numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes,
+                            struct errctx *ec)
+{
+    (void)nodes;
+    (void)ec;
+    for (size_t i = 0; i < n; i++)
+        host.node[((uint8_t *)pages[i] - host.start) / SMALL] = (uint8_t)to.v;
+    (void)pthread_mutex_lock(&host.lock);
+    host.moves++;
+    (void)pthread_mutex_unlock(&host.lock);
+    return 0;
+}
+
+int __wrap_numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
+                             const struct idset *host_nodes, struct errctx *ec)
+{
+    (void)addr;
+    (void)len_bytes;
+    (void)policy;
+    (void)host_nodes;
+    (void)ec;
+    return 0;
+}
+
+int __wrap_machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
+                          const struct idset *cpus, struct errctx *ec)
+{
+    (void)m;
+    (void)vnode;
+    (void)ec;
+    assert_true(idset_has(cpus, 40));
+    host.follows++;
+    host.followed_to = to.v;
+    return 0;
+}
+
+static unsigned moves(void)
+{
+    unsigned n;
+
+    (void)pthread_mutex_lock(&host.lock);
+    n = host.moves;
+    (void)pthread_mutex_unlock(&host.lock);
+    return n;
+}
+
+struct fixture {
+    struct plan_ram ram;
+    struct topo_plan_backing backing;
+    struct topo_plan_host hosts[2];
+    struct mem_layout *layout;
+    struct evloop *loop;
+    struct evloop_timer *timer;
+    struct machine m;
+    const char *until; /* state that the loop runs to */
+};
+
+/* Run the main loop until the move has come to a state. */
+static void look(void *ctx)
+{
+    struct fixture *f = ctx;
+    json_t *status = machine_move_status(&f->m);
+    const char *state = json_string_value(json_object_get(status, "state"));
+
+    if (strcmp(state, f->until) == 0)
+        evloop_stop(f->loop);
+    else
+        evloop_timer_arm(f->timer, evloop_now_ns() + 1000000);
+    json_decref(status);
+}
+
+static void run_until(struct fixture *f, const char *state)
+{
+    f->until = state;
+    evloop_timer_arm(f->timer, evloop_now_ns());
+    assert_int_equal(evloop_run(f->loop, NULL), 0);
+}
+
+static json_int_t number(struct fixture *f, const char *name)
+{
+    json_t *status = machine_move_status(&f->m);
+    const json_int_t v = json_integer_value(json_object_get(status, name));
+
+    json_decref(status);
+    return v;
+}
+
+static void begin(struct fixture *f, size_t n_hosts)
+{
+    static const uint64_t bytes[] = { NODE_BYTES };
+    struct machine *m = &f->m;
+
+    memset(f, 0, sizeof(*f));
+    plan_ram_init(&f->ram, 1, bytes);
+    f->backing = (struct topo_plan_backing){ .len_bytes = NODE_BYTES, .policy = GUEST_POLICY_BIND,
+                                             .pages = GUEST_PAGES_4K };
+    idset_add(&f->backing.host_nodes, HOME);
+    f->ram.plan.backings = &f->backing;
+    f->ram.plan.n_backings = 1;
+    f->hosts[1].id.v = TARGET;
+    idset_add(&f->hosts[1].cpus, 40);
+    f->ram.plan.hosts = f->hosts;
+    f->ram.plan.n_hosts = n_hosts;
+    assert_int_equal(mem_layout_make(&f->ram.plan, 40, &f->layout, NULL), 0);
+    assert_int_equal(guest_mem_new(&f->ram.plan, f->layout, &m->mem, NULL), 0);
+    assert_int_equal(evloop_new(&f->loop, NULL), 0);
+    assert_int_equal(evloop_timer_new(f->loop, look, f, &f->timer, NULL), 0);
+    m->plan = &f->ram.plan;
+    m->main_loop = f->loop;
+    m->pagemap = -1;
+    (void)pthread_mutex_init(&m->request_lock, NULL);
+    host.start = guest_mem_backing(m->mem, 0)->host;
+    memset(host.node, HOME, sizeof(host.node));
+    memset(host.start, 7, NODE_BYTES);
+    host.moves = host.follows = 0;
+    assert_int_equal(machine_start_mover(m, NULL), 0);
+}
+
+static void end(struct fixture *f)
+{
+    machine_stop_mover(&f->m);
+    evloop_timer_free(f->timer);
+    evloop_free(f->loop);
+    guest_mem_free(f->m.mem);
+    mem_layout_free(f->layout);
+    (void)pthread_mutex_destroy(&f->m.request_lock);
+}
+
+static const struct machine_move_request there = { .to = { TARGET } };
+/* 2 MiB take longer than any test. */
+static const struct machine_move_request slowly = { .to = { TARGET }, .bytes_per_s = 1000 };
+
+static void a_node_arrives_and_its_threads_follow(void **state)
+{
+    struct idset homes;
+    struct fixture f;
+
+    (void)state;
+    begin(&f, 2);
+    run_until(&f, "none");
+    for (int again = 1; again <= 2; again++) { /* the second time it is there already */
+        assert_int_equal(machine_move(&f.m, &there, NULL), 0);
+        run_until(&f, "arrived");
+        assert_int_equal(host.follows, again);
+        assert_int_equal(host.followed_to, TARGET);
+        assert_int_equal(number(&f, "moved"), again == 1 ? NODE_BYTES : 0);
+    }
+    assert_int_equal(moves(), NODE_BYTES / (2 * MIB));
+    guest_mem_home(f.m.mem, (struct vnode_id){ 0 }, &homes);
+    assert_true(idset_has(&homes, TARGET) && idset_count(&homes) == 1);
+    end(&f);
+}
+
+static void what_cannot_be_is_refused(void **state)
+{
+    struct machine_move_request wrong = there;
+    struct errctx ec = { 0 };
+    struct fixture f;
+
+    (void)state;
+    begin(&f, 2);
+    wrong.vnode.v = 1;
+    assert_int_equal(machine_move(&f.m, &wrong, &ec), -ENOENT);
+    assert_string_equal(ec.msg, "there is no virtual node 1 (0 to 0)");
+    wrong = (struct machine_move_request){ .to = { 1 } };
+    assert_int_equal(machine_move(&f.m, &wrong, &ec), -ENOENT);
+    assert_string_equal(ec.msg, "there is no host node 1, or it is not this machine's to use");
+    assert_int_equal(machine_move_cancel(&f.m, false, &ec), -EALREADY);
+    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
+    assert_int_equal(machine_move(&f.m, &there, &ec), -EBUSY);
+    assert_string_equal(ec.msg, "virtual node 0 is being moved");
+    end(&f);
+    begin(&f, 1);
+    assert_int_equal(machine_move(&f.m, &there, &ec), -ENOTSUP);
+    assert_string_equal(ec.msg, "this host has one node: there is nowhere to move to");
+    end(&f);
+}
+
+static void cancelled_it_does_not_wait_for_its_turn(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin(&f, 2);
+    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
+    while (moves() == 0)
+        ;
+    assert_int_equal(machine_move_cancel(&f.m, true, NULL), 0);
+    run_until(&f, "half-way");
+    assert_int_equal(number(&f, "moved"), 2 * MIB);
+    assert_int_equal(host.follows, 0);
+    end(&f);
+}
+
+static void held_it_stands_still_and_then_goes_on(void **state)
+{
+    struct fixture f;
+    unsigned before;
+
+    (void)state;
+    begin(&f, 2);
+    machine_mover_hold(&f.m);
+    assert_int_equal(machine_move(&f.m, &there, NULL), 0);
+    machine_mover_release(&f.m);
+    machine_mover_hold(&f.m); /* at whatever point it is by now */
+    before = moves();
+    memset(host.start, 9, NODE_BYTES); /* as a reset would: nobody else looks at memory now */
+    assert_int_equal(moves(), before);
+    machine_mover_release(&f.m);
+    run_until(&f, "arrived");
+    assert_int_equal(number(&f, "moved"), NODE_BYTES);
+    end(&f);
+}
+
+static void the_end_comes_in_the_middle(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin(&f, 2);
+    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
+    end(&f);
+    begin(&f, 2);
+    machine_mover_hold(&f.m); /* of a machine that is paused */
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_node_arrives_and_its_threads_follow),
+        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(cancelled_it_does_not_wait_for_its_turn),
+        cmocka_unit_test(held_it_stands_still_and_then_goes_on),
+        cmocka_unit_test(the_end_comes_in_the_middle),
+    };
+
+    return cmocka_run_group_tests_name("machine/machine_move", tests, NULL, NULL);
+}
