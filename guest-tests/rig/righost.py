@@ -21,7 +21,7 @@ import rigkernel
 import rigtrouble
 from rigkernel import RigError, need
 
-CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on oops=panic unknown_nmi_panic"
+CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on cryptomgr.notests oops=panic unknown_nmi_panic"
 # A current AMD family: Linux treats older ones in ways of their own (numbers of cores and last-level
 # caches). No XSAVE: the emulation lets a guest's XSETBV pass without KVM's knowledge, so the next
 # entry puts back the XCR0 that KVM believes in; with FXSAVE there is nothing to lose.
@@ -81,7 +81,7 @@ class Host:
             self.ours[name], theirs[name] = socket.socketpair()
         self.argv = [qemu, "-name", "numavisor-rig", "-nodefaults", "-no-user-config",
                      "-display", "none", "-no-reboot", "-M", "q35", "-bios", "qboot.rom",
-                     "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU,
+                     "-accel", "tcg,thread=multi,tb-size=2047", "-cpu", CPU,
                      "-kernel", kernel.vmlinuz, "-initrd", f"/proc/self/fd/{self.files[0]}",
                      "-append", CMDLINE, *spec.qemu_args(),
                      "-chardev", f"file,id=log,path=/proc/self/fd/{self.log}",
