@@ -9,8 +9,6 @@
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 
-enum { LEASE_CHUNK = 2 * MIB };
-
 int image_open(int fd, const char *name, struct image *ret_image, struct errctx *ec)
 {
     struct stat st;
@@ -25,14 +23,28 @@ int image_open(int fd, const char *name, struct image *ret_image, struct errctx 
     return 0;
 }
 
+static int check_range(const struct image *img, uint64_t off, uint64_t len, struct errctx *ec)
+{
+    if (checked_range(off, len, img->size_bytes))
+        return 0;
+    return errctx_set(ec, ENOEXEC,
+                      "%s is truncated: %" PRIu64 " bytes at %" PRIu64
+                      " are beyond its end at %" PRIu64,
+                      img->name, len, off, img->size_bytes);
+}
+
+static int became_shorter(const struct image *img, struct errctx *ec)
+{
+    return errctx_set(ec, ENOEXEC, "%s became shorter while it was read", img->name);
+}
+
 int image_read(const struct image *img, uint64_t off, void *buf, size_t len, struct errctx *ec)
 {
     size_t done = 0;
+    int r = check_range(img, off, len, ec);
 
-    if (!checked_range(off, len, img->size_bytes))
-        return errctx_set(
-            ec, ENOEXEC, "%s is truncated: %zu bytes at %" PRIu64 " are beyond its end at %" PRIu64,
-            img->name, len, off, img->size_bytes);
+    if (r < 0)
+        return r;
     while (done < len) {
         ssize_t n = pread(img->fd, (char *)buf + done, len - done, (off_t)(off + done));
 
@@ -41,7 +53,7 @@ int image_read(const struct image *img, uint64_t off, void *buf, size_t len, str
         if (n < 0)
             return errctx_set_os(ec, errno, "read %s", img->name);
         if (n == 0)
-            return errctx_set(ec, ENOEXEC, "%s became shorter while it was read", img->name);
+            return became_shorter(img, ec);
         done += (size_t)n;
     }
     return 0;
@@ -50,31 +62,16 @@ int image_read(const struct image *img, uint64_t off, void *buf, size_t len, str
 int image_to_guest(const struct image *img, uint64_t off, uint64_t len, struct guest_mem *mem,
                    struct gpa addr, struct errctx *ec)
 {
-    const struct mem_layout *layout = guest_mem_layout(mem);
+    size_t done = 0;
+    int r = check_range(img, off, len, ec);
 
-    while (len != 0) {
-        const struct layout_range *range = mem_layout_find(layout, addr);
-        struct mem_lease lease;
-        size_t n;
-        int r;
-
-        if (range == NULL)
-            return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
-                              img->name, addr.v);
-        /* To the next border, so that each huge page is taken once and read into at once. */
-        n = (size_t)MIN(MIN(len, LEASE_CHUNK - addr.v % LEASE_CHUNK),
-                        range->base.v + range->len_bytes - addr.v);
-        if (guest_mem_lease_begin(mem, addr, n, LEASE_WRITE, &lease) < 0)
-            return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
-                              img->name, addr.v);
-        guest_mem_populate(mem, addr, n);
-        r = image_read(img, off, lease.ptr, n, ec);
-        guest_mem_lease_end(mem, &lease);
-        if (r < 0)
-            return r;
-        off += n;
-        addr.v += n;
-        len -= n;
-    }
-    return 0;
+    if (r < 0)
+        return r;
+    r = guest_mem_load(mem, addr, img->fd, off, len, &done);
+    if (r == -EFAULT)
+        return errctx_set(ec, E2BIG, "%s would be loaded to 0x%" PRIx64 ", where no RAM is",
+                          img->name, addr.v);
+    if (r < 0)
+        return errctx_set_os(ec, -r, "load %s", img->name);
+    return done < len ? became_shorter(img, ec) : 0;
 }

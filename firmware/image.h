@@ -29,8 +29,8 @@ int image_open(int fd, const char *name, struct image *ret_image, struct errctx 
 int image_read(const struct image *img, uint64_t off, void *buf, size_t len, struct errctx *ec);
 
 /**
- * image_to_guest() - copy @len bytes at @off to guest address @addr, in leases of bounded size.
- * Return: as image_read(), or -E2BIG when the bytes would not all be in guest RAM.
+ * image_to_guest() - copy @len bytes at @off to guest address @addr.
+ * Return: as image_read(), -E2BIG when the bytes would not all be in guest RAM, or -ENOMEM.
  */
 int image_to_guest(const struct image *img, uint64_t off, uint64_t len, struct guest_mem *mem,
                    struct gpa addr, struct errctx *ec);

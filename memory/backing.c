@@ -18,12 +18,7 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
 #endif
 
-enum {
-    PAGE_BYTES = 4096,
-    HUGE_BYTES = 2 * MIB,
-    /* Clearing a huge page costs about what the faults for 1 MiB of normal pages cost. */
-    HUGE_WORTH_BYTES = HUGE_BYTES / 2,
-};
+enum { PAGE_BYTES = BACKING_PAGE, HUGE_BYTES = BACKING_EXTENT };
 
 int mem_area_init(size_t len_bytes, size_t align, struct mem_area *ret_area, struct errctx *ec)
 {
@@ -183,13 +178,21 @@ void backing_fini(struct backing *b)
     *b = (struct backing){ 0 };
 }
 
-/* The extent of 2 MiB at @extent, of which @page is a page, as one huge page. With
- * shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which wants one
- * page to be there and fills the rest. */
-static bool take_huge(uint8_t *extent, uint8_t *page)
+/* With shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which wants
+ * one page to be there and fills the rest. */
+int backing_take_huge(const struct backing *b, size_t off)
 {
-    return madvise(page, 1, MADV_POPULATE_WRITE) == 0 &&
-           madvise(extent, HUGE_BYTES, MADV_COLLAPSE) == 0;
+    uint8_t *const page = b->host + off;
+    uint8_t *const extent = page - (uintptr_t)page % HUGE_BYTES;
+
+    if (from_pool(b->plan) || b->plan->pages == GUEST_PAGES_4K || extent < b->host ||
+        HUGE_BYTES > (size_t)(b->host + b->len_bytes - extent))
+        return -EINVAL;
+    /* One byte: the kernel takes the page that holds it. */
+    if (madvise(page - (uintptr_t)page % PAGE_BYTES, 1, MADV_POPULATE_WRITE) < 0 ||
+        madvise(extent, HUGE_BYTES, MADV_COLLAPSE) < 0)
+        return -errno;
+    return 0;
 }
 
 int backing_take(const struct backing *b, size_t off, size_t len_bytes)
@@ -205,13 +208,10 @@ int backing_take(const struct backing *b, size_t off, size_t len_bytes)
         return errno == EFAULT ? -ENOMEM : -errno;
     }
     while (start < end) {
-        uint8_t *const extent = start - (uintptr_t)start % HUGE_BYTES;
-        const size_t to_border = HUGE_BYTES - (size_t)(start - extent);
+        const size_t to_border = HUGE_BYTES - (uintptr_t)start % HUGE_BYTES;
         const size_t len = MIN((size_t)(end - start), to_border);
-        const bool whole = extent >= b->host &&
-                           HUGE_BYTES <= (size_t)(b->host + b->len_bytes - extent);
 
-        if ((len < HUGE_WORTH_BYTES || !whole || !take_huge(extent, start)) &&
+        if ((len < BACKING_HUGE_WORTH || backing_take_huge(b, (size_t)(start - b->host)) < 0) &&
             madvise(start, len, MADV_POPULATE_WRITE) < 0)
             return -errno;
         start += len;

@@ -15,6 +15,13 @@
 #include "vmm/base/errctx.h"
 #include "vmm/topology/topo_plan.h"
 
+enum {
+    BACKING_PAGE = 4096,
+    BACKING_EXTENT = 2 * 1024 * 1024, /* what a huge page of normal memory holds */
+    /* Clearing a huge page costs about what the faults for 1 MiB of normal pages cost. */
+    BACKING_HUGE_WORTH = BACKING_EXTENT / 2,
+};
+
 /* Addresses without memory. */
 struct mem_area {
     uint8_t *start;
@@ -78,6 +85,11 @@ int backing_aim(const struct backing *b, const struct backing_home *home, struct
 
 /** backing_aim_home() - the same for the home that it has. */
 int backing_aim_home(const struct backing *b, struct errctx *ec);
+
+/** backing_take_huge() - have the host give the extent of 2 MiB that holds @off as one huge page.
+ *  Content stays. Return: 0; -EINVAL where the plan forbids it or the extent is not all in this
+ *  backing, or the errno of madvise. */
+int backing_take_huge(const struct backing *b, size_t off);
 
 /** backing_reserve() - set all memory aside without touching it. Return: 0 or the errno of
  *  fallocate. */

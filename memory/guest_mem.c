@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "memory/mem_fill.h"
+#include "memory/mem_load.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 
@@ -36,6 +37,7 @@ struct guest_mem {
     size_t n_backings;
     struct slot *slots; /* RAM ranges by ascending base */
     size_t n_slots;
+    struct mem_load load;
 };
 
 static bool is_listed(const struct topo_plan *plan, struct vnode_id vnode)
@@ -256,28 +258,75 @@ int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t 
     return copy(mem, addr.v, NULL, len, true, byte);
 }
 
-/* The parts of [@start, @end) that lie in each backing. */
-static void take_span(struct guest_mem *mem, const uint8_t *start, const uint8_t *end)
+static const struct backing *backing_at(const struct guest_mem *mem, const uint8_t *host)
 {
     for (size_t i = 0; i < mem->n_backings; i++) {
         const struct backing *b = &mem->backings[i];
-        const uint8_t *from = MAX(start, (const uint8_t *)b->host);
-        const uint8_t *to = MIN(end, (const uint8_t *)b->host + b->len_bytes);
 
-        /* What fails here, whoever writes meets as a fault. */
-        if (from < to)
-            (void)backing_take(b, (size_t)(from - b->host), (size_t)(to - from));
+        if (host >= b->host && host < b->host + b->len_bytes)
+            return b;
     }
+    return NULL;
 }
 
-void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len)
+/* What of [@addr, @addr+@len) lies in the slot and in the backing of its first byte. */
+static size_t first_part(struct guest_mem *mem, uint64_t addr, size_t len, struct slot **ret_slot,
+                         const struct backing **ret_backing)
 {
-    struct mem_lease lease;
+    struct slot *s = find(mem, addr);
+    const struct backing *b = s != NULL ? backing_at(mem, s->host + (addr - s->base)) : NULL;
 
-    if (guest_mem_lease_begin(mem, addr, len, LEASE_WRITE, &lease) < 0)
-        return;
-    take_span(mem, lease.ptr, (const uint8_t *)lease.ptr + len);
-    guest_mem_lease_end(mem, &lease);
+    if (b == NULL)
+        return 0;
+    *ret_slot = s;
+    *ret_backing = b;
+    len = MIN(len, s->len - (addr - s->base));
+    return MIN(len, (size_t)(b->host + b->len_bytes - (s->host + (addr - s->base))));
+}
+
+static bool is_all_ram(struct guest_mem *mem, uint64_t addr, size_t len)
+{
+    const struct backing *b;
+    struct slot *s;
+
+    while (len > 0) {
+        const size_t part = first_part(mem, addr, len, &s, &b);
+
+        if (part == 0)
+            return false;
+        addr += part;
+        len -= part;
+    }
+    return true;
+}
+
+int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off, size_t len,
+                   size_t *ret_len)
+{
+    const struct backing *b;
+    struct slot *s;
+    size_t done = 0;
+
+    if (!is_all_ram(mem, addr.v, len))
+        return -EFAULT;
+    while (done < len) {
+        const uint64_t at = addr.v + done;
+        const size_t part = first_part(mem, at, len - done, &s, &b);
+        size_t n = 0;
+        int r;
+
+        atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
+        r = mem_load(&mem->load, b, (size_t)(s->host + (at - s->base) - b->host), fd, off + done,
+                     part, &n);
+        atomic_fetch_sub_explicit(&s->leases, 1, memory_order_release);
+        if (r < 0)
+            return r;
+        done += n;
+        if (n < part)
+            break;
+    }
+    *ret_len = done;
+    return 0;
 }
 
 uint64_t guest_mem_leases(const struct guest_mem *mem)
@@ -302,6 +351,7 @@ int guest_mem_discard(struct guest_mem *mem, struct errctx *ec)
         if (r < 0)
             return errctx_wrap(ec, r, "virtual node %u", mem->backings[i].plan->vnode.v);
     }
+    mem->load = (struct mem_load){ 0 }; /* what was given back just now is at hand */
     return 0;
 }
 

@@ -71,14 +71,18 @@ int guest_mem_write(struct guest_mem *mem, struct gpa addr, const void *buf, siz
 int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t len);
 
 /**
- * guest_mem_populate() - have the host pages of [@addr, @addr+@len) there before they are written.
+ * guest_mem_load() - copy @len bytes at @off of file @fd to @addr; may cross ranges.
  *
- * A hint without result: one call makes in a batch what the first touch of each page would make in
- * a fault of its own, for half the CPU time. Where half of 2 MiB or more is asked for, all of it is
- * taken as one huge page, if the host has one. For bytes that are all about to be written, such as
- * a kernel; bytes outside RAM are passed over.
+ * For a kernel or an initramfs: takes memory for all that is written in batches, by the plan's
+ * policy as a touch would, in huge pages where half of 2 MiB or more is written and the host has
+ * some at hand (mem_load.h). Not by two threads at once.
+ * @ret_len: how many bytes there were; fewer than @len at the end of the file only. Untouched on
+ *           failure.
+ * Return: 0; -EFAULT when the bytes would not all be in RAM (none is copied then), -ENOMEM, or the
+ * errno of reading the file (part may have been copied).
  */
-void guest_mem_populate(struct guest_mem *mem, struct gpa addr, size_t len);
+int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off, size_t len,
+                   size_t *ret_len);
 
 /** guest_mem_leases() - leases that are out now; 0 after every device is quiesced. */
 uint64_t guest_mem_leases(const struct guest_mem *mem);

@@ -105,7 +105,7 @@ static const struct sandbox_rule main_thread[] = {
     ANY(wait4),
     ANY(rt_sigaction), ANY(rt_sigpending), ANY(rt_sigtimedwait),
     /* reset: memory given back, kernel read anew, registers and clock as at power-on */
-    ANY(fallocate), ANY(pread64), ANY(preadv), ANY(getrusage),
+    ANY(fallocate), ANY(pread64), ANY(preadv), ANY(sendfile), ANY(getrusage),
     /* where pages are: of this process only, whatever number it would name */
     ANY(mincore), MASKED(move_pages, 0, 0xffffffffu, 0),
     IOCTL(KVM_SET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_SET_SREGS), IOCTL(KVM_SET_MSRS),

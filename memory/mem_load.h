@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file's bytes into a backing, the cheapest way that the host has at the moment. Private to
+ * memory/; guest_mem_load() is the way in. See docs/decisions/loading-kernels.md.
+ *
+ * Two ways. Huge: the extent becomes one huge page, which the kernel clears, and the bytes are read
+ * into it; a guest then needs one fault for it. Small: the kernel copies from the file's pages
+ * straight into new ones of 4 KiB, which it need not clear since they are overwritten whole; the
+ * guest needs 512 faults. Huge is cheaper in sum as long as the host has huge pages at hand. Where
+ * it does not, since free ones were reported to a hypervisor that took them away, one costs more
+ * than the faults that it saves: that is seen when it is taken, and the rest is loaded small.
+ */
+#ifndef MEMORY_MEM_LOAD_H
+#define MEMORY_MEM_LOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memory/backing.h"
+
+/* What huge pages were found to cost, of one guest. Zeroed: nothing is known. */
+struct mem_load {
+    bool found_cheap;
+    unsigned dear_in_a_row;
+};
+
+/**
+ * mem_load_learn() - one more was @dear or not.
+ * mem_load_wants_huge() - is it worth trying the next? Not when the first was dear; after a cheap
+ * one, it takes two dear ones in a row: one may have been an interruption.
+ */
+void mem_load_learn(struct mem_load *load, bool dear);
+bool mem_load_wants_huge(const struct mem_load *load);
+
+/**
+ * mem_load() - copy @len bytes at @file_off of @fd to @off of @b. Not two at a time for one
+ * backing: they would share its file's position.
+ * @ret_len: how many there were; fewer than @len at the end of the file only.
+ * Return: 0; -ENOMEM (the host has no page), or the errno of pread or sendfile.
+ */
+int mem_load(struct mem_load *load, const struct backing *b, size_t off, int fd, uint64_t file_off,
+             size_t len, size_t *ret_len);
+
+/** mem_load_is_dear() - whether a huge page that took @take_ns to get costs more than it saves, seen
+ *  that writing @len_bytes of it took @fill_ns. Pure. */
+bool mem_load_is_dear(uint64_t take_ns, uint64_t fill_ns, size_t len_bytes);
+
+#endif
