@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 void place_name_thread(const char *name)
 {
@@ -35,4 +36,23 @@ int place_get_thread(struct idset *ret_cpus)
         return -errno;
     *ret_cpus = cpus;
     return 0;
+}
+
+/* One step of nice is a quarter more or less of CPU time (sched(7)); half a step decides. */
+int place_nice_of_weight(unsigned weight)
+{
+    const double step = 1.25, half = 1.118;
+    double w = 100;
+    int nice = 0;
+
+    for (; nice > -20 && w * half < weight; nice--)
+        w *= step;
+    for (; nice < 19 && w > weight * half; nice++)
+        w /= step;
+    return nice;
+}
+
+int place_set_nice(int nice)
+{
+    return setpriority(PRIO_PROCESS, 0, nice) < 0 ? -errno : 0;
 }

@@ -150,3 +150,51 @@ const char *units_format_human(uint64_t bytes, char *buf, size_t size)
     (void)snprintf(buf, size, v == (double)(uint64_t)v ? "%.0f %s" : "%.1f %s", v, names[i]);
     return buf;
 }
+
+/* Digits after the point: at most @most of them, padded to that many. 0, or -EINVAL. */
+static int read_fraction(const char *text, unsigned most, uint64_t *ret_v, const char **ret_rest)
+{
+    unsigned n = 0;
+
+    *ret_v = 0;
+    for (; n < most && *text >= '0' && *text <= '9'; n++, text++)
+        *ret_v = *ret_v * 10 + (uint64_t)(*text - '0');
+    if (n == 0)
+        return -EINVAL;
+    for (; n < most; n++)
+        *ret_v *= 10;
+    *ret_rest = text;
+    return 0;
+}
+
+int units_parse_cpus(const char *text, uint32_t *ret_milli, struct errctx *ec)
+{
+    const bool percent = text[0] != '\0' && text[strlen(text) - 1] == '%';
+    const unsigned digits = percent ? 1 : 3; /* a thousandth of a CPU is a tenth of a per cent */
+    uint64_t v = 0, fraction = 0;
+    const char *rest = text;
+    int r = read_digits(text, 10, &v, &rest);
+
+    if (r > 0 && *rest == '.' && read_fraction(rest + 1, digits, &fraction, &rest) < 0)
+        r = 0;
+    if (r == 0 || (r > 0 && strcmp(rest, percent ? "%" : "") != 0))
+        return errctx_set(ec, EINVAL, "\"%s\" is not a number of CPUs such as 1.5 or 150%%", text);
+    if (r < 0 || !checked_mul(v, percent ? 10u : 1000u, &v) || v > UINT32_MAX - fraction)
+        return errctx_set(ec, ERANGE, "\"%s\" is more CPUs than there can be", text);
+    *ret_milli = (uint32_t)(v + fraction);
+    return 0;
+}
+
+const char *units_format_cpus(uint32_t milli, char *buf, size_t size)
+{
+    int len = snprintf(buf, size, "%" PRIu32 ".%03" PRIu32, milli / 1000, milli % 1000);
+
+    while (len > 0 && (size_t)len < size && (buf[len - 1] == '0' || buf[len - 1] == '.')) {
+        const bool point = buf[len - 1] == '.';
+
+        buf[--len] = '\0';
+        if (point)
+            break;
+    }
+    return buf;
+}

@@ -24,6 +24,12 @@ int units_parse_uint(const char *text, uint64_t max, uint64_t *ret_v, struct err
 /** units_parse_ns() - "90", "90ns", "2us", "5ms", "1s": nanoseconds. */
 int units_parse_ns(const char *text, uint64_t *ret_ns, struct errctx *ec);
 
+/** units_parse_cpus() - "2", "1.5", "150%": thousandths of a CPU, exactly. -EINVAL/-ERANGE. */
+int units_parse_cpus(const char *text, uint32_t *ret_milli, struct errctx *ec);
+
+/** units_format_cpus() - "1.5", which units_parse_cpus() reads back. */
+const char *units_format_cpus(uint32_t milli, char *buf, size_t size);
+
 /** units_format_size() - the shortest exact form that units_parse_size() reads back: "2G". */
 const char *units_format_size(uint64_t bytes, char *buf, size_t size);
 

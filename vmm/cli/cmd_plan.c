@@ -90,10 +90,27 @@ static int show(const struct cli_args *args, const struct topo_plan *plan,
     return 0;
 }
 
+/* Would `run` be allowed what it is to reserve? On failure the plan is gone. */
+static int admit(const struct machine_config *config, const struct host_topo *host,
+                 const struct neighbours *others, struct topo_plan *plan, struct errctx *ec)
+{
+    struct machine_use use;
+    int r = machine_use_make(config, plan, &use, ec);
+
+    if (r == 0) {
+        r = machine_use_admit(host, others->uses, others->n, &use, ec);
+        machine_use_fini(&use);
+    }
+    if (r < 0)
+        topo_plan_free(plan);
+    return r;
+}
+
 static int run_plan(struct cli_args *args)
 {
     struct errctx ec = { 0 };
     struct machine_placement placement = { 0 }, *why = NULL;
+    struct neighbours others = { .dir_fd = -1, .lock_fd = -1 };
     struct machine_threads *threads = NULL;
     struct host_topo host;
     struct topo_plan *plan;
@@ -107,7 +124,12 @@ static int run_plan(struct cli_args *args)
         return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
     if (cli_args_get(args, "explain") != NULL)
         why = &placement;
-    r = machine_plan_make(&args->config.spec, &host, &plan, why, &ec);
+    if (!host_source_is_other(args) && neighbours_read(NULL, false, &others, &ec) < 0)
+        (void)cli_error(0, "other machines are not counted: %s", ec.msg);
+    r = machine_plan_make(&args->config.spec, &host, &others, &plan, why, &ec);
+    if (r == 0)
+        r = admit(&args->config, &host, &others, plan, &ec);
+    neighbours_fini(&others);
     if (r == 0 && !host_source_is_other(args)) { /* another host's addresses are not known */
         r = machine_config_fits(plan, &ec);
         if (r < 0)

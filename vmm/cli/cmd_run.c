@@ -16,6 +16,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/guard.h"
 #include "vmm/cli/host_source.h"
+#include "vmm/cli/run_share.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
@@ -31,16 +32,27 @@ struct run {
     struct control *control;
     struct machine *machine;
     struct topo_plan *plan;
+    struct run_share share;
+    struct host_topo host; /* until the machine is built */
 };
 
 static json_t *run_status(void *ctx)
 {
-    return machine_status(((struct run *)ctx)->machine);
+    const struct run *run = ctx;
+    json_t *status = machine_status(run->machine);
+
+    (void)json_object_set_new(status, "cpu_share", cpu_group_status(&run->share.group));
+    return status;
 }
 
 static json_t *run_stats(void *ctx)
 {
-    return machine_stats(((struct run *)ctx)->machine);
+    const struct run *run = ctx;
+    json_t *stats = machine_stats(run->machine);
+
+    if (run->share.group.entered)
+        (void)json_object_set_new(stats, "cpu", cpu_group_stat(&run->share.group));
+    return stats;
 }
 
 static int run_memory(void *ctx, json_t **ret_json, struct errctx *ec)
@@ -130,17 +142,32 @@ static const struct terminal_ops run_terminal_ops = {
     .leave = leave,
 };
 
-static int make_plan(const struct machine_config *config, struct topo_plan **ret_plan,
-                     struct errctx *ec)
+/* Decides everything, beside the machines that run already; others wait for us meanwhile. */
+static int make_plan(struct run *run, const struct machine_config *config, struct errctx *ec)
 {
-    struct host_topo host;
-    int r = host_source_here(&host, ec);
+    int r = host_source_here(&run->host, ec);
 
     if (r < 0)
         return r;
-    r = machine_plan_make(&config->spec, &host, ret_plan, NULL, ec);
-    host_topo_fini(&host);
+    r = run_share_begin(config, &run->share, ec);
+    if (r == 0)
+        r = machine_plan_make(&config->spec, &run->host, &run->share.others, &run->plan, NULL, ec);
+    if (r == 0)
+        r = machine_config_fits(run->plan, ec);
+    if (r == 0)
+        r = run_share_admit(&run->share, &run->host, run->plan, ec);
+    if (r < 0) {
+        topo_plan_free(run->plan);
+        (void)run_share_end(&run->share);
+        host_topo_fini(&run->host);
+    }
     return r;
+}
+
+static void give_way(void *ctx, const char *what)
+{
+    (void)ctx;
+    (void)cli_error(0, "%s", what);
 }
 
 /* On a terminal only. The last call takes the line away. */
@@ -162,12 +189,14 @@ static void taken(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
 static int build(struct run *run, const struct machine_config *config, struct errctx *ec)
 {
     struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
-    const struct machine_hooks hooks = { .progress = isatty(STDERR_FILENO) ? taken : NULL };
+    const struct machine_hooks hooks = { .progress = isatty(STDERR_FILENO) ? taken : NULL,
+                                         .give_way = give_way };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
     const struct guard_duties duties = {
         .tty_fd = in_fd,
         .name = config->name,
         .socket = machine_config_needs(config).socket,
+        .cgroup = run->share.group.dir[0] != '\0' ? run->share.group.dir : NULL,
     };
     int r = terminal_block_signals(ec);
 
@@ -179,6 +208,9 @@ static int build(struct run *run, const struct machine_config *config, struct er
         r = terminal_new(run->loop, in_fd, &run_terminal_ops, run, &run->terminal, ec);
     if (r == 0)
         r = control_new(&params, run->loop, &run->control, ec);
+    if (r == 0)
+        r = run_share_enter(&run->share, &run->host, ec);
+    host_topo_fini(&run->host);
     if (r == 0)
         r = machine_new(config, run->plan, run->loop, &hooks, &run->machine, ec);
     if (r == 0)
@@ -194,7 +226,10 @@ static void tear_down(struct run *run)
     machine_free(run->machine);
     evloop_free(run->loop);
     topo_plan_free(run->plan);
-    guard_dismiss(&run->guard);
+    if (run_share_end(&run->share))
+        guard_dismiss(&run->guard);
+    else
+        guard_leave(&run->guard);
 }
 
 static int report(const struct machine_end *end)
@@ -229,12 +264,7 @@ static int run_run(struct cli_args *args)
         return cli_fail(CLI_USAGE, &ec);
     if (config_complete(&args->config, &ec) < 0)
         return cli_fail(CLI_FAILURE, &ec);
-    r = make_plan(&args->config, &run.plan, &ec);
-    if (r == 0) {
-        r = machine_config_fits(run.plan, &ec);
-        if (r < 0)
-            topo_plan_free(run.plan);
-    }
+    r = make_plan(&run, &args->config, &ec);
     if (r < 0)
         return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
 

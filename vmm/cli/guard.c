@@ -16,6 +16,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/stale_socket.h"
 #include "vmm/machine/control_dir.h"
+#include "vmm/machine/cpu_group.h"
 
 enum { GUARD_TTY = 0, GUARD_PIPE = 1, GUARD_PROCESS = 2 }; /* all that the guard keeps open */
 
@@ -75,6 +76,8 @@ static _Noreturn void watch_over(const struct guard_duties *duties, const struct
         if (duties->socket != NULL)
             (void)stale_socket_remove(duties->socket, NULL);
     }
+    if (duties->cgroup != NULL)
+        cpu_group_remove(duties->cgroup);
     _exit(0);
 }
 
@@ -117,5 +120,12 @@ void guard_dismiss(struct guard *guard)
     (void)close(guard->fd);
     while (waitpid(guard->pid, NULL, 0) < 0 && errno == EINTR)
         ;
+    guard->fd = -1;
+}
+
+void guard_leave(struct guard *guard)
+{
+    if (guard->fd >= 0)
+        (void)close(guard->fd);
     guard->fd = -1;
 }

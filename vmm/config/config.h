@@ -44,6 +44,8 @@ struct machine_config {
     size_t n_cpu_features_off;
     uint32_t io_threads; /* devices are spread over them in order; 0: not said */
     uint32_t io_poll_us; /* for how long I/O threads look for work before they sleep, at most */
+    bool has_halt_poll;
+    uint64_t halt_poll_ns; /* for how long KVM looks for work for a halted vCPU, at most */
     bool no_sandbox;
 };
 

@@ -114,6 +114,7 @@ int config_member_parse(const struct config_member *m, void *target, const char 
                         struct errctx *ec)
 {
     void *at = (char *)target + m->off;
+    uint32_t milli = 0;
     uint64_t v = 0;
     int r = 0;
 
@@ -134,6 +135,14 @@ int config_member_parse(const struct config_member *m, void *target, const char 
         break;
     case CONFIG_RATE:
         r = units_parse_rate(text, &v, ec);
+        break;
+    case CONFIG_CPUS:
+        r = units_parse_cpus(text, &milli, ec);
+        if (r == 0 && (milli < m->min || milli > m->max))
+            r = errctx_set(ec, ERANGE, "%s is not between %g and %g CPUs", text,
+                           (double)m->min / 1000.0, (double)m->max / 1000.0);
+        if (r == 0)
+            *(uint32_t *)at = milli;
         break;
     case CONFIG_IDSET:
         r = idset_parse(text, at, ec);
@@ -218,6 +227,9 @@ static json_t *member_value(const struct config_member *m, const void *at, bool 
     case CONFIG_RATE:
         *ret_unsaid = *(const uint64_t *)at == 0;
         return json_sprintf("%s/s", units_format_size(*(const uint64_t *)at, buf, sizeof(buf)));
+    case CONFIG_CPUS:
+        *ret_unsaid = *(const uint32_t *)at == 0;
+        return json_string(units_format_cpus(*(const uint32_t *)at, buf, sizeof(buf)));
     case CONFIG_IDSET: {
         static const size_t ids_max = 8 * IDSET_MAX; /* "8191," and room */
         char *ids = malloc(ids_max);

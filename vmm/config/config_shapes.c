@@ -5,7 +5,14 @@
 #include "vmm/base/macros.h"
 #include "vmm/config/config.h"
 
-enum { CONFIG_MAX_IO_THREADS = 64, CONFIG_MAX_IO_POLL_US = 10000 };
+enum {
+    CONFIG_MAX_IO_THREADS = 64,
+    CONFIG_MAX_IO_POLL_US = 10000,
+    CONFIG_MAX_WEIGHT = 10000,
+    CONFIG_MIN_CPU_MILLI = 10, /* cgroups give time in pieces of a millisecond at least */
+    CONFIG_MAX_CPU_MILLI = 8192000,
+    CONFIG_MAX_HALT_POLL_NS = 1000000,
+};
 
 static const char *const console_words[] = { "serial", "virtio", "none", NULL };
 static const char *const reset_words[] = { "restart", "exit", NULL };
@@ -42,6 +49,26 @@ static const struct config_member machine_members[] = {
       .kind = CONFIG_WORD,
       .off = MACHINE(spec.objective),
       .words = objective_words },
+    { .name = "cpu_weight",
+      .kind = CONFIG_U32,
+      .off = MACHINE(spec.share.weight),
+      .min = 1,
+      .max = CONFIG_MAX_WEIGHT },
+    { .name = "cpu_max",
+      .kind = CONFIG_CPUS,
+      .off = MACHINE(spec.share.max_milli),
+      .min = CONFIG_MIN_CPU_MILLI,
+      .max = CONFIG_MAX_CPU_MILLI },
+    { .name = "cpu_reserve",
+      .kind = CONFIG_CPUS,
+      .off = MACHINE(spec.share.reserve_milli),
+      .min = CONFIG_MIN_CPU_MILLI,
+      .max = CONFIG_MAX_CPU_MILLI },
+    { .name = "halt_poll",
+      .kind = CONFIG_NS,
+      .off = MACHINE(halt_poll_ns),
+      .flag_off = MACHINE(has_halt_poll),
+      .max = CONFIG_MAX_HALT_POLL_NS },
     { .name = "console", .kind = CONFIG_WORD, .off = MACHINE(console), .words = console_words },
     { .name = "on_reset", .kind = CONFIG_WORD, .off = MACHINE(on_reset), .words = reset_words },
     { .name = "io_threads",

@@ -41,6 +41,17 @@ int kvm_vm_check(const struct kvm_vm *vm, unsigned cap)
     return v < 0 ? 0 : v;
 }
 
+int kvm_vm_halt_poll(const struct kvm_vm *vm, uint32_t ns, struct errctx *ec)
+{
+    struct kvm_enable_cap cap = { .cap = KVM_CAP_HALT_POLL, .args = { ns } };
+
+    if (!kvm_vm_check(vm, KVM_CAP_HALT_POLL))
+        return errctx_set(ec, ENOSYS, "this KVM has one time for all machines (KVM_CAP_HALT_POLL)");
+    if (ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0)
+        return errctx_set_os(ec, errno, "KVM_CAP_HALT_POLL");
+    return 0;
+}
+
 int kvm_vm_setup_tss(const struct kvm_vm *vm, struct errctx *ec)
 {
     uint64_t identity = KVM_VM_IDENTITY_ADDR;

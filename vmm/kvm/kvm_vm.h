@@ -29,6 +29,10 @@ void kvm_vm_close(struct kvm_vm *vm);
 /** kvm_vm_check() - KVM_CHECK_EXTENSION on the VM, 0 when absent. */
 int kvm_vm_check(const struct kvm_vm *vm, unsigned cap);
 
+/** kvm_vm_halt_poll() - for how long KVM looks for work for a halted vCPU of this VM, at most; 0:
+ *  not at all. Return: 0, -ENOSYS (Linux before 5.8 knows one value for all machines), an errno. */
+int kvm_vm_halt_poll(const struct kvm_vm *vm, uint32_t ns, struct errctx *ec);
+
 /** kvm_vm_setup_tss() - the pages that Intel processors want for real mode and for protected
  *  mode without paging. Before the first vCPU. Return: 0 or an errno. */
 int kvm_vm_setup_tss(const struct kvm_vm *vm, struct errctx *ec);

@@ -148,6 +148,8 @@ void control_dir_remove(int dir_fd, const char *name)
 
     file_name(file, name, "sock");
     (void)unlinkat(dir_fd, file, 0);
+    file_name(file, name, "use");
+    (void)unlinkat(dir_fd, file, 0);
     file_name(file, name, "lock");
     (void)unlinkat(dir_fd, file, 0);
 }

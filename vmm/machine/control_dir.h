@@ -6,8 +6,8 @@
  *   /run/numavisor               for root otherwise
  *   /tmp/numavisor-UID           for everybody else
  *
- * NAME.sock is the socket, NAME.lock is held with flock() for as long as the machine lives, so
- * a socket without a held lock is stale.
+ * NAME.sock is the socket, NAME.use says what the machine takes of the host (neighbours.h), NAME.lock
+ * is held with flock() for as long as the machine lives, so files without a held lock are stale.
  */
 #ifndef VMM_MACHINE_CONTROL_DIR_H
 #define VMM_MACHINE_CONTROL_DIR_H
@@ -44,7 +44,7 @@ bool control_dir_is_live(int dir_fd, const char *name);
 int control_dir_listen(int dir_fd, const char *dir, const char *name, int *ret_fd,
                        struct errctx *ec);
 
-/** control_dir_remove() - unlink socket and lock file, the lock still held. */
+/** control_dir_remove() - unlink all files of the machine, the lock still held. */
 void control_dir_remove(int dir_fd, const char *name);
 
 /** control_dir_connect() - a blocking stream to NAME. -ENOENT / -ECONNREFUSED when no machine of

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/landlock.h"
 #include "vmm/kvm/kvm_probe.h"
+#include "vmm/machine/cpu_group.h"
 
 static struct host_finding *add(struct host_check *c, const char *name, enum host_verdict verdict)
 {
@@ -119,6 +121,57 @@ static void check_capabilities(struct host_check *c, const struct kvm_sys *sys)
     c->can_run = false;
     WHAT(f, "KVM lacks: %s", missing);
     ADVICE(f, "use Linux 6.1 or later");
+}
+
+/* KVM's leaf 0x40000001, EAX bit 5 (Documentation/virt/kvm/x86/cpuid.rst). */
+static bool has_steal_time(const struct kvm_sys *sys)
+{
+    struct kvm_cpuid2 *cpuid = NULL;
+    bool found = false;
+
+    if (kvm_sys_supported_cpuid(sys, &cpuid, NULL) < 0)
+        return false;
+    for (uint32_t i = 0; i < cpuid->nent; i++)
+        found = found || (cpuid->entries[i].function == 0x40000001 &&
+                          (cpuid->entries[i].eax & (1u << 5)) != 0);
+    free(cpuid);
+    return found;
+}
+
+/* What of the scheduling class KVM does. */
+static void check_scheduling(struct host_check *c, const struct kvm_sys *sys)
+{
+    const bool steal = has_steal_time(sys), poll = kvm_sys_check(sys, KVM_CAP_HALT_POLL) != 0;
+    struct host_finding *f = add(c, "steal-time", steal ? HOST_OK : HOST_LIMITED);
+
+    if (steal) {
+        WHAT(f, "a guest sees the time in which its CPUs had to wait");
+    } else {
+        WHAT(f, "a guest does not see the time in which its CPUs had to wait (steal)");
+        ADVICE(f, "use a kernel with CONFIG_SCHED_INFO or scheduling statistics");
+    }
+    f = add(c, "halt-poll", poll ? HOST_OK : HOST_LIMITED);
+    if (poll) {
+        WHAT(f, "--halt-poll is known for each machine");
+    } else {
+        WHAT(f, "KVM looks for work for halted CPUs equally long for all machines");
+        ADVICE(f, "use Linux 5.8 or later, or set the parameter halt_poll_ns of the module kvm");
+    }
+}
+
+static void check_cpu_group(struct host_check *c)
+{
+    struct errctx why = { 0 };
+    const bool possible = cpu_group_possible("", &why) == 0;
+    struct host_finding *f = add(c, "cpu-cgroup", possible ? HOST_OK : HOST_LIMITED);
+
+    if (possible) {
+        WHAT(f, "a machine can have a cgroup of its own: --cpu-weight, --cpu-max, --cpu-reserve");
+        return;
+    }
+    WHAT(f, "no --cpu-max, a weight becomes a nice value, reservations are not kept: %s", why.msg);
+    ADVICE(f, "mount cgroup2 with the cpu controller and run where a group is handed over: "
+              "systemd-run --user --scope -p Delegate=yes numavisor run ...");
 }
 
 static void check_topology(struct host_check *c, const struct host_topo *host)
@@ -232,10 +285,12 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
     if (check_device(ret, dev_kvm, &sys)) {
         check_native(ret, &sys);
         check_capabilities(ret, &sys);
+        check_scheduling(ret, &sys);
         kvm_sys_close(&sys);
     }
     check_topology(ret, host);
     check_huge_pages(ret);
+    check_cpu_group(ret);
     check_io_uring(ret);
     check_tap(ret);
     check_landlock(ret);

@@ -39,6 +39,8 @@ struct machine_end {
 struct machine_hooks {
     /* Guest memory is being taken; called now and then, the last time when all is done. */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
+    /* Something that was asked for cannot be had, and the machine goes on without: a sentence. */
+    void (*give_way)(void *ctx, const char *what);
     void *ctx;
 };
 

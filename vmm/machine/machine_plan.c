@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "vcpu/policy/place.h"
+#include "vmm/base/macros.h"
 #include "vmm/topology/plan_parts.h"
 
 enum {
@@ -23,6 +24,7 @@ struct planning {
     struct place_vcpu *vcpus;
     struct idset *cpus; /* per vCPU */
     struct idset taken;
+    struct place_use *used; /* per host node, by other machines; NULL: nothing */
     struct place_guest guest;
     struct place_problem problem;
     struct place_result result;
@@ -59,6 +61,17 @@ static uint32_t sharers(const struct topo_plan *plan, const struct topo_plan_nod
     return most;
 }
 
+/* What a node's vCPUs want together: no more than their part of --cpu-max, unless each has a CPU
+ * alone. */
+static uint32_t demand(const struct guest_spec *spec, const struct topo_plan *plan, uint32_t n_cpus)
+{
+    uint64_t most = spec->share.max_milli * (uint64_t)n_cpus / MAX(plan->n_vcpus, (size_t)1);
+
+    if (most == 0 || spec->pin == GUEST_PIN_DEDICATED)
+        return n_cpus * CPU_MILLI;
+    return (uint32_t)MIN(most, (uint64_t)n_cpus * CPU_MILLI);
+}
+
 static void describe(const struct guest_spec *spec, const struct topo_plan *plan,
                      struct planning *p)
 {
@@ -70,7 +83,7 @@ static void describe(const struct guest_spec *spec, const struct topo_plan *plan
 
         p->vnodes[i] =
             (struct place_vnode){ .n_vcpus = idset_count(&n->cpus),
-                                  .demand_milli = idset_count(&n->cpus) * CPU_MILLI,
+                                  .demand_milli = demand(spec, plan, idset_count(&n->cpus)),
                                   .mem_bytes = n->ram_bytes,
                                   .llc_vcpus = known ? sharers(plan, n, shift) : 0,
                                   .spread = idset_empty(&n->host_nodes) ? NULL : &n->host_nodes,
@@ -85,6 +98,7 @@ static void describe(const struct guest_spec *spec, const struct topo_plan *plan
     p->problem = (struct place_problem){ .host = p->host,
                                          .vnodes = p->vnodes,
                                          .n_vnodes = plan->n_nodes,
+                                         .used = p->used,
                                          .guests = &p->guest,
                                          .n_guests = 1,
                                          .objective = spec->objective,
@@ -98,6 +112,7 @@ static void planning_free(struct planning *p)
         return;
     place_result_fini(&p->result);
     place_host_free(p->host);
+    free(p->used);
     free(p->topo.nodes);
     free(p->vnodes);
     free(p->vcpus);
@@ -132,6 +147,30 @@ static int planning_new(const struct host_topo *host, const struct topo_plan *pl
     else
         *ret = p;
     return r;
+}
+
+/* @plan receives notes; NULL: nothing is decided by it. */
+static int count_others(const struct host_topo *host, const struct neighbours *others,
+                        struct planning *p, struct topo_plan *plan, struct errctx *ec)
+{
+    double cpus = 0;
+
+    if (plan != NULL && others->n_silent > 0)
+        plan_note(plan, "%zu running machine%s not say what they take of the host.",
+                  others->n_silent, others->n_silent == 1 ? " does" : "s do");
+    if (others->n == 0)
+        return 0;
+    p->used = calloc(host->n_nodes, sizeof(*p->used));
+    if (p->used == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to count other machines");
+    machine_use_sum(host, others->uses, others->n, p->used);
+    for (size_t h = 0; h < host->n_nodes; h++)
+        cpus += p->used[h].cpu_milli / 1000.0;
+    if (plan != NULL)
+        plan_note(plan, "Places are chosen beside %zu other machine%s of yours, which want%s %g "
+                        "CPUs.",
+                  others->n, others->n == 1 ? "" : "s", others->n == 1 ? "s" : "", cpus);
+    return 0;
 }
 
 /* Memory that is not bound need not be where the vCPUs are: without it, if it must be. */
@@ -224,11 +263,11 @@ static int check_objective(const struct guest_spec *spec, const struct topo_plan
 }
 
 int machine_plan_make(const struct guest_spec *spec, const struct host_topo *host,
-                      struct topo_plan **ret_plan, struct machine_placement *ret_placement,
-                      struct errctx *ec)
+                      const struct neighbours *others, struct topo_plan **ret_plan,
+                      struct machine_placement *ret_placement, struct errctx *ec)
 {
     bool asked = spec->pin != GUEST_PIN_UNSAID || spec->objective != GUEST_OBJECTIVE_UNSAID ||
-                 spec->n_vnuma == GUEST_VNUMA_AUTO;
+                 spec->n_vnuma == GUEST_VNUMA_AUTO || spec->share.reserve_milli > 0;
     struct planning *p = NULL;
     struct topo_plan *plan;
     int r = topo_plan_make(spec, host, &plan, ec);
@@ -239,6 +278,8 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
         r = check_objective(spec, plan, ec);
         if (r == 0)
             r = planning_new(host, plan, &p, ec);
+        if (r == 0 && others != NULL)
+            r = count_others(host, others, p, asked ? plan : NULL, ec);
         if (r == 0) {
             describe(spec, plan, p);
             r = solve(p, plan, ec);

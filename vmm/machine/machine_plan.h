@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "vmm/base/errctx.h"
+#include "vmm/machine/neighbours.h"
 #include "vmm/topology/topo_plan.h"
 
 /* Why the nodes are where they are; costs in CPUs, see docs/placement.md. */
@@ -23,20 +24,23 @@ struct machine_placement {
 };
 
 /**
- * machine_plan_make() - topo_plan_make(), then places for what --pin, --objective or --vnuma auto ask for.
+ * machine_plan_make() - topo_plan_make(), then places for what --pin, --objective, --vnuma auto or --cpu-reserve
+ * ask for.
+ * @others: the other machines on @host, or NULL for none.
  * @ret_placement: NULL, or receives the placement, also where it is not applied; release with
  *                 machine_placement_fini().
  *
  * Places are the host CPUs of vCPUs only: the memory of a node without host= is never bound.
- * Every host node counts with all of its memory, in use or not, so a plan made again is the same.
+ * Every host node counts with all of its memory but what other machines take of it, in use or not,
+ * so a plan made again beside the same machines is the same.
  * Pure; any thread.
  *
  * Return: as topo_plan_make(), and -ENOSPC when dedicated CPUs do not suffice, -EINVAL for an
  * objective that has nothing to decide. Results are untouched on failure.
  */
 int machine_plan_make(const struct guest_spec *spec, const struct host_topo *host,
-                      struct topo_plan **ret_plan, struct machine_placement *ret_placement,
-                      struct errctx *ec);
+                      const struct neighbours *others, struct topo_plan **ret_plan,
+                      struct machine_placement *ret_placement, struct errctx *ec);
 
 void machine_placement_fini(struct machine_placement *placement);
 

@@ -4,6 +4,7 @@
  * the end. The sandbox and the run follow in machine_run.c, because they have no undo.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -101,6 +102,19 @@ static void raise_descriptor_limit(void)
     }
 }
 
+static void set_halt_poll(struct machine *m)
+{
+    struct errctx why = { 0 };
+    char text[ERRCTX_MSG_MAX + 64];
+
+    if (!m->config->has_halt_poll ||
+        kvm_vm_halt_poll(&m->vm, (uint32_t)m->config->halt_poll_ns, &why) == 0)
+        return;
+    (void)snprintf(text, sizeof(text), "--halt-poll has no effect: %s", why.msg);
+    if (m->hooks.give_way != NULL)
+        m->hooks.give_way(m->hooks.ctx, text);
+}
+
 int stage_kvm_build(struct machine *m, struct errctx *ec)
 {
     struct machine_limits limits;
@@ -120,6 +134,7 @@ int stage_kvm_build(struct machine *m, struct errctx *ec)
     r = kvm_vm_create(&m->sys, &m->vm, ec);
     if (r < 0)
         goto err_cpuid;
+    set_halt_poll(m);
     return 0;
 
 err_cpuid:

@@ -3,6 +3,8 @@
 #ifndef VMM_TOPOLOGY_GUEST_PLACE_H
 #define VMM_TOPOLOGY_GUEST_PLACE_H
 
+#include <stdint.h>
+
 /* What a vCPU is pinned to. */
 enum guest_pin {
     GUEST_PIN_UNSAID,
@@ -19,6 +21,13 @@ enum guest_objective {
     GUEST_OBJECTIVE_LOAD,
     GUEST_OBJECTIVE_NUMA,
     GUEST_OBJECTIVE_CACHE,
+};
+
+/* How much of the host's CPU time; 0: not said. Of the whole machine, its I/O threads included. */
+struct guest_cpu_share {
+    uint32_t weight;        /* beside other machines, 1 to 10000; 100 when not said */
+    uint32_t max_milli;     /* never more, in thousandths of a CPU */
+    uint32_t reserve_milli; /* never less when it wants it */
 };
 
 #endif

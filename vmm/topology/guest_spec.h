@@ -87,6 +87,7 @@ struct guest_spec {
     uint32_t threads, cores, dies, sockets;
     enum guest_pin pin;             /* unsaid: nodes with host= by node, others not at all */
     enum guest_objective objective; /* unsaid: all terms */
+    struct guest_cpu_share share;
 
     /* For every node that does not say it itself. */
     enum guest_policy policy;

@@ -50,6 +50,14 @@ static int check_auto(const struct guest_spec *spec, struct errctx *ec)
     return 0;
 }
 
+static int check_share(const struct guest_cpu_share *s, struct errctx *ec)
+{
+    if (s->max_milli > 0 && s->reserve_milli > s->max_milli)
+        return errctx_set(ec, EINVAL, "--cpu-reserve %g is more than --cpu-max %g allows",
+                          s->reserve_milli / 1000.0, s->max_milli / 1000.0);
+    return 0;
+}
+
 static int check_counts(const struct guest_spec *spec, struct errctx *ec)
 {
     const struct {
@@ -315,6 +323,8 @@ int guest_spec_check(const struct guest_spec *spec, struct errctx *ec)
     r = check_auto(spec, ec);
     if (r == 0)
         r = check_counts(spec, ec);
+    if (r == 0)
+        r = check_share(&spec->share, ec);
     if (r == 0)
         r = check_nodes(spec, ec);
     if (r == 0)

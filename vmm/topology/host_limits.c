@@ -102,6 +102,17 @@ static bool find_group(const char *kernel_root, struct group *g)
     return len > 0 && (size_t)len < sizeof(g->dir);
 }
 
+bool host_cgroup_dir(const char *kernel_root, char *buf, size_t size, size_t *ret_top)
+{
+    struct group g;
+
+    if (!find_group(kernel_root, &g) || strlen(g.dir) >= size)
+        return false;
+    (void)snprintf(buf, size, "%s", g.dir);
+    *ret_top = g.top;
+    return true;
+}
+
 /* Make @g its parent; false at the top. */
 static bool go_up(struct group *g)
 {

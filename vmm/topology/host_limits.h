@@ -8,6 +8,7 @@
 #define VMM_TOPOLOGY_HOST_LIMITS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vmm/base/idset.h"
@@ -46,5 +47,9 @@ struct host_pressure {
     bool has;
     struct host_stall some, full; /* some tasks waited; all of them did */
 };
+
+/** host_cgroup_dir() - the folder of our own cgroup (version 2) in @buf, without @kernel_root.
+ *  @ret_top: length of the mount point, above which nothing is. False where there is none. */
+bool host_cgroup_dir(const char *kernel_root, char *buf, size_t size, size_t *ret_top);
 
 #endif

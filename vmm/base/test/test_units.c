@@ -149,6 +149,39 @@ static void times_in_every_unit(void **state)
     }
 }
 
+static void cpus_are_exact_to_a_thousandth(void **state)
+{
+    static const struct {
+        const char *text;
+        uint32_t milli;
+        int r;
+        const char *back;
+    } rows[] = {
+        { "2", 2000, 0, "2" }, { "1.5", 1500, 0, "1.5" }, { "150%", 1500, 0, "1.5" },
+        { "0.01", 10, 0, "0.01" }, { "12.5%", 125, 0, "0.125" }, { "0.1%", 1, 0, "0.001" },
+        { "10", 10000, 0, "10" }, { "0", 0, 0, "0" }, { "100%", 1000, 0, "1" },
+        { "4294967.295", 4294967295u, 0, "4294967.295" },
+        { "4294967.296", 77, -ERANGE, "" }, { "99999999999999999999", 77, -ERANGE, "" },
+        { "1.2345", 77, -EINVAL, "" }, { "1.25%%", 77, -EINVAL, "" }, { "1.", 77, -EINVAL, "" },
+        { "1.55%", 77, -EINVAL, "" }, { "", 77, -EINVAL, "" }, { "%", 77, -EINVAL, "" },
+        { "-1", 77, -EINVAL, "" }, { ".5", 77, -EINVAL, "" }, { "1,5", 77, -EINVAL, "" },
+    };
+    char buf[32];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct errctx ec = { 0 };
+        uint32_t milli = 77;
+
+        if (units_parse_cpus(rows[i].text, &milli, &ec) != rows[i].r)
+            print_error("%s\n", rows[i].text);
+        assert_int_equal(ec.code, -rows[i].r);
+        assert_int_equal(milli, rows[i].milli);
+        if (rows[i].r == 0)
+            assert_string_equal(units_format_cpus(milli, buf, sizeof(buf)), rows[i].back);
+    }
+}
+
 static void a_formatted_size_reads_back(void **state)
 {
     static const uint64_t sizes[] = { 0, 1, 1023, 1024, 1025, 3ull << 20, 2ull << 30,
@@ -243,6 +276,7 @@ int main(void)
         cmocka_unit_test(rates_end_in_per_second),
         cmocka_unit_test(whole_numbers_up_to_a_limit),
         cmocka_unit_test(times_in_every_unit),
+        cmocka_unit_test(cpus_are_exact_to_a_thousandth),
         cmocka_unit_test(a_formatted_size_reads_back),
         cmocka_unit_test(people_get_one_decimal),
         cmocka_unit_test(checked_arithmetic_refuses_what_does_not_fit),

@@ -341,6 +341,31 @@ static void plan_sizes_nodes_from_the_host(void **state)
     unlink(path);
 }
 
+static void plan_refuses_what_cannot_be_reserved(void **state)
+{
+    static const struct {
+        const char *words, *sentence;
+    } rows[] = {
+        { "--cpus 2 --cpu-reserve 2.5",
+          "--cpu-reserve 2.5: the guest's 2 virtual CPUs cannot use as much" },
+        { "--cpus 6 --cpu-reserve 550%",
+          "--cpu-reserve: host node 0 has 2 CPUs, and 2.75 would be reserved" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char words[256];
+        struct outcome o;
+
+        (void)snprintf(words, sizeof(words),
+                       "plan --host-synthetic numa:2(memory=8GB)@core:2@pu:1 %s", rows[i].words);
+        o = run(words);
+        assert_int_equal(o.status, CLI_USAGE);
+        assert_non_null(strstr(o.err, rows[i].sentence));
+        outcome_fini(&o);
+    }
+}
+
 static void plan_draws_and_writes_tables(void **state)
 {
     static const char *const tables[] = { "RSDP", "XSDT", "DSDT", "SRAT", "SLIT" };
@@ -639,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_saved_plan_prints_itself),
         cmocka_unit_test(plan_explains_places),
         cmocka_unit_test(plan_sizes_nodes_from_the_host),
+        cmocka_unit_test(plan_refuses_what_cannot_be_reserved),
         cmocka_unit_test(plan_draws_and_writes_tables),
         cmocka_unit_test(help_names_every_command_and_option),
         cmocka_unit_test(completion_is_bash_and_knows_every_word),

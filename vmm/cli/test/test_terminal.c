@@ -408,6 +408,39 @@ static void a_dismissed_guard_touches_nothing(void **state)
     close(dir_fd);
 }
 
+/* A plain folder stands for the group: both are removed by rmdir(). */
+static void the_guard_removes_the_cgroup_in_any_case(void **state)
+{
+    char group[] = "/tmp/nv-group-XXXXXX";
+    const struct guard_duties duties = { .tty_fd = -1, .cgroup = group };
+    struct guard guard;
+    struct stat st;
+
+    (void)state;
+    assert_non_null(mkdtemp(group));
+    assert_int_equal(guard_start(&duties, &guard, NULL), 0);
+    guard_dismiss(&guard);
+    assert_int_equal(stat(group, &st), -1);
+
+    assert_int_equal(mkdir(group, 0700), 0);
+    if (fork() == 0) { /* a machine that could not leave its group */
+        if (guard_start(&duties, &guard, NULL) < 0)
+            _exit(1);
+        guard_leave(&guard);
+        usleep(20 * 1000);
+        _exit(stat(group, &st) == 0 ? 0 : 1); /* it waits for our end */
+    }
+    {
+        int status;
+
+        assert_true(wait(&status) > 0);
+        assert_int_equal(status, 0);
+    }
+    for (int ms = 0; stat(group, &st) == 0 && ms < GIVE_UP_MS; ms += 10)
+        usleep(10 * 1000);
+    assert_int_equal(stat(group, &st), -1);
+}
+
 static void a_stopped_process_gives_the_terminal_back(void **state)
 {
     int user, tty, ready[2], status;
@@ -473,6 +506,7 @@ int main(void)
         cmocka_unit_test(signals_leave_with_their_name),
         cmocka_unit_test(a_killed_process_leaves_terminal_and_folder_tidy),
         cmocka_unit_test(a_dismissed_guard_touches_nothing),
+        cmocka_unit_test(the_guard_removes_the_cgroup_in_any_case),
         cmocka_unit_test(a_stopped_process_gives_the_terminal_back),
     };
     return cmocka_run_group_tests_name("cli/terminal", tests, block_signals, NULL);

@@ -37,6 +37,7 @@ static char *dump(const struct machine_config *config)
 static const char *const described[] = {
     "--cpus 8 --memory 2G --vnuma 2 --prealloc",
     "--cpus 8 --memory 2G --vnuma auto",
+    "--cpus 2 --cpu-weight 250 --cpu-max 1.5 --cpu-reserve 75% --halt-poll 0",
     "--cpus 2 --memory 8G --vnuma 2 --pages 1G:2G+2M:512M+thp --policy interleave --fallback pages",
     ("--node cpus=0,memory=4G,host=0-1,policy=weighted-interleave,weights=3:1,pages=1G:2G+4K,"
      "reserve --node memory=1G,host=0,policy=preferred,prealloc --fallback host,pages,policy"),

@@ -27,7 +27,7 @@ static int make(const char *text, enum guest_pin pin, enum guest_objective objec
     spec_text_parse(text, &spec);
     spec.pin = pin;
     spec.objective = objective;
-    r = machine_plan_make(&spec, &host, ret_plan, why, ec);
+    r = machine_plan_make(&spec, &host, NULL, ret_plan, why, ec);
     guest_spec_fini(&spec);
     host_topo_fini(&host);
     return r;

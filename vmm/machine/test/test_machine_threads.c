@@ -42,7 +42,7 @@ static void fixture_init(struct fixture *f, const char *spec, enum guest_pin pin
         assert_int_equal(config_add_device(&f->config, &args, NULL), 0);
     }
     assert_int_equal(host_topo_from_synthetic(HOST, &host, NULL), 0);
-    if (machine_plan_make(&f->config.spec, &host, &f->plan, NULL, &ec) < 0)
+    if (machine_plan_make(&f->config.spec, &host, NULL, &f->plan, NULL, &ec) < 0)
         fail_msg("%s: %s", spec, ec.msg);
     host_topo_fini(&host);
     assert_int_equal(machine_threads_plan(&f->config, f->plan, &f->threads, NULL), 0);

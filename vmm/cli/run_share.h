@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The CPU share of the machine that `run` starts: its place among the user's other machines, its
+ * cgroup, and what there is instead where no cgroup is to be had. Main thread.
+ */
+#ifndef VMM_CLI_RUN_SHARE_H
+#define VMM_CLI_RUN_SHARE_H
+
+#include "vmm/config/config.h"
+#include "vmm/machine/cpu_group.h"
+#include "vmm/machine/neighbours.h"
+#include "vmm/topology/host_topo.h"
+
+struct run_share {
+    const struct machine_config *config; /* borrowed */
+    struct neighbours others;
+    struct machine_use use;
+    struct cpu_group group;
+};
+
+/** run_share_begin() - see who else runs; from here on nobody else starts. */
+int run_share_begin(const struct machine_config *config, struct run_share *ret_share,
+                    struct errctx *ec);
+
+/**
+ * run_share_admit() - may the machine of @plan have what it reserves? Chooses the cgroup, too.
+ * Return: 0; -ENOSPC, -EINVAL or -ENOTSUP with a sentence; -ENOMEM. Prints a line about what there
+ * is instead of a cgroup.
+ */
+int run_share_admit(struct run_share *share, const struct host_topo *host,
+                    const struct topo_plan *plan, struct errctx *ec);
+
+/** run_share_enter() - enter the cgroup, tell the others, set the weights of all, and let others
+ *  start. The guard runs, the machine's name is ours, no other thread was made. */
+int run_share_enter(struct run_share *share, const struct host_topo *host, struct errctx *ec);
+
+/** run_share_end() - after the machine's last thread. Return: false when the group can be removed
+ *  only after our end. */
+bool run_share_end(struct run_share *share);
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See machine_use.h and docs/placement.md. */
+#include "vmm/machine/machine_use.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "vmm/base/macros.h"
+
+enum {
+    USE_VERSION = 1,
+    CPU_MILLI = 1000,
+    WEIGHT_MOST = 10000,
+    WHO_BYTES = 160,
+    MILLI_MOST = 100000000, /* a hundred thousand CPUs: more is nonsense in a file */
+};
+
+/* --- from a plan ---------------------------------------------------------------------------- */
+
+static uint32_t common(const struct idset *a, const struct idset *b)
+{
+    struct idset both = *a;
+
+    idset_and(&both, b);
+    return idset_count(&both);
+}
+
+/* The host CPUs that vCPU @v may run on: all, when nothing is said. */
+static uint32_t cpus_on(const struct topo_plan *plan, const struct topo_plan_vcpu *v, size_t host)
+{
+    const struct idset *here = &plan->hosts[host].cpus;
+
+    return idset_empty(&v->host_cpus) ? idset_count(here) : common(&v->host_cpus, here);
+}
+
+/* One vCPU, spread over the host nodes by the CPUs that it may use there. */
+static void spread_cpu(const struct topo_plan *plan, const struct topo_plan_vcpu *v,
+                       uint64_t *micro)
+{
+    uint32_t all = 0;
+
+    for (size_t h = 0; h < plan->n_hosts; h++)
+        all += cpus_on(plan, v, h);
+    for (size_t h = 0; h < plan->n_hosts && all > 0; h++)
+        micro[h] += 1000000ull * cpus_on(plan, v, h) / all;
+}
+
+static void spread_memory(const struct topo_plan *plan, const struct topo_plan_backing *b,
+                          struct machine_use_node *nodes)
+{
+    const struct topo_plan_node *n = &plan->nodes[b->vnode.v];
+    uint32_t all = 0, here;
+
+    for (int add = 0; add < 2; add++) {
+        for (size_t h = 0; h < plan->n_hosts; h++) {
+            if (!idset_empty(&b->host_nodes))
+                here = idset_has(&b->host_nodes, plan->hosts[h].id.v);
+            else if (!idset_empty(&n->cpus))
+                here = cpus_on(plan, &plan->vcpus[idset_next(&n->cpus, 0)], h);
+            else
+                here = 1; /* memory without CPUs and not bound: anywhere */
+            if (add == 0)
+                all += here;
+            else if (all > 0)
+                nodes[h].mem_bytes += b->len_bytes / all * here;
+        }
+    }
+}
+
+/* Thousandths, from the millionths of CPUs that vCPUs may have on each host node. */
+static void fill_nodes(const struct machine_config *config, const struct topo_plan *plan,
+                       const uint64_t *micro, struct machine_use_node *nodes)
+{
+    const struct guest_cpu_share *share = &config->spec.share;
+    uint64_t all = 0, wanted = (uint64_t)plan->n_vcpus * CPU_MILLI;
+
+    if (share->max_milli > 0)
+        wanted = MIN(wanted, (uint64_t)share->max_milli);
+    for (size_t h = 0; h < plan->n_hosts; h++)
+        all += micro[h];
+    for (size_t h = 0; h < plan->n_hosts && all > 0; h++) {
+        nodes[h].cpu_milli = (uint32_t)(wanted * micro[h] / all);
+        nodes[h].reserve_milli =
+            (uint32_t)(((uint64_t)share->reserve_milli * micro[h] + all - 1) / all);
+    }
+}
+
+int machine_use_make(const struct machine_config *config, const struct topo_plan *plan,
+                     struct machine_use *ret_use, struct errctx *ec)
+{
+    const struct guest_cpu_share *share = &config->spec.share;
+    struct machine_use use = { .weight = share->weight > 0 ? share->weight : MACHINE_WEIGHT_DEFAULT,
+                               .reserve_milli = share->reserve_milli };
+    uint64_t *micro;
+
+    if (share->reserve_milli > plan->n_vcpus * CPU_MILLI)
+        return errctx_set(ec, EINVAL,
+                          "--cpu-reserve %g: the guest's %zu virtual CPU%s cannot use as much",
+                          share->reserve_milli / 1000.0, plan->n_vcpus,
+                          plan->n_vcpus == 1 ? "" : "s");
+    micro = calloc(plan->n_hosts + 1, sizeof(*micro));
+    use.nodes = calloc(plan->n_hosts + 1, sizeof(*use.nodes));
+    if (micro == NULL || use.nodes == NULL) {
+        free(micro);
+        free(use.nodes);
+        return errctx_set(ec, ENOMEM, "no memory to tell what the machine takes");
+    }
+    if (config->name != NULL)
+        (void)snprintf(use.name, sizeof(use.name), "%s", config->name);
+    for (size_t i = 0; i < plan->n_vcpus; i++)
+        spread_cpu(plan, &plan->vcpus[i], micro);
+    fill_nodes(config, plan, micro, use.nodes);
+    for (size_t i = 0; i < plan->n_backings; i++)
+        spread_memory(plan, &plan->backings[i], use.nodes);
+    for (size_t h = 0; h < plan->n_hosts; h++) {
+        use.nodes[h].node = plan->hosts[h].id;
+        if (use.nodes[h].cpu_milli > 0 || use.nodes[h].mem_bytes > 0)
+            use.nodes[use.n_nodes++] = use.nodes[h];
+    }
+    free(micro);
+    *ret_use = use;
+    return 0;
+}
+
+void machine_use_fini(struct machine_use *use)
+{
+    free(use->nodes);
+    *use = (struct machine_use){ 0 };
+}
+
+/* --- as a file ------------------------------------------------------------------------------ */
+
+json_t *machine_use_to_json(const struct machine_use *use)
+{
+    json_t *nodes = json_array();
+
+    for (size_t i = 0; i < use->n_nodes; i++) {
+        const struct machine_use_node *n = &use->nodes[i];
+
+        if (json_array_append_new(nodes, json_pack("{si sI sI sI}", "node", (int)n->node.v, "cpu",
+                                                   (json_int_t)n->cpu_milli, "reserve",
+                                                   (json_int_t)n->reserve_milli, "memory",
+                                                   (json_int_t)n->mem_bytes)) < 0) {
+            json_decref(nodes);
+            return NULL;
+        }
+    }
+    return json_pack("{si ss ss sI sI so}", "version", USE_VERSION, "name", use->name, "cgroup",
+                     use->cgroup, "weight", (json_int_t)use->weight, "reserve",
+                     (json_int_t)use->reserve_milli, "nodes", nodes);
+}
+
+static bool number(const json_t *object, const char *name, json_int_t most, json_int_t *ret)
+{
+    const json_t *v = json_object_get(object, name);
+
+    *ret = json_integer_value(v);
+    return json_is_integer(v) && *ret >= 0 && *ret <= most;
+}
+
+static bool text(const json_t *object, const char *name, char *buf, size_t size)
+{
+    const char *s = json_string_value(json_object_get(object, name));
+
+    return s != NULL && (size_t)snprintf(buf, size, "%s", s) < size;
+}
+
+static bool read_node(const json_t *json, struct machine_use_node *n)
+{
+    json_int_t node, cpu, reserve, memory;
+
+    if (!number(json, "node", IDSET_MAX - 1, &node) || !number(json, "cpu", MILLI_MOST, &cpu) ||
+        !number(json, "reserve", MILLI_MOST, &reserve) ||
+        !number(json, "memory", INT64_MAX, &memory))
+        return false;
+    *n = (struct machine_use_node){ .node = { (uint32_t)node },
+                                    .cpu_milli = (uint32_t)cpu,
+                                    .reserve_milli = (uint32_t)reserve,
+                                    .mem_bytes = (uint64_t)memory };
+    return true;
+}
+
+int machine_use_from_json(const json_t *json, struct machine_use *ret_use)
+{
+    const json_t *nodes = json_object_get(json, "nodes");
+    json_int_t version, weight, reserve;
+    struct machine_use use = { 0 };
+
+    if (!number(json, "version", USE_VERSION, &version) || version != USE_VERSION ||
+        !number(json, "weight", WEIGHT_MOST, &weight) || weight == 0 ||
+        !number(json, "reserve", MILLI_MOST, &reserve) || !json_is_array(nodes) ||
+        json_array_size(nodes) > IDSET_MAX || !text(json, "name", use.name, sizeof(use.name)) ||
+        !text(json, "cgroup", use.cgroup, sizeof(use.cgroup)))
+        return -EINVAL;
+    use.weight = (uint32_t)weight;
+    use.reserve_milli = (uint32_t)reserve;
+    use.nodes = calloc(json_array_size(nodes) + 1, sizeof(*use.nodes));
+    if (use.nodes == NULL)
+        return -ENOMEM;
+    for (; use.n_nodes < json_array_size(nodes); use.n_nodes++) {
+        if (!read_node(json_array_get(nodes, use.n_nodes), &use.nodes[use.n_nodes])) {
+            machine_use_fini(&use);
+            return -EINVAL;
+        }
+    }
+    *ret_use = use;
+    return 0;
+}
+
+/* --- of several machines -------------------------------------------------------------------- */
+
+static const struct machine_use_node *on_node(const struct machine_use *use, struct hnode_id id)
+{
+    for (size_t i = 0; i < use->n_nodes; i++)
+        if (use->nodes[i].node.v == id.v)
+            return &use->nodes[i];
+    return NULL;
+}
+
+void machine_use_sum(const struct host_topo *host, const struct machine_use *uses, size_t n,
+                     struct place_use *ret_used)
+{
+    for (size_t h = 0; h < host->n_nodes; h++) {
+        uint64_t milli = 0, bytes = 0;
+
+        for (size_t i = 0; i < n; i++) {
+            const struct machine_use_node *u = on_node(&uses[i], host->nodes[h].id);
+
+            milli += u != NULL ? u->cpu_milli : 0;
+            bytes += u != NULL ? MIN(u->mem_bytes, UINT64_MAX - bytes) : 0;
+        }
+        ret_used[h] = (struct place_use){ (uint32_t)MIN(milli, (uint64_t)UINT32_MAX), bytes };
+    }
+}
+
+/* "web 2, db 1.5" */
+static const char *who_has(const struct machine_use *others, size_t n, struct hnode_id id,
+                           char buf[static WHO_BYTES])
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (size_t i = 0; i < n && len < WHO_BYTES; i++) {
+        const struct machine_use_node *u = on_node(&others[i], id);
+
+        if (u != NULL && u->reserve_milli > 0)
+            len += (size_t)snprintf(buf + len, WHO_BYTES - len, "%s%s %g", len > 0 ? ", " : "",
+                                    others[i].name, u->reserve_milli / 1000.0);
+    }
+    return buf;
+}
+
+static uint64_t reserved(const struct machine_use *uses, size_t n, struct hnode_id id)
+{
+    uint64_t milli = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct machine_use_node *u = on_node(&uses[i], id);
+
+        milli += u != NULL ? u->reserve_milli : 0;
+    }
+    return milli;
+}
+
+static int admit_on(const struct host_node *node, const struct machine_use *others, size_t n,
+                    uint32_t wanted, struct errctx *ec)
+{
+    uint64_t has = (uint64_t)idset_count(&node->cpus) * CPU_MILLI;
+    uint64_t taken = reserved(others, n, node->id);
+    char who[WHO_BYTES];
+
+    if (taken + wanted <= has)
+        return 0;
+    if (taken == 0)
+        return errctx_set(ec, ENOSPC,
+                          "--cpu-reserve: host node %u has %g CPUs, and %g would be reserved",
+                          node->id.v, (double)has / 1000.0, wanted / 1000.0);
+    return errctx_set(ec, ENOSPC,
+                      "--cpu-reserve: host node %u has %g CPUs, %g of them are reserved by other "
+                      "machines (%s), and %g more would be",
+                      node->id.v, (double)has / 1000.0, (double)taken / 1000.0,
+                      who_has(others, n, node->id, who), wanted / 1000.0);
+}
+
+int machine_use_admit(const struct host_topo *host, const struct machine_use *others, size_t n,
+                      const struct machine_use *use, struct errctx *ec)
+{
+    uint64_t all = use->reserve_milli;
+    int r = 0;
+
+    if (use->reserve_milli == 0)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        all += others[i].reserve_milli;
+    if (host->limits.has_cpu && all > host->limits.cpu_milli)
+        return errctx_set(ec, ENOSPC,
+                          "--cpu-reserve: the cgroup %s allows %g CPUs (cpu.max), and all machines "
+                          "together would have %g reserved",
+                          host->limits.cpu_cgroup, (double)host->limits.cpu_milli / 1000.0,
+                          (double)all / 1000.0);
+    for (size_t h = 0; r == 0 && h < host->n_nodes; h++) {
+        const struct machine_use_node *u = on_node(use, host->nodes[h].id);
+
+        if (u != NULL && u->reserve_milli > 0)
+            r = admit_on(&host->nodes[h], others, n, u->reserve_milli, ec);
+    }
+    return r;
+}
+
+/* What a weight of one gets beyond reservations, in CPUs: as much as every node has left for all. */
+static double spare(const struct host_topo *host, const struct machine_use *uses, size_t n)
+{
+    double least = -1;
+
+    for (size_t h = 0; h < host->n_nodes; h++) {
+        double left = idset_count(&host->nodes[h].cpus), want = 0;
+
+        for (size_t i = 0; i < n; i++) {
+            const struct machine_use_node *u = on_node(&uses[i], host->nodes[h].id);
+            double all = 0;
+
+            for (size_t k = 0; k < uses[i].n_nodes; k++)
+                all += uses[i].nodes[k].cpu_milli;
+            if (u == NULL || all <= 0)
+                continue;
+            left -= u->reserve_milli / 1000.0;
+            want += uses[i].weight * u->cpu_milli / all; /* its weight is spread as its vCPUs are */
+        }
+        left = MAX(left, 0.0);
+        if (want > 0 && (least < 0 || left / want < least))
+            least = left / want;
+    }
+    return MAX(least, 0.0);
+}
+
+void machine_use_weights(const struct host_topo *host, const struct machine_use *uses, size_t n,
+                         uint32_t *ret_weights)
+{
+    double part = spare(host, uses, n), most = 0;
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++) {
+        any = any || uses[i].reserve_milli > 0;
+        most = MAX(most, uses[i].reserve_milli / 1000.0 + part * uses[i].weight);
+    }
+    for (size_t i = 0; i < n; i++) {
+        double w = uses[i].reserve_milli / 1000.0 + part * uses[i].weight;
+
+        ret_weights[i] = uses[i].weight;
+        if (any && most > 0) /* rounded for who reserved: up for him, down for the others */
+            ret_weights[i] = (uint32_t)(w * WEIGHT_MOST / most + (uses[i].reserve_milli > 0));
+        ret_weights[i] = MIN(MAX(ret_weights[i], 1u), (uint32_t)WEIGHT_MOST);
+    }
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See neighbours.h. */
+#include "vmm/machine/neighbours.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/base/cleanup.h"
+#include "vmm/machine/control_dir.h"
+
+enum {
+    USE_FILE_MAX = 256 * 1024, /* a machine on 1,024 host nodes needs less than half */
+    LOCK_TRIES = 1000,
+    LOCK_WAIT_NS = 10 * 1000 * 1000,
+    NEIGHBOURS_MAX = 4096,
+};
+
+static const char admission[] = ".admission"; /* no name of a machine starts with a dot */
+
+static int take_lock(struct neighbours *nb, struct errctx *ec)
+{
+    const struct timespec wait = { .tv_nsec = LOCK_WAIT_NS };
+
+    nb->lock_fd = openat(nb->dir_fd, admission, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (nb->lock_fd < 0)
+        return errctx_set_os(ec, errno, "open %s", admission);
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(nb->lock_fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return errctx_set_os(ec, errno, "lock %s", admission);
+        (void)nanosleep(&wait, NULL);
+    }
+    return errctx_set(ec, EBUSY, "another machine has been starting for ten seconds");
+}
+
+/* "web.lock" -> "web": every running machine has a lock, whatever it says. */
+static bool machine_name(const char *file, char name[static MACHINE_USE_NAME])
+{
+    const char *suffix = strrchr(file, '.');
+
+    if (suffix == NULL || strcmp(suffix, ".lock") != 0 ||
+        (size_t)(suffix - file) >= MACHINE_USE_NAME)
+        return false;
+    memcpy(name, file, (size_t)(suffix - file));
+    name[suffix - file] = '\0';
+    return config_name_ok(name);
+}
+
+static int read_use(int dir_fd, const char *name, struct machine_use *ret_use)
+{
+    CLEANUP_FREE char *text = malloc(USE_FILE_MAX);
+    char file[MACHINE_USE_NAME + 8];
+    CLEANUP_CLOSE int fd = -1;
+    json_t *json;
+    ssize_t len;
+    int r;
+
+    (void)snprintf(file, sizeof(file), "%s.use", name);
+    fd = openat(dir_fd, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (text == NULL || fd < 0)
+        return text == NULL ? -ENOMEM : -errno;
+    len = read(fd, text, USE_FILE_MAX);
+    if (len < 0)
+        return -errno;
+    json = json_loadb(text, (size_t)len, JSON_REJECT_DUPLICATES, NULL);
+    r = machine_use_from_json(json, ret_use);
+    json_decref(json);
+    if (r == 0)
+        (void)snprintf(ret_use->name, sizeof(ret_use->name), "%s", name);
+    return r;
+}
+
+static int read_all(struct neighbours *nb, struct errctx *ec)
+{
+    CLEANUP_CLOSE int fd = openat(nb->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    char name[MACHINE_USE_NAME];
+    const struct dirent *entry;
+    int r = 0;
+
+    if (dir == NULL)
+        return errctx_set_os(ec, errno, "look for running machines");
+    fd = -1; /* the stream's by now */
+    while (r == 0 && nb->n < NEIGHBOURS_MAX && (entry = readdir(dir)) != NULL) {
+        struct machine_use *grown;
+
+        if (!machine_name(entry->d_name, name) || !control_dir_is_live(nb->dir_fd, name))
+            continue;
+        grown = realloc(nb->uses, (nb->n + 1) * sizeof(*grown));
+        if (grown == NULL) {
+            r = errctx_set(ec, ENOMEM, "no memory for the list of machines");
+            break;
+        }
+        nb->uses = grown;
+        if (read_use(nb->dir_fd, name, &nb->uses[nb->n]) == 0)
+            nb->n++;
+        else
+            nb->n_silent++;
+    }
+    (void)closedir(dir);
+    return r;
+}
+
+int neighbours_read(const char *dir, bool lock, struct neighbours *ret, struct errctx *ec)
+{
+    struct neighbours nb = { .dir_fd = -1, .lock_fd = -1 };
+    char path[256];
+    int r = control_dir_open(dir != NULL ? dir : control_dir_path(path, sizeof(path)), lock,
+                             &nb.dir_fd, ec);
+
+    if (r == -ENOENT && !lock) { /* no machine ever ran */
+        *ret = nb;
+        return 0;
+    }
+    if (r == 0 && lock)
+        r = take_lock(&nb, ec);
+    if (r == 0)
+        r = read_all(&nb, ec);
+    if (r < 0)
+        neighbours_fini(&nb);
+    else
+        *ret = nb;
+    return r;
+}
+
+int neighbours_publish(const struct neighbours *nb, const struct machine_use *use,
+                       struct errctx *ec)
+{
+    json_t *json = machine_use_to_json(use);
+    CLEANUP_FREE char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    char file[MACHINE_USE_NAME + 8];
+    CLEANUP_CLOSE int fd = -1;
+
+    json_decref(json);
+    if (text == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to tell what the machine takes");
+    (void)snprintf(file, sizeof(file), "%s.use", use->name);
+    fd = openat(nb->dir_fd, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errctx_set_os(ec, errno, "make %s", file);
+    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        return errctx_set_os(ec, errno, "write %s", file);
+    return 0;
+}
+
+void neighbours_unlock(struct neighbours *nb)
+{
+    if (nb->lock_fd < 0)
+        return;
+    (void)flock(nb->lock_fd, LOCK_UN); /* not just closed: a child may have it for a moment */
+    (void)close(nb->lock_fd);
+    nb->lock_fd = -1;
+}
+
+void neighbours_fini(struct neighbours *nb)
+{
+    neighbours_unlock(nb);
+    for (size_t i = 0; i < nb->n; i++)
+        machine_use_fini(&nb->uses[i]);
+    free(nb->uses);
+    if (nb->dir_fd >= 0)
+        (void)close(nb->dir_fd);
+    *nb = (struct neighbours){ .dir_fd = -1, .lock_fd = -1 };
+}

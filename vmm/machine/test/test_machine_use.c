@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What machines take of a host: told, summed, admitted, weighed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/macros.h"
+#include "vmm/machine/machine_plan.h"
+#include "vmm/machine/machine_use.h"
+#include "vmm/topology/test/spec_text.h"
+
+#define HOST "numa:3(memory=8GiB) l3:1 core:4 pu:1" /* CPUs 0-3, 4-7, 8-11 */
+
+static struct host_topo host;
+
+static int read_host(void **state)
+{
+    (void)state;
+    return host_topo_from_synthetic(HOST, &host, NULL);
+}
+
+static int free_host(void **state)
+{
+    (void)state;
+    host_topo_fini(&host);
+    return 0;
+}
+
+static int make(const char *spec, enum guest_pin pin, struct guest_cpu_share share,
+                struct machine_use *ret_use, struct errctx *ec)
+{
+    struct machine_config config;
+    struct topo_plan *plan;
+    int r;
+
+    config_init(&config);
+    config.name = strdup("web");
+    spec_text_parse(spec, &config.spec);
+    config.spec.pin = pin;
+    config.spec.share = share;
+    assert_int_equal(machine_plan_make(&config.spec, &host, NULL, &plan, NULL, NULL), 0);
+    r = machine_use_make(&config, plan, ret_use, ec);
+    topo_plan_free(plan);
+    config_fini(&config);
+    return r;
+}
+
+/* "0:4000/1500+1024M 1:..." - wanted, reserved, memory */
+static const char *tell(const struct machine_use *use, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (size_t i = 0; i < use->n_nodes; i++)
+        len += (size_t)snprintf(buf + len, size - len, "%s%u:%u/%u+%uM", i > 0 ? " " : "",
+                                use->nodes[i].node.v, use->nodes[i].cpu_milli,
+                                use->nodes[i].reserve_milli,
+                                (unsigned)(use->nodes[i].mem_bytes / MIB));
+    return buf;
+}
+
+static void a_machine_takes_where_it_may_run(void **state)
+{
+    static const struct {
+        const char *spec;
+        enum guest_pin pin;
+        struct guest_cpu_share share;
+        const char *use;
+    } row[] = {
+        { "cpus=3 memory=3G", GUEST_PIN_UNSAID, { 0 },
+          "0:1000/0+1024M 1:1000/0+1024M 2:1000/0+1024M" },
+        { "cpus=3 memory=3G", GUEST_PIN_NODE, { 0 }, "0:3000/0+3072M" },
+        { "cpus=4 memory=2G vnuma=2", GUEST_PIN_NODE, { .reserve_milli = 1500 },
+          "0:4000/1500+2048M" },
+        { "cpus=8 memory=2G vnuma=2", GUEST_PIN_NODE, { .reserve_milli = 3000 },
+          "0:4000/1500+1024M 1:4000/1500+1024M" },
+        { "cpus=8 memory=2G vnuma=2", GUEST_PIN_NODE, { .max_milli = 2000 },
+          "0:2000/0+2048M" },
+        /* memory is where it is bound */
+        { "node:cpus=0;memory=1G;host=2 node:memory=2G;host=1", GUEST_PIN_UNSAID, { 0 },
+          "1:0/0+2048M 2:1000/0+1024M" },
+    };
+    char buf[256];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+        struct machine_use use;
+        struct errctx ec = { 0 };
+
+        if (make(row[i].spec, row[i].pin, row[i].share, &use, &ec) < 0)
+            fail_msg("%s: %s", row[i].spec, ec.msg);
+        if (strcmp(tell(&use, buf, sizeof(buf)), row[i].use) != 0)
+            print_error("%s\n", row[i].spec);
+        assert_string_equal(tell(&use, buf, sizeof(buf)), row[i].use);
+        assert_int_equal(use.weight, MACHINE_WEIGHT_DEFAULT);
+        machine_use_fini(&use);
+    }
+}
+
+static void more_than_the_vcpus_can_use_is_not_reserved(void **state)
+{
+    struct machine_use use = { .n_nodes = 77 };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    assert_int_equal(make("cpus=2", GUEST_PIN_NODE,
+                          (struct guest_cpu_share){ .reserve_milli = 2500 }, &use, &ec),
+                     -EINVAL);
+    assert_string_equal(ec.msg, "--cpu-reserve 2.5: the guest's 2 virtual CPUs cannot use as much");
+    assert_int_equal(use.n_nodes, 77);
+}
+
+static void what_is_told_is_read_back(void **state)
+{
+    static const char *const bad[] = {
+        "{}", "[]", "{\"version\":2}", "null",
+        "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":0,\"reserve\":0,\"nodes\":[]}",
+        "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":-1,\"nodes\":[]}",
+        "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[{}]}",
+        "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[{"
+        "\"node\":9999999,\"cpu\":1,\"reserve\":0,\"memory\":0}]}",
+        "{\"version\":1,\"name\":7,\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[]}",
+    };
+    struct machine_use use, again = { .weight = 77 };
+    char a[256], b[256];
+    json_t *json;
+
+    (void)state;
+    assert_int_equal(make("cpus=8 memory=2G vnuma=2", GUEST_PIN_NODE,
+                          (struct guest_cpu_share){ .weight = 300, .reserve_milli = 3000 }, &use,
+                          NULL),
+                     0);
+    (void)snprintf(use.cgroup, sizeof(use.cgroup), "/sys/fs/cgroup/x");
+    json = machine_use_to_json(&use);
+    assert_int_equal(machine_use_from_json(json, &again), 0);
+    assert_string_equal(tell(&use, a, sizeof(a)), tell(&again, b, sizeof(b)));
+    assert_string_equal(again.name, "web");
+    assert_string_equal(again.cgroup, use.cgroup);
+    assert_int_equal(again.weight, 300);
+    assert_int_equal(again.reserve_milli, 3000);
+    json_decref(json);
+    machine_use_fini(&again);
+    machine_use_fini(&use);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        json = json_loads(bad[i], JSON_DECODE_ANY, NULL);
+        assert_non_null(json);
+        again.weight = 77;
+        if (machine_use_from_json(json, &again) != -EINVAL)
+            fail_msg("%s was taken", bad[i]);
+        assert_int_equal(again.weight, 77);
+        json_decref(json);
+    }
+}
+
+struct pen {
+    struct machine_use use[8];
+    struct machine_use_node node[8][3];
+    size_t n;
+};
+
+static struct machine_use *add(struct pen *p, const char *name, uint32_t weight)
+{
+    struct machine_use *use = &p->use[p->n];
+
+    *use = (struct machine_use){ .weight = weight, .nodes = p->node[p->n++] };
+    (void)snprintf(use->name, sizeof(use->name), "%s", name);
+    return use;
+}
+
+static void on(struct machine_use *use, uint32_t node, uint32_t cpu, uint32_t reserve)
+{
+    use->nodes[use->n_nodes++] =
+        (struct machine_use_node){ .node = { node }, .cpu_milli = cpu, .reserve_milli = reserve,
+                                   .mem_bytes = MIB };
+    use->reserve_milli += reserve;
+}
+
+static void no_node_is_reserved_twice(void **state)
+{
+    struct pen p = { .n = 0 };
+    struct errctx ec = { 0 };
+    struct machine_use *mine;
+
+    (void)state;
+    on(add(&p, "web", 100), 1, 4000, 2500);
+    on(add(&p, "db", 100), 1, 4000, 1000);
+    mine = add(&p, "mine", 100);
+    on(mine, 1, 4000, 500);
+    assert_int_equal(machine_use_admit(&host, p.use, 2, mine, &ec), 0);
+    mine->nodes[0].reserve_milli = mine->reserve_milli = 501;
+    assert_int_equal(machine_use_admit(&host, p.use, 2, mine, &ec), -ENOSPC);
+    assert_string_equal(ec.msg, "--cpu-reserve: host node 1 has 4 CPUs, 3.5 of them are reserved by "
+                                "other machines (web 2.5, db 1), and 0.501 more would be");
+    assert_int_equal(machine_use_admit(&host, NULL, 0, mine, &ec), 0);
+    mine->nodes[0].reserve_milli = mine->reserve_milli = 4500;
+    assert_int_equal(machine_use_admit(&host, NULL, 0, mine, &ec), -ENOSPC);
+    assert_string_equal(ec.msg,
+                        "--cpu-reserve: host node 1 has 4 CPUs, and 4.5 would be reserved");
+    /* Nor more than a cgroup allows. */
+    mine->nodes[0].reserve_milli = mine->reserve_milli = 500;
+    host.limits.has_cpu = true;
+    host.limits.cpu_milli = 3600;
+    (void)snprintf(host.limits.cpu_cgroup, sizeof(host.limits.cpu_cgroup), "/box");
+    assert_int_equal(machine_use_admit(&host, p.use, 2, mine, &ec), -ENOSPC);
+    assert_string_equal(ec.msg, "--cpu-reserve: the cgroup /box allows 3.6 CPUs (cpu.max), and all "
+                                "machines together would have 4 reserved");
+    host.limits.has_cpu = false;
+    /* Who reserves nothing is admitted anywhere. */
+    mine->nodes[0].reserve_milli = mine->reserve_milli = 0;
+    p.use[0].nodes[0].reserve_milli = 99000;
+    assert_int_equal(machine_use_admit(&host, p.use, 2, mine, &ec), 0);
+}
+
+static void the_planner_sees_the_sum(void **state)
+{
+    struct place_use used[3];
+    struct pen p = { .n = 0 };
+
+    (void)state;
+    on(add(&p, "web", 100), 1, 4000, 0);
+    on(add(&p, "db", 100), 1, 500, 0);
+    on(&p.use[1], 2, 100, 0);
+    on(&p.use[1], 77, 100, 0); /* a node that is gone */
+    machine_use_sum(&host, p.use, 2, used);
+    assert_int_equal(used[0].cpu_milli, 0);
+    assert_int_equal(used[1].cpu_milli, 4500);
+    assert_int_equal(used[1].mem_bytes, 2 * MIB);
+    assert_int_equal(used[2].cpu_milli, 100);
+}
+
+static void weights_are_as_asked_for_where_nothing_is_reserved(void **state)
+{
+    struct pen p = { .n = 0 };
+    uint32_t w[2];
+
+    (void)state;
+    on(add(&p, "web", 100), 1, 4000, 0);
+    on(add(&p, "db", 700), 1, 500, 0);
+    machine_use_weights(&host, p.use, 2, w);
+    assert_int_equal(w[0], 100);
+    assert_int_equal(w[1], 700);
+    /* Half of four CPUs are web's; of the other half each gets its part. */
+    p.use[0].nodes[0].reserve_milli = p.use[0].reserve_milli = 2000;
+    machine_use_weights(&host, p.use, 2, w);
+    assert_in_range(w[0], 9990, 10000);
+    assert_in_range(w[1], 7760, 7790); /* 1.75 of 2.25 */
+}
+
+static uint32_t roll(uint64_t *state, uint32_t below)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return (uint32_t)(*state >> 33) % below;
+}
+
+/* On every node, when all machines are busy there, each gets what it reserved: its weight, spread
+ * as its vCPUs are, is that part of all weights at least. One in ten thousand is rounding. */
+static void admitted_reservations_hold(void **state)
+{
+    uint64_t seed = 0x853c49e6748fea9bull;
+    unsigned tight = 0;
+
+    (void)state;
+    for (unsigned round = 0; round < 5000; round++) {
+        struct pen p = { .n = 0 };
+        uint32_t n = 1 + roll(&seed, 6), w[8];
+
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t vcpus = 1 + roll(&seed, 8), split = roll(&seed, vcpus + 1);
+            uint32_t reserve = roll(&seed, 3) == 0 ? 0 : roll(&seed, vcpus * 1000);
+            struct machine_use *use = add(&p, "vm", 1 + roll(&seed, 10000));
+            uint32_t node = roll(&seed, 3);
+
+            if (split > 0)
+                on(use, node, split * 1000, reserve * split / vcpus);
+            if (split < vcpus)
+                on(use, (node + 1) % 3, (vcpus - split) * 1000, reserve * (vcpus - split) / vcpus);
+            if (machine_use_admit(&host, p.use, p.n - 1, use, NULL) < 0)
+                p.n--;
+        }
+        if (p.n == 0)
+            continue;
+        machine_use_weights(&host, p.use, p.n, w);
+        for (uint32_t h = 0; h < 3; h++) {
+            double all = 0, part[8] = { 0 };
+            uint32_t reserved = 0;
+
+            for (size_t i = 0; i < p.n; i++) {
+                double sum = 0, here = 0;
+
+                for (size_t k = 0; k < p.use[i].n_nodes; k++) {
+                    sum += p.use[i].nodes[k].cpu_milli;
+                    here += p.use[i].nodes[k].node.v == h ? p.use[i].nodes[k].cpu_milli : 0;
+                    if (p.use[i].nodes[k].node.v == h)
+                        reserved += p.use[i].nodes[k].reserve_milli;
+                }
+                part[i] = w[i] * here / sum;
+                all += part[i];
+                assert_in_range(w[i], 1, 10000);
+            }
+            tight += reserved > 3000;
+            for (size_t i = 0; i < p.n; i++)
+                for (size_t k = 0; k < p.use[i].n_nodes; k++)
+                    if (p.use[i].nodes[k].node.v == h && p.use[i].nodes[k].reserve_milli > 0)
+                        assert_true(part[i] / all * 4000 + 4 >=
+                                    p.use[i].nodes[k].reserve_milli);
+        }
+    }
+    assert_true(tight > 500);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_machine_takes_where_it_may_run),
+        cmocka_unit_test(more_than_the_vcpus_can_use_is_not_reserved),
+        cmocka_unit_test(what_is_told_is_read_back),
+        cmocka_unit_test(no_node_is_reserved_twice),
+        cmocka_unit_test(the_planner_sees_the_sum),
+        cmocka_unit_test(weights_are_as_asked_for_where_nothing_is_reserved),
+        cmocka_unit_test(admitted_reservations_hold),
+    };
+    return cmocka_run_group_tests_name("machine/machine_use", tests, read_host, free_host);
+}
