@@ -337,19 +337,24 @@ static double spare(const struct host_topo *host, const struct machine_use *uses
 void machine_use_weights(const struct host_topo *host, const struct machine_use *uses, size_t n,
                          uint32_t *ret_weights)
 {
-    double part = spare(host, uses, n), most = 0;
+    double part = spare(host, uses, n), cpus = 0, asked = 0, most = 0, scale;
     bool any = false;
 
     for (size_t i = 0; i < n; i++) {
+        double w = uses[i].reserve_milli / 1000.0 + part * uses[i].weight;
+
         any = any || uses[i].reserve_milli > 0;
-        most = MAX(most, uses[i].reserve_milli / 1000.0 + part * uses[i].weight);
+        cpus += w;
+        most = MAX(most, w);
+        asked += MAX(uses[i].weight, (uint32_t)MACHINE_WEIGHT_DEFAULT);
     }
+    scale = cpus > 0 ? MIN(asked / cpus, WEIGHT_MOST / most) : 0;
     for (size_t i = 0; i < n; i++) {
         double w = uses[i].reserve_milli / 1000.0 + part * uses[i].weight;
 
         ret_weights[i] = uses[i].weight;
-        if (any && most > 0) /* rounded for who reserved: up for him, down for the others */
-            ret_weights[i] = (uint32_t)(w * WEIGHT_MOST / most + (uses[i].reserve_milli > 0));
+        if (any && cpus > 0) /* rounded for who reserved: up for him, down for the others */
+            ret_weights[i] = (uint32_t)(w * scale + (uses[i].reserve_milli > 0));
         ret_weights[i] = MIN(MAX(ret_weights[i], 1u), (uint32_t)WEIGHT_MOST);
     }
 }

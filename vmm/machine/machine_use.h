@@ -69,7 +69,9 @@ int machine_use_admit(const struct host_topo *host, const struct machine_use *ot
  *
  * Each machine counts what it reserved, and beyond that a part of what nobody reserved, by its own
  * weight: of every node the machines' parts together are no more than the node, so a machine's
- * share of it is no less than what it reserved. Where nothing is reserved, weights are as asked for.
+ * share of it is no less than what it reserved, but for a hundredth that rounding costs. All weights
+ * together stay what they were without reservations (100 a machine at least), so that other programs
+ * are not worse off. Where nothing is reserved, weights are as asked for.
  * @ret_weights: @n values from 1 to 10000.
  */
 void machine_use_weights(const struct host_topo *host, const struct machine_use *uses, size_t n,

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases of test-sched: what a machine gets of the host's CPUs, told by the host's kernel.
+
+Each takes TAP, a kernel that only spins, and Linux. Times are those of the emulated host; only
+shares and counts are judged.
+"""
+import contextlib
+import glob
+import json
+import os
+import signal
+import subprocess
+import time
+
+import guestvm
+from devicecases import linux
+from guestvm import PROGRAM, Vm, ctl
+from placecases import threads_on_host
+
+CGROUPS = "/sys/fs/cgroup"
+
+
+def read(*path):
+    with open(os.path.join(*path), encoding="ascii") as f:
+        return f.read().strip()
+
+
+def groups():
+    return glob.glob(CGROUPS + "/**/numavisor-*", recursive=True)
+
+
+def until(what, ready):
+    """Wait until READY is true; its value."""
+    end = time.monotonic() + guestvm.PATIENCE
+    while not (value := ready()):
+        if time.monotonic() > end:
+            raise guestvm.Trouble(f"waited for {what}")
+        time.sleep(0.1)
+    return value
+
+
+def host_cpus(node):
+    return read(f"/sys/devices/system/node/node{node}/cpulist")
+
+
+@contextlib.contextmanager
+def machine(tap, name, kernel, *options):
+    """A machine that is up."""
+    with Vm(tap, name, ["--kernel", kernel, "--console", "none", *options]) as vm:
+        def up():
+            if vm.child.poll() is not None:
+                raise guestvm.Trouble(f"{name} does not run: {vm.error_text()}")
+            return ctl(name, "status")[0] == 0
+        until(f"{name} to run", up)
+        yield vm
+        ctl(name, "stop")
+        vm.wait()
+
+
+def on_node(node, cpus=1):
+    """Options of a small machine on one host node."""
+    return ["--node", f"cpus=0-{cpus - 1},memory=64M,host={node}"]
+
+
+def refused(*options, program="run"):
+    """What numavisor says to options that it does not take."""
+    done = subprocess.run([PROGRAM, program, *options], capture_output=True, text=True,
+                          timeout=guestvm.PATIENCE, check=False)
+    return done.returncode, done.stderr.strip()
+
+
+def gone(tap, name, group):
+    left = []
+    for _ in range(100):
+        left = [g for g in groups() if g == group]
+        if not left:
+            break
+        time.sleep(0.1)
+    tap.same(left, [], f"{name}: its cgroup is gone")
+
+
+def limit(tap, spin, _linux):
+    """--cpu-max: the kernel throttles all threads of the machine, and only them."""
+    with machine(tap, "limit", spin, *on_node(0), "--rng", "--cpu-max", "20%",
+                 "--cpu-weight", "250") as vm:
+        share = ctl("limit", "status")[1]["cpu_share"]
+        group = share["cgroup"]
+        tap.same((share["weight"], share["max"]), (250, 0.2), "limit: status tells what was asked for")
+        tap.same(read(group, "cpu.max"), "20000 100000", "limit: cpu.max is 20 %")
+        tap.same(read(group, "cpu.weight"), "250", "limit: cpu.weight is as asked for")
+        inside = {read("/proc", p, "comm").split("-")[0] for p in read(group, "cgroup.procs").split()}
+        tap.same(inside, {"numavisor", "kvm"}, "limit: the machine and KVM's thread for it are in it")
+        inside = {read(t, "cgroup") for t in glob.glob(f"/proc/{vm.child.pid}/task/*")}
+        tap.same(inside, {"0::" + group[len(CGROUPS):]}, "limit: with all its threads")
+
+        def throttled():
+            cpu = ctl("limit", "stats")[1]["cpu"]
+            return cpu if cpu["nr_throttled"] >= 10 else None
+        cpu = until("the machine to be throttled", throttled)
+        tap.point(cpu["nr_throttled"] * 2 >= cpu["nr_periods"], "limit: it is throttled all the time",
+                  cpu)
+        used = cpu["usage_usec"] / (cpu["nr_periods"] * 100000)
+        tap.point(used < 0.4, "limit: it uses no more", f"{used} of a CPU")
+    gone(tap, "limit: after ctl stop", group)
+
+
+def ends(tap, spin, _linux):
+    """However a machine ends, its group goes."""
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        with machine(tap, "ends", spin, *on_node(0), "--cpu-max", "50%") as vm:
+            group = ctl("ends", "status")[1]["cpu_share"]["cgroup"]
+            tap.same(os.path.isdir(group), True, f"ends: {how.name}: there is a group")
+            vm.child.send_signal(how)
+            vm.wait()
+            gone(tap, f"ends: {how.name}", group)
+    status, said = refused("--kernel", "/dev/null", "--console", "none", "--cpu-max", "50%")
+    tap.point(status != 0 and said, "ends: a kernel that is none does not start", said)
+    gone(tap, "ends: a start that fails", (groups() or [""])[0])
+    tap.same(groups(), [], "ends: no group is left")
+
+
+def usage(*names):
+    return [ctl(n, "stats")[1]["cpu"]["usage_usec"] for n in names]
+
+
+def compete(a, b):
+    """The part that machine A has of what both use."""
+    before = usage(a, b)
+    until("CPU time", lambda: sum(usage(a, b)) - sum(before) > 3000000)
+    after = usage(a, b)
+    used = [y - x for x, y in zip(before, after)]
+    return used[0] / sum(used)
+
+
+def weight(tap, spin, _linux):
+    """Two machines on one CPU share it by their weights."""
+    with machine(tap, "light", spin, *on_node(0), "--cpu-weight", "100"):
+        with machine(tap, "heavy", spin, *on_node(0), "--cpu-weight", "400"):
+            part = compete("heavy", "light")
+            tap.point(0.65 < part < 0.95, "weight: 400 beside 100 gets four fifths", part)
+
+
+def reserve(tap, spin, _linux):
+    """A floor holds against any weight, and is not given away twice."""
+    with machine(tap, "floor", spin, *on_node(0), "--cpu-reserve", "50%"):
+        with machine(tap, "heavy", spin, *on_node(0), "--cpu-weight", "1000"):
+            part = compete("floor", "heavy")
+            tap.point(part > 0.42, "reserve: half of a CPU is kept against a weight of 1000", part)
+            want = ("numavisor: --cpu-reserve: host node 0 has 1 CPUs, 0.5 of them are reserved by "
+                    "other machines (floor 0.5), and 0.6 more would be")
+            more = [*on_node(0), "--cpu-reserve", "0.6"]
+            tap.same(refused(*more, program="plan"), (2, want), "reserve: plan refuses too much")
+            tap.same(refused("--kernel", spin, "--console", "none", *more), (2, want),
+                     "reserve: run refuses the same")
+            with machine(tap, "second", spin, *on_node(1), "--cpu-reserve", "100%"):
+                tap.point(True, "reserve: another node has room")
+    tap.same(groups(), [], "reserve: no group is left")
+
+
+def without(tap, spin, _linux):
+    """No cgroup: what can be had is, and what cannot is said."""
+    bare = ["unshare", "--mount", "sh", "-c", f"umount {CGROUPS}; exec \"$@\"", "sh", PROGRAM]
+    options = ["run", "--name", "without", "--kernel", spin, "--console", "none", *on_node(0)]
+    done = subprocess.run([*bare, *options, "--cpu-max", "1"], capture_output=True, text=True,
+                          timeout=guestvm.PATIENCE, check=False)
+    tap.same((done.returncode, done.stderr.strip()),
+             (2, "numavisor: --cpu-max: there is no cgroup of version 2"), "without: no limit")
+    with subprocess.Popen([*bare, *options, "--cpu-weight", "50", "--cpu-reserve", "0.5"],
+                          stderr=subprocess.PIPE, text=True) as child:
+        until("the machine to run", lambda: ctl("without", "status")[0] == 0)
+        nice = {read(t, "stat").rpartition(")")[2].split()[16]
+                for t in glob.glob(f"/proc/{child.pid}/task/*")}
+        tap.same(nice, {"3"}, "without: a weight of 50 is nice 3, for every thread")
+        ctl("without", "stop")
+        said = child.communicate(timeout=guestvm.PATIENCE)[1].splitlines()
+    tap.same(said[:2], ["numavisor: --cpu-weight 50 becomes nice 3: there is no cgroup of version 2",
+                        "numavisor: --cpu-reserve is admitted, but nothing keeps it: there is no "
+                        "cgroup of version 2"], "without: each with one line")
+
+
+def threads(tap, spin, _linux):
+    """I/O threads run on the CPUs of the node that they serve; plan, status and kernel agree."""
+    options = ["--node", "cpus=0,memory=64M,host=1", "--node", "cpus=1,memory=64M,host=0",
+               "--rng", "node=1", "--vsock", "cid=5,socket=/tmp/threads.vsock,node=0",
+               "--io-threads", "2"]
+    done = subprocess.run([PROGRAM, "plan", "--json", *options], check=True, text=True,
+                          stdout=subprocess.PIPE)
+    plan = {t["name"]: t["host_cpus"] for t in json.loads(done.stdout)["plan"]["threads"]}
+    both = ",".join(host_cpus(n) for n in (0, 1))
+    with machine(tap, "threads", spin, *options) as vm:
+        there = threads_on_host(vm.child.pid)
+        status = {t["name"]: t["host_cpus"] for t in ctl("threads", "status")[1]["threads"]}
+        tap.same(status, plan, "threads: status tells the plan")
+        tap.same({n: there[n] for n in ("io0", "io1")}, {n: plan[n] for n in ("io0", "io1")},
+                 "threads: the kernel keeps them there")
+        tap.same(sorted(plan[n] for n in ("io0", "io1")), sorted(both.split(",")),
+                 "threads: each is near its device")
+
+
+def neighbours(tap, spin, _linux):
+    """A machine is placed beside the others, and as many nodes as the host suggests."""
+    def planned(*options):
+        done = subprocess.run([PROGRAM, "plan", "--json", *options], check=True, text=True,
+                              stdout=subprocess.PIPE)
+        return json.loads(done.stdout)
+    alone = planned("--cpus", "1", "--memory", "64M", "--pin", "node")
+    tap.same(alone["plan"]["vcpus"][0]["host_cpus"], host_cpus(0), "neighbours: alone on node 0")
+    with machine(tap, "first", spin, *on_node(0)):
+        plan = planned("--cpus", "1", "--memory", "64M", "--pin", "node")["plan"]
+        tap.same(plan["vcpus"][0]["host_cpus"], host_cpus(1), "neighbours: beside one on node 1")
+        tap.same([n for n in plan["notes"] if "beside" in n],
+                 ["Places are chosen beside 1 other machine of yours, which wants 1 CPUs."],
+                 "neighbours: the plan says so")
+        with machine(tap, "next", spin, "--cpus", "1", "--memory", "64M", "--pin", "node") as vm:
+            tap.same(threads_on_host(vm.child.pid)["vcpu0"], host_cpus(1),
+                     "neighbours: the machine is there")
+    sized = planned("--cpus", "2", "--memory", "64M", "--vnuma", "auto")
+    tap.same((sized["vnuma"], [v["host_cpus"] for v in sized["plan"]["vcpus"]]),
+             (2, [host_cpus(0), host_cpus(1)]), "neighbours: two vCPUs are two nodes here")
+
+
+def polls(vm):
+    return sum(v["kvm"].get("halt_attempted_poll", 0) for v in ctl(vm.name, "stats")[1]["vcpus"])
+
+
+def steal(tap, _spin, kernel):
+    """Two busy vCPUs on one CPU: each sees what the other takes. And how long KVM may poll."""
+    for poll, busy in (("0", True), ("1ms", False)):
+        with Vm(tap, "steal", linux(kernel, "sched", "--node", "cpus=0-1,memory=256M,host=0",
+                                    "--halt-poll", poll)) as vm:
+            ticks = vm.expect(rb"^### ticks (\d+) (\d+)\r?\n")
+            used, stolen = (int(x) for x in ticks.groups())
+            if busy:
+                tap.point(stolen > 0.2 * (used + stolen),
+                          "steal: the guest sees that it has half of what it wants",
+                          f"{used} ticks used, {stolen} stolen")
+            vm.expect(rb"^### idle\r?\n")
+            count = polls(vm)
+            tap.point((count == 0) == (poll == "0"), f"steal: --halt-poll {poll}: KVM "
+                      f"{'never polls' if poll == '0' else 'polls'}", f"{count} times")
+            ctl("steal", "stop")
+            vm.wait()
+
+
+def check(tap, _spin, _linux):
+    done = subprocess.run([PROGRAM, "check", "--json"], check=False, text=True,
+                          stdout=subprocess.PIPE)
+    found = {f["name"]: f["verdict"] for f in json.loads(done.stdout)["findings"]}
+    for name in ("cpu-cgroup", "steal-time", "halt-poll"):
+        tap.same(found.get(name), "ok", f"check: {name} is there")
