@@ -34,7 +34,7 @@ def until(what, ready):
     end = time.monotonic() + guestvm.PATIENCE
     while not (value := ready()):
         if time.monotonic() > end:
-            raise guestvm.Trouble(f"waited for {what}")
+            raise guestvm.OutOfTime(f"waited for {what}")
         time.sleep(0.1)
     return value
 

@@ -308,40 +308,53 @@ int machine_use_admit(const struct host_topo *host, const struct machine_use *ot
     return r;
 }
 
-/* What a weight of one gets beyond reservations, in CPUs: as much as every node has left for all. */
-static double spare(const struct host_topo *host, const struct machine_use *uses, size_t n)
+/* The part of machine @use's vCPUs that is on a host node. */
+static double part_on(const struct machine_use *use, struct hnode_id id)
+{
+    const struct machine_use_node *u = on_node(use, id);
+    double all = 0;
+
+    for (size_t k = 0; k < use->n_nodes; k++)
+        all += use->nodes[k].cpu_milli;
+    return u != NULL && all > 0 ? u->cpu_milli / all : 0;
+}
+
+/* What a weight of one gets on a node beyond reservations, in CPUs. */
+static double left_on(const struct host_node *node, const struct machine_use *uses, size_t n)
+{
+    double left = idset_count(&node->cpus) - (double)reserved(uses, n, node->id) / 1000.0, want = 0;
+
+    for (size_t i = 0; i < n; i++)
+        want += uses[i].weight * part_on(&uses[i], node->id);
+    return want > 0 && left > 0 ? left / want : 0;
+}
+
+/* A machine's CPUs: what it reserved, and by its weight as much more as the fullest of its nodes
+ * allows. */
+static double cpus_of(const struct host_topo *host, const struct machine_use *uses, size_t n,
+                      const struct machine_use *use)
 {
     double least = -1;
 
     for (size_t h = 0; h < host->n_nodes; h++) {
-        double left = idset_count(&host->nodes[h].cpus), want = 0;
+        double left;
 
-        for (size_t i = 0; i < n; i++) {
-            const struct machine_use_node *u = on_node(&uses[i], host->nodes[h].id);
-            double all = 0;
-
-            for (size_t k = 0; k < uses[i].n_nodes; k++)
-                all += uses[i].nodes[k].cpu_milli;
-            if (u == NULL || all <= 0)
-                continue;
-            left -= u->reserve_milli / 1000.0;
-            want += uses[i].weight * u->cpu_milli / all; /* its weight is spread as its vCPUs are */
-        }
-        left = MAX(left, 0.0);
-        if (want > 0 && (least < 0 || left / want < least))
-            least = left / want;
+        if (part_on(use, host->nodes[h].id) <= 0)
+            continue;
+        left = left_on(&host->nodes[h], uses, n);
+        least = least < 0 || left < least ? left : least;
     }
-    return MAX(least, 0.0);
+    return use->reserve_milli / 1000.0 + MAX(least, 0.0) * use->weight;
 }
 
 void machine_use_weights(const struct host_topo *host, const struct machine_use *uses, size_t n,
                          uint32_t *ret_weights)
 {
-    double part = spare(host, uses, n), cpus = 0, asked = 0, most = 0, scale;
+    double cpus = 0, asked = 0, most = 0, scale;
     bool any = false;
 
     for (size_t i = 0; i < n; i++) {
-        double w = uses[i].reserve_milli / 1000.0 + part * uses[i].weight;
+        double w = cpus_of(host, uses, n, &uses[i]);
 
         any = any || uses[i].reserve_milli > 0;
         cpus += w;
@@ -350,7 +363,7 @@ void machine_use_weights(const struct host_topo *host, const struct machine_use 
     }
     scale = cpus > 0 ? MIN(asked / cpus, WEIGHT_MOST / most) : 0;
     for (size_t i = 0; i < n; i++) {
-        double w = uses[i].reserve_milli / 1000.0 + part * uses[i].weight;
+        double w = cpus_of(host, uses, n, &uses[i]);
 
         ret_weights[i] = uses[i].weight;
         if (any && cpus > 0) /* rounded for who reserved: up for him, down for the others */

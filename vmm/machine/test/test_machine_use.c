@@ -238,7 +238,7 @@ static void the_planner_sees_the_sum(void **state)
 static void weights_are_as_asked_for_where_nothing_is_reserved(void **state)
 {
     struct pen p = { .n = 0 };
-    uint32_t w[2];
+    uint32_t w[3];
 
     (void)state;
     on(add(&p, "web", 100), 1, 4000, 0);
@@ -251,6 +251,12 @@ static void weights_are_as_asked_for_where_nothing_is_reserved(void **state)
     machine_use_weights(&host, p.use, 2, w);
     assert_in_range(w[0], 450, 452); /* 2.25 CPUs of 4, of 800 */
     assert_in_range(w[1], 349, 350);
+    /* That another node is given away whole is no matter to them. */
+    on(add(&p, "full", 100), 2, 4000, 4000);
+    machine_use_weights(&host, p.use, 3, w);
+    assert_in_range(w[0], 253, 254); /* 2.25 CPUs of 8, of 900 */
+    assert_in_range(w[1], 196, 197);
+    assert_in_range(w[2], 450, 451);
 }
 
 static uint32_t roll(uint64_t *state, uint32_t below)
