@@ -15,6 +15,7 @@ import time
 import guestvm
 from devicecases import linux
 from guestvm import PROGRAM, Vm, ctl
+from movecases import move
 from placecases import threads_on_host
 
 CGROUPS = "/sys/fs/cgroup"
@@ -205,7 +206,7 @@ def neighbours(tap, spin, _linux):
         return json.loads(done.stdout)
     alone = planned("--cpus", "1", "--memory", "64M", "--pin", "node")
     tap.same(alone["plan"]["vcpus"][0]["host_cpus"], host_cpus(0), "neighbours: alone on node 0")
-    with machine(tap, "first", spin, *on_node(0)):
+    with machine(tap, "first", spin, *on_node(0)) as first:
         plan = planned("--cpus", "1", "--memory", "64M", "--pin", "node")["plan"]
         tap.same(plan["vcpus"][0]["host_cpus"], host_cpus(1), "neighbours: beside one on node 1")
         tap.same([n for n in plan["notes"] if "beside" in n],
@@ -214,6 +215,10 @@ def neighbours(tap, spin, _linux):
         with machine(tap, "next", spin, "--cpus", "1", "--memory", "64M", "--pin", "node") as vm:
             tap.same(threads_on_host(vm.child.pid)["vcpu0"], host_cpus(1),
                      "neighbours: the machine is there")
+        # It moves away, and says so.
+        tap.same(move(first, "vnode=0", "host=1")[0], 0, "neighbours: the first one moves to node 1")
+        plan = planned("--cpus", "1", "--memory", "64M", "--pin", "node")["plan"]
+        tap.same(plan["vcpus"][0]["host_cpus"], host_cpus(0), "neighbours: which makes room on node 0")
     sized = planned("--cpus", "2", "--memory", "64M", "--vnuma", "auto")
     tap.same((sized["vnuma"], [v["host_cpus"] for v in sized["plan"]["vcpus"]]),
              (2, [host_cpus(0), host_cpus(1)]), "neighbours: two vCPUs are two nodes here")

@@ -40,8 +40,12 @@ static json_t *run_status(void *ctx)
 {
     const struct run *run = ctx;
     json_t *status = machine_status(run->machine);
+    json_t *share = cpu_group_status(&run->share.group);
 
-    (void)json_object_set_new(status, "cpu_share", cpu_group_status(&run->share.group));
+    if (run->share.use.reserve_milli > 0)
+        (void)json_object_set_new(share, "reserve",
+                                  json_real(run->share.use.reserve_milli / 1000.0));
+    (void)json_object_set_new(status, "cpu_share", share);
     return status;
 }
 
@@ -164,6 +168,13 @@ static int make_plan(struct run *run, const struct machine_config *config, struc
     return r;
 }
 
+static void moved(void *ctx, struct vnode_id vnode, struct hnode_id to)
+{
+    struct run *run = ctx;
+
+    run_share_moved(&run->share, run->plan, vnode, to);
+}
+
 static void give_way(void *ctx, const char *what)
 {
     (void)ctx;
@@ -190,7 +201,9 @@ static int build(struct run *run, const struct machine_config *config, struct er
 {
     struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
     const struct machine_hooks hooks = { .progress = isatty(STDERR_FILENO) ? taken : NULL,
-                                         .give_way = give_way };
+                                         .give_way = give_way,
+                                         .moved = moved,
+                                         .ctx = run };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
     const struct guard_duties duties = {
         .tty_fd = in_fd,

@@ -15,7 +15,8 @@ int run_share_begin(const struct machine_config *config, struct run_share *ret_s
 {
     *ret_share = (struct run_share){ .config = config,
                                      .others = { .dir_fd = -1, .lock_fd = -1 },
-                                     .group = CPU_GROUP_NONE };
+                                     .group = CPU_GROUP_NONE,
+                                     .use_fd = -1 };
     return neighbours_read(NULL, true, &ret_share->others, ec);
 }
 
@@ -113,14 +114,38 @@ int run_share_enter(struct run_share *share, const struct host_topo *host, struc
     int r = share->group.dir[0] != '\0' ? enter_group(share, host, ec) : 0;
 
     if (r == 0)
-        r = neighbours_publish(&share->others, &share->use, ec);
+        r = neighbours_publish(&share->others, &share->use, &share->use_fd, ec);
     neighbours_fini(&share->others);
     return r;
+}
+
+void run_share_moved(struct run_share *share, const struct topo_plan *plan, struct vnode_id vnode,
+                     struct hnode_id to)
+{
+    struct machine_use use;
+
+    if (share->at == NULL) {
+        share->at = malloc(plan->n_nodes * sizeof(*share->at));
+        for (size_t i = 0; share->at != NULL && i < plan->n_nodes; i++)
+            share->at[i] = -1;
+    }
+    if (share->at == NULL || share->use_fd < 0)
+        return;
+    share->at[vnode.v] = (int)to.v;
+    if (machine_use_moved(share->config, plan, share->at, &use, NULL) < 0)
+        return;
+    (void)snprintf(use.cgroup, sizeof(use.cgroup), "%s", share->use.cgroup);
+    (void)neighbours_say_anew(share->use_fd, &use);
+    machine_use_fini(&share->use);
+    share->use = use;
 }
 
 bool run_share_end(struct run_share *share)
 {
     neighbours_fini(&share->others);
     machine_use_fini(&share->use);
+    if (share->use_fd >= 0)
+        (void)close(share->use_fd);
+    free(share->at);
     return cpu_group_leave(&share->group);
 }

@@ -16,6 +16,8 @@ struct run_share {
     struct neighbours others;
     struct machine_use use;
     struct cpu_group group;
+    int use_fd; /* what others read; -1: not told yet */
+    int *at;    /* per virtual node: where it was moved to; NULL: nothing was */
 };
 
 /** run_share_begin() - see who else runs; from here on nobody else starts. */
@@ -33,6 +35,10 @@ int run_share_admit(struct run_share *share, const struct host_topo *host,
 /** run_share_enter() - enter the cgroup, tell the others, set the weights of all, and let others
  *  start. The guard runs, the machine's name is ours, no other thread was made. */
 int run_share_enter(struct run_share *share, const struct host_topo *host, struct errctx *ec);
+
+/** run_share_moved() - tell the others, the sandbox around us. Without memory they learn nothing. */
+void run_share_moved(struct run_share *share, const struct topo_plan *plan, struct vnode_id vnode,
+                     struct hnode_id to);
 
 /** run_share_end() - after the machine's last thread. Return: false when the group can be removed
  *  only after our end. */

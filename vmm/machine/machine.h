@@ -41,6 +41,8 @@ struct machine_hooks {
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
     /* Something that was asked for cannot be had, and the machine goes on without: a sentence. */
     void (*give_way)(void *ctx, const char *what);
+    /* A virtual node lives on host node @to now, memory and vCPUs. Main loop's thread. */
+    void (*moved)(void *ctx, struct vnode_id vnode, struct hnode_id to);
     void *ctx;
 };
 

@@ -99,9 +99,11 @@ static void is_over(void *ctx)
         return;
     p = mem_move_progress(mv->job);
     mem_move_record(mv->job, m->mem);
-    if (p->phase == MOVE_ARRIVED &&
-        machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) < 0) {
-        machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
+    if (p->phase == MOVE_ARRIVED) {
+        if (machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) < 0)
+            machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
+        else if (m->hooks.moved != NULL)
+            m->hooks.moved(m->hooks.ctx, mv->request.vnode, mv->request.to);
     }
     {
         LOCK_SCOPE(&mv->lock);

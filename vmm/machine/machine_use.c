@@ -123,6 +123,50 @@ int machine_use_make(const struct machine_config *config, const struct topo_plan
     return 0;
 }
 
+static const struct idset *cpus_at(const struct topo_plan *plan, int node)
+{
+    for (size_t h = 0; h < plan->n_hosts; h++)
+        if ((int)plan->hosts[h].id.v == node)
+            return &plan->hosts[h].cpus;
+    return NULL;
+}
+
+int machine_use_moved(const struct machine_config *config, const struct topo_plan *plan,
+                      const int *at, struct machine_use *ret_use, struct errctx *ec)
+{
+    struct topo_plan copy = *plan;
+    int r;
+
+    copy.vcpus = calloc(plan->n_vcpus, sizeof(*copy.vcpus));
+    copy.backings = calloc(plan->n_backings + 1, sizeof(*copy.backings));
+    if (copy.vcpus == NULL || copy.backings == NULL) {
+        free(copy.vcpus);
+        free(copy.backings);
+        return errctx_set(ec, ENOMEM, "no memory to tell what the machine takes");
+    }
+    for (size_t i = 0; i < plan->n_vcpus; i++) {
+        const int node = at[plan->vcpus[i].vnode.v];
+        const struct idset *cpus = node >= 0 ? cpus_at(plan, node) : NULL;
+
+        copy.vcpus[i] = plan->vcpus[i];
+        if (cpus != NULL && !idset_empty(cpus))
+            copy.vcpus[i].host_cpus = *cpus;
+    }
+    for (size_t i = 0; i < plan->n_backings; i++) {
+        const int node = at[plan->backings[i].vnode.v];
+
+        copy.backings[i] = plan->backings[i];
+        if (node < 0)
+            continue;
+        copy.backings[i].host_nodes = (struct idset){ 0 };
+        idset_add(&copy.backings[i].host_nodes, (uint32_t)node);
+    }
+    r = machine_use_make(config, &copy, ret_use, ec);
+    free(copy.vcpus);
+    free(copy.backings);
+    return r;
+}
+
 void machine_use_fini(struct machine_use *use)
 {
     free(use->nodes);

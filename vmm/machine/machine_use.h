@@ -46,6 +46,13 @@ int machine_use_make(const struct machine_config *config, const struct topo_plan
                      struct machine_use *ret_use, struct errctx *ec);
 void machine_use_fini(struct machine_use *use);
 
+/**
+ * machine_use_moved() - the same after nodes were moved.
+ * @at: per virtual node the host node that it was moved to, or -1 where it is as planned.
+ */
+int machine_use_moved(const struct machine_config *config, const struct topo_plan *plan,
+                      const int *at, struct machine_use *ret_use, struct errctx *ec);
+
 /** machine_use_to_json() - NULL without memory. machine_use_from_json() - 0, -ENOMEM, or -EINVAL
  *  for what is no such thing. */
 json_t *machine_use_to_json(const struct machine_use *use);

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
 #include "vmm/machine/control_dir.h"
 
 enum {
@@ -131,23 +133,43 @@ int neighbours_read(const char *dir, bool lock, struct neighbours *ret, struct e
     return r;
 }
 
-int neighbours_publish(const struct neighbours *nb, const struct machine_use *use,
-                       struct errctx *ec)
+int neighbours_say_anew(int fd, const struct machine_use *use)
 {
     json_t *json = machine_use_to_json(use);
     CLEANUP_FREE char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
-    char file[MACHINE_USE_NAME + 8];
-    CLEANUP_CLOSE int fd = -1;
+    CLEANUP_FREE char *padded = malloc(USE_FILE_MAX);
+    struct stat st;
+    size_t len;
 
     json_decref(json);
-    if (text == NULL)
-        return errctx_set(ec, ENOMEM, "no memory to tell what the machine takes");
+    if (text == NULL || padded == NULL || strlen(text) >= USE_FILE_MAX)
+        return -ENOMEM;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    /* Blanks over what a longer text leaves: cutting the file is not among the sandbox's calls. */
+    memset(padded, ' ', USE_FILE_MAX);
+    len = strlen(text);
+    memcpy(padded, text, len);
+    if (st.st_size > (off_t)len)
+        len = MIN((size_t)st.st_size, (size_t)USE_FILE_MAX);
+    return pwrite(fd, padded, len, 0) == (ssize_t)len ? 0 : -EIO;
+}
+
+int neighbours_publish(const struct neighbours *nb, const struct machine_use *use, int *ret_fd,
+                       struct errctx *ec)
+{
+    char file[MACHINE_USE_NAME + 8];
+    CLEANUP_CLOSE int fd = -1;
+    int r;
+
     (void)snprintf(file, sizeof(file), "%s.use", use->name);
     fd = openat(nb->dir_fd, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return errctx_set_os(ec, errno, "make %s", file);
-    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-        return errctx_set_os(ec, errno, "write %s", file);
+    r = neighbours_say_anew(fd, use);
+    if (r < 0)
+        return errctx_set_os(ec, -r, "write %s", file);
+    *ret_fd = take_fd(&fd);
     return 0;
 }
 

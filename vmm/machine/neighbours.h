@@ -31,9 +31,13 @@ struct neighbours {
 int neighbours_read(const char *dir, bool lock, struct neighbours *ret, struct errctx *ec);
 
 /** neighbours_publish() - say what we take, the lock of our name held. control_dir_remove() takes
- *  it away. Return: 0, -ENOMEM or the errno of a call. */
-int neighbours_publish(const struct neighbours *nb, const struct machine_use *use,
+ *  it away. @ret_fd: for neighbours_say_anew(). Return: 0, -ENOMEM or the errno of a call. */
+int neighbours_publish(const struct neighbours *nb, const struct machine_use *use, int *ret_fd,
                        struct errctx *ec);
+
+/** neighbours_say_anew() - what we take now, after a move; names no file, so that the sandbox lets
+ *  it. Who reads in just that moment may take us for silent. Return: 0, -ENOMEM, an errno. */
+int neighbours_say_anew(int fd, const struct machine_use *use);
 
 /** neighbours_unlock() - let others start; the descriptors of child processes do not count. */
 void neighbours_unlock(struct neighbours *nb);

@@ -104,6 +104,29 @@ static void a_machine_takes_where_it_may_run(void **state)
     }
 }
 
+static void what_was_moved_is_counted_where_it_is(void **state)
+{
+    struct guest_cpu_share share = { .reserve_milli = 3000 };
+    const int at[] = { -1, 2 };
+    struct machine_config config;
+    struct machine_use use;
+    struct topo_plan *plan;
+    char buf[256];
+
+    (void)state;
+    config_init(&config);
+    spec_text_parse("cpus=8 memory=2G vnuma=2", &config.spec);
+    config.spec.share = share;
+    assert_int_equal(machine_plan_make(&config.spec, &host, NULL, &plan, NULL, NULL), 0);
+    assert_int_equal(machine_use_moved(&config, plan, at, &use, NULL), 0);
+    assert_string_equal(tell(&use, buf, sizeof(buf)),
+                        "0:4000/1500+1024M 2:4000/1500+1024M");
+    assert_true(idset_has(&plan->vcpus[7].host_cpus, 4)); /* the plan stays what it is */
+    machine_use_fini(&use);
+    topo_plan_free(plan);
+    config_fini(&config);
+}
+
 static void more_than_the_vcpus_can_use_is_not_reserved(void **state)
 {
     struct machine_use use = { .n_nodes = 77 };
@@ -327,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_machine_takes_where_it_may_run),
+        cmocka_unit_test(what_was_moved_is_counted_where_it_is),
         cmocka_unit_test(more_than_the_vcpus_can_use_is_not_reserved),
         cmocka_unit_test(what_is_told_is_read_back),
         cmocka_unit_test(no_node_is_reserved_twice),

@@ -39,10 +39,17 @@ static void publish(const char *name, uint32_t reserve)
 {
     struct machine_use use = { .weight = 100, .reserve_milli = reserve };
     struct neighbours nb;
+    int use_fd;
 
     (void)snprintf(use.name, sizeof(use.name), "%s", name);
     assert_int_equal(neighbours_read(dir, false, &nb, NULL), 0);
-    assert_int_equal(neighbours_publish(&nb, &use, NULL), 0);
+    assert_int_equal(neighbours_publish(&nb, &use, &use_fd, NULL), 0);
+    /* Later a shorter text takes the place of a longer one. */
+    use.reserve_milli = 123456;
+    assert_int_equal(neighbours_say_anew(use_fd, &use), 0);
+    use.reserve_milli = reserve;
+    assert_int_equal(neighbours_say_anew(use_fd, &use), 0);
+    close(use_fd);
     neighbours_fini(&nb);
 }
 
@@ -109,7 +116,7 @@ static void two_that_start_together_see_each_other(void **state)
         if (pid[i] == 0) {
             struct machine_use use = { .weight = 100 };
             struct neighbours nb;
-            int lock, seen;
+            int lock, seen, use_fd;
             char byte;
 
             (void)snprintf(use.name, sizeof(use.name), "twin%d", i);
@@ -118,7 +125,7 @@ static void two_that_start_together_see_each_other(void **state)
             seen = (int)nb.n;
             usleep(20 * 1000); /* the other one has begun by now, or does later */
             if (control_dir_lock(nb.dir_fd, use.name, &lock, NULL) < 0 ||
-                neighbours_publish(&nb, &use, NULL) < 0)
+                neighbours_publish(&nb, &use, &use_fd, NULL) < 0)
                 _exit(9);
             neighbours_fini(&nb);
             close(go[1]);
