@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The event loop: what callbacks may do to it, and what other threads may. */
+/* The event loop: what callbacks may do to it, and work put off to later. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,17 +8,10 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "vmm/base/evloop.h"
-
-enum { N_THREADS = 4, N_POSTS = 2000, N_FDS = 8 };
+#include "vmm/base/test/evloop_fixture.h"
 
 static unsigned open_fds(void)
 {
@@ -29,38 +22,6 @@ static unsigned open_fds(void)
         n++;
     (void)closedir(d);
     return n;
-}
-
-struct fixture {
-    struct evloop *loop;
-    struct evloop_watch *watch[N_FDS];
-    struct evloop_timer *timer;
-    int fd[N_FDS];
-    unsigned calls;
-    unsigned order[16], n_order;
-    _Atomic unsigned served;
-};
-
-static void setup(struct fixture *f)
-{
-    *f = (struct fixture){ 0 };
-    assert_int_equal(evloop_new(&f->loop, NULL), 0);
-    for (int i = 0; i < N_FDS; i++)
-        f->fd[i] = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); /* readable at once */
-}
-
-static void teardown(struct fixture *f)
-{
-    evloop_free(f->loop);
-    for (int i = 0; i < N_FDS; i++)
-        (void)close(f->fd[i]);
-}
-
-static void stop(void *ctx)
-{
-    struct fixture *f = ctx;
-
-    evloop_stop(f->loop);
 }
 
 /* --- one thread ------------------------------------------------------------------------------- */
@@ -87,8 +48,8 @@ static void a_removed_watch_is_not_called_in_the_same_batch(void **state)
     (void)state;
     setup(&f);
     for (int i = 0; i < N_FDS; i++)
-        assert_int_equal(evloop_watch_fd(f.loop, f.fd[i], EPOLLIN, remove_everybody, &f,
-                                         &f.watch[i], NULL), 0);
+        assert_int_equal(
+            evloop_watch_fd(f.loop, f.fd[i], EPOLLIN, remove_everybody, &f, &f.watch[i], NULL), 0);
     assert_int_equal(evloop_run(f.loop, NULL), 0);
     assert_int_equal(f.calls, 1);
     teardown(&f);
@@ -120,8 +81,8 @@ static void a_callback_may_replace_its_own_watch(void **state)
 
     (void)state;
     setup(&f);
-    assert_int_equal(evloop_watch_fd(f.loop, f.fd[0], EPOLLIN, replace_by_second, &f, &f.watch[0],
-                                     NULL), 0);
+    assert_int_equal(
+        evloop_watch_fd(f.loop, f.fd[0], EPOLLIN, replace_by_second, &f, &f.watch[0], NULL), 0);
     assert_int_equal(evloop_run(f.loop, NULL), 0);
     assert_int_equal(f.calls, 101);
     teardown(&f); /* releases the watch that is left */
@@ -341,402 +302,6 @@ static void later_work_may_be_asked_for_and_freed_while_nobody_runs_the_loop(voi
     assert_int_equal(l.n, 0);
 }
 
-/* --- pollers ---------------------------------------------------------------------------------- */
-
-/* A box that another thread throws things into: it rings unless it was told not to. */
-struct box {
-    struct evloop *loop;
-    int bell;
-    _Atomic unsigned thrown;
-    _Atomic bool hushed;
-    unsigned taken, looks, ends, rung;
-};
-
-static bool box_take(struct box *b)
-{
-    unsigned thrown = atomic_load(&b->thrown);
-    bool any = thrown != b->taken;
-
-    b->taken = thrown;
-    if (b->taken == N_POSTS)
-        evloop_stop(b->loop);
-    return any;
-}
-
-static bool box_look(void *ctx)
-{
-    struct box *b = ctx;
-
-    b->looks++;
-    atomic_store(&b->hushed, true);
-    return box_take(b);
-}
-
-static bool box_end(void *ctx)
-{
-    struct box *b = ctx;
-
-    b->ends++;
-    atomic_store(&b->hushed, false);
-    return box_take(b);
-}
-
-static void box_rang(void *ctx, uint32_t events)
-{
-    struct box *b = ctx;
-    uint64_t count;
-
-    (void)events;
-    assert_int_equal(read(b->bell, &count, sizeof(count)), sizeof(count));
-    b->rung++;
-    (void)box_take(b);
-}
-
-static void throw_in(struct box *b)
-{
-    uint64_t one = 1;
-
-    atomic_fetch_add(&b->thrown, 1);
-    if (!atomic_load(&b->hushed))
-        assert_int_equal(write(b->bell, &one, sizeof(one)), sizeof(one));
-}
-
-static void *throw_many(void *arg)
-{
-    for (int i = 0; i < N_POSTS; i++)
-        throw_in(arg);
-    return NULL;
-}
-
-static const struct evloop_poller_ops box_ops = { .look = box_look, .end = box_end };
-
-static void box_setup(struct fixture *f, struct box *b, struct evloop_poller **ret_poller)
-{
-    uint64_t count;
-
-    setup(f);
-    *b = (struct box){ .loop = f->loop, .bell = f->fd[0] };
-    assert_int_equal(read(b->bell, &count, sizeof(count)), sizeof(count));
-    assert_int_equal(evloop_watch_fd(f->loop, b->bell, EPOLLIN, box_rang, b, &f->watch[0], NULL),
-                     0);
-    assert_int_equal(evloop_poller_new(f->loop, &box_ops, b, ret_poller, NULL), 0);
-}
-
-/* With a bound so long that looking never ends by itself, and with one so short that it ends all
- * the time: nothing is lost between the last look and the sleep. */
-static void nothing_is_lost_between_looking_and_sleeping(void **state)
-{
-    static const uint64_t bounds_ns[] = { 0, 1, 20000, 10000000000u };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(bounds_ns) / sizeof(bounds_ns[0]); i++) {
-        struct evloop_poller *poller;
-        struct fixture f;
-        pthread_t thrower;
-        struct box b;
-
-        box_setup(&f, &b, &poller);
-        evloop_set_poll(f.loop, bounds_ns[i]);
-        assert_int_equal(pthread_create(&thrower, NULL, throw_many, &b), 0);
-        assert_int_equal(evloop_run(f.loop, NULL), 0);
-        assert_int_equal(pthread_join(thrower, NULL), 0);
-        assert_int_equal(b.taken, N_POSTS);
-        assert_true(b.ends <= b.looks);
-        if (bounds_ns[i] == 0)
-            assert_int_equal(b.looks, 0);
-        teardown(&f); /* frees the poller that is left */
-    }
-}
-
-static void throw_when_ready(void *ctx, uint32_t events)
-{
-    struct box *b = ctx;
-
-    (void)events;
-    throw_in(b);
-    if (atomic_load(&b->thrown) == 100)
-        evloop_stop(b->loop);
-}
-
-/* A descriptor is ready all the time: after the first wait nobody sleeps, so nobody rings. */
-static void descriptors_are_served_while_looking(void **state)
-{
-    struct evloop_poller *poller;
-    struct fixture f;
-    struct box b;
-
-    (void)state;
-    box_setup(&f, &b, &poller);
-    evloop_set_poll(f.loop, 10000000000u);
-    assert_int_equal(evloop_watch_fd(f.loop, f.fd[1], EPOLLIN, throw_when_ready, &b, &f.watch[1],
-                                     NULL), 0);
-    assert_int_equal(evloop_run(f.loop, NULL), 0);
-    assert_int_equal(atomic_load(&b.thrown), 100);
-    assert_int_equal(b.ends, 0);
-    assert_true(b.looks >= 90);
-    assert_true(b.rung <= 10);
-    evloop_poller_free(poller);
-    evloop_poller_free(NULL);
-    teardown(&f);
-}
-
-/* --- several threads -------------------------------------------------------------------------- */
-
-static void count_message(void *ctx)
-{
-    struct fixture *f = ctx;
-
-    f->calls++; /* loop thread only: the thread sanitizer would see two at once */
-}
-
-static void *post_many(void *arg)
-{
-    struct fixture *f = arg;
-
-    for (int i = 0; i < N_POSTS; i++)
-        if (i % 8 == 0)
-            evloop_call(f->loop, count_message, f);
-        else
-            (void)evloop_post(f->loop, count_message, f);
-    return NULL;
-}
-
-static void *run_loop(void *arg)
-{
-    struct fixture *f = arg;
-
-    return (void *)(intptr_t)evloop_run(f->loop, NULL);
-}
-
-static void mark_served(void *ctx)
-{
-    struct fixture *f = ctx;
-
-    atomic_store(&f->served, 1);
-}
-
-static void messages_of_many_threads_are_all_served(void **state)
-{
-    pthread_t runner, posters[N_THREADS];
-    struct fixture f;
-    void *r;
-
-    (void)state;
-    setup(&f);
-    assert_int_equal(pthread_create(&runner, NULL, run_loop, &f), 0);
-    while (!atomic_load(&f.served)) { /* until it runs: a call would otherwise run here */
-        assert_int_equal(evloop_post(f.loop, mark_served, &f), 0);
-        (void)sched_yield();
-    }
-    for (int i = 0; i < N_THREADS; i++)
-        assert_int_equal(pthread_create(&posters[i], NULL, post_many, &f), 0);
-    for (int i = 0; i < N_THREADS; i++)
-        assert_int_equal(pthread_join(posters[i], NULL), 0);
-    evloop_stop(f.loop);
-    assert_int_equal(pthread_join(runner, &r), 0);
-    assert_null(r);
-    assert_int_equal(f.calls, N_THREADS * N_POSTS);
-    teardown(&f);
-}
-
-struct numbered {
-    struct fixture *f;
-    unsigned number;
-};
-
-static void note(void *ctx)
-{
-    struct numbered *n = ctx;
-
-    n->f->order[n->f->n_order++] = n->number;
-}
-
-static void messages_keep_their_order_and_precede_the_stop(void **state)
-{
-    struct numbered n[10];
-    struct fixture f;
-
-    (void)state;
-    setup(&f);
-    for (unsigned i = 0; i < 10; i++) {
-        n[i] = (struct numbered){ &f, i };
-        assert_int_equal(evloop_post(f.loop, note, &n[i]), 0);
-    }
-    evloop_stop(f.loop); /* before the run: it ends at once, but serves first */
-    assert_int_equal(evloop_run(f.loop, NULL), 0);
-    assert_int_equal(f.n_order, 10);
-    for (unsigned i = 0; i < 10; i++)
-        assert_int_equal(f.order[i], i);
-    teardown(&f);
-}
-
-static void look(void *ctx)
-{
-    struct fixture *f = ctx;
-
-    f->calls++;
-}
-
-static void call_and_stop(void *ctx)
-{
-    struct fixture *f = ctx;
-
-    evloop_call(f->loop, look, f); /* on its own thread: at once, not a deadlock */
-    assert_int_equal(f->calls, 1);
-    evloop_stop(f->loop);
-}
-
-static void a_call_runs_at_once_on_the_loops_own_thread(void **state)
-{
-    struct fixture f;
-
-    (void)state;
-    setup(&f);
-    assert_int_equal(evloop_post(f.loop, call_and_stop, &f), 0);
-    assert_int_equal(evloop_run(f.loop, NULL), 0);
-    evloop_call(f.loop, look, &f); /* nobody runs it any more: here and now */
-    assert_int_equal(f.calls, 2);
-    teardown(&f);
-}
-
-static void messages_never_served_are_released(void **state)
-{
-    struct fixture f;
-
-    (void)state;
-    setup(&f);
-    for (int i = 0; i < 10; i++)
-        assert_int_equal(evloop_post(f.loop, look, &f), 0);
-    teardown(&f); /* the address sanitizer watches */
-    assert_int_equal(f.calls, 0);
-}
-
-/* Calls and messages race with the begin and the end of the loop: each call returns, and never
- * are two at work. The counter is not atomic, for ThreadSanitizer to see it too. */
-struct alone {
-    struct evloop *loop;
-    atomic_bool inside, overlapped, let_go;
-    unsigned n_calls;
-    atomic_uint n_returned;
-};
-
-enum { N_CALLERS = 3, N_CALLS = 200, N_ROUNDS = 30 };
-
-static void be_alone(void *ctx)
-{
-    struct alone *a = ctx;
-
-    if (atomic_exchange(&a->inside, true))
-        atomic_store(&a->overlapped, true);
-    a->n_calls++;
-    (void)sched_yield();
-    atomic_store(&a->inside, false);
-}
-
-static void be_alone_within(void *ctx)
-{
-    struct alone *a = ctx;
-
-    evloop_call(a->loop, be_alone, a); /* the loop is ours, whoever we are */
-}
-
-static void *call_many(void *arg)
-{
-    struct alone *a = arg;
-
-    for (int i = 0; i < N_CALLS; i++) {
-        if (i % 4 == 0 && evloop_post(a->loop, be_alone, a) < 0)
-            abort();
-        evloop_call(a->loop, i % 2 ? be_alone : be_alone_within, a);
-        atomic_fetch_add(&a->n_returned, 1);
-    }
-    return NULL;
-}
-
-static void *run_alone(void *arg)
-{
-    if (evloop_run(((struct alone *)arg)->loop, NULL) < 0)
-        abort();
-    return NULL;
-}
-
-static void calls_are_alone_while_the_loop_begins_and_ends(void **state)
-{
-    (void)state;
-    for (unsigned round = 0; round < N_ROUNDS; round++) {
-        pthread_t runner, callers[N_CALLERS];
-        struct alone a = { 0 };
-
-        assert_int_equal(evloop_new(&a.loop, NULL), 0);
-        for (int i = 0; i < N_CALLERS; i++)
-            assert_int_equal(pthread_create(&callers[i], NULL, call_many, &a), 0);
-        assert_int_equal(pthread_create(&runner, NULL, run_alone, &a), 0);
-        while (atomic_load(&a.n_returned) < round * N_CALLERS * N_CALLS / N_ROUNDS)
-            (void)sched_yield();
-        evloop_stop(a.loop);
-        assert_int_equal(pthread_join(runner, NULL), 0);
-        for (int i = 0; i < N_CALLERS; i++)
-            assert_int_equal(pthread_join(callers[i], NULL), 0);
-        assert_int_equal(atomic_load(&a.n_returned), N_CALLERS * N_CALLS);
-        assert_false(atomic_load(&a.overlapped));
-        evloop_stop(a.loop);
-        assert_int_equal(evloop_run(a.loop, NULL), 0); /* the messages that came after the end */
-        assert_int_equal(a.n_calls, N_CALLERS * (N_CALLS + N_CALLS / 4));
-        evloop_free(a.loop);
-    }
-}
-
-static void hold(void *ctx)
-{
-    struct alone *a = ctx;
-
-    atomic_store(&a->inside, true);
-    while (!atomic_load(&a->let_go))
-        (void)sched_yield();
-    atomic_store(&a->inside, false);
-}
-
-static void *call_hold(void *arg)
-{
-    evloop_call(((struct alone *)arg)->loop, hold, arg);
-    return NULL;
-}
-
-static void *call_once(void *arg)
-{
-    struct alone *a = arg;
-
-    evloop_call(a->loop, be_alone, a);
-    atomic_fetch_add(&a->n_returned, 1);
-    return NULL;
-}
-
-/* A call has found the loop idle and takes its time. */
-static void a_loop_begins_when_the_call_before_it_is_done(void **state)
-{
-    pthread_t holder, runner, caller;
-    struct alone a = { 0 };
-
-    (void)state;
-    assert_int_equal(evloop_new(&a.loop, NULL), 0);
-    assert_int_equal(evloop_post(a.loop, be_alone, &a), 0);
-    assert_int_equal(pthread_create(&holder, NULL, call_hold, &a), 0);
-    while (!atomic_load(&a.inside))
-        (void)sched_yield();
-    assert_int_equal(pthread_create(&runner, NULL, run_alone, &a), 0);
-    assert_int_equal(pthread_create(&caller, NULL, call_once, &a), 0);
-    (void)usleep(20000);
-    assert_int_equal(atomic_load(&a.n_returned), 0);
-    atomic_store(&a.let_go, true);
-    assert_int_equal(pthread_join(holder, NULL), 0);
-    assert_int_equal(pthread_join(caller, NULL), 0);
-    evloop_stop(a.loop);
-    assert_int_equal(pthread_join(runner, NULL), 0);
-    assert_false(atomic_load(&a.overlapped));
-    assert_int_equal(a.n_calls, 2);
-    evloop_free(a.loop);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -749,14 +314,6 @@ int main(void)
         cmocka_unit_test(later_work_takes_turns_with_descriptors),
         cmocka_unit_test(cancelled_later_work_is_not_done),
         cmocka_unit_test(later_work_may_be_asked_for_and_freed_while_nobody_runs_the_loop),
-        cmocka_unit_test(nothing_is_lost_between_looking_and_sleeping),
-        cmocka_unit_test(descriptors_are_served_while_looking),
-        cmocka_unit_test(messages_of_many_threads_are_all_served),
-        cmocka_unit_test(messages_keep_their_order_and_precede_the_stop),
-        cmocka_unit_test(a_call_runs_at_once_on_the_loops_own_thread),
-        cmocka_unit_test(messages_never_served_are_released),
-        cmocka_unit_test(a_loop_begins_when_the_call_before_it_is_done),
-        cmocka_unit_test(calls_are_alone_while_the_loop_begins_and_ends),
     };
 
     return cmocka_run_group_tests_name("base/evloop", tests, NULL, NULL);
