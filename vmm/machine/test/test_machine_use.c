@@ -147,8 +147,8 @@ static void what_is_told_is_read_back(void **state)
         "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":0,\"reserve\":0,\"nodes\":[]}",
         "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":-1,\"nodes\":[]}",
         "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[{}]}",
-        "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[{"
-        "\"node\":9999999,\"cpu\":1,\"reserve\":0,\"memory\":0}]}",
+        ("{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[{"
+         "\"node\":9999999,\"cpu\":1,\"reserve\":0,\"memory\":0}]}"),
         "{\"version\":1,\"name\":7,\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[]}",
     };
     struct machine_use use, again = { .weight = 77 };
