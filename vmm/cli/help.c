@@ -6,7 +6,7 @@
 
 #include "vmm/cli/cli.h"
 
-enum { HELP_COLUMNS = 100, HELP_TEXT = 32, HELP_KEY_TEXT = 19 };
+enum { HELP_COLUMNS = 100, HELP_TEXT = 32, HELP_KEY_TEXT = 19, HELP_GO_ON = 8 };
 
 static void print_heading(const char *title)
 {
@@ -23,21 +23,38 @@ static void print_text(const char *text, size_t column)
     while (*text != '\0') {
         const size_t word = strcspn(text, " ");
 
-        if (at > column && at + word > HELP_COLUMNS) {
+        if (at > column && at + 1 + word > HELP_COLUMNS) {
             (void)printf("\n%*s", (int)column, "");
             at = column;
-        }
-        (void)printf("%.*s", (int)word, text);
-        at += word;
-        text += word;
-        while (*text == ' ')
-            text++;
-        if (*text != '\0' && at + 1 + strcspn(text, " ") <= HELP_COLUMNS) {
+        } else if (at > column) {
             (void)putchar(' ');
             at++;
         }
+        (void)printf("%.*s", (int)word, text);
+        at += word;
+        text += word + strspn(text + word, " ");
     }
     (void)putchar('\n');
+}
+
+/* An option wider than its column has lines of its own, broken where something may be left out. */
+static void print_wide(const char *text)
+{
+    size_t at = 2;
+
+    (void)printf("  ");
+    while (*text != '\0') {
+        const size_t piece = 1 + strcspn(text + 1, "[");
+
+        if (at + piece > HELP_COLUMNS) {
+            (void)printf("\n%*s", HELP_GO_ON, "");
+            at = HELP_GO_ON;
+        }
+        (void)printf("%.*s", (int)piece, text);
+        at += piece;
+        text += piece;
+    }
+    (void)printf("\n%*s", HELP_TEXT, "");
 }
 
 /* The option in a column, or on a line of its own when it is wider than that. */
@@ -48,7 +65,7 @@ static void print_row(const char *name, const char *arg, const char *help)
     (void)snprintf(left, sizeof(left), "--%s%s%s", name, arg != NULL ? " " : "",
                    arg != NULL ? arg : "");
     if (strlen(left) > 28)
-        (void)printf("  %s\n  %-28s  ", left, "");
+        print_wide(left);
     else
         (void)printf("  %-28s  ", left);
     print_text(help, HELP_TEXT);
