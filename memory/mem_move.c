@@ -6,17 +6,21 @@
 #include <stdlib.h>
 
 #include "memory/move_extent.h"
+#include "memory/move_heat.h"
 #include "vmm/base/evloop.h"
 #include "vmm/base/macros.h"
 
 enum {
-    NOWHERE = UINT16_MAX,  /* no page of the extent was moved */
+    NOWHERE = UINT16_MAX, /* no page of the extent was moved */
+    ROUNDS = 4,           /* of looking which extents are in use */
+    ROUND_NS = 25 * 1000 * 1000,
     AGAIN_NS = 20 * 1000 * 1000, /* before another pass over pages that are in use, times passes */
 };
 
 struct extent {
     uint32_t backing;
-    uint16_t from; /* the host node that most of it came from */
+    uint16_t from;  /* the host node that most of it came from */
+    uint8_t sample; /* an enum move_sample */
     uint64_t off;
 };
 
@@ -25,6 +29,7 @@ struct mem_move {
     struct move_glass glass;
     struct extent *extents;
     uint32_t *order;
+    uint8_t *heat; /* rounds in which the extent was touched */
     size_t n_extents;
     struct move_rate rate;
     struct move_state state;
@@ -56,7 +61,8 @@ static int list_extents(struct mem_move *mv, struct errctx *ec)
         return errctx_set(ec, ENOENT, "virtual node %u has no memory", mv->params.vnode.v);
     mv->extents = calloc(n, sizeof(*mv->extents));
     mv->order = calloc(n, sizeof(*mv->order));
-    if (mv->extents == NULL || mv->order == NULL)
+    mv->heat = calloc(n, sizeof(*mv->heat));
+    if (mv->extents == NULL || mv->order == NULL || mv->heat == NULL)
         return errctx_set(ec, ENOMEM, "no memory for a list of %zu extents", n);
     for (uint32_t i = 0; i < guest_mem_n_backings(mem); i++) {
         const struct backing *b = guest_mem_backing(mem, i);
@@ -102,6 +108,7 @@ void mem_move_free(struct mem_move *mv)
     move_glass_fini(&mv->glass);
     free(mv->extents);
     free(mv->order);
+    free(mv->heat);
     free(mv);
 }
 
@@ -157,8 +164,8 @@ static int carry(struct mem_move *mv, struct extent *e, uint64_t *left_bytes, st
         r = move_extent(&mv->glass, b, e->off, (struct hnode_id){ e->from }, &t, ec);
     if (!back && t.moved_bytes > 0 && e->from == NOWHERE)
         e->from = (uint16_t)t.from.v;
-    p->moved_bytes = back ? p->moved_bytes - MIN(p->moved_bytes, t.moved_bytes)
-                          : p->moved_bytes + t.moved_bytes;
+    p->moved_bytes =
+        back ? p->moved_bytes - MIN(p->moved_bytes, t.moved_bytes) : p->moved_bytes + t.moved_bytes;
     p->split_bytes += t.split_bytes;
     p->seen_bytes += MIN(move_extent_bytes(b), b->len_bytes - e->off);
     *left_bytes += t.left_bytes;
@@ -174,6 +181,74 @@ static void tell(struct mem_move *mv)
     mv->progress.cancelled = mv->state.cancelled;
 }
 
+/* What was said between two steps, as an event. Return: 0 to go on, 1 for *ret_event, -ECANCELED.
+ */
+static int listen_to(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
+                     uint64_t ready_ns, enum move_event *ret_event, struct errctx *ec)
+{
+    switch (ops->between(ctx, &mv->progress, ready_ns)) {
+    case MEM_MOVE_GO:
+        break;
+    case MEM_MOVE_QUIT:
+        return errctx_set(ec, ECANCELED, "the machine ends");
+    case MEM_MOVE_CANCEL:
+        *ret_event = MOVE_CANCEL;
+        return mv->state.phase != MOVE_BACK; /* else it does go back */
+    case MEM_MOVE_CANCEL_STAY:
+        *ret_event = MOVE_CANCEL_STAY;
+        return 1;
+    }
+    return 0;
+}
+
+/* Find out what is in use: samples of all extents, round by round. Return: as listen_to(). */
+static int take_samples(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
+                        enum move_event *ret_event, struct errctx *ec)
+{
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        size_t samples = 0;
+        int r;
+
+        for (size_t i = 0; i < mv->n_extents; i++) {
+            struct extent *e = &mv->extents[i];
+
+            e->sample = (uint8_t)move_heat_zap(&mv->glass, backing_of(mv, e), e->off, round);
+            samples += e->sample != MOVE_SAMPLE_NONE;
+        }
+        if (samples == 0) /* pages of a pool only, or nothing that could be seen */
+            return 0;
+        r = listen_to(mv, ops, ctx, evloop_now_ns() + ROUND_NS, ret_event, ec);
+        if (r != 0)
+            return r;
+        for (size_t i = 0; i < mv->n_extents; i++) {
+            const struct extent *e = &mv->extents[i];
+
+            mv->heat[i] += e->sample != MOVE_SAMPLE_NONE &&
+                           move_heat_is_warm(&mv->glass, backing_of(mv, e), e->off,
+                                             (enum move_sample)e->sample, round);
+        }
+    }
+    return 0;
+}
+
+/* Put first what is in use, and back what was taken out. Return: as listen_to(). */
+static int find_hot(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
+                    enum move_event *ret_event, struct errctx *ec)
+{
+    const int r = take_samples(mv, ops, ctx, ret_event, ec);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < mv->n_extents; i++)
+        if (mv->extents[i].sample != MOVE_SAMPLE_NONE)
+            move_extent_map(&mv->glass, backing_of(mv, &mv->extents[i]), mv->extents[i].off);
+    for (size_t i = 0; i < mv->n_extents; i++)
+        if (mv->heat[i] > 0)
+            mv->progress.hot_bytes += move_extent_bytes(backing_of(mv, &mv->extents[i]));
+    move_order(mv->heat, mv->n_extents, mv->order);
+    return r;
+}
+
 /* Go over all extents. Return: 0 with *ret_event, -ECANCELED, or the errno of a call. */
 static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
                 enum move_event *ret_event, struct errctx *ec)
@@ -182,25 +257,20 @@ static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
     uint64_t left_bytes = 0, wait_ns = again ? (uint64_t)AGAIN_NS * mv->state.pass : 0;
 
     mv->progress.seen_bytes = 0;
+    if (mv->state.phase == MOVE_FORWARD && !again) {
+        int r = find_hot(mv, ops, ctx, ret_event, ec);
+
+        if (r != 0)
+            return r < 0 ? r : 0;
+    }
     wait_ns += wait_ns > 0 ? evloop_now_ns() : 0;
     for (size_t i = 0; i < mv->n_extents; i++) {
         const uint64_t ready_ns = MAX(mv->rate.ready_ns, i == 0 ? wait_ns : 0);
         int r;
 
-        switch (ops->between(ctx, &mv->progress, ready_ns)) {
-        case MEM_MOVE_GO:
-            break;
-        case MEM_MOVE_QUIT:
-            return errctx_set(ec, ECANCELED, "the machine ends");
-        case MEM_MOVE_CANCEL:
-            *ret_event = MOVE_CANCEL;
-            if (mv->state.phase == MOVE_BACK)
-                break; /* it does go back */
-            return 0;
-        case MEM_MOVE_CANCEL_STAY:
-            *ret_event = MOVE_CANCEL_STAY;
-            return 0;
-        }
+        r = listen_to(mv, ops, ctx, ready_ns, ret_event, ec);
+        if (r != 0)
+            return r < 0 ? r : 0;
         r = carry(mv, &mv->extents[mv->order[i]], &left_bytes, ec);
         if (r == -ENOMEM) {
             *ret_event = MOVE_FULL;
@@ -214,8 +284,7 @@ static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
     return 0;
 }
 
-int mem_move_run(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
-                 struct errctx *ec)
+int mem_move_run(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx, struct errctx *ec)
 {
     int r = aim(mv, ec), failed = 0;
 
@@ -229,7 +298,7 @@ int mem_move_run(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
     while (!move_is_over(mv->state.phase)) {
         const enum move_phase before = mv->state.phase;
         struct errctx why = { 0 };
-        enum move_event event;
+        enum move_event event = MOVE_PASS_DONE;
 
         r = pass(mv, ops, ctx, &event, &why);
         if (r == -ECANCELED)

@@ -2,8 +2,9 @@
 /*
  * Moving all memory of a virtual node to another host node, while the guest uses it.
  *
- * Order: policy first, so that what is touched meanwhile is taken on the target already; then one
- * extent after the other (move_extent.h), what was in use once more; at last the policy that stays.
+ * Order: policy first, so that what is touched meanwhile is taken on the target already; then,
+ * after a moment of looking which extents are in use (move_heat.h), one after the other, the
+ * hottest first (move_extent.h), what could not be moved once more; at last the policy that stays.
  * While it moves memory is preferred from the target, not bound to it: were it full, a first touch
  * by the guest would otherwise call the host's out-of-memory killer. What is decided and when it is
  * over is in memory/policy/move_policy.h.
@@ -37,6 +38,7 @@ struct mem_move_progress {
     uint64_t moved_bytes; /* to the target, less what went back */
     uint64_t left_bytes;  /* that the last full pass could not move */
     uint64_t split_bytes; /* of huge pages that are small ones now */
+    uint64_t hot_bytes;   /* extents that were in use at the start, and went first */
 };
 
 enum mem_move_word {

@@ -46,8 +46,8 @@ size_t move_extent_bytes(const struct backing *b)
     return MAX(backing_page_bytes(b), (size_t)MOVE_EXTENT_BYTES);
 }
 
-/* Is the extent at @off, all of which is there, one huge page? Mapping its last small page then maps
- * the first one, too. Afterwards nothing of it is mapped here. */
+/* Is the extent at @off, all of which is there, one huge page? Mapping its last small page then
+ * maps the first one, too. Afterwards nothing of it is mapped here. */
 static bool is_huge(struct move_glass *g, const struct backing *b, size_t off)
 {
     uint64_t entry = 0;
@@ -69,7 +69,8 @@ static bool is_huge(struct move_glass *g, const struct backing *b, size_t off)
     return (entry & PAGEMAP_PRESENT) != 0;
 }
 
-/* Map what is there of @n small pages at @at, and list it in ->page. Return: how many, or -errno. */
+/* Map what is there of @n small pages at @at, and list it in ->page. Return: how many, or -errno.
+ */
 static int list_small(struct move_glass *g, uint8_t *at, size_t n, struct errctx *ec)
 {
     int count = 0;
@@ -79,12 +80,41 @@ static int list_small(struct move_glass *g, uint8_t *at, size_t n, struct errctx
 
         while (run < n && (g->there[run] & 1) != 0)
             g->page[count++] = at + run++ * PAGE_BYTES;
-        if (run > i &&
-            madvise(at + i * PAGE_BYTES, (run - i) * PAGE_BYTES, MADV_POPULATE_READ) < 0)
+        if (run > i && madvise(at + i * PAGE_BYTES, (run - i) * PAGE_BYTES, MADV_POPULATE_READ) < 0)
             return errctx_set_os(ec, errno, "look at pages: madvise");
         i = run + (run == i);
     }
     return count;
+}
+
+enum move_sample move_extent_look(struct move_glass *g, const struct backing *b, size_t off)
+{
+    const size_t n = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off) / PAGE_BYTES;
+    size_t there = 0;
+
+    if (from_pool(b) || mincore(b->host + off, n * PAGE_BYTES, g->there) < 0)
+        return MOVE_SAMPLE_NONE;
+    for (size_t i = 0; i < n; i++)
+        there += g->there[i] & 1;
+    if (there == 0)
+        return MOVE_SAMPLE_NONE;
+    return there == MOVE_EXTENT_PAGES && is_huge(g, b, off) ? MOVE_SAMPLE_HUGE : MOVE_SAMPLE_SMALL;
+}
+
+void move_extent_map(struct move_glass *g, const struct backing *b, size_t off)
+{
+    const size_t n = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off) / PAGE_BYTES;
+
+    switch (move_extent_look(g, b, off)) {
+    case MOVE_SAMPLE_NONE:
+        break;
+    case MOVE_SAMPLE_SMALL:
+        (void)list_small(g, b->host + off, n, NULL);
+        break;
+    case MOVE_SAMPLE_HUGE:
+        (void)madvise(b->host + off, PAGE_BYTES, MADV_POPULATE_READ);
+        break;
+    }
 }
 
 /* The pages of an extent of normal memory as move_pages(2) wants them. */

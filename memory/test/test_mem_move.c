@@ -11,9 +11,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "memory/mem_move.h"
 #include "memory/numa_policy.h"
+#include "memory/residency.h"
 #include "memory/test/plan_ram.h"
 #include "vmm/base/macros.h"
 
@@ -32,7 +34,7 @@ static struct {
     uint32_t room[8];     /* pages that a node can still take */
     uint8_t busy[PAGES];  /* so many tries find the page in use */
     int fail;             /* an errno for the next move */
-    size_t n_moved;
+    size_t n_moved, first_moved; /* a page's number */
     enum guest_policy policy;
     char nodes[32]; /* of the policy */
     unsigned n_policies;
@@ -71,6 +73,8 @@ int __wrap_numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nod
         }
         if (host.room[to.v] == 0)
             return errctx_set(ec, ENOMEM, "move_pages");
+        if (host.n_moved == 0)
+            host.first_moved = p;
         host.room[to.v]--;
         host.room[host.node[p]]++;
         host.node[p] = (uint8_t)to.v;
@@ -156,6 +160,7 @@ struct script {
     enum mem_move_word word;
     unsigned after, calls;
     uint64_t last_ready_ns;
+    const struct guest *user; /* touches its second extent all the time */
 };
 
 static enum mem_move_word between(void *ctx, const struct mem_move_progress *progress,
@@ -166,21 +171,52 @@ static enum mem_move_word between(void *ctx, const struct mem_move_progress *pro
     assert_true(progress->seen_bytes <= progress->total_bytes);
     assert_true(ready_ns == 0 || ready_ns >= s->last_ready_ns || progress->seen_bytes == 0);
     s->last_ready_ns = ready_ns;
+    for (size_t i = PAGES / 4 + 1; s->user != NULL && i < PAGES / 2; i += 3)
+        touch(s->user, i);
     return s->calls++ == s->after ? s->word : MEM_MOVE_GO;
 }
 
 static const struct mem_move_ops ops = { .between = between };
 
-static struct mem_move *make(const struct guest *g, bool stay)
+static struct mem_move *make_with(const struct guest *g, bool stay, int pagemap)
 {
     const struct mem_move_params params = {
-        .mem = g->mem, .to = { TARGET }, .stay = stay, .pagemap = -1
+        .mem = g->mem, .to = { TARGET }, .stay = stay, .pagemap = pagemap
     };
     struct mem_move *mv = NULL;
 
     assert_int_equal(mem_move_new(&params, &mv, NULL), 0);
     assert_int_equal(mem_move_progress(mv)->total_bytes, NODE_BYTES);
     return mv;
+}
+
+static struct mem_move *make(const struct guest *g, bool stay)
+{
+    return make_with(g, stay, -1);
+}
+
+static void what_is_in_use_goes_first(void **state)
+{
+    const int pagemap = residency_open();
+    struct script s = { .after = UINT32_MAX };
+    struct guest g;
+    struct mem_move *mv;
+
+    (void)state;
+    assert_true(pagemap >= 0);
+    for (int used = 0; used < 2; used++) {
+        begin(&g);
+        s.user = used ? &g : NULL;
+        mv = make_with(&g, false, pagemap);
+        assert_int_equal(mem_move_run(mv, &ops, &s, NULL), 0);
+        assert_int_equal(mem_move_progress(mv)->phase, MOVE_ARRIVED);
+        assert_int_equal(mem_move_progress(mv)->hot_bytes, used ? 2 * MIB : 0);
+        assert_true(used ? host.first_moved >= PAGES / 4 : host.first_moved == 0);
+        assert_pages(&g, TARGET); /* samples that were taken out are all there */
+        mem_move_free(mv);
+        end(&g);
+    }
+    (void)close(pagemap);
 }
 
 static void all_that_is_there_moves_and_nothing_else(void **state)
@@ -388,6 +424,7 @@ static void a_node_without_memory_cannot_move(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_in_use_goes_first),
         cmocka_unit_test(all_that_is_there_moves_and_nothing_else),
         cmocka_unit_test(pages_in_use_are_tried_again),
         cmocka_unit_test(from_a_full_target_everything_goes_back),

@@ -20,6 +20,7 @@
 static struct {
     long nr;
     int mode, fail;
+    long stayed; /* pages that could not be moved */
     bool old_kernel;
     uint64_t mask;
     unsigned long maxnode;
@@ -60,6 +61,21 @@ long __wrap_syscall(long nr, ...)
         const unsigned long *mask = va_arg(ap, const unsigned long *);
 
         r = answer(nr, mode, mask, va_arg(ap, unsigned long));
+    } else if (nr == SYS_move_pages) {
+        const int pid = va_arg(ap, int);
+        const unsigned long n = va_arg(ap, unsigned long);
+        const int *targets, *status;
+
+        (void)va_arg(ap, void **);
+        targets = va_arg(ap, const int *);
+        status = va_arg(ap, const int *);
+        assert_int_equal(pid, 0); /* nobody else's pages */
+        assert_int_equal(va_arg(ap, int), MPOL_MF_MOVE);
+        for (unsigned long i = 0; i < n; i++)
+            assert_true(targets[i] == 3 && status[i] < 0);
+        kernel.calls++;
+        errno = kernel.fail;
+        r = kernel.fail != 0 ? -1 : kernel.stayed;
     } else if (nr == SYS_get_mempolicy) {
         *va_arg(ap, int *) = kernel.own_mode;
         if (kernel.own_mode != MPOL_DEFAULT)
@@ -130,6 +146,26 @@ static void old_kernels_prefer_the_lowest(void **state)
     assert_true(kernel.mask == 1u << 2);
 }
 
+static void pages_that_stay_are_no_failure_but_a_full_node_is(void **state)
+{
+    static const struct {
+        int fail, want;
+    } rows[] = { { 0, 0 }, { ENOENT, 0 }, { ENOMEM, -ENOMEM }, { ENODEV, -ENODEV } };
+    void *pages[2] = { (void *)0x200000, (void *)0x201000 };
+    struct errctx ec = { 0 };
+    int room[4];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        kernel.fail = rows[i].fail;
+        kernel.stayed = 1;
+        assert_int_equal(numa_policy_move(pages, 2, (struct hnode_id){ 3 }, room, &ec),
+                         rows[i].want);
+    }
+    assert_non_null(strstr(ec.msg, "move pages to host node 3: move_pages"));
+    assert_int_equal(kernel.calls, ARRAY_SIZE(rows));
+}
+
 static void threads_prefer_and_are_not_bound(void **state)
 {
     const struct idset hosts = nodes(1, 3);
@@ -174,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(every_policy_has_its_mode, reset),
+        cmocka_unit_test_setup(pages_that_stay_are_no_failure_but_a_full_node_is, reset),
         cmocka_unit_test_setup(old_kernels_prefer_the_lowest, reset),
         cmocka_unit_test_setup(threads_prefer_and_are_not_bound, reset),
         cmocka_unit_test_setup(memory_not_asked_for_keeps_this_process_policy, reset),
