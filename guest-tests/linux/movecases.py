@@ -13,6 +13,7 @@ import memorycases
 from guestvm import PROGRAM, Vm, ctl
 from memorycases import KIB, MIB, agree, counted, machine, maps, pool, pool_of, policy_of, to_bytes
 
+FAR = ("--distance", "0-1=40")  # as far as any two of this host's nodes, so nothing is refused
 NODES = "/sys/devices/system/node"
 
 
@@ -66,7 +67,8 @@ def homes(vm, node):
 def one(tap, kernel, name, options, kind, pages, policy):
     """A machine of two nodes, the second of which moves: all its pages are of KIND, before and
     after."""
-    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0", "--node", options) as vm:
+    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0", "--node", options,
+                 *FAR) as vm:
         strangers = sum(n for h, n in to_bytes(counted(vm)[1]).items() if h == 3)
         code, end = move(vm, "vnode=1", "host=3")
         tap.same((code, end["state"], end["left"], end["split"]), (0, "arrived", 0, 0),
@@ -130,10 +132,57 @@ def refused(tap, kernel):
         tap.same(homes(vm, 0), {1: 32 * MIB}, "refused: all is where it was")
 
 
+def ledger(vm):
+    code, answer = ctl(vm.name, "ledger")
+    if code != 0:
+        raise guestvm.Trouble(f"ctl ledger: {answer}")
+    return answer
+
+
+def promises(tap, kernel):
+    """The ledger: what the guest was told of distances, kept, broken by force, and kept again."""
+    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0,prealloc", "--node",
+                 "memory=32M,cpus=1,host=1,prealloc") as vm:
+        kept = ledger(vm)
+        tap.same((kept["broken"], kept["inversions"], kept["worst"]["real"]), ([], 0, 20),
+                 "ledger: everything is kept")
+        tap.same([(n["home"], n["resident"], n["share"], n["forced"]) for n in kept["nodes"]],
+                 [("0", 32 * MIB, 1.0, False), ("1", 32 * MIB, 1.0, False)],
+                 "ledger: every page is at home")
+        says(tap, vm, ["vnode=1", "host=3"], "virtual node 1 would be 40 from node 0, and the guest "
+             "was told 20: say --force to break that", "ledger: a move that breaks it is refused")
+        tap.same(ledger(vm), kept, "ledger: a move that is refused changes nothing")
+        tap.same(move(vm, "vnode=1", "host=3", "--force")[1]["state"], "arrived",
+                 "ledger: by force it is made")
+        broken = ledger(vm)
+        tap.same((len(broken["broken"]), broken["worst"]["real"], broken["nodes"][1]["forced"]),
+                 (2, 40, True), "ledger: it says so")
+        tap.same(broken["nodes"][1]["share"], 1.0, "ledger: memory is at its new home")
+        svg = f"/tmp/{vm.name}.svg"
+        done = subprocess.run([PROGRAM, "ctl", vm.name, "ledger", "--svg", svg], text=True,
+                              capture_output=True, check=False)
+        tap.point("broken: from node 0 to node 1, told 20, real 40\n" in done.stdout,
+                  "ledger: to people, too", done.stdout + done.stderr)
+        with open(svg, encoding="utf-8") as f:
+            tap.point("40 / 20" in f.read(), "ledger: and in the picture")
+        os.unlink(svg)
+        tap.same(move(vm, "vnode=1", "host=1")[1]["state"], "arrived",
+                 "ledger: back again it needs no force")
+        tap.same(ledger(vm), kept, "ledger: and is as it was")
+    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0", "--node",
+                 "memory=32M,cpus=1,host=1", "--node", "memory=32M,cpus=2,host=2", "--distance",
+                 "0-1=50", "--distance", "0-2=60", "--distance", "1-2=60") as vm:
+        tap.same(ledger(vm)["inversions"], 0, "ledger: no inversions")
+        tap.same(move(vm, "vnode=1", "host=3")[1]["state"], "arrived", "ledger: within all bounds")
+        turned = ledger(vm)
+        tap.same((turned["broken"], turned["inversions"]), ([], 2),
+                 "ledger: an order that is turned round")
+
+
 def resets(tap, kernel):
     """A reset in the middle of a move: memory is new, and arrives."""
     with machine(tap, kernel, "--node", "memory=64M,cpus=0,host=1,prealloc", "--node",
-                 "memory=32M,cpus=1,host=0") as vm:
+                 "memory=32M,cpus=1,host=0", *FAR) as vm:
         with moving(vm, "vnode=0", "host=2", "--rate", "32M/s") as end:
             wait_for(vm, lambda s: s.get("moved", 0) >= 8 * MIB, "some of it")
             tap.same(ctl(vm.name, "reset")[0], 0, "reset: in the middle")
@@ -199,6 +248,7 @@ def arrives(tap, vm):
     before = page_tables(3)
     code, end = move(vm, "vnode=1", "host=3")
     tap.same((code, end["state"], end["left"]), (0, "arrived", 0), "linux: it arrives under load")
+    tap.point(0 < end["hot"] <= 224 * MIB, "linux: what is in use was found, and went first", end)
     check(vm, "after a move")
     whole(tap, vm, 3, "linux")
     now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to follow")
@@ -280,7 +330,7 @@ def linux(tap, kernel):
     with Vm(tap, "move", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
                           "console=ttyS0 quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
                           "cpus=0,memory=256M,host=0", "--node",
-                          "cpus=1,memory=160M,host=1", "--rng", "node=1"]) as vm:
+                          "cpus=1,memory=224M,host=1", "--rng", "node=1", *FAR]) as vm:
         vm.asked("next")
         arrives(tap, vm)
         cancels(tap, vm)

@@ -7,6 +7,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/ctl_client.h"
+#include "vmm/cli/ctl_ledger.h"
 #include "vmm/cli/ctl_move.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_memory.h"
@@ -20,7 +21,7 @@ static const struct {
     { "resume", "running" }, { "power", "power button pressed" },
     { "reset", "reset" },    { "stop", "stopped" },
     { "stats", NULL },       { "memory", NULL },
-    { "move", NULL },
+    { "ledger", NULL },      { "move", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -35,8 +36,23 @@ static int find_action(const char *name, struct errctx *ec)
     }
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
-                      "memory, move%s",
+                      "memory, ledger, move%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
+}
+
+/* An option that was given and belongs to another action, or NULL. */
+static const char *foreign_option(const struct cli_args *args, const char *action)
+{
+    static const struct {
+        const char *option, *action;
+    } rows[] = {
+        { "rate", "move" }, { "stay", "move" }, { "force", "move" }, { "svg", "ledger" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (cli_args_get(args, rows[i].option) != NULL && strcmp(rows[i].action, action) != 0)
+            return rows[i].option;
+    return NULL;
 }
 
 static int run_ctl(struct cli_args *args)
@@ -52,14 +68,15 @@ static int run_ctl(struct cli_args *args)
     action = find_action(args->operands[1], &ec);
     if (action < 0)
         return cli_fail(CLI_USAGE, &ec);
-    if (strcmp(actions[action].name, "move") == 0)
-        return ctl_move(args);
-    given = cli_args_get(args, "rate") != NULL ? "rate"
-            : cli_args_get(args, "stay") != NULL ? "stay" : NULL;
+    given = foreign_option(args, actions[action].name);
     if (given != NULL)
         return cli_error(CLI_USAGE, "ctl: --%s has no meaning for %s", given, actions[action].name);
+    if (strcmp(actions[action].name, "move") == 0)
+        return ctl_move(args);
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
+    if (strcmp(actions[action].name, "ledger") == 0)
+        return ctl_ledger(args);
     if (ctl_client_ask(NULL, name, actions[action].name, CTL_TIMEOUT_MS, &result, &ec) < 0)
         return cli_fail(CLI_FAILURE, &ec);
     if (cli_args_get(args, "json") != NULL)
@@ -78,16 +95,18 @@ static const struct cli_option ctl_options[] = {
     { .name = "json", .help = "print the answer as JSON" },
     { .name = "rate", .arg = "SIZE/s", .help = "move: at most so much memory in a second" },
     { .name = "stay", .help = "move: if it cannot or shall not arrive, stay half-way" },
+    { .name = "force", .help = "move: although it breaks a distance that the guest was told" },
+    { .name = "svg", .arg = "FILE", .help = "ledger: draw it into FILE, too", .is_file = true },
     { 0 },
 };
 
 const struct cli_command cmd_ctl = {
     .name = "ctl",
     .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats, memory, "
-               "move.",
+               "ledger, move.",
     .operands = "NAME ACTION [vnode=N host=N|cancel]",
     .offers_machines = true,
-    .words = "status pause resume power reset stop stats memory move",
+    .words = "status pause resume power reset stop stats memory ledger move",
     .min_operands = 2,
     .max_operands = 4,
     .options = ctl_options,

@@ -64,6 +64,11 @@ static int run_memory(void *ctx, json_t **ret_json, struct errctx *ec)
     return machine_memory(((struct run *)ctx)->machine, ret_json, ec);
 }
 
+static int run_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    return machine_ledger(((struct run *)ctx)->machine, ret_json, ec);
+}
+
 static int run_move(void *ctx, const struct control_move *move, struct errctx *ec)
 {
     const struct machine_move_request req = {
@@ -71,6 +76,7 @@ static int run_move(void *ctx, const struct control_move *move, struct errctx *e
         .to = { move->host },
         .bytes_per_s = move->bytes_per_s,
         .stay = move->stay,
+        .force = move->force,
     };
 
     return machine_move(((struct run *)ctx)->machine, &req, ec);
@@ -115,6 +121,7 @@ static const struct control_ops run_control_ops = {
     .status = run_status,
     .stats = run_stats,
     .memory = run_memory,
+    .ledger = run_ledger,
     .move = run_move,
     .move_cancel = run_move_cancel,
     .move_status = run_move_status,

@@ -112,8 +112,8 @@ static void say(const char *name, const json_t *status)
         (void)printf("%s: virtual node %llu is %s, %s are on host node %llu\n", name, node,
                      is_state(status, "moving") ? "on its way" : "on its way back", moved, host);
     else if (is_state(status, "arrived"))
-        (void)printf("%s: virtual node %llu is on host node %llu, %s were moved\n", name, node, host,
-                     moved);
+        (void)printf("%s: virtual node %llu is on host node %llu, %s were moved\n", name, node,
+                     host, moved);
     else if (is_state(status, "returned"))
         (void)printf("%s: virtual node %llu is back where it was\n", name, node);
     else if (is_state(status, "half-way"))
@@ -134,7 +134,8 @@ static void say(const char *name, const json_t *status)
     }
 }
 
-/* What the machine says, to people or as JSON. A node that was to arrive and did not is a failure. */
+/* What the machine says, to people or as JSON. A node that was to arrive and did not is a failure.
+ */
 static int report(const struct cli_args *args, const json_t *status, bool must_arrive)
 {
     const char *name = args->operands[0];
@@ -232,10 +233,14 @@ int ctl_move(const struct cli_args *args)
 
     if (!begin && cli_args_get(args, "rate") != NULL)
         return cli_error(CLI_USAGE, "ctl move: --rate needs a move to make");
+    if (!begin && cli_args_get(args, "force") != NULL)
+        return cli_error(CLI_USAGE, "ctl move: --force needs a move to make");
     if (!begin && !cancel)
         return only_ask(args);
     request = json_pack("{s:s, s:b}", "command", cancel ? "move-cancel" : "move", "stay",
                         cli_args_get(args, "stay") != NULL);
+    if (begin && cli_args_get(args, "force") != NULL)
+        (void)json_object_set_new(request, "force", json_true());
     if (begin)
         r = parse_what(args, request, &ec);
     if (r == 0)

@@ -7,16 +7,23 @@
  *   {"command": "status"}
  *   {"ok": true, "result": {...}}       or  {"ok": false, "error": "one sentence"}
  *
- * Commands: status, stats, memory, pause, resume, power, reset, stop, and
+ * Commands: status, stats, memory, ledger, pause, resume, power, reset, stop, and
  *
- *   {"command": "move", "vnode": 1, "host": 3}    optional: "rate" (bytes per second), "stay" (bool)
+ *   {"command": "move", "vnode": 1, "host": 3}    optional: "rate" (bytes per second), "stay",
+ *                                                  "force" (true or false)
  *   {"command": "move-cancel"}                    optional: "stay"
  *   {"command": "move-status"}                    {"state": "none"}, or
  *     { "state": "moving|returning|arrived|returned|half-way", "vnode", "host", "memory" (bytes of
  *       the node), "visited" (of them, in this pass), "moved" (to the host node, less what went
  *       back), "left" (could not be moved in the last pass), "split" (of huge pages that are small
- *       ones now), "pass", "held" (the machine is paused), "why" (it did not arrive), and once it
- *       has arrived "vcpus", "vcpus_there" (threads that run there), "vcpus_error" }
+ *       ones now), "hot" (was in use at the start, and went first), "pass", "held" (the machine is
+ *       paused), "why" (it did not arrive), and once it has arrived "vcpus", "vcpus_there" (threads
+ *       that run there), "vcpus_error" }
+ *
+ * The ledger (vmm/topology/ledger.h) is { "name", "nodes": [{ "id", "home" (host nodes, "" where
+ * nobody said), "resident", "at_home" (bytes), "share" (0 to 1; null without a home or memory),
+ * "forced" }], "told": [[from 0], ...], "real": [[...]] (0: not known), "worst" and each of "broken":
+ * { "from", "to", "told", "real" } (worst null when nothing is known), "inversions" }.
  *
  * The server runs on the machine's main loop and never waits for anybody: descriptors do not
  * block, a request has at most CONTROL_REQUEST_MAX bytes, a peer that has not finished a request
@@ -45,7 +52,7 @@ enum {
 struct control_move {
     uint32_t vnode, host;
     uint64_t bytes_per_s; /* 0: no limit */
-    bool stay;
+    bool stay, force;
 };
 
 /* All on the loop's thread. */
@@ -53,6 +60,7 @@ struct control_ops {
     json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
     json_t *(*stats)(void *ctx);
     int (*memory)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
+    int (*ledger)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
     int (*move)(void *ctx, const struct control_move *move, struct errctx *ec);
     int (*move_cancel)(void *ctx, bool stay, struct errctx *ec);
     json_t *(*move_status)(void *ctx);

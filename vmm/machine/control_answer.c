@@ -26,6 +26,15 @@ static json_t *answer_action(int (*action)(void *ctx, struct errctx *ec), void *
     return grant(json_object());
 }
 
+static json_t *answer_count(int (*count)(void *ctx, json_t **ret_json, struct errctx *ec),
+                            void *ctx)
+{
+    struct errctx ec = { 0 };
+    json_t *result;
+
+    return count(ctx, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
+}
+
 /* A member that is a number of at most @max. Return: false when it is something else. */
 static bool take_number(const json_t *request, const char *name, uint64_t max, uint64_t *ret_v,
                         size_t *n_known)
@@ -63,7 +72,8 @@ static json_t *answer_move(const struct control_ops *ops, void *ctx, const json_
     if (!take_number(request, "vnode", UINT32_MAX, &vnode, &known) ||
         !take_number(request, "host", UINT32_MAX, &host, &known) ||
         !take_number(request, "rate", INT64_MAX, &rate, &known) ||
-        !take_flag(request, "stay", &move.stay, &known))
+        !take_flag(request, "stay", &move.stay, &known) ||
+        !take_flag(request, "force", &move.force, &known))
         return refuse("a member of \"move\" has the wrong type or value");
     if (vnode == UINT64_MAX || host == UINT64_MAX)
         return refuse("\"move\" needs \"vnode\" and \"host\"");
@@ -106,12 +116,10 @@ static json_t *answer_command(const struct control_ops *ops, void *ctx, const ch
         return rows[i].query != NULL ? grant(rows[i].query(ctx))
                                      : answer_action(rows[i].action, ctx);
     }
-    if (strcmp(command, "memory") == 0) {
-        struct errctx ec = { 0 };
-        json_t *result;
-
-        return ops->memory(ctx, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
-    }
+    if (strcmp(command, "memory") == 0)
+        return answer_count(ops->memory, ctx);
+    if (strcmp(command, "ledger") == 0)
+        return answer_count(ops->ledger, ctx);
     if (strcmp(command, "stop") == 0) {
         *ret_stop = true;
         return grant(json_object());

@@ -86,13 +86,14 @@ struct machine_move_request {
     struct hnode_id to;
     uint64_t bytes_per_s; /* 0: as fast as it goes */
     bool stay;            /* half-way, when the target is full, instead of going back */
+    bool force;           /* although it breaks a distance that the guest was told */
 };
 
 /**
  * machine_move() - begin to move a virtual node, memory first, to host node @to. Returns at once;
  * machine_move_status() tells how far it is, the guest goes on meanwhile.
  * Return: 0; -EBUSY (paused, or a move is on); -ENOENT (no such node, no memory); -ENOTSUP (the host
- * has one node); -ENOMEM.
+ * has one node); -EDOM (it would break a distance, and nobody forces it); -ENOMEM.
  */
 int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec);
 
@@ -103,6 +104,10 @@ int machine_move_cancel(struct machine *m, bool stay, struct errctx *ec);
 /** machine_move_status() - the move that is on, or the last one; a new object, as in control.h.
  *  NULL when out of memory. */
 json_t *machine_move_status(struct machine *m);
+
+/** machine_ledger() - what the guest was told of distances and what is real, counted now; a new
+ *  object for `ctl`, as in control.h. Return: 0, or a negative errno with a sentence. */
+int machine_ledger(const struct machine *m, json_t **ret_json, struct errctx *ec);
 
 /** machine_console_input() - bytes typed on the terminal, to the serial port. Returns how many
  *  were taken; the rest should be offered again later. */

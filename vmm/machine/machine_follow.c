@@ -3,11 +3,11 @@
  * What follows a virtual node's memory to another host node.
  *
  * Each thread places itself, asked by a message, because neither its CPUs nor its memory policy
- * should be another thread's to change (the sandbox allows both for the caller alone). vCPUs find the
- * message when they pass the gate. They have to be held anyway while KVM forgets the memory and takes
- * it again: what second-level tables then are made for it are made by threads that prefer the new
- * node. KVM drops all tables with a slot unless it is told otherwise, so those of other nodes are made
- * anew as well, where their vCPUs are.
+ * should be another thread's to change (the sandbox allows both for the caller alone). vCPUs find
+ * the message when they pass the gate. They have to be held anyway while KVM forgets the memory and
+ * takes it again: what second-level tables then are made for it are made by threads that prefer the
+ * new node. KVM drops all tables with a slot unless it is told otherwise, so those of other nodes
+ * are made anew as well, where their vCPUs are.
  */
 #include <errno.h>
 

@@ -17,6 +17,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
+#include "vmm/topology/ledger.h"
 
 struct mover {
     struct machine *machine;
@@ -38,6 +39,7 @@ struct mover {
     struct mem_move *job; /* from machine_move() until it is over; the mover's thread uses it */
     struct machine_move_request request; /* of the present or the last move */
     bool any, over;
+    bool breaks;    /* it was forced, and had to be */
     int job_result; /* of mem_move_run(); job_ec has its sentence */
     struct errctx job_ec;
 };
@@ -45,9 +47,8 @@ struct mover {
 /* Wait for a word, for @ready_ns, and while held. With the lock. */
 static void wait_locked(struct mover *mv, uint64_t ready_ns)
 {
-    const struct timespec until = {
-        .tv_sec = (time_t)(ready_ns / 1000000000u), .tv_nsec = (long)(ready_ns % 1000000000u)
-    };
+    const struct timespec until = { .tv_sec = (time_t)(ready_ns / 1000000000u),
+                                    .tv_nsec = (long)(ready_ns % 1000000000u) };
 
     mv->working = false;
     (void)pthread_cond_broadcast(&mv->still);
@@ -100,6 +101,7 @@ static void is_over(void *ctx)
     p = mem_move_progress(mv->job);
     mem_move_record(mv->job, m->mem);
     if (p->phase == MOVE_ARRIVED) {
+        (mv->breaks ? idset_add : idset_del)(&m->forced, mv->request.vnode.v);
         if (machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) < 0)
             machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
         else if (m->hooks.moved != NULL)
@@ -280,8 +282,7 @@ void machine_mover_release(struct machine *m)
 
 /* --- what the control socket asks for --------------------------------------------------------- */
 
-static int judge(const struct machine *m, const struct machine_move_request *req,
-                 struct errctx *ec)
+static int judge(const struct machine *m, const struct machine_move_request *req, struct errctx *ec)
 {
     if (m->mover == NULL)
         return errctx_set(ec, ENOTSUP, "this host has one node: there is nowhere to move to");
@@ -289,13 +290,35 @@ static int judge(const struct machine *m, const struct machine_move_request *req
         return errctx_set(ec, ENOENT, "there is no virtual node %u (0 to %zu)", req->vnode.v,
                           m->plan->n_nodes - 1);
     if (cpus_of(m, req->to) == NULL)
-        return errctx_set(ec, ENOENT, "there is no host node %u, or it is not this machine's to use",
-                          req->to.v);
+        return errctx_set(
+            ec, ENOENT, "there is no host node %u, or it is not this machine's to use", req->to.v);
     if (m->paused)
         return errctx_set(ec, EBUSY, "the machine is paused");
     if (m->mover->job != NULL)
         return errctx_set(ec, EBUSY, "virtual node %u is being moved", m->mover->request.vnode.v);
     return 0;
+}
+
+/* Would the move break a distance that the guest was told? */
+static int judge_distance(const struct machine *m, const struct machine_move_request *req,
+                          bool *ret_breaks, struct errctx *ec)
+{
+    struct idset *homes = calloc(m->plan->n_nodes, sizeof(*homes));
+    struct ledger_pair pair;
+
+    if (homes == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to judge a move");
+    for (uint32_t i = 0; i < m->plan->n_nodes; i++)
+        guest_mem_home(m->mem, (struct vnode_id){ i }, &homes[i]);
+    *ret_breaks = ledger_breaks(m->plan, homes, req->vnode, req->to, &pair);
+    free(homes);
+    if (!*ret_breaks || req->force)
+        return 0;
+    return errctx_set(ec, EDOM,
+                      "virtual node %u would be %u from node %u, and the guest was told %u: say "
+                      "--force to break that",
+                      req->vnode.v, pair.real, pair.from == req->vnode.v ? pair.to : pair.from,
+                      pair.told);
 }
 
 int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec)
@@ -309,14 +332,20 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
         .stay = req->stay,
         .pagemap = m->pagemap,
     };
-    struct mem_move *job;
+    struct mem_move *job = NULL;
+    bool breaks = false;
     int r = judge(m, req, ec);
 
     if (r == 0)
         r = mem_move_new(&params, &job, ec);
-    if (r < 0)
+    if (r == 0)
+        r = judge_distance(m, req, &breaks, ec);
+    if (r < 0) {
+        mem_move_free(job);
         return r;
+    }
     mv->request = *req;
+    mv->breaks = breaks;
     mv->any = true;
     mv->over = false;
     mv->job = job;
@@ -344,8 +373,9 @@ static const char *state_word(const struct mover *mv, const struct mem_move_prog
 {
     if (!mv->over)
         return p->phase == MOVE_BACK ? "returning" : "moving";
-    return p->phase == MOVE_ARRIVED ? "arrived" : p->phase == MOVE_RETURNED ? "returned"
-                                                                            : "half-way";
+    return p->phase == MOVE_ARRIVED    ? "arrived"
+           : p->phase == MOVE_RETURNED ? "returned"
+                                       : "half-way";
 }
 
 /* One sentence about how a move ended that did not arrive; "" for others. */
@@ -392,12 +422,12 @@ json_t *machine_move_status(struct machine *m)
         held = mv->held;
     }
     explain(mv, &p, why, sizeof(why));
-    status = json_pack("{s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:s}", "state",
+    status = json_pack("{s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:s}", "state",
                        state_word(mv, &p), "vnode", (int)mv->request.vnode.v, "host",
                        (int)mv->request.to.v, "memory", (json_int_t)p.total_bytes, "visited",
                        (json_int_t)p.seen_bytes, "moved", (json_int_t)p.moved_bytes, "left",
-                       (json_int_t)p.left_bytes, "split", (json_int_t)p.split_bytes, "pass",
-                       (int)p.pass, "held", held, "why", why);
+                       (json_int_t)p.left_bytes, "split", (json_int_t)p.split_bytes, "hot",
+                       (json_int_t)p.hot_bytes, "pass", (int)p.pass, "held", held, "why", why);
     if (mv->over && p.phase == MOVE_ARRIVED)
         add_threads(mv, status);
     return status;

@@ -262,6 +262,23 @@ static int check_objective(const struct guest_spec *spec, const struct topo_plan
     return any ? 0 : errctx_set(ec, EINVAL, "--objective has no effect when every node says host=");
 }
 
+/* What is held against the guest's distances later is what the planner goes by. */
+static int take_measured(const struct host_topo *host, struct topo_plan *plan, struct errctx *ec)
+{
+    const size_t n = plan->n_hosts;
+    struct place_host *h;
+    int r = host->has_measured ? place_host_new(host, &h, ec) : 0;
+
+    if (r < 0 || !host->has_measured)
+        return r;
+    for (size_t i = 0; i < n * n && place_host_measured(h); i++)
+        plan->host_distances[i] =
+            (place_distance(h, (uint32_t)(i / n), (uint32_t)(i % n)) + PLACE_GUEST_UNIT - 1) /
+            PLACE_GUEST_UNIT;
+    place_host_free(h);
+    return 0;
+}
+
 int machine_plan_make(const struct guest_spec *spec, const struct host_topo *host,
                       const struct neighbours *others, struct topo_plan **ret_plan,
                       struct machine_placement *ret_placement, struct errctx *ec)
@@ -274,7 +291,8 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
 
     if (r < 0)
         return r;
-    if (asked || ret_placement != NULL) {
+    r = take_measured(host, plan, ec);
+    if (r == 0 && (asked || ret_placement != NULL)) {
         r = check_objective(spec, plan, ec);
         if (r == 0)
             r = planning_new(host, plan, &p, ec);

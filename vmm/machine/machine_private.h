@@ -100,6 +100,7 @@ struct machine {
     bool paused;
     uint64_t clock_ns; /* kvmclock at the time of the pause */
     uint64_t n_resets;
+    struct idset forced;       /* virtual nodes that were moved although that broke a promise */
     struct mover *mover;       /* NULL while nothing runs, and where the host has one node */
     struct vnode_place *places; /* one per virtual node; of those that were moved */
     pthread_mutex_t request_lock; /* covers the four below; a leaf but for the gate's lock */

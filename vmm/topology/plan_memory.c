@@ -309,8 +309,11 @@ static int compare_backing(const void *a, const void *b)
 
 static int fill_hosts(const struct host_topo *host, struct topo_plan *plan, struct errctx *ec)
 {
-    plan->hosts = calloc(MAX(host->n_nodes, (size_t)1), sizeof(*plan->hosts));
-    if (plan->hosts == NULL)
+    const size_t n = MAX(host->n_nodes, (size_t)1);
+
+    plan->hosts = calloc(n, sizeof(*plan->hosts));
+    plan->host_distances = calloc(n * n, sizeof(*plan->host_distances));
+    if (plan->hosts == NULL || plan->host_distances == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the plan of memory");
     plan->n_hosts = host->n_nodes;
     for (size_t i = 0; i < host->n_nodes; i++) {
@@ -318,6 +321,11 @@ static int fill_hosts(const struct host_topo *host, struct topo_plan *plan, stru
         plan->hosts[i].cpus.n_words = host->nodes[i].cpus.n_words; /* not the 1 KiB behind them */
         memcpy(plan->hosts[i].cpus.word, host->nodes[i].cpus.word,
                host->nodes[i].cpus.n_words * sizeof(uint64_t));
+        for (size_t k = 0; k < n; k++)
+            plan->host_distances[i * n + k] =
+                host->distances != NULL ? host_topo_distance(host, i, k)
+                : i == k                ? GUEST_DISTANCE_LOCAL
+                                        : GUEST_DISTANCE_REMOTE; /* a host made by hand */
     }
     return 0;
 }

@@ -138,6 +138,7 @@ void topo_plan_free(struct topo_plan *plan)
     free(plan->links);
     free(plan->backings);
     free(plan->hosts);
+    free(plan->host_distances);
     free(plan);
 }
 

@@ -112,6 +112,8 @@ struct topo_plan {
      * to host_nodes when there are any. */
     struct topo_plan_backing *backings;
     struct topo_plan_host *hosts;
+    uint32_t *host_distances; /* n_hosts * n_hosts, row = from, by index; 10 local; the firmware's, or
+                                 measured ones where machine_plan_make() has them */
     struct topo_plan_cache caches[TOPO_PLAN_MAX_CACHES]; /* by level, data before instruction */
     uint32_t *distances;          /* n_nodes * n_nodes, row = from; always complete */
     struct topo_plan_link *links; /* n_nodes * n_nodes; NULL when no --link was given */

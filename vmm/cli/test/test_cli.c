@@ -115,9 +115,12 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
         { "ctl name",
           "usage: numavisor ctl NAME ACTION [vnode=N host=N|cancel]" },
         { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
-                           "stats, memory, move; did you mean pause?" },
+                           "stats, memory, ledger, move; did you mean pause?" },
         { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
         { "ctl name pause now", "ctl: unexpected argument \"now\"" },
+        { "ctl name move --svg x.svg", "ctl: --svg has no meaning for move" },
+        { "ctl name ledger --force", "ctl: --force has no meaning for ledger" },
+        { "ctl name move --force", "ctl move: --force needs a move to make" },
         { "ctl name move --rate 1G/s", "ctl move: --rate needs a move to make" },
         { "ctl name move cancel --rate 1G/s", "ctl move: --rate needs a move to make" },
         { "ctl name move --stay", "ctl move: --stay needs a move to make or to cancel" },
@@ -470,7 +473,7 @@ static void completion_is_bash_and_knows_every_word(void **state)
     assert_completes(path, "help pl", "plan");
     assert_completes(path, "help \"\"",
                      "--help run plan host check ctl list completion help");
-    assert_completes(path, "ctl \"\"", "--help --json --rate --stay db web");
+    assert_completes(path, "ctl \"\"", "--help --json --rate --stay --force --svg db web");
     assert_completes(path, "ctl --json w", "web");
     assert_completes(path, "ctl web re", "resume reset");
     assert_completes(path, "completion b", "bash");
@@ -549,6 +552,62 @@ static json_t *fake_stats(void *ctx)
                      "kvm", "pages", 0, "flushes", 3);
 }
 
+static int fake_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    (void)ec;
+    *ret_json = json_loads(
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 67108864, \"at_home\": 67108864},"
+        "  {\"home\": \"3\", \"resident\": 67108864, \"at_home\": 50331648, \"forced\": true},"
+        "  {\"home\": \"\", \"resident\": 0, \"at_home\": 0}],"
+        " \"told\": [[10, 20, 20], [20, 10, 20], [20, 20, 10]],"
+        " \"real\": [[10, 40, 0], [40, 10, 0], [0, 0, 0]]}",
+        0, NULL);
+    return 0;
+}
+
+static int wrong_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    static const char *const answers[] = {
+        "{}",
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 1, \"at_home\": 2}],"
+        " \"told\": [[10]], \"real\": [[10]]}",
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 2, \"at_home\": 2}],"
+        " \"told\": [[10, 20]], \"real\": [[10]]}",
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 2, \"at_home\": 2}],"
+        " \"told\": [[10]], \"real\": [[-10]]}",
+    };
+    unsigned *n = ctx;
+
+    (void)ec;
+    *ret_json = json_loads(answers[*n], 0, NULL);
+    *n = (*n + 1) % (unsigned)ARRAY_SIZE(answers);
+    return 0;
+}
+
+/* A move that is over at once. */
+static int fake_move(void *ctx, const struct control_move *move, struct errctx *ec)
+{
+    (void)ctx;
+    return move->force ? 0 : errctx_set(ec, 1, "that would break a promise");
+}
+
+static int fake_move_cancel(void *ctx, bool stay, struct errctx *ec)
+{
+    (void)ctx;
+    (void)ec;
+    (void)stay;
+    return 0;
+}
+
+static json_t *fake_move_status(void *ctx)
+{
+    (void)ctx;
+    return json_loads("{\"state\": \"half-way\", \"vnode\": 1, \"host\": 3, \"memory\": 8388608,"
+                      " \"moved\": 4194304, \"split\": 2097152, \"why\": \"no\\u001broom\"}",
+                      0, NULL);
+}
+
 static int fake_action(void *ctx, struct errctx *ec)
 {
     (void)ctx;
@@ -564,6 +623,10 @@ static const struct control_ops fake_ops = {
     .status = fake_query,
     .stats = fake_stats,
     .memory = fake_memory,
+    .ledger = fake_ledger,
+    .move = fake_move,
+    .move_cancel = fake_move_cancel,
+    .move_status = fake_move_status,
     .pause = fake_action,
     .resume = fake_action,
     .power = fake_action,
@@ -654,6 +717,111 @@ static void ctl_and_list_speak_to_a_machine(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* A machine of one name in a folder of its own, served by a thread. */
+struct served {
+    char dir[32];
+    struct control *control;
+    struct evloop *loop;
+    pthread_t thread;
+};
+
+static void serve(struct served *s, const struct control_ops *ops, void *ctx)
+{
+    const struct control_params params = { .name = "web", .ops = ops, .ctx = ctx };
+
+    (void)strcpy(s->dir, "/tmp/nv-run-XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    assert_int_equal(setenv("XDG_RUNTIME_DIR", s->dir, 1), 0);
+    assert_int_equal(evloop_new(&s->loop, NULL), 0);
+    assert_int_equal(control_new(&params, s->loop, &s->control, NULL), 0);
+    assert_int_equal(pthread_create(&s->thread, NULL, run_loop, s->loop), 0);
+}
+
+static void serve_end(struct served *s)
+{
+    char sub[64];
+
+    evloop_stop(s->loop);
+    assert_int_equal(pthread_join(s->thread, NULL), 0);
+    control_free(s->control);
+    evloop_free(s->loop);
+    (void)snprintf(sub, sizeof(sub), "%s/numavisor", s->dir);
+    assert_int_equal(rmdir(sub), 0);
+    assert_int_equal(rmdir(s->dir), 0);
+}
+
+static void a_move_is_told_in_sentences(void **state)
+{
+    struct served s;
+    struct outcome o;
+
+    (void)state;
+    serve(&s, &fake_ops, NULL);
+    o = run("ctl web move vnode=1 host=3");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err, "numavisor: web: that would break a promise\n");
+    outcome_fini(&o);
+    o = run("ctl web move host=3 vnode=1 --force --rate 1M/s --stay");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.out, "web: virtual node 1 stays half-way, 4 MiB of it on host node 3\n"
+                               "web: 2 MiB of huge pages have become small ones\n");
+    assert_string_equal(o.err, "numavisor: web: no.room\n");
+    outcome_fini(&o);
+    o = run("ctl web move cancel --stay");
+    assert_int_equal(o.status, CLI_OK); /* it was not to arrive */
+    outcome_fini(&o);
+    o = run("ctl web move --json");
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\"state\": \"half-way\""));
+    outcome_fini(&o);
+    serve_end(&s);
+}
+
+static void the_ledger_is_judged_and_drawn(void **state)
+{
+    struct control_ops wrong = fake_ops;
+    char words[96], path[64];
+    struct served s;
+    struct outcome o;
+    unsigned n = 0;
+
+    (void)state;
+    serve(&s, &fake_ops, NULL);
+    o = run("ctl web ledger");
+    assert_int_equal(o.status, CLI_OK);
+    assert_string_equal(o.out,
+                        "node  home        resident    at home  to node  told  real\n"
+                        "   0  0             64 MiB   100.00 %        1    20    40  broken\n"
+                        "   1  3             64 MiB    75.00 %        0    20    40  broken  forced\n"
+                        "   2  any                -          -        -     -     -\n"
+                        "\n"
+                        "broken: from node 0 to node 1, told 20, real 40\n"
+                        "broken: from node 1 to node 0, told 20, real 40\n"
+                        "rank inversions: 0\n");
+    outcome_fini(&o);
+    (void)snprintf(path, sizeof(path), "%s/l.svg", s.dir);
+    (void)snprintf(words, sizeof(words), "ctl web ledger --json --svg %s", path);
+    o = run(words);
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\"at_home\": 50331648"));
+    outcome_fini(&o);
+    assert_int_equal(unlink(path), 0);
+    o = run("ctl web ledger --svg /nowhere/l.svg");
+    assert_int_equal(o.status, CLI_FAILURE);
+    outcome_fini(&o);
+    serve_end(&s);
+
+    wrong.ledger = wrong_ledger;
+    serve(&s, &wrong, &n);
+    do {
+        o = run("ctl web ledger");
+        assert_int_equal(o.status, CLI_FAILURE);
+        assert_string_equal(o.err, "numavisor: the machine's ledger makes no sense\n");
+        outcome_fini(&o);
+    } while (n != 0);
+    serve_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -672,6 +840,8 @@ int main(void)
         cmocka_unit_test(every_word_is_in_the_manual),
         cmocka_unit_test(the_manual_is_clean),
         cmocka_unit_test(ctl_and_list_speak_to_a_machine),
+        cmocka_unit_test(a_move_is_told_in_sentences),
+        cmocka_unit_test(the_ledger_is_judged_and_drawn),
     };
     return cmocka_run_group_tests_name("cli/cli", tests, NULL, NULL);
 }

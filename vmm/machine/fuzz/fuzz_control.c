@@ -50,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .status = fuzz_query,
         .stats = fuzz_query,
         .memory = fuzz_memory,
+        .ledger = fuzz_memory,
         .move = fuzz_move,
         .move_cancel = fuzz_cancel,
         .move_status = fuzz_query,

@@ -101,6 +101,7 @@ static const struct control_ops fake_ops = {
     .status = fake_status,
     .stats = fake_stats,
     .memory = fake_memory,
+    .ledger = fake_memory,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,

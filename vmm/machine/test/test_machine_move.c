@@ -95,6 +95,7 @@ struct fixture {
     struct plan_ram ram;
     struct topo_plan_backing backing;
     struct topo_plan_host hosts[2];
+    uint32_t told, real[4];
     struct mem_layout *layout;
     struct evloop *loop;
     struct evloop_timer *timer;
@@ -148,6 +149,8 @@ static void begin(struct fixture *f, size_t n_hosts)
     idset_add(&f->hosts[1].cpus, 40);
     f->ram.plan.hosts = f->hosts;
     f->ram.plan.n_hosts = n_hosts;
+    f->ram.plan.distances = &f->told;
+    f->ram.plan.host_distances = f->real;
     assert_int_equal(mem_layout_make(&f->ram.plan, 40, &f->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f->ram.plan, f->layout, &m->mem, NULL), 0);
     assert_int_equal(evloop_new(&f->loop, NULL), 0);

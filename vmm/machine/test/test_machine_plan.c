@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "vmm/machine/machine_plan.h"
+#include "vmm/topology/host_measured.h"
 #include "vmm/topology/test/spec_text.h"
 
 #define HOST "pack:2 numa:2(memory=8GB) l3:1(size=33554432) l2:2 l1d:1 l1i:1 core:1 pu:2"
@@ -134,12 +135,41 @@ static void what_cannot_be_had_is_said(void **state)
     topo_plan_free(plan);
 }
 
+static void distances_to_hold_against_are_the_planners(void **state)
+{
+    struct host_sample samples[16];
+    struct topo_plan *plan;
+    struct host_topo host;
+    struct guest_spec spec;
+
+    (void)state;
+    assert_int_equal(host_topo_from_synthetic(HOST, &host, NULL), 0);
+    spec_text_parse("cpus=2 vnuma=2", &spec);
+    assert_int_equal(machine_plan_make(&spec, &host, NULL, &plan, NULL, NULL), 0);
+    assert_int_equal(plan->n_hosts, 4);
+    for (size_t i = 0; i < 16; i++) /* the firmware's */
+        assert_int_equal(plan->host_distances[i], host_topo_distance(&host, i / 4, i % 4));
+    topo_plan_free(plan);
+    for (uint32_t i = 0; i < 16; i++)
+        samples[i] = (struct host_sample){ .from = { i / 4 },
+                                           .to = { i % 4 },
+                                           .latency_ps = i / 4 == i % 4 ? 80000 : 103000 };
+    assert_int_equal(host_measured_apply(&host, samples, 16, 0, NULL), 0);
+    assert_int_equal(machine_plan_make(&spec, &host, NULL, &plan, NULL, NULL), 0);
+    for (size_t i = 0; i < 16; i++) /* measured, to the steps that a guest can be told */
+        assert_int_equal(plan->host_distances[i], i / 4 == i % 4 ? 10 : 13);
+    topo_plan_free(plan);
+    guest_spec_fini(&spec);
+    host_topo_fini(&host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(places_are_made_when_asked_for_and_bind_no_memory),
         cmocka_unit_test(an_explanation_applies_nothing_by_itself),
         cmocka_unit_test(what_cannot_be_had_is_said),
+        cmocka_unit_test(distances_to_hold_against_are_the_planners),
     };
     return cmocka_run_group_tests_name("vmm/machine/machine_plan", tests, NULL, NULL);
 }
