@@ -150,6 +150,7 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
         }
     }
     add_slots(mem);
+    mem->load.may_be_dear = mem_load_host_reports("");
     *ret_mem = mem;
     return 0;
 
@@ -351,7 +352,7 @@ int guest_mem_discard(struct guest_mem *mem, struct errctx *ec)
         if (r < 0)
             return errctx_wrap(ec, r, "virtual node %u", mem->backings[i].plan->vnode.v);
     }
-    mem->load = (struct mem_load){ 0 }; /* what was given back just now is at hand */
+    mem_load_forget(&mem->load); /* what was given back just now is at hand */
     return 0;
 }
 

@@ -10,14 +10,26 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/base/kernel_file.h"
 #include "vmm/base/macros.h"
-#include "vmm/base/units.h"
 
 enum {
     /* Clearing 2 MiB takes about as long as copying them, the faults that a huge page saves the
      * guest some three times as long. */
     DEAR_FACTOR = 4,
+    HUGE_ORDER = 9, /* 2 MiB is 2^9 pages of 4 KiB */
 };
+
+/* The smallest block of free pages that is reported, as a power of two; before anybody asked for
+ * reports -1 or, up to Linux 6.1, more than any block has. */
+bool mem_load_host_reports(const char *root)
+{
+    uint64_t order;
+
+    return kernel_file_u64(&order, root, "/sys/module/page_reporting/parameters/%s",
+                           "page_reporting_order") &&
+           order <= HUGE_ORDER;
+}
 
 bool mem_load_is_dear(uint64_t take_ns, uint64_t fill_ns, size_t len_bytes)
 {
@@ -32,9 +44,14 @@ void mem_load_learn(struct mem_load *load, bool dear)
     load->dear_in_a_row = dear ? load->dear_in_a_row + 1 : 0;
 }
 
+void mem_load_forget(struct mem_load *load)
+{
+    *load = (struct mem_load){ .may_be_dear = load->may_be_dear };
+}
+
 bool mem_load_wants_huge(const struct mem_load *load)
 {
-    return load->dear_in_a_row < (load->found_cheap ? 2 : 1);
+    return !load->may_be_dear || load->dear_in_a_row < (load->found_cheap ? 2 : 1);
 }
 
 static uint64_t cpu_ns(void)

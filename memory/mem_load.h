@@ -19,18 +19,26 @@
 
 #include "memory/backing.h"
 
-/* What huge pages were found to cost, of one guest. Zeroed: nothing is known. */
+/* What huge pages cost, of one guest. Zeroed: what they should. */
 struct mem_load {
-    bool found_cheap;
+    bool may_be_dear; /* the host is one where this happens */
+    bool found_cheap; /* since the last mem_load_forget() */
     unsigned dear_in_a_row;
 };
 
+/** mem_load_host_reports() - whether the kernel below @root (vmm/base/kernel_file.h) reports free
+ * huge pages to a hypervisor. Where it does not, none is dear, and a dear one is an interruption.
+ */
+bool mem_load_host_reports(const char *root);
+
 /**
  * mem_load_learn() - one more was @dear or not.
+ * mem_load_forget() - what was found may be true no longer.
  * mem_load_wants_huge() - is it worth trying the next? Not when the first was dear; after a cheap
- * one, it takes two dear ones in a row: one may have been an interruption.
+ * one, it takes two dear ones in a row.
  */
 void mem_load_learn(struct mem_load *load, bool dear);
+void mem_load_forget(struct mem_load *load);
 bool mem_load_wants_huge(const struct mem_load *load);
 
 /**
@@ -42,8 +50,8 @@ bool mem_load_wants_huge(const struct mem_load *load);
 int mem_load(struct mem_load *load, const struct backing *b, size_t off, int fd, uint64_t file_off,
              size_t len, size_t *ret_len);
 
-/** mem_load_is_dear() - whether a huge page that took @take_ns to get costs more than it saves, seen
- *  that writing @len_bytes of it took @fill_ns. Pure. */
+/** mem_load_is_dear() - whether a huge page that took @take_ns to get costs more than it saves,
+ * seen that writing @len_bytes of it took @fill_ns. Pure. */
 bool mem_load_is_dear(uint64_t take_ns, uint64_t fill_ns, size_t len_bytes);
 
 #endif

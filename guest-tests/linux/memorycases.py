@@ -275,6 +275,23 @@ def resets(tap, kernel):
                      "after a reset: all is taken again")
 
 
+def loads(tap, kernel):
+    """What the loader writes is at home, in pages of either kind, also when it is written anew."""
+    initrd = os.path.join(guestvm.BUILD, "guest/initrd-memory.zst")
+    for pages, kind in (("4K", "pages_4k"), ("thp", "pages_2m")):
+        with machine(tap, kernel, "--initrd", initrd, "--node",
+                     f"memory=64M,host=2,pages={pages}") as vm:
+            for when in ("at the start", "after a reset"):
+                hosts = counted(vm)[0]
+                tap.same(list(hosts), [2], f"loads: {pages}: {when}: every page is at home")
+                tap.point(hosts[2][kind] * SIZES[kind] >= os.path.getsize(initrd) // 2,
+                          f"loads: {pages}: {when}: the kind that was asked for", hosts)
+                tap.point(to_bytes(hosts)[2] >= os.path.getsize(initrd),
+                          f"loads: {pages}: {when}: all of it", hosts)
+                if when == "at the start":
+                    tap.same(ctl(vm.name, "reset")[0], 0, f"loads: {pages}: reset")
+
+
 def threads(tap, kernel):
     """vCPU threads prefer their home; others, and those without one, do not."""
     with machine(tap, kernel, "--node", "memory=64M,cpus=0,host=2", "--node",

@@ -3,7 +3,7 @@
  * Guest memory: a file's bytes into it, in huge pages or in normal ones. The clock that tells what
  * they cost is the test's, and so is whether files can be copied into each other.
  */
-// LDFLAGS: -Wl,--wrap=clock_gettime,--wrap=sendfile,--wrap=pread
+// LDFLAGS: -Wl,--wrap=clock_gettime,--wrap=sendfile,--wrap=pread,--wrap=mem_load_host_reports
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,10 +11,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +32,10 @@ ssize_t __real_sendfile(int out, int in, off_t *off, size_t len);
 ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t off);
 ssize_t __real_pread(int fd, void *buf, size_t len, off_t off);
 
+bool __wrap_mem_load_host_reports(const char *root);
+bool __real_mem_load_host_reports(const char *root);
+
+static bool reports;         /* the host its free pages */
 static long take_ms, now_ns; /* what a huge page costs; its filling costs 1 ms */
 static unsigned asked, sent;
 static int sendfile_errno, pread_errno;
@@ -59,6 +65,12 @@ ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t off)
         return __real_pread(fd, buf, len, off);
     errno = pread_errno;
     return -1;
+}
+
+bool __wrap_mem_load_host_reports(const char *root)
+{
+    assert_string_equal(root, "");
+    return reports;
 }
 
 /* One node of 8 MiB from address 0, and a file that is longer. */
@@ -97,6 +109,7 @@ static int setup(void **state)
     take_ms = 1;
     now_ns = 0;
     asked = sent = 0;
+    reports = true;
     sendfile_errno = pread_errno = 0;
     f = (struct fixture){ .fd = memfd_create("image", MFD_CLOEXEC), .bytes = malloc(FILE_BYTES) };
     assert_true(f.fd >= 0);
@@ -190,7 +203,7 @@ static void takes_no_more_huge_pages_when_one_was_dear(void **state)
 
 static void one_dear_huge_page_among_cheap_ones_changes_nothing(void **state)
 {
-    struct mem_load load = { 0 };
+    struct mem_load load = { .may_be_dear = true };
 
     (void)state;
     assert_true(mem_load_wants_huge(&load));
@@ -202,6 +215,60 @@ static void one_dear_huge_page_among_cheap_ones_changes_nothing(void **state)
     assert_true(mem_load_wants_huge(&load));
     mem_load_learn(&load, true);
     assert_false(mem_load_wants_huge(&load));
+    mem_load_forget(&load);
+    assert_true(mem_load_wants_huge(&load));
+    mem_load_learn(&load, true);
+    assert_false(mem_load_wants_huge(&load));
+}
+
+static void no_huge_page_is_dear_where_free_ones_are_not_reported(void **state)
+{
+    struct fixture *f = *state;
+
+    if (!f->has_huge)
+        skip();
+    free_guest(f);
+    reports = false;
+    make_guest(f, GUEST_PAGES_ANY);
+    take_ms = 100;
+    assert_loads(f, 2 * MIB, 0, 4 * MIB);
+    assert_int_equal(sent, 0);
+    assert_int_equal(guest_mem_discard(f->mem, NULL), 0);
+    assert_loads(f, 2 * MIB, 0, 4 * MIB);
+    assert_int_equal(sent, 0);
+}
+
+static void knows_hosts_that_report_free_pages(void **state)
+{
+    static const struct {
+        const char *order;
+        bool reports;
+    } rows[] = { { "9", true },   { "0", true },   { "10", false },
+                 { "11", false }, { "-1", false }, { "", false } };
+    const char *names[] = { "sys", "module", "page_reporting", "parameters" };
+    char root[] = "/tmp/numavisor-load-XXXXXX", path[256], file[300];
+
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    assert_false(__real_mem_load_host_reports(root));
+    (void)snprintf(path, sizeof(path), "%s", root);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        (void)strcat(strcat(path, "/"), names[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    (void)snprintf(file, sizeof(file), "%s/page_reporting_order", path);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        FILE *f = fopen(file, "w");
+
+        assert_non_null(f);
+        assert_true(fprintf(f, "%s\n", rows[i].order) > 0);
+        assert_int_equal(fclose(f), 0);
+        assert_int_equal(__real_mem_load_host_reports(root), rows[i].reports);
+    }
+    assert_int_equal(unlink(file), 0);
+    for (size_t i = ARRAY_SIZE(names); i-- > 0; *strrchr(path, '/') = '\0')
+        assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(root), 0);
 }
 
 static void takes_dear_huge_pages_when_they_were_asked_for(void **state)
@@ -310,6 +377,8 @@ int main(void)
         TEST(ends_with_the_file),
         TEST(copies_nothing_where_not_all_is_memory),
         cmocka_unit_test(one_dear_huge_page_among_cheap_ones_changes_nothing),
+        TEST(no_huge_page_is_dear_where_free_ones_are_not_reported),
+        cmocka_unit_test(knows_hosts_that_report_free_pages),
         cmocka_unit_test(judges_by_what_filling_costs),
     };
 
