@@ -153,6 +153,11 @@ def reserve(tap, spin, _linux):
             tap.same(refused(*more, program="plan"), (2, want), "reserve: plan refuses too much")
             tap.same(refused("--kernel", spin, "--console", "none", *more), (2, want),
                      "reserve: run refuses the same")
+            with machine(tap, "plain", spin, *on_node(0)):
+                tap.point("cgroup" in ctl("plain", "status")[1]["cpu_share"],
+                          "reserve: who asks for nothing is weighed as well")
+                part = compete("floor", "plain")
+                tap.point(part > 0.75, "reserve: and gets least beside the two", part)
             with machine(tap, "second", spin, *on_node(1), "--cpu-reserve", "100%"):
                 tap.point(True, "reserve: another node has room")
     tap.same(groups(), [], "reserve: no group is left")

@@ -83,32 +83,28 @@ static int compare_cpus(const void *a, const void *b)
     return 0;
 }
 
-/* Of one core, whose CPUs are neighbours in the array: the strongest thread whole, a share of the
- * others, each at the clock that it has now. */
-static uint32_t core_milli(const struct host_topo *topo, const struct place_hcpu *cpu, uint32_t n)
+static uint32_t cpu_milli(const struct host_topo *topo, const struct place_hcpu *cpu)
 {
-    uint32_t sum = 0, most = 0;
+    uint32_t capacity = topo->cpus[cpu->index].capacity;
 
-    for (uint32_t k = 0; k < n; k++) {
-        uint32_t capacity = topo->cpus[cpu[k].index].capacity;
-        uint32_t milli = capacity == 0 ? CPU_MILLI : capacity * CPU_MILLI / HOST_CAPACITY_FULL;
-
-        sum += milli;
-        most = MAX(most, milli);
-    }
-    return most + (sum - most) * SIBLING_PERCENT / 100;
+    return capacity == 0 ? CPU_MILLI : capacity * CPU_MILLI / HOST_CAPACITY_FULL;
 }
 
-static uint32_t group_milli(const struct host_topo *topo, const struct place_hcpu *cpu, uint32_t n)
+/* Of a group of CPUs, in which those of a core are neighbours: each at the clock that it has now;
+ * and the same with a share only of all but a core's strongest thread. */
+static void add_group(const struct host_topo *topo, const struct place_hcpu *cpu, uint32_t n,
+                      struct place_hnode *node)
 {
-    uint32_t milli = 0;
-
     for (uint32_t first = 0, k; first < n; first = k) {
-        for (k = first; k < n && cpu[k].core == cpu[first].core; k++)
-            ;
-        milli += core_milli(topo, cpu + first, k - first);
+        uint32_t sum = 0, most = 0;
+
+        for (k = first; k < n && cpu[k].core == cpu[first].core; k++) {
+            sum += cpu_milli(topo, &cpu[k]);
+            most = MAX(most, cpu_milli(topo, &cpu[k]));
+        }
+        node->cap_milli += sum;
+        node->core_milli += most + (sum - most) * SIBLING_PERCENT / 100;
     }
-    return milli;
 }
 
 static void fill_cpus(const struct host_topo *topo, struct place_host *h)
@@ -132,7 +128,7 @@ static void fill_cpus(const struct host_topo *topo, struct place_host *h)
             i++;
         node->n_llcs++;
         node->n_cpus += i - first;
-        node->cap_milli += group_milli(topo, &h->cpu[first], i - first);
+        add_group(topo, &h->cpu[first], i - first, node);
         node->llc_cpus = node->llc_cpus == 0 ? i - first : MIN(node->llc_cpus, i - first);
     }
 }

@@ -15,6 +15,7 @@
 struct place_hnode {
     struct hnode_id id;
     uint32_t cap_milli, n_cpus;
+    uint32_t core_milli; /* what all of it does at once: threads of a core share it */
     uint32_t llc_cpus, n_llcs; /* CPUs of the smallest group; 0: no caches known */
     int64_t mem_mib, free_mib;
 };

@@ -197,7 +197,9 @@ static void fill_load(struct place_search *s)
         l->mem_mib = node->mem_mib;
         l->mib = node->mem_mib - node->free_mib;
         l->ratio = l->mem_mib > 0 ? (l->cap << 16) / l->mem_mib : 0;
-        l->crowd = s->w.contention > 0 && l->cap > 0 ? MAX(s->w.contention / l->cap, 1) : 0;
+        l->crowd = s->w.contention > 0 && node->core_milli > 0
+                       ? MAX(s->w.contention / node->core_milli, 1)
+                       : 0;
         if (use != NULL) {
             l->milli = MIN(use->cpu_milli, (uint32_t)USED_MOST_MILLI);
             l->mib += (int64_t)MIN(use->mem_bytes / MIB, (uint64_t)(l->mem_mib - l->mib));

@@ -20,9 +20,16 @@ int run_share_begin(const struct machine_config *config, struct run_share *ret_s
     return neighbours_read(NULL, true, &ret_share->others, ec);
 }
 
-static bool wants_group(const struct guest_cpu_share *s)
+/* Where somebody has a reservation, who asks for nothing is in a group as well: only then do weights
+ * keep it against him. */
+static bool wants_group(const struct run_share *share)
 {
-    return s->weight > 0 || s->max_milli > 0 || s->reserve_milli > 0;
+    const struct guest_cpu_share *s = &share->config->spec.share;
+    bool want = s->weight > 0 || s->max_milli > 0 || s->reserve_milli > 0;
+
+    for (size_t i = 0; i < share->others.n; i++)
+        want = want || share->others.uses[i].reserve_milli > 0;
+    return want;
 }
 
 /* Without a group a limit cannot be kept, a weight becomes a nice value, and a reservation is
@@ -54,7 +61,7 @@ int run_share_admit(struct run_share *share, const struct host_topo *host,
 
     if (r == 0)
         r = machine_use_admit(host, share->others.uses, share->others.n, &share->use, ec);
-    if (r == 0 && wants_group(s) &&
+    if (r == 0 && wants_group(share) &&
         cpu_group_choose("", share->config->name, getpid(), &share->group, &why) < 0)
         r = do_without(s, why.msg, ec);
     return r;

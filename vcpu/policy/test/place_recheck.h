@@ -139,14 +139,11 @@ static inline int64_t recheck_stranded(int64_t cap, int64_t total_mib, int64_t m
     return total_mib > 0 ? llabs((cap - milli) - (((total_mib - mib) * ratio) >> 16)) : 0;
 }
 
-/* One CPU for each core at its clock, and 30 % for each further thread of it. */
-static inline int64_t recheck_capacity(const struct host_topo *t, const struct place_problem *p,
-                                       size_t h)
+/* CPUs at their clock; with @cores a core's strongest one, and 30 % of each further thread. */
+static inline int64_t recheck_capacity(const struct host_topo *t, size_t h, bool cores)
 {
     int64_t cap = 0;
 
-    if (p->own_cpus)
-        return (int64_t)idset_count(&t->nodes[h].cpus) * 1000;
     for (size_t c = 0; c < t->n_cpus; c++) {
         int64_t sum = 0, most = 0;
         bool first = t->cpus[c].node == h;
@@ -161,7 +158,7 @@ static inline int64_t recheck_capacity(const struct host_topo *t, const struct p
             sum += capacity * 1000 / 1024;
             most = MAX(most, (int64_t)(capacity * 1000 / 1024));
         }
-        cap += most + (sum - most) * 30 / 100;
+        cap += cores ? most + (sum - most) * 30 / 100 : sum;
     }
     return cap;
 }
@@ -169,7 +166,9 @@ static inline int64_t recheck_capacity(const struct host_topo *t, const struct p
 static inline int64_t recheck_node_terms(const struct host_topo *t, const struct place_problem *p,
                                          size_t h, const int *node)
 {
-    int64_t cap = recheck_capacity(t, p, h), cost = 0;
+    int64_t cap = p->own_cpus ? (int64_t)idset_count(&t->nodes[h].cpus) * 1000
+                              : recheck_capacity(t, h, false);
+    int64_t cores = recheck_capacity(t, h, true), cost = 0;
     int64_t total = (int64_t)(t->nodes[h].mem_bytes / MIB);
     int64_t milli[2], mib[2];
     bool numa = p->objective == GUEST_OBJECTIVE_NUMA;
@@ -187,8 +186,8 @@ static inline int64_t recheck_node_terms(const struct host_topo *t, const struct
         int64_t over = MAX(milli[k] - cap, 0), sign = k == 0 ? -1 : 1;
 
         cost += sign * over * over * 16384;
-        if (!numa && cap > 0)
-            cost += sign * milli[k] * milli[k] * MAX(409600 / cap, 1);
+        if (!numa && cores > 0)
+            cost += sign * milli[k] * milli[k] * MAX(409600 / cores, 1);
         if (!numa && !cache)
             cost += sign * 204800 * recheck_stranded(cap, total, milli[k], mib[k]);
     }
