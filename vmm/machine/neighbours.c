@@ -137,22 +137,24 @@ int neighbours_say_anew(int fd, const struct machine_use *use)
 {
     json_t *json = machine_use_to_json(use);
     CLEANUP_FREE char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
-    CLEANUP_FREE char *padded = malloc(USE_FILE_MAX);
+    CLEANUP_FREE char *padded = NULL;
+    size_t len, all;
     struct stat st;
-    size_t len;
 
     json_decref(json);
-    if (text == NULL || padded == NULL || strlen(text) >= USE_FILE_MAX)
+    if (text == NULL || strlen(text) >= USE_FILE_MAX)
         return -ENOMEM;
     if (fstat(fd, &st) < 0)
         return -errno;
     /* Blanks over what a longer text leaves: cutting the file is not among the sandbox's calls. */
-    memset(padded, ' ', USE_FILE_MAX);
     len = strlen(text);
+    all = MAX(len, MIN((size_t)st.st_size, (size_t)USE_FILE_MAX));
+    padded = malloc(all);
+    if (padded == NULL)
+        return -ENOMEM;
+    memset(padded, ' ', all);
     memcpy(padded, text, len);
-    if (st.st_size > (off_t)len)
-        len = MIN((size_t)st.st_size, (size_t)USE_FILE_MAX);
-    return pwrite(fd, padded, len, 0) == (ssize_t)len ? 0 : -EIO;
+    return pwrite(fd, padded, all, 0) == (ssize_t)all ? 0 : -EIO;
 }
 
 int neighbours_publish(const struct neighbours *nb, const struct machine_use *use, int *ret_fd,
