@@ -142,7 +142,7 @@ def ledger(vm):
 def promises(tap, kernel):
     """The ledger: what the guest was told of distances, kept, broken by force, and kept again."""
     with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0,prealloc", "--node",
-                 "memory=32M,cpus=1,host=1,prealloc") as vm:
+                 "memory=32M,cpus=1,host=1,prealloc", "--pin", "dedicated") as vm:
         kept = ledger(vm)
         tap.same((kept["broken"], kept["inversions"], kept["worst"]["real"]), ([], 0, 20),
                  "ledger: everything is kept")
@@ -154,6 +154,7 @@ def promises(tap, kernel):
         tap.same(ledger(vm), kept, "ledger: a move that is refused changes nothing")
         tap.same(move(vm, "vnode=1", "host=3", "--force")[1]["state"], "arrived",
                  "ledger: by force it is made")
+        tap.same(status(vm)["widened"], True, "ledger: dedicated CPUs are lost, and it is said")
         broken = ledger(vm)
         tap.same((len(broken["broken"]), broken["worst"]["real"], broken["nodes"][1]["forced"]),
                  (2, 40, True), "ledger: it says so")

@@ -127,6 +127,9 @@ static void say(const char *name, const json_t *status)
     if (number(status, "split") > 0)
         (void)printf("%s: %s of huge pages have become small ones\n", name,
                      units_format_human(number(status, "split"), part, sizeof(part)));
+    if (json_is_true(json_object_get(status, "widened")))
+        (void)printf("%s: its vCPUs were pinned more narrowly and may run on all CPUs of the node now\n",
+                     name);
     if (text(status, "vcpus_error")[0] != '\0') {
         (void)printf("%s: not all vCPUs followed: ", name);
         print_json_text(stdout, text(status, "vcpus_error"));

@@ -18,7 +18,7 @@
  *       back), "left" (could not be moved in the last pass), "split" (of huge pages that are small
  *       ones now), "hot" (was in use at the start, and went first), "pass", "held" (the machine is
  *       paused), "why" (it did not arrive), and once it has arrived "vcpus", "vcpus_there" (threads
- *       that run there), "vcpus_error" }
+ *       that run there), "widened" (they were pinned to less than a node), "vcpus_error" }
  *
  * The ledger (vmm/topology/ledger.h) is { "name", "nodes": [{ "id", "home" (host nodes, "" where
  * nobody said), "resident", "at_home" (bytes), "share" (0 to 1; null without a home or memory),

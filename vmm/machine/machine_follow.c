@@ -81,6 +81,16 @@ static void follow_threads(struct machine *m, struct vnode_id vnode, struct hnod
     }
 }
 
+/* None was asked to follow this time. */
+static void forget_threads(struct machine *m, struct vnode_id vnode)
+{
+    struct vnode_place *p = &m->places[vnode.v];
+    LOCK_SCOPE(&p->lock);
+
+    p->n_asked = p->n_there = 0;
+    p->failed.msg[0] = '\0';
+}
+
 int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                    const struct idset *cpus, struct errctx *ec)
 {
@@ -89,7 +99,9 @@ int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
 
     if (hold)
         machine_hold_vcpus(m);
-    if (!idset_empty(cpus))
+    if (idset_empty(cpus))
+        forget_threads(m, vnode);
+    else
         follow_threads(m, vnode, to, cpus);
     r = machine_remap_memory(m, vnode, ec);
     if (hold)

@@ -395,6 +395,14 @@ static void explain(const struct mover *mv, const struct mem_move_progress *p, c
         (void)snprintf(buf, size, "some pages are in use");
 }
 
+/* To less than all CPUs of a node, which a move cannot do anew: it knows no cores or caches. */
+static bool is_pinned_narrowly(const struct machine *m)
+{
+    const enum guest_pin pin = m->config->spec.pin;
+
+    return pin == GUEST_PIN_DEDICATED || pin == GUEST_PIN_LLC;
+}
+
 static void add_threads(const struct mover *mv, json_t *status)
 {
     struct vnode_place *p = &mv->machine->places[mv->request.vnode.v];
@@ -402,6 +410,8 @@ static void add_threads(const struct mover *mv, json_t *status)
 
     (void)json_object_set_new(status, "vcpus", json_integer(p->n_asked));
     (void)json_object_set_new(status, "vcpus_there", json_integer(p->n_there));
+    (void)json_object_set_new(status, "widened",
+                              json_boolean(p->n_asked > 0 && is_pinned_narrowly(mv->machine)));
     if (p->failed.msg[0] != '\0')
         (void)json_object_set_new(status, "vcpus_error", json_string(p->failed.msg));
 }

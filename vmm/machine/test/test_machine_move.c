@@ -99,6 +99,7 @@ struct fixture {
     struct mem_layout *layout;
     struct evloop *loop;
     struct evloop_timer *timer;
+    struct machine_config config;
     struct machine m;
     const char *until; /* state that the loop runs to */
 };
@@ -156,6 +157,7 @@ static void begin(struct fixture *f, size_t n_hosts)
     assert_int_equal(evloop_new(&f->loop, NULL), 0);
     assert_int_equal(evloop_timer_new(f->loop, look, f, &f->timer, NULL), 0);
     m->plan = &f->ram.plan;
+    m->config = &f->config;
     m->main_loop = f->loop;
     m->pagemap = -1;
     (void)pthread_mutex_init(&m->request_lock, NULL);
