@@ -305,7 +305,7 @@ def fills(tap, vm):
     """A target without room for all of it. Pages of a pool take the room quickly."""
     take = max(0, memory_free(1) - 40 * MIB) // (2 * MIB)
     got = pool(1, 2048, take)
-    tap.point(memory_free(1) < 64 * MIB, "full: the host node has little room left",
+    tap.point(memory_free(1) < 96 * MIB, "full: the host node has little room left",
               f"{memory_free(1)} bytes are free, {got} of {take} huge pages were taken")
     try:
         code, said = move(vm, "vnode=1", "host=1")
