@@ -9,7 +9,9 @@
 #include "vcpu/policy/place_private.h"
 #include "vmm/base/macros.h"
 
-enum { DOUBT = 64 }; /* times the budget, before a promise is given up or a guest refused */
+/* Times the budget, before a promise is given up or a guest refused; and before a host node gets more
+ * than it has CPUs. */
+enum { DOUBT = 64, DOUBT_OVERLOAD = 16 };
 
 /* Guests by what they want together, the largest first; stable. */
 static void order_guests(const struct place_search *s, uint32_t *order, int64_t *want)
@@ -83,6 +85,8 @@ static int run(struct place_search *s, const uint32_t *order, struct place_resul
         take_everything(s);
     if (!found || terms.broken > 0)
         budget *= DOUBT;
+    else if (terms.overload > 0)
+        budget *= DOUBT_OVERLOAD;
     return place_bound(s, found, (uint32_t)MIN(budget, UINT32_MAX), &r->expanded, ret_gap,
                        &r->proved);
 }
