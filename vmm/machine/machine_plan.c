@@ -8,6 +8,7 @@
 
 #include "vcpu/policy/place.h"
 #include "vmm/base/macros.h"
+#include "vmm/topology/guest_memory_check.h"
 #include "vmm/topology/plan_parts.h"
 
 enum {
@@ -199,6 +200,25 @@ static void note_lines(struct topo_plan *plan, const char *notes)
     }
 }
 
+/* What has a place but no policy prefers the host node of its node's CPUs: else the kernel takes it
+ * wherever the thread runs that loads the guest, or the first CPU that clears it. */
+static void prefer_homes(const struct guest_spec *spec, const struct planning *p,
+                         struct topo_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_backings; i++) {
+        struct topo_plan_backing *b = &plan->backings[i];
+        const enum guest_policy said = guest_node_memory(spec, b->vnode.v).policy;
+        struct idset nodes;
+
+        place_result_nodes(&p->result, p->host, b->vnode.v, &nodes);
+        if (!idset_empty(&b->host_nodes) || idset_count(&nodes) != 1 ||
+            (said != GUEST_POLICY_NONE && said != GUEST_POLICY_AUTO))
+            continue;
+        b->policy = GUEST_POLICY_PREFERRED;
+        b->host_nodes = nodes;
+    }
+}
+
 static int apply(const struct guest_spec *spec, struct planning *p, struct topo_plan *plan,
                  struct errctx *ec)
 {
@@ -210,6 +230,7 @@ static int apply(const struct guest_spec *spec, struct planning *p, struct topo_
         return r;
     for (size_t i = 0; i < plan->n_vcpus; i++)
         plan->vcpus[i].host_cpus = p->cpus[i];
+    prefer_homes(spec, p, plan);
     note_lines(plan, notes);
     if (p->topo.n_nodes > 1 && place_host_measured(p->host))
         plan_note(plan, "Host nodes are as far apart as was measured, not as the firmware says.");

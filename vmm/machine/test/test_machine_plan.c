@@ -47,7 +47,7 @@ static const char *pins(const struct topo_plan *plan, char *buf, size_t size)
     return buf;
 }
 
-static void places_are_made_when_asked_for_and_bind_no_memory(void **state)
+static void places_are_made_when_asked_for_and_bind_no_node(void **state)
 {
     static const struct {
         const char *spec;
@@ -85,6 +85,74 @@ static void places_are_made_when_asked_for_and_bind_no_memory(void **state)
         for (size_t n = 0; n < plan->n_nodes; n++)
             assert_int_equal(idset_empty(&plan->nodes[n].host_nodes),
                              strstr(row[i].spec, "host=") == NULL || n > 0);
+        topo_plan_free(plan);
+    }
+}
+
+static void memory_without_a_policy_prefers_the_place(void **state)
+{
+    static const struct {
+        const char *spec;
+        enum guest_pin pin;
+        enum guest_policy policy[2];
+        const char *hosts[2];
+    } row[] = {
+        { "cpus=6 vnuma=2",
+          GUEST_PIN_UNSAID,
+          { GUEST_POLICY_NONE, GUEST_POLICY_NONE },
+          { "", "" } },
+        { "cpus=6 vnuma=2",
+          GUEST_PIN_NODE,
+          { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
+          { "0", "1" } },
+        { "cpus=6 vnuma=2",
+          GUEST_PIN_SOCKET,
+          { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
+          { "0", "1" } },
+        { "cpus=6 vnuma=2 policy=auto",
+          GUEST_PIN_NODE,
+          { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
+          { "0", "1" } },
+        /* whoever said something has it */
+        { "cpus=6 vnuma=2 policy=local",
+          GUEST_PIN_NODE,
+          { GUEST_POLICY_LOCAL, GUEST_POLICY_LOCAL },
+          { "", "" } },
+        { "cpus=6 vnuma=2 policy=interleave",
+          GUEST_PIN_NODE,
+          { GUEST_POLICY_INTERLEAVE, GUEST_POLICY_INTERLEAVE },
+          { "0-3", "0-3" } },
+        { "node:cpus=0;memory=2M;host=3 node:cpus=1;memory=2M",
+          GUEST_PIN_NODE,
+          { GUEST_POLICY_BIND, GUEST_POLICY_PREFERRED },
+          { "3", "3" } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct topo_plan *plan = NULL;
+
+        assert_int_equal(make(row[i].spec, row[i].pin, GUEST_OBJECTIVE_UNSAID, &plan, NULL, NULL),
+                         0);
+        assert_int_equal(plan->n_backings, 2);
+        for (size_t n = 0; n < 2; n++) {
+            char list[32];
+
+            if (plan->backings[n].policy != row[i].policy[n])
+                print_error("%s, node %zu\n", row[i].spec, n);
+            assert_int_equal(plan->backings[n].policy, row[i].policy[n]);
+            assert_string_equal(idset_format(&plan->backings[n].host_nodes, list, sizeof(list)),
+                                row[i].hosts[n]);
+        }
+        topo_plan_free(plan);
+    }
+    /* One node over two of the host's: no one place to prefer. */
+    {
+        struct topo_plan *plan = NULL;
+
+        assert_int_equal(make("cpus=6", GUEST_PIN_NODE, GUEST_OBJECTIVE_UNSAID, &plan, NULL, NULL),
+                         0);
+        assert_int_equal(plan->backings[0].policy, GUEST_POLICY_NONE);
         topo_plan_free(plan);
     }
 }
@@ -166,7 +234,8 @@ static void distances_to_hold_against_are_the_planners(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(places_are_made_when_asked_for_and_bind_no_memory),
+        cmocka_unit_test(places_are_made_when_asked_for_and_bind_no_node),
+        cmocka_unit_test(memory_without_a_policy_prefers_the_place),
         cmocka_unit_test(an_explanation_applies_nothing_by_itself),
         cmocka_unit_test(what_cannot_be_had_is_said),
         cmocka_unit_test(distances_to_hold_against_are_the_planners),

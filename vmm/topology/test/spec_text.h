@@ -106,6 +106,11 @@ static inline void spec_text_number(struct guest_spec *spec, char *text)
         spec->memory_bytes = spec_text_size(v);
         return;
     }
+    for (unsigned k = 0; strcmp(text, "policy") == 0 && k < GUEST_POLICIES; k++)
+        if (guest_policy_words[k] != NULL && strcmp(v, guest_policy_words[k]) == 0) {
+            spec->policy = (enum guest_policy)k;
+            return;
+        }
     for (size_t i = 0; i < sizeof(field) / sizeof(field[0]); i++)
         if (strcmp(text, field[i].name) == 0) {
             *(uint32_t *)(void *)((char *)spec + field[i].off) =
