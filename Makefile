@@ -7,7 +7,7 @@
 #   make check      install what is missing, run every test
 #   make check-all  the same, longer
 #   make bench      measure against QEMU in one run; results in build/bench/
-#   make bench-placement   time and judge the placement planner, no KVM needed
+#   make bench-placement   judge the planner, the taking of memory, and where accesses go
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
 #   make guests     the bare-metal test guests
@@ -159,8 +159,10 @@ $(BUILD)/bench/planner: guest-tests/bench/planner.c $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
 bench-placement: deps
-	@$(SUB) -j2 $(BUILD)/bench/planner
+	@$(SUB) -j2 all guests $(BUILD)/bench/planner
 	@guest-tests/bench/placement
+	@guest-tests/bench/prefault
+	@guest-tests/bench/locality
 
 .PHONY: bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
         headers lint deps check check-all demo bench install uninstall clean help guests

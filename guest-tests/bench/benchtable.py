@@ -10,8 +10,8 @@ OURS = "numavisor"
 class Figure:
     """One row: what is measured, in which unit, and which side of the peer is the better one.
 
-    goal is "< peer" or "> peer" (ahead of the peer), "<= NUMBER" for our own value alone, or
-    "stated" where it is enough to know.
+    goal is "< peer" or "> peer" (ahead of the peer), "<= NUMBER" or ">= NUMBER" for our own value
+    alone, or "stated" where it is enough to know.
     emulated says that the number belongs to the emulated host: only ratios mean something.
     """
 
@@ -67,6 +67,8 @@ def met(goal, mine, peer):
         return None
     if goal.startswith("<= "):
         return mine <= float(goal[3:])
+    if goal.startswith(">= "):
+        return mine >= float(goal[3:])
     if peer is None:
         return None
     if goal == "stated":
@@ -122,6 +124,17 @@ def write_json(path, objects):
     with open(path + ".part", "w", encoding="utf-8") as f:
         f.write("[\n" + ",\n".join("  " + json.dumps(o) for o in objects) + "\n]\n")
     os.rename(path + ".part", path)
+
+
+def merge_json(path, objects):
+    """Take OBJECTS into the list at PATH, in place of what it says about the same figures."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            old = json.load(f)
+    except (OSError, ValueError):
+        old = []
+    mine = {o["figure"] for o in objects}
+    write_json(path, [o for o in old if o["figure"] not in mine] + objects)
 
 
 def print_table(objects):
