@@ -195,15 +195,41 @@ static int judge(struct move_glass *g, size_t n, size_t page_bytes, struct hnode
     return r;
 }
 
+/* Small pages would be taken from the guest one by one, with a flush of remote TLBs each. All of
+ * the extent at once is one; then those that move, the @n in ->page, are mapped here, not there. */
+static int take_from_guest(struct move_glass *g, const struct backing *b, size_t off, size_t n,
+                           struct errctx *ec)
+{
+    const size_t len = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off);
+
+    if (madvise(b->host + off, len, MADV_DONTNEED) < 0)
+        return errctx_set_os(ec, errno, "take pages from the guest: madvise");
+    for (size_t i = 0; i < n;) {
+        uint8_t *const first = g->page[i];
+        size_t end = i + 1;
+
+        while (end < n && (uint8_t *)g->page[end] == first + (end - i) * PAGE_BYTES)
+            end++;
+        if (madvise(first, (end - i) * PAGE_BYTES, MADV_POPULATE_READ) < 0)
+            return errctx_set_os(ec, errno, "look at pages: madvise");
+        i = end;
+    }
+    return 0;
+}
+
 /* Move the @n pages in ->page, none of which is on @to. */
 static int move_listed(struct move_glass *g, const struct backing *b, size_t off, size_t n,
                        size_t page_bytes, struct hnode_id to, struct move_tally *t,
                        struct errctx *ec)
 {
     const bool huge = page_bytes == MOVE_EXTENT_BYTES && !from_pool(b);
-    const int moved = numa_policy_move(g->page, n, to, g->node, ec);
-    int r;
+    const bool small = page_bytes == PAGE_BYTES && n > 1;
+    int r = small ? take_from_guest(g, b, off, n, ec) : 0;
+    int moved;
 
+    if (r < 0)
+        return r;
+    moved = numa_policy_move(g->page, n, to, g->node, ec);
     if (moved < 0 && moved != -ENOMEM)
         return moved;
     if (huge && is_split(g, b, off)) { /* part of it may be here, part there */
@@ -215,6 +241,8 @@ static int move_listed(struct move_glass *g, const struct backing *b, size_t off
         t->split_bytes = MOVE_EXTENT_BYTES;
     }
     r = judge(g, n, page_bytes, to, t, ec);
+    if (small)
+        move_extent_map(g, b, off); /* what was taken and did not have to move */
     return r < 0 ? r : moved;
 }
 

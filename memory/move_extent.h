@@ -5,8 +5,8 @@
  *
  * Only what is there is moved; a hole stays one. For normal memory the page cache is asked first
  * (mincore), then pages are mapped that our page table lacks, then move_pages(2) is told one
- * address of a huge page or those of all small ones at once, so each costs one flush of remote
- * TLBs. Whether an extent is one huge page is seen as in residency.h, in a mapping that is gone
+ * address of a huge page or those of all small ones at once, which were taken from the guest
+ * together before: each costs one flush of remote TLBs. Whether an extent is one huge page is seen as in residency.h, in a mapping that is gone
  * before the move: the kernel moves no page that is mapped twice (MPOL_MF_MOVE). What really
  * happened is asked again afterwards instead of believed.
  *
