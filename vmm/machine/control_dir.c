@@ -100,6 +100,17 @@ bool control_dir_is_live(int dir_fd, const char *name)
     return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
+void control_dir_tidy(int dir_fd, const char *name)
+{
+    char file[CONTROL_FILE_MAX];
+    CLEANUP_CLOSE int fd = -1;
+
+    file_name(file, name, "lock");
+    fd = openat(dir_fd, file, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && still_named(dir_fd, file, fd))
+        control_dir_remove(dir_fd, name);
+}
+
 static int make_address(const char *dir, const char *name, struct sockaddr_un *ret_addr,
                         struct errctx *ec)
 {

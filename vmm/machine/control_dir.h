@@ -38,6 +38,14 @@ int control_dir_lock(int dir_fd, const char *name, int *ret_fd, struct errctx *e
 bool control_dir_is_live(int dir_fd, const char *name);
 
 /**
+ * control_dir_tidy() - remove what a machine left whose guard was killed with it.
+ *
+ * Does nothing while the machine lives. The caller holds the admission lock (neighbours.h), so that
+ * no machine of the name is starting.
+ */
+void control_dir_tidy(int dir_fd, const char *name);
+
+/**
  * control_dir_listen() - bind NAME.sock, replacing a stale one, mode 0600, non-blocking.
  * The caller holds the lock. Return: 0, -ENAMETOOLONG, or the errno of the call.
  */

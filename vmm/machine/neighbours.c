@@ -94,8 +94,13 @@ static int read_all(struct neighbours *nb, struct errctx *ec)
     while (r == 0 && nb->n < NEIGHBOURS_MAX && (entry = readdir(dir)) != NULL) {
         struct machine_use *grown;
 
-        if (!machine_name(entry->d_name, name) || !control_dir_is_live(nb->dir_fd, name))
+        if (!machine_name(entry->d_name, name))
             continue;
+        if (!control_dir_is_live(nb->dir_fd, name)) {
+            if (nb->lock_fd >= 0) /* then no machine is starting, either */
+                control_dir_tidy(nb->dir_fd, name);
+            continue;
+        }
         grown = realloc(nb->uses, (nb->n + 1) * sizeof(*grown));
         if (grown == NULL) {
             r = errctx_set(ec, ENOMEM, "no memory for the list of machines");

@@ -24,7 +24,8 @@ struct neighbours {
 /**
  * neighbours_read() - who runs.
  * @dir:  NULL for control_dir_path().
- * @lock: take the admission lock first, waiting for up to ten seconds; makes the folder.
+ * @lock: take the admission lock first, waiting for up to ten seconds; makes the folder, and
+ *        removes what machines left there that are no more.
  * Return: 0 (no machine and no folder are no error); -EBUSY when another machine has been starting
  * for too long; or the errno of a call. Release with neighbours_fini().
  */

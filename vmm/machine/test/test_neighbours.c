@@ -91,6 +91,33 @@ static void only_running_machines_count(void **state)
     close(dir_fd);
 }
 
+static void what_the_dead_left_goes_when_a_machine_starts(void **state)
+{
+    int dir_fd, web;
+    struct neighbours nb;
+
+    (void)state;
+    assert_int_equal(control_dir_open(dir, false, &dir_fd, NULL), 0);
+    assert_int_equal(control_dir_lock(dir_fd, "web", &web, NULL), 0);
+    put(dir_fd, "web.sock", "");
+    put(dir_fd, "dead.lock", "");
+    put(dir_fd, "dead.sock", "");
+    put(dir_fd, "dead.use", "{}");
+    assert_int_equal(neighbours_read(dir, false, &nb, NULL), 0);
+    neighbours_fini(&nb);
+    assert_int_equal(faccessat(dir_fd, "dead.lock", F_OK, 0), 0); /* looking changes nothing */
+    assert_int_equal(neighbours_read(dir, true, &nb, NULL), 0);
+    neighbours_fini(&nb);
+    assert_int_equal(faccessat(dir_fd, "dead.lock", F_OK, 0), -1);
+    assert_int_equal(faccessat(dir_fd, "dead.sock", F_OK, 0), -1);
+    assert_int_equal(faccessat(dir_fd, "dead.use", F_OK, 0), -1);
+    assert_int_equal(faccessat(dir_fd, "web.lock", F_OK, 0), 0);
+    assert_int_equal(faccessat(dir_fd, "web.sock", F_OK, 0), 0);
+    control_dir_remove(dir_fd, "web");
+    close(web);
+    close(dir_fd);
+}
+
 static void nobody_is_no_error(void **state)
 {
     struct neighbours nb;
@@ -159,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_running_machines_count),
+        cmocka_unit_test(what_the_dead_left_goes_when_a_machine_starts),
         cmocka_unit_test(nobody_is_no_error),
         cmocka_unit_test(two_that_start_together_see_each_other),
     };
