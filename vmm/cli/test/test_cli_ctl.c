@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ctl and list against a control socket that answers as a machine does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/base/evloop.h"
+#include "vmm/cli/cli.h"
+#include "vmm/cli/test/cli_fixture.h"
+#include "vmm/machine/control.h"
+
+static json_t *fake_query(void *ctx)
+{
+    (void)ctx;
+    return json_pack("{sssis[{sisI}]}", "state", "running", "pid", 4711, "nodes", "id", 0, "memory",
+                     (json_int_t)1 << 30);
+}
+
+static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    (void)ec;
+    *ret_json = json_pack("{s[{sis[{sIsssssssIs[{sisI}{sisI}]}{sIsssI}]}]}", "nodes", "id", 0,
+                          "backings", "memory", (json_int_t)8 << 30, "pages", "thp", "policy",
+                          "preferred", "host", "1", "present", (json_int_t)4 << 20, "where", "host",
+                          1, "pages_2m", (json_int_t)1, "host", 2, "pages_4k", (json_int_t)512,
+                          "memory", (json_int_t)1 << 30, "pages", "2M", "reserved",
+                          (json_int_t)1 << 30);
+    return 0;
+}
+
+static json_t *fake_stats(void *ctx)
+{
+    (void)ctx;
+    return json_pack("{s[{sis{sisi}}]s{sisi}}", "vcpus", "id", 0, "kvm", "exits", 7, "halts", 0,
+                     "kvm", "pages", 0, "flushes", 3);
+}
+
+static int fake_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    (void)ec;
+    *ret_json = json_loads(
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 67108864, \"at_home\": 67108864},"
+        "  {\"home\": \"3\", \"resident\": 67108864, \"at_home\": 50331648, \"forced\": true},"
+        "  {\"home\": \"\", \"resident\": 0, \"at_home\": 0}],"
+        " \"told\": [[10, 20, 20], [20, 10, 20], [20, 20, 10]],"
+        " \"real\": [[10, 40, 0], [40, 10, 0], [0, 0, 0]]}",
+        0, NULL);
+    return 0;
+}
+
+enum { WRONG_LEDGERS = 4 };
+
+/* A different one each time; @ctx counts, on the machine's thread alone. */
+static int wrong_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
+{
+    static const char *const answers[WRONG_LEDGERS] = {
+        "{}",
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 1, \"at_home\": 2}],"
+        " \"told\": [[10]], \"real\": [[10]]}",
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 2, \"at_home\": 2}],"
+        " \"told\": [[10, 20]], \"real\": [[10]]}",
+        "{\"nodes\": [{\"home\": \"0\", \"resident\": 2, \"at_home\": 2}],"
+        " \"told\": [[10]], \"real\": [[-10]]}",
+    };
+    unsigned *n = ctx;
+
+    (void)ec;
+    *ret_json = json_loads(answers[*n], 0, NULL);
+    *n = (*n + 1) % WRONG_LEDGERS;
+    return 0;
+}
+
+/* A move that is over at once. */
+static int fake_move(void *ctx, const struct control_move *move, struct errctx *ec)
+{
+    (void)ctx;
+    return move->force ? 0 : errctx_set(ec, 1, "that would break a promise");
+}
+
+static int fake_move_cancel(void *ctx, bool stay, struct errctx *ec)
+{
+    (void)ctx;
+    (void)ec;
+    (void)stay;
+    return 0;
+}
+
+static json_t *fake_move_status(void *ctx)
+{
+    (void)ctx;
+    return json_loads("{\"state\": \"half-way\", \"vnode\": 1, \"host\": 3, \"memory\": 8388608,"
+                      " \"moved\": 4194304, \"split\": 2097152, \"why\": \"no\\u001broom\"}",
+                      0, NULL);
+}
+
+static int fake_action(void *ctx, struct errctx *ec)
+{
+    (void)ctx;
+    return errctx_set(ec, 1, "it has no power button");
+}
+
+static void fake_stop(void *ctx)
+{
+    (void)ctx;
+}
+
+static const struct control_ops fake_ops = {
+    .status = fake_query,
+    .stats = fake_stats,
+    .memory = fake_memory,
+    .ledger = fake_ledger,
+    .move = fake_move,
+    .move_cancel = fake_move_cancel,
+    .move_status = fake_move_status,
+    .pause = fake_action,
+    .resume = fake_action,
+    .power = fake_action,
+    .reset = fake_action,
+    .stop = fake_stop,
+};
+
+static void *run_loop(void *arg)
+{
+    (void)evloop_run(arg, NULL);
+    return NULL;
+}
+
+static void ctl_and_list_speak_to_a_machine(void **state)
+{
+    struct control_params params = { .name = "web", .ops = &fake_ops };
+    char dir[] = "/tmp/nv-run-XXXXXX", sub[64];
+    struct control *control;
+    struct evloop *loop;
+    pthread_t thread;
+    struct outcome o;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(setenv("XDG_RUNTIME_DIR", dir, 1), 0);
+    o = run("list");
+    assert_string_equal(o.out, "no machine is running\n");
+    outcome_fini(&o);
+
+    assert_int_equal(evloop_new(&loop, NULL), 0);
+    assert_int_equal(control_new(&params, loop, &control, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_loop, loop), 0);
+    o = run("list");
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "web                      running    4711\n"));
+    outcome_fini(&o);
+    o = run("ctl web status");
+    assert_int_equal(o.status, CLI_OK);
+    assert_string_equal(o.out, "state                           running\n"
+                               "pid                             4711\n"
+                               "nodes\n"
+                               "  id 0  memory 1 GiB\n");
+    outcome_fini(&o);
+    o = run("ctl web status --json");
+    assert_non_null(strstr(o.out, "\"memory\": 1073741824"));
+    outcome_fini(&o);
+    o = run("ctl web memory");
+    assert_string_equal(
+        o.out,
+        "node      memory  pages  policy               host       present    reserved    on host"
+        "      4 KiB      2 MiB      1 GiB\n"
+        "   0       8 GiB  thp    preferred            1            4 MiB           -          1"
+        "          0          1          0\n"
+        "                                                                                      2"
+        "        512          0          0\n"
+        "   0       1 GiB  2M     -                    any              -       1 GiB\n");
+    outcome_fini(&o);
+    o = run("ctl web stats"); /* zeros would hide the others, and are in the JSON form */
+    assert_string_equal(o.out, "vcpus\n"
+                               "  id                            0\n"
+                               "  kvm\n"
+                               "    exits                       7\n"
+                               "kvm\n"
+                               "  flushes                       3\n");
+    outcome_fini(&o);
+    o = run("ctl web stats --json");
+    assert_non_null(strstr(o.out, "\"pages\": 0"));
+    assert_non_null(strstr(o.out, "\"halts\": 0"));
+    outcome_fini(&o);
+    o = run("ctl web power");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err, "numavisor: web: it has no power button\n");
+    outcome_fini(&o);
+    o = run("ctl web stop");
+    assert_string_equal(o.out, "web: stopped\n");
+    outcome_fini(&o);
+
+    evloop_stop(loop);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    control_free(control);
+    evloop_free(loop);
+    o = run("ctl web status");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err, "numavisor: no machine named web is running\n");
+    outcome_fini(&o);
+    (void)snprintf(sub, sizeof(sub), "%s/numavisor", dir);
+    assert_int_equal(rmdir(sub), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+/* A machine of one name in a folder of its own, served by a thread. */
+struct served {
+    char dir[32];
+    struct control *control;
+    struct evloop *loop;
+    pthread_t thread;
+};
+
+static void serve(struct served *s, const struct control_ops *ops, void *ctx)
+{
+    const struct control_params params = { .name = "web", .ops = ops, .ctx = ctx };
+
+    (void)strcpy(s->dir, "/tmp/nv-run-XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    assert_int_equal(setenv("XDG_RUNTIME_DIR", s->dir, 1), 0);
+    assert_int_equal(evloop_new(&s->loop, NULL), 0);
+    assert_int_equal(control_new(&params, s->loop, &s->control, NULL), 0);
+    assert_int_equal(pthread_create(&s->thread, NULL, run_loop, s->loop), 0);
+}
+
+static void serve_end(struct served *s)
+{
+    char sub[64];
+
+    evloop_stop(s->loop);
+    assert_int_equal(pthread_join(s->thread, NULL), 0);
+    control_free(s->control);
+    evloop_free(s->loop);
+    (void)snprintf(sub, sizeof(sub), "%s/numavisor", s->dir);
+    assert_int_equal(rmdir(sub), 0);
+    assert_int_equal(rmdir(s->dir), 0);
+}
+
+static void a_move_is_told_in_sentences(void **state)
+{
+    struct served s;
+    struct outcome o;
+
+    (void)state;
+    serve(&s, &fake_ops, NULL);
+    o = run("ctl web move vnode=1 host=3");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err, "numavisor: web: that would break a promise\n");
+    outcome_fini(&o);
+    o = run("ctl web move host=3 vnode=1 --force --rate 1M/s --stay");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.out, "web: virtual node 1 stays half-way, 4 MiB of it on host node 3\n"
+                               "web: 2 MiB of huge pages have become small ones\n");
+    assert_string_equal(o.err, "numavisor: web: no.room\n");
+    outcome_fini(&o);
+    o = run("ctl web move cancel --stay");
+    assert_int_equal(o.status, CLI_OK); /* it was not to arrive */
+    outcome_fini(&o);
+    o = run("ctl web move --json");
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\"state\": \"half-way\""));
+    outcome_fini(&o);
+    serve_end(&s);
+}
+
+static void the_ledger_is_judged_and_drawn(void **state)
+{
+    struct control_ops wrong = fake_ops;
+    char words[96], path[64];
+    struct served s;
+    struct outcome o;
+    unsigned n = 0;
+
+    (void)state;
+    serve(&s, &fake_ops, NULL);
+    o = run("ctl web ledger");
+    assert_int_equal(o.status, CLI_OK);
+    assert_string_equal(o.out,
+                        "node  home        resident    at home  to node  told  real\n"
+                        "   0  0             64 MiB   100.00 %        1    20    40  broken\n"
+                        "   1  3             64 MiB    75.00 %        0    20    40  broken  forced\n"
+                        "   2  any                -          -        -     -     -\n"
+                        "\n"
+                        "broken: from node 0 to node 1, told 20, real 40\n"
+                        "broken: from node 1 to node 0, told 20, real 40\n"
+                        "rank inversions: 0\n");
+    outcome_fini(&o);
+    (void)snprintf(path, sizeof(path), "%s/l.svg", s.dir);
+    (void)snprintf(words, sizeof(words), "ctl web ledger --json --svg %s", path);
+    o = run(words);
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "\"at_home\": 50331648"));
+    outcome_fini(&o);
+    assert_int_equal(unlink(path), 0);
+    o = run("ctl web ledger --svg /nowhere/l.svg");
+    assert_int_equal(o.status, CLI_FAILURE);
+    outcome_fini(&o);
+    serve_end(&s);
+
+    wrong.ledger = wrong_ledger;
+    serve(&s, &wrong, &n);
+    for (int i = 0; i < WRONG_LEDGERS; i++) {
+        o = run("ctl web ledger");
+        assert_int_equal(o.status, CLI_FAILURE);
+        assert_string_equal(o.err, "numavisor: the machine's ledger makes no sense\n");
+        outcome_fini(&o);
+    }
+    serve_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ctl_and_list_speak_to_a_machine),
+        cmocka_unit_test(a_move_is_told_in_sentences),
+        cmocka_unit_test(the_ledger_is_judged_and_drawn),
+    };
+
+    return cmocka_run_group_tests_name("cli/cli_ctl", tests, NULL, NULL);
+}
