@@ -132,6 +132,14 @@ static int add_limits(json_t *j, const struct host_limits *l)
     if (r == 0 && l->has_memory)
         r = add_limit(o, "memory_left", json_integer((json_int_t)l->memory_left_bytes),
                       l->memory_left_cgroup);
+    if (r == 0 && l->pool[HOST_POOL_2M].has)
+        r = add_limit(o, "pages_2m_left",
+                      json_integer((json_int_t)l->pool[HOST_POOL_2M].left_bytes),
+                      l->pool[HOST_POOL_2M].cgroup);
+    if (r == 0 && l->pool[HOST_POOL_1G].has)
+        r = add_limit(o, "pages_1g_left",
+                      json_integer((json_int_t)l->pool[HOST_POOL_1G].left_bytes),
+                      l->pool[HOST_POOL_1G].cgroup);
     if (r == 0)
         return set(j, "limits", o);
     json_decref(o);

@@ -154,6 +154,30 @@ static void read_memory(const char *root, const struct group *g, struct host_lim
     l->has_memory = true;
 }
 
+/* A shared mapping is charged as reserved when it is made and as used page by page. */
+static void read_pools(const char *root, const struct group *g, struct host_limits *l)
+{
+    static const char *const sizes[HOST_POOLS] = { [HOST_POOL_2M] = "2MB", [HOST_POOL_1G] = "1GB" };
+    static const char *const kinds[] = { "", ".rsvd" };
+
+    for (int i = 0; i < HOST_POOLS; i++)
+        for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+            struct host_pool_limit *p = &l->pool[i];
+            uint64_t max, used = 0, left;
+
+            if (!kernel_file_u64(&max, root, "%s/hugetlb.%s%s.max", g->dir, sizes[i], kinds[k]))
+                continue;
+            (void)kernel_file_u64(&used, root, "%s/hugetlb.%s%s.current", g->dir, sizes[i],
+                                  kinds[k]);
+            left = used < max ? max - used : 0;
+            if (p->has && left >= p->left_bytes)
+                continue;
+            p->has = true;
+            p->left_bytes = left;
+            set_name(p->cgroup, g);
+        }
+}
+
 static void read_cpu(const char *root, const struct group *g, struct host_limits *l)
 {
     uint64_t quota, period, milli;
@@ -226,6 +250,7 @@ static void read_groups(const char *root, struct host_topo *host)
     }
     for (int depth = 0; depth < MAX_DEPTH; depth++) {
         read_memory(root, &g, l);
+        read_pools(root, &g, l);
         read_cpu(root, &g, l);
         read_set(root, &g, "cpuset.cpus.effective", &l->has_cpus, &l->cpus, l->cpus_cgroup);
         read_set(root, &g, "cpuset.mems.effective", &l->has_mems, &l->mems, l->mems_cgroup);

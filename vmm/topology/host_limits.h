@@ -15,6 +15,15 @@
 
 enum { HOST_CGROUP_NAME_MAX = 192 };
 
+/* Pools of huge pages that a cgroup limits: hugetlb.2MB.max and so on. */
+enum host_pool_size { HOST_POOL_2M, HOST_POOL_1G, HOST_POOLS };
+
+struct host_pool_limit {
+    bool has;
+    uint64_t left_bytes; /* smallest of max - current, for what is taken and what is reserved */
+    char cgroup[HOST_CGROUP_NAME_MAX];
+};
+
 /* Every limit names the group that sets it, by its path below the root of all groups. */
 struct host_limits {
     char cgroup[HOST_CGROUP_NAME_MAX]; /* our own group; "": no cgroup v2 */
@@ -24,6 +33,8 @@ struct host_limits {
     char memory_cgroup[HOST_CGROUP_NAME_MAX];
     uint64_t memory_left_bytes; /* smallest of memory.max - memory.current, 0 when above it */
     char memory_left_cgroup[HOST_CGROUP_NAME_MAX];
+
+    struct host_pool_limit pool[HOST_POOLS];
 
     bool has_cpu; /* cpu.max, the smallest share */
     uint64_t cpu_milli; /* CPU time per time, in thousandths of a CPU */

@@ -122,7 +122,8 @@ static void print_limits(const struct host_topo *host, FILE *out, bool colour)
     const struct host_limits *l = &host->limits;
     char list[SHOW_LIST_BYTES], size[32];
 
-    if (!l->has_memory && !l->has_cpu && !l->has_cpus && !l->has_mems)
+    if (!l->has_memory && !l->has_cpu && !l->has_cpus && !l->has_mems &&
+        !l->pool[HOST_POOL_2M].has && !l->pool[HOST_POOL_1G].has)
         return;
     show_heading(out, colour, "This process is confined to");
     if (l->has_cpus)
@@ -134,6 +135,13 @@ static void print_limits(const struct host_topo *host, FILE *out, bool colour)
     if (l->has_cpu)
         (void)fprintf(out, "  the time of %" PRIu64 ".%02" PRIu64 " CPUs, by cgroup %s\n",
                       l->cpu_milli / 1000, l->cpu_milli % 1000 / 10, l->cpu_cgroup);
+    for (int i = 0; i < HOST_POOLS; i++)
+        if (l->pool[i].has)
+            (void)fprintf(out, "  %s more in pages of %s, by cgroup %s\n",
+                          l->pool[i].left_bytes > 0
+                              ? show_size(l->pool[i].left_bytes, size, sizeof(size))
+                              : "nothing",
+                          i == HOST_POOL_1G ? "1 GiB" : "2 MiB", l->pool[i].cgroup);
     if (!l->has_memory)
         return;
     (void)fprintf(out, "  %s of memory, by cgroup %s\n",

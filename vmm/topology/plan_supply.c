@@ -36,6 +36,12 @@ int plan_supply_init(const struct host_topo *host, struct plan_supply *ret_suppl
                 s.left[i][SUPPLY_1G] = bytes;
         }
     }
+    for (int k = 0; k < SUPPLY_KINDS; k++)
+        s.allowed[k] = UINT64_MAX;
+    if (host->limits.pool[HOST_POOL_2M].has)
+        s.allowed[SUPPLY_2M] = host->limits.pool[HOST_POOL_2M].left_bytes;
+    if (host->limits.pool[HOST_POOL_1G].has)
+        s.allowed[SUPPLY_1G] = host->limits.pool[HOST_POOL_1G].left_bytes;
     *ret_supply = s;
     return 0;
 }
@@ -89,10 +95,13 @@ uint64_t plan_supply_fit(const struct plan_supply *s, const struct topo_plan_bac
 {
     const enum supply_kind kind = plan_supply_kind(b);
     const uint64_t unit = guest_page_unit(b->pages);
+    const uint64_t allowed = MIN(s->allowed[kind] / unit * unit, b->len_bytes);
     uint64_t fit = 0;
 
+    if (b->chunk_bytes > 0 && allowed < b->len_bytes)
+        return 0;
     if (is_uncounted(s, b))
-        return b->len_bytes;
+        return allowed;
     for (size_t i = 0; i < s->host->n_nodes; i++) {
         if (b->chunk_bytes > 0 && is_home(s, b, i) &&
             chunks_of(b, s->host->nodes[i].id) > s->left[i][kind])
@@ -100,7 +109,7 @@ uint64_t plan_supply_fit(const struct plan_supply *s, const struct topo_plan_bac
         if (is_home(s, b, i) || comes_from_anywhere(b))
             fit += s->left[i][kind] / unit * unit;
     }
-    return b->chunk_bytes > 0 ? b->len_bytes : MIN(fit, b->len_bytes);
+    return b->chunk_bytes > 0 ? b->len_bytes : MIN(fit, allowed);
 }
 
 /* The node that has most left: among its own ones, or among the others. */
@@ -129,6 +138,8 @@ void plan_supply_take(struct plan_supply *s, const struct topo_plan_backing *b)
     const uint64_t unit = guest_page_unit(b->pages);
     uint64_t want = b->len_bytes;
 
+    if (s->allowed[kind] != UINT64_MAX)
+        s->allowed[kind] -= MIN(want, s->allowed[kind]);
     if (is_uncounted(s, b))
         return;
     for (size_t i = 0; b->chunk_bytes > 0 && i < s->host->n_nodes; i++)
@@ -170,12 +181,30 @@ static void list_left(const struct plan_supply *s, const struct topo_plan_backin
     }
 }
 
+/* The group that allows less than is wanted, or NULL. */
+static const struct host_pool_limit *limit_of(const struct plan_supply *s,
+                                              const struct topo_plan_backing *b)
+{
+    const enum supply_kind kind = plan_supply_kind(b);
+
+    if (s->allowed[kind] >= b->len_bytes)
+        return NULL;
+    return &s->host->limits.pool[kind == SUPPLY_1G ? HOST_POOL_1G : HOST_POOL_2M];
+}
+
 int plan_supply_explain(const struct plan_supply *s, const struct topo_plan_backing *b,
                         struct errctx *ec)
 {
     const uint64_t page = guest_page_bytes(b->pages);
+    const struct host_pool_limit *limit = limit_of(s, b);
     char left[192] = "", amount[32];
 
+    if (limit != NULL)
+        return errctx_set(ec, ENOSPC,
+                          "--node %u: %" PRIu64 " pages of %s are wanted, but the cgroup %s allows "
+                          "%" PRIu64 " more (hugetlb.%sB.max)",
+                          b->vnode.v, b->len_bytes / page, guest_page_name(b->pages), limit->cgroup,
+                          s->allowed[plan_supply_kind(b)] / page, guest_page_name(b->pages));
     list_left(s, b, left, sizeof(left));
     if (page > 0)
         return errctx_set(ec, ENOSPC, "--node %u: %" PRIu64 " pages of %s are wanted, %s free%s",

@@ -21,6 +21,7 @@ struct plan_supply {
     const struct host_topo *host;
     bool known[SUPPLY_KINDS]; /* else there is no end of it */
     uint64_t (*left)[SUPPLY_KINDS]; /* bytes, by index of the host's nodes */
+    uint64_t allowed[SUPPLY_KINDS]; /* bytes of all nodes, by our cgroup; UINT64_MAX: any */
 };
 
 int plan_supply_init(const struct host_topo *host, struct plan_supply *ret_supply,

@@ -76,8 +76,8 @@ void host_topo_print_table(const struct host_topo *host, FILE *out, bool colour)
  *     "associativity": "direct|indexed", "write": "back|through" }];
  *   cpus: "capacity", "capacity_full" (of 1024), "throttled" (times);
  *   "cpus_online", "cpus_offline", "nodes_online", "smt_active";
- *   "limits": { "cgroup", and "cpus", "nodes", "cpu_milli", "memory", "memory_left", each
- *     { "value", "cgroup" (that sets it) } };
+ *   "limits": { "cgroup", and "cpus", "nodes", "cpu_milli", "memory", "memory_left",
+ *     "pages_2m_left", "pages_1g_left" (bytes), each { "value", "cgroup" (that sets it) } };
  *   "pressure": { "cpu", "memory", "cgroup_cpu", "cgroup_memory", each { "some", "full" }, each
  *     { "avg10", "avg60", "avg300" (per cent) } };
  *   "measured": { "at" (seconds since 1970), "pairs": [{ "from", "to" (kernel's numbers),

@@ -287,6 +287,44 @@ static void plans_beyond_a_limit_name_its_cgroup(void **state)
     tree_fini(&t);
 }
 
+/* The smallest rest on the way up, of pages taken and of pages reserved. */
+static void pools_that_a_cgroup_limits_are_kept_to(void **state)
+{
+    struct tree t;
+    struct errctx ec = { 0 };
+    struct topo_plan *plan = NULL;
+    struct guest_spec spec;
+
+    (void)state;
+    tree_make(&t);
+    archive_put(t.dir, "sys/fs/cgroup/tenants/hugetlb.2MB.max", "max");
+    archive_put(t.dir, "sys/fs/cgroup/tenants/hugetlb.2MB.rsvd.max", "1073741824");
+    archive_put(t.dir, "sys/fs/cgroup/tenants/hugetlb.2MB.rsvd.current", "1069547520");
+    archive_put(t.dir, "sys/fs/cgroup/tenants/red/hugetlb.2MB.max", "536870912");
+    archive_put(t.dir, "sys/fs/cgroup/tenants/red/hugetlb.2MB.current", "0");
+    archive_put(t.dir, "sys/fs/cgroup/tenants/red/hugetlb.1GB.max", "0");
+    tree_read(&t);
+    assert_true(t.host.limits.pool[HOST_POOL_2M].has && t.host.limits.pool[HOST_POOL_1G].has);
+    assert_true(t.host.limits.pool[HOST_POOL_2M].left_bytes == 4 << 20);
+    assert_string_equal(t.host.limits.pool[HOST_POOL_2M].cgroup, "/tenants");
+    assert_true(t.host.limits.pool[HOST_POOL_1G].left_bytes == 0);
+
+    spec_text_parse("memory=8M", &spec);
+    spec.pages = (struct guest_pages){ .n = 1, .part = { { .kind = GUEST_PAGES_2M } } };
+    assert_int_equal(topo_plan_make(&spec, &t.host, &plan, &ec), -ENOSPC);
+    assert_string_equal(ec.msg, "--node 0: 4 pages of 2M are wanted, but the cgroup /tenants allows "
+                                "2 more (hugetlb.2MB.max)");
+    spec.fallback = (struct guest_fallback){ .n = 1, .step = { GUEST_YIELD_PAGES } };
+    assert_int_equal(topo_plan_make(&spec, &t.host, &plan, &ec), 0);
+    assert_int_equal(plan->n_backings, 2);
+    assert_true(plan->backings[0].pages == GUEST_PAGES_2M);
+    assert_true(plan->backings[0].len_bytes == 4 << 20);
+    assert_true(plan->backings[1].pages == GUEST_PAGES_THP);
+    topo_plan_free(plan);
+    guest_spec_fini(&spec);
+    tree_fini(&t);
+}
+
 static char *table_of(const struct host_topo *host)
 {
     char *text = NULL;
@@ -375,6 +413,7 @@ int main(void)
         cmocka_unit_test(cpus_all_beside_foreign_memory_are_kept),
         cmocka_unit_test(files_of_nonsense_are_not_there),
         cmocka_unit_test(plans_beyond_a_limit_name_its_cgroup),
+        cmocka_unit_test(pools_that_a_cgroup_limits_are_kept_to),
         cmocka_unit_test(tables_have_what_was_read_and_no_more),
         cmocka_unit_test(json_has_what_was_read),
     };
