@@ -5,13 +5,14 @@ import os
 import statistics
 
 OURS = "numavisor"
+NO_PEER = "-"
 
 
 class Figure:
     """One row: what is measured, in which unit, and which side of the peer is the better one.
 
     goal is "< peer" or "> peer" (ahead of the peer), "<= NUMBER" or ">= NUMBER" for our own value
-    alone, or "stated" where it is enough to know.
+    alone, or "stated" where it is enough to know. A figure without peers has the peer "-".
     emulated says that the number belongs to the emulated host: only ratios mean something.
     """
 
@@ -92,7 +93,8 @@ def row(figure, samples, peer_name, goal):
            "peer_spread": rounded(samples.spread(figure.key, peer_name)),
            "emulated_host": figure.emulated}
     reasons = [f"{vmm}: {samples.reasons.get((figure.key, vmm), 'not reached')}"
-               for vmm, value in ((OURS, mine), (peer_name, peer)) if value is None]
+               for vmm, value in ((OURS, mine), (peer_name, peer))
+               if value is None and vmm != NO_PEER]
     reasons += [f"{vmm}, some runs: {samples.reasons[(figure.key, vmm)]}"
                 for vmm, value in ((OURS, mine), (peer_name, peer))
                 if value is not None and (figure.key, vmm) in samples.reasons]
