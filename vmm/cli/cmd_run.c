@@ -153,16 +153,24 @@ static const struct terminal_ops run_terminal_ops = {
     .leave = leave,
 };
 
-/* Decides everything, beside the machines that run already; others wait for us meanwhile. */
-static int make_plan(struct run *run, const struct machine_config *config, struct errctx *ec)
+/* The host and the machines that run on it; others that start wait for us from here on. */
+static int look_around(struct run *run, const struct machine_config *config, struct errctx *ec)
 {
     int r = host_source_here(&run->host, ec);
 
     if (r < 0)
         return r;
     r = run_share_begin(config, &run->share, ec);
-    if (r == 0)
-        r = machine_plan_make(&config->spec, &run->host, &run->share.others, &run->plan, NULL, ec);
+    if (r < 0)
+        host_topo_fini(&run->host);
+    return r;
+}
+
+/* Decides everything. */
+static int make_plan(struct run *run, const struct machine_config *config, struct errctx *ec)
+{
+    int r = machine_plan_make(&config->spec, &run->host, &run->share.others, &run->plan, NULL, ec);
+
     if (r == 0)
         r = machine_config_fits(run->plan, ec);
     if (r == 0)
@@ -283,6 +291,9 @@ static int run_run(struct cli_args *args)
         machine_config_check(&args->config, &ec) < 0)
         return cli_fail(CLI_USAGE, &ec);
     if (config_complete(&args->config, &ec) < 0)
+        return cli_fail(CLI_FAILURE, &ec);
+    r = look_around(&run, &args->config, &ec);
+    if (r < 0)
         return cli_fail(CLI_FAILURE, &ec);
     r = make_plan(&run, &args->config, &ec);
     if (r < 0)
