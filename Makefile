@@ -7,7 +7,7 @@
 #   make check      install what is missing, run every test
 #   make check-all  the same, longer
 #   make bench      measure against QEMU in one run; results in build/bench/
-#   make bench-placement   judge the planner, the taking of memory, and where accesses go
+#   make bench-placement   judge the planner, taking and moving memory, and where accesses go
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
 #   make guests     the bare-metal test guests
@@ -163,6 +163,7 @@ bench-placement: deps
 	@guest-tests/bench/placement
 	@guest-tests/bench/prefault
 	@guest-tests/bench/locality
+	@guest-tests/bench/moving
 
 .PHONY: bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
         headers lint deps check check-all demo bench install uninstall clean help guests

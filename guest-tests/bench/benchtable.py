@@ -12,7 +12,8 @@ class Figure:
     """One row: what is measured, in which unit, and which side of the peer is the better one.
 
     goal is "< peer" or "> peer" (ahead of the peer), "<= NUMBER" or ">= NUMBER" for our own value
-    alone, or "stated" where it is enough to know. A figure without peers has the peer "-".
+    alone, "<= NUMBER x peer" for their ratio, or "stated" where it is enough to know. A figure
+    without peers has the peer "-".
     emulated says that the number belongs to the emulated host: only ratios mean something.
     """
 
@@ -66,6 +67,8 @@ class Samples:
 def met(goal, mine, peer):
     if mine is None:
         return None
+    if goal.endswith(" x peer"):
+        return None if peer is None else mine <= float(goal[3:-7]) * peer
     if goal.startswith("<= "):
         return mine <= float(goal[3:])
     if goal.startswith(">= "):
