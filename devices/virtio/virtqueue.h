@@ -14,11 +14,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
+#include "devices/virtio/virtq_chain.h"
 #include "memory/guest_mem.h"
-
-enum { VIRTQ_CHAIN_MAX = 1024 /* segments of one chain after splitting at RAM ranges */ };
 
 struct virtqueue {
     struct guest_mem *mem; /* borrowed */
@@ -36,19 +34,6 @@ struct virtqueue {
     bool wanted;          /* the device wants doorbells ... */
     bool hushed;          /* ... and virtqueue_poll() looks instead for now */
     uint16_t known_avail; /* the driver's index when doorbells were last asked for or polled */
-};
-
-/*
- * One request: the readable part first, then the writable part, each as a vector of host
- * memory held by leases. Owned by the device; reused from request to request. iov and leases
- * are heap arrays that grow up to VIRTQ_CHAIN_MAX.
- */
-struct virtq_chain {
-    uint16_t head;
-    struct iovec *iov; /* n_read readable entries, then n_write writable ones */
-    struct mem_lease *leases;
-    unsigned n_read, n_write, cap;
-    size_t read_bytes, write_bytes;
 };
 
 /** virtqueue_check() - are the addresses that the driver gave usable? Called before a queue is
@@ -98,16 +83,5 @@ int virtqueue_poll_end(struct virtqueue *vq);
 
 /** virtqueue_needs_interrupt() - 2.7.7.2; updates ->signalled. 1, 0 or -EPROTO. */
 int virtqueue_needs_interrupt(struct virtqueue *vq);
-
-/** virtq_chain_read() / virtq_chain_write() - copy from the readable part / to the writable part
- *  at an offset. Return: bytes copied, less than @len at the end. */
-size_t virtq_chain_read(const struct virtq_chain *chain, size_t off, void *buf, size_t len);
-size_t virtq_chain_write(const struct virtq_chain *chain, size_t off, const void *buf, size_t len);
-
-/** virtq_chain_release() - return the leases; arrays are kept for reuse. */
-void virtq_chain_release(struct guest_mem *mem, struct virtq_chain *chain);
-
-/** virtq_chain_fini() - release leases and arrays. */
-void virtq_chain_fini(struct guest_mem *mem, struct virtq_chain *chain);
 
 #endif
