@@ -59,6 +59,33 @@ static int place_tables(struct boot *boot, const struct topo_plan *plan, struct 
     return e820_make(layout, base, &boot->e820, ec);
 }
 
+enum kernel_kind { KERNEL_BZIMAGE, KERNEL_ELF, KERNEL_MULTIBOOT };
+
+/* *@ret_header_off is of a multiboot image that is not ELF. */
+static int find_kind(const struct image *kernel, enum kernel_kind *ret_kind,
+                     uint32_t *ret_header_off, struct errctx *ec)
+{
+    enum kernel_kind kind = KERNEL_BZIMAGE;
+    int r = bzimage_probe(kernel, ec);
+
+    if (r == 0) {
+        kind = KERNEL_ELF;
+        r = elf_probe(kernel, ec);
+    }
+    if (r == 0) {
+        kind = KERNEL_MULTIBOOT;
+        r = multiboot_probe(kernel, ret_header_off, ec);
+    }
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return errctx_set(ec, ENOEXEC,
+                          "%s is no kernel: neither a Linux bzImage nor an ELF or multiboot image",
+                          kernel->name);
+    *ret_kind = kind;
+    return 0;
+}
+
 static int load_elf(struct boot *boot, struct boot_entry *ret_entry, struct errctx *ec)
 {
     struct elf_image elf;
@@ -84,36 +111,48 @@ static int load_elf(struct boot *boot, struct boot_entry *ret_entry, struct errc
 
 static int load_by_kind(struct boot *boot, struct boot_entry *ret_entry, struct errctx *ec)
 {
-    uint32_t header_off;
-    int r = bzimage_probe(&boot->kernel, ec);
+    uint32_t header_off = 0;
+    enum kernel_kind kind;
+    int r = find_kind(&boot->kernel, &kind, &header_off, ec);
 
     if (r < 0)
         return r;
-    if (r > 0)
+    switch (kind) {
+    case KERNEL_BZIMAGE:
         return bzimage_load(boot, ret_entry, ec);
-    r = elf_probe(&boot->kernel, ec);
-    if (r < 0)
-        return r;
-    if (r > 0)
+    case KERNEL_ELF:
         return load_elf(boot, ret_entry, ec);
-    r = multiboot_probe(&boot->kernel, &header_off, ec);
-    if (r < 0)
-        return r;
-    if (r > 0)
-        return multiboot_load(boot, NULL, header_off, ret_entry, ec);
-    return errctx_set(ec, ENOEXEC,
-                      "%s is no kernel: neither a Linux bzImage nor an ELF or multiboot image",
-                      boot->kernel.name);
+    case KERNEL_MULTIBOOT:
+        break;
+    }
+    return multiboot_load(boot, NULL, header_off, ret_entry, ec);
+}
+
+static int open_images(const struct boot_source *src, struct boot *boot, struct errctx *ec)
+{
+    int r = image_open(src->kernel_fd, src->kernel_name, &boot->kernel, ec);
+
+    if (r == 0 && src->initrd_fd >= 0)
+        r = image_open(src->initrd_fd, src->initrd_name, &boot->initrd, ec);
+    return r;
+}
+
+int loader_check(const struct boot_source *src, struct errctx *ec)
+{
+    struct boot boot = { .src = src };
+    enum kernel_kind kind;
+    uint32_t header_off;
+    int r = open_images(src, &boot, ec);
+
+    return r < 0 ? r : find_kind(&boot.kernel, &kind, &header_off, ec);
 }
 
 int loader_load(const struct boot_source *src, const struct topo_plan *plan, struct guest_mem *mem,
                 struct boot_entry *ret_entry, struct errctx *ec)
 {
     struct boot boot = { .src = src, .mem = mem };
-    int r = image_open(src->kernel_fd, src->kernel_name, &boot.kernel, ec);
+    int r = open_images(src, &boot, ec);
 
-    if (r == 0 && src->initrd_fd >= 0)
-        r = image_open(src->initrd_fd, src->initrd_name, &boot.initrd, ec);
     if (r == 0)
         r = place_tables(&boot, plan, ec);
     if (r == 0)

@@ -44,6 +44,15 @@ struct boot_source {
 };
 
 /**
+ * loader_check() - can both files be read, and is the kernel of a kind that we know?
+ *
+ * Needs no memory of the guest's, so that a mistyped name is told before any is taken; what the
+ * images say about themselves is checked by loader_load().
+ * Return: 0, -ENOEXEC, or an errno from reading, with a sentence naming the file.
+ */
+int loader_check(const struct boot_source *src, struct errctx *ec);
+
+/**
  * loader_load() - write everything the guest needs for its first instruction.
  * @plan: source of the ACPI tables, which the loader places itself (at the top
  *        of the RAM below 4 GiB), marked as reclaimable in E820.

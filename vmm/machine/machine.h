@@ -2,8 +2,8 @@
 /*
  * One virtual machine from its first ioctl to its end. The only owner of live objects.
  *
- * machine_new() builds stage by stage (machine_stages.c holds the visible array: kvm, layout,
- * memory, irqchip, devices, firmware, vcpus) and undoes the earlier ones when one fails.
+ * machine_new() builds stage by stage (machine_stages.c holds the visible array: images, kvm,
+ * layout, memory, irqchip, devices, firmware, vcpus) and undoes the earlier ones when one fails.
  * machine_run() makes the sandbox, starts the threads and serves the main loop until the guest
  * or a request ends it. The control functions may be called from the main loop's thread.
  */

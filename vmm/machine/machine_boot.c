@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stages "firmware" and "vcpus", and the two functions that a reset runs again: what is in
- * memory at power-on, and what is in the registers.
+ * Stages "images", "firmware" and "vcpus", and the two functions that a reset runs again: what is
+ * in memory at power-on, and what is in the registers.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,9 +14,9 @@
 
 enum { XAPIC_MAX_ID = 254 };
 
-int machine_load_firmware(struct machine *m, struct errctx *ec)
+static struct boot_source boot_source(const struct machine *m)
 {
-    const struct boot_source src = {
+    return (struct boot_source){
         .kernel_fd = m->kernel_fd,
         .kernel_name = m->config->kernel,
         .initrd_fd = m->initrd_fd,
@@ -24,13 +24,19 @@ int machine_load_firmware(struct machine *m, struct errctx *ec)
         .cmdline = m->config->cmdline,
         .linux_cmdline = config_linux_cmdline(m->config),
     };
+}
+
+int machine_load_firmware(struct machine *m, struct errctx *ec)
+{
+    const struct boot_source src = boot_source(m);
 
     return loader_load(&src, m->plan, m->mem, &m->entry, ec);
 }
 
+/* O_NONBLOCK: a FIFO without a writer is to be refused, not waited for. Plain files ignore it. */
 static int open_image(const char *option, const char *path, int *ret_fd, struct errctx *ec)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
     if (fd < 0)
         return errctx_set_os(ec, errno, "--%s %s", option, path);
@@ -38,7 +44,26 @@ static int open_image(const char *option, const char *path, int *ret_fd, struct 
     return 0;
 }
 
-static void close_images(struct machine *m)
+int stage_images_build(struct machine *m, struct errctx *ec)
+{
+    struct boot_source src;
+    int r;
+
+    if (m->config->kernel == NULL)
+        return errctx_set(ec, EINVAL, "--kernel is missing: there is nothing to boot");
+    r = open_image("kernel", m->config->kernel, &m->kernel_fd, ec);
+    if (r == 0 && m->config->initrd != NULL)
+        r = open_image("initrd", m->config->initrd, &m->initrd_fd, ec);
+    if (r == 0) {
+        src = boot_source(m);
+        r = loader_check(&src, ec);
+    }
+    if (r < 0)
+        stage_images_undo(m);
+    return r;
+}
+
+void stage_images_undo(struct machine *m)
 {
     if (m->kernel_fd >= 0)
         (void)close(m->kernel_fd);
@@ -49,23 +74,12 @@ static void close_images(struct machine *m)
 
 int stage_firmware_build(struct machine *m, struct errctx *ec)
 {
-    int r;
-
-    if (m->config->kernel == NULL)
-        return errctx_set(ec, EINVAL, "--kernel is missing: there is nothing to boot");
-    r = open_image("kernel", m->config->kernel, &m->kernel_fd, ec);
-    if (r == 0 && m->config->initrd != NULL)
-        r = open_image("initrd", m->config->initrd, &m->initrd_fd, ec);
-    if (r == 0)
-        r = machine_load_firmware(m, ec);
-    if (r < 0)
-        close_images(m);
-    return r;
+    return machine_load_firmware(m, ec);
 }
 
 void stage_firmware_undo(struct machine *m)
 {
-    close_images(m);
+    (void)m; /* it is all in the guest's memory */
 }
 
 int machine_set_power_on(struct machine *m, struct errctx *ec)

@@ -58,6 +58,8 @@ struct machine {
     struct machine_hooks hooks;
     size_t n_built;                      /* stages that were built */
 
+    int kernel_fd, initrd_fd; /* images; read anew at a reset */
+
     /* kvm */
     struct kvm_sys sys;
     struct kvm_vm vm;
@@ -84,9 +86,7 @@ struct machine {
     struct device *ioapic, *serial, *power, *reset_port; /* borrowed from devices[] */
     int console_pipe[2]; /* to the virtio console; -1 when there is none */
 
-    /* firmware */
-    int kernel_fd, initrd_fd;
-    struct boot_entry entry;
+    struct boot_entry entry; /* firmware */
 
     /* vcpus */
     struct run_gate gate;
@@ -117,6 +117,8 @@ struct machine_stage {
 };
 
 /* One file each. */
+int stage_images_build(struct machine *m, struct errctx *ec);
+void stage_images_undo(struct machine *m);
 int stage_kvm_build(struct machine *m, struct errctx *ec);
 void stage_kvm_undo(struct machine *m);
 int stage_layout_build(struct machine *m, struct errctx *ec);

@@ -16,6 +16,7 @@
 #include "vmm/machine/machine_private.h"
 
 static const struct machine_stage stages[] = {
+    { "images", stage_images_build, stage_images_undo },
     { "kvm", stage_kvm_build, stage_kvm_undo },
     { "layout", stage_layout_build, stage_layout_undo },
     { "memory", stage_memory_build, stage_memory_undo },

@@ -1,4 +1,4 @@
-// LDFLAGS: -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_vm_create -Wl,--wrap=mem_layout_make -Wl,--wrap=guest_mem_new -Wl,--wrap=kvm_vm_map -Wl,--wrap=kvm_vm_setup_irqchip -Wl,--wrap=bus_new -Wl,--wrap=pci_host_new -Wl,--wrap=serial_new -Wl,--wrap=loader_load -Wl,--wrap=vcpu_new -Wl,--wrap=power_on_state_capture
+// LDFLAGS: -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_vm_create -Wl,--wrap=mem_layout_make -Wl,--wrap=guest_mem_new -Wl,--wrap=kvm_vm_map -Wl,--wrap=kvm_vm_setup_irqchip -Wl,--wrap=bus_new -Wl,--wrap=pci_host_new -Wl,--wrap=serial_new -Wl,--wrap=loader_check -Wl,--wrap=loader_load -Wl,--wrap=vcpu_new -Wl,--wrap=power_on_state_capture
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A machine on the real /dev/kvm: every build stage failing in turn leaves nothing behind, and a
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "devices/bus.h"
@@ -74,6 +75,7 @@ SEAM(serial_new,
      (uint32_t gsi, const struct irq_line_ops *irq, void *irq_ctx,
       const struct serial_wire_ops *wire, void *wire_ctx, struct device **ret, struct errctx *ec),
      (gsi, irq, irq_ctx, wire, wire_ctx, ret, ec))
+SEAM(loader_check, (const struct boot_source *src, struct errctx *ec), (src, ec))
 SEAM(loader_load,
      (const struct boot_source *src, const struct topo_plan *plan, struct guest_mem *mem,
       struct boot_entry *ret, struct errctx *ec),
@@ -191,6 +193,7 @@ static void a_failing_stage_undoes_the_earlier_ones(void **state)
         const char *name, *stage;
         unsigned at;
     } rows[] = {
+        { "loader_check", "images", 0 },
         { "kvm_sys_open", "kvm", 0 },       { "kvm_vm_create", "kvm", 0 },
         { "mem_layout_make", "layout", 0 }, { "guest_mem_new", "memory", 0 },
         { "kvm_vm_map", "memory", 0 },      { "kvm_vm_setup_irqchip", "irqchip", 0 },
@@ -224,6 +227,27 @@ static void a_failing_stage_undoes_the_earlier_ones(void **state)
     assert_true(count_maps() > 0);
     fixture_fini(&f);
     assert_int_equal(count_maps(), 0);
+}
+
+static void images_that_are_none_are_refused_before_anything_else(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_init(&f, spin, sizeof(spin));
+    fail_name = "kvm_sys_open"; /* which would be next */
+    assert_int_equal(unlink(f.kernel), 0);
+    assert_int_equal(mkfifo(f.kernel, 0600), 0); /* nobody writes, so opening it could block */
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), -ENOEXEC);
+    assert_non_null(strstr(f.ec.msg, "is not a regular file"));
+    assert_int_equal(unlink(f.kernel), 0);
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), -ENOENT);
+    assert_int_equal(strncmp(f.ec.msg, "images: --kernel /tmp/nv-machine-", 33), 0);
+    write_image(f.kernel, spin, sizeof(spin));
+    f.config.initrd = strdup("/nosuch");
+    assert_int_equal(machine_new(&f.config, f.plan, f.loop, NULL, &f.machine, &f.ec), -ENOENT);
+    assert_string_equal(f.ec.msg, "images: --initrd /nosuch: No such file or directory");
+    fixture_fini(&f);
 }
 
 static void a_guest_ends_with_its_code(void **state)
@@ -498,6 +522,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failing_stage_undoes_the_earlier_ones),
+        cmocka_unit_test(images_that_are_none_are_refused_before_anything_else),
         cmocka_unit_test(a_guest_ends_with_its_code),
         cmocka_unit_test(a_reset_ends_the_run_when_told_so),
         cmocka_unit_test(instructions_outside_memory_are_a_failure_with_their_address),
