@@ -95,7 +95,8 @@ int guest_mem_discard(struct guest_mem *mem, struct errctx *ec);
 /* How guest_mem_commit() goes about it. */
 struct guest_mem_commit {
     bool threads; /* on the CPUs of each host node that memory comes from; else all on this one */
-    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes); /* may be NULL */
+    /* With threads only, now and then: how far it is. False: give up. May be NULL. */
+    bool (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
     void *ctx;
 };
 
@@ -103,7 +104,8 @@ struct guest_mem_commit {
  * guest_mem_commit() - take what the plan says is to be there at the start: reserved memory is set
  * aside, preallocated memory touched, in huge pages where there are some. Content stays. After
  * guest_mem_new(), and again after guest_mem_discard().
- * Return: 0, or the errno of fallocate or madvise, the sentence naming the virtual node.
+ * Return: 0; -ECANCELED when @how's progress said so; or the errno of fallocate or madvise, the
+ * sentence naming the virtual node.
  */
 int guest_mem_commit(struct guest_mem *mem, const struct guest_mem_commit *how, struct errctx *ec);
 

@@ -3,7 +3,7 @@
  * Work is cut into pieces of at most 64 MiB, each in the queue of the host node that its memory
  * comes from; what comes from several is shared out among them, what comes from anywhere has a
  * queue of its own, served by threads that run anywhere. Threads take pieces from their queue until
- * it is empty. A piece that fails stops all.
+ * it is empty. A piece that fails stops all, and so does who is told of the progress.
  */
 #include "memory/mem_fill.h"
 
@@ -173,6 +173,14 @@ static size_t threads_for(const struct fill *f, const struct fill_queue *q)
     return MIN(MAX(cpus, (size_t)1), q->n);
 }
 
+static void give_up(struct fill *f)
+{
+    LOCK_SCOPE(&f->lock);
+    if (f->result == 0)
+        f->result = -ECANCELED;
+    atomic_store(&f->failed, true);
+}
+
 static void wait_one(struct fill *f, const struct guest_mem_commit *how)
 {
     for (;;) {
@@ -184,8 +192,9 @@ static void wait_one(struct fill *f, const struct guest_mem_commit *how)
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         r = sem_timedwait(&f->ended, &until);
-        if (how->progress != NULL)
-            how->progress(how->ctx, atomic_load(&f->done_bytes), f->all_bytes);
+        if (how->progress != NULL &&
+            !how->progress(how->ctx, atomic_load(&f->done_bytes), f->all_bytes))
+            give_up(f);
         if (r == 0)
             return;
     }
@@ -233,9 +242,12 @@ static int fill_init(struct fill *f, const struct guest_mem *mem, struct errctx 
 
 static int explain(const struct fill *f, struct errctx *ec)
 {
-    const struct topo_plan_backing *plan = f->culprit.backing->plan;
+    const struct topo_plan_backing *plan;
     char hosts[64], amount[32];
 
+    if (f->result == -ECANCELED)
+        return errctx_set(ec, ECANCELED, "it was given up while the guest's memory was taken");
+    plan = f->culprit.backing->plan;
     return errctx_set_os(ec, -f->result,
                          "virtual node %u: take %s in pages of %s from host node %s", plan->vnode.v,
                          units_format_human(f->culprit.len, amount, sizeof(amount)),

@@ -137,12 +137,20 @@ static int teardown(void **state)
     return 0;
 }
 
-static void report(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
+static bool report(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
 {
     assert_ptr_equal(ctx, &seen);
     seen.done = done_bytes;
     seen.all = all_bytes;
     seen.reports++;
+    return true;
+}
+
+static bool no_more(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
+{
+    (void)ctx;
+    assert_true(done_bytes <= all_bytes);
+    return false;
 }
 
 static void every_byte_once(void)
@@ -198,6 +206,16 @@ static void a_piece_that_cannot_be_had_stops_all_and_is_named(void **state)
     }
 }
 
+static void who_hears_of_the_progress_can_give_up(void **state)
+{
+    const struct guest_mem_commit how = { .threads = true, .progress = no_more };
+    struct fixture *f = *state;
+    struct errctx ec = { 0 };
+
+    assert_int_equal(guest_mem_commit(f->mem, &how, &ec), -ECANCELED);
+    assert_string_equal(ec.msg, "it was given up while the guest's memory was taken");
+}
+
 static void what_is_not_preallocated_is_left_alone(void **state)
 {
     const struct guest_mem_commit how = { .threads = true };
@@ -219,6 +237,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_piece_that_cannot_be_had_stops_all_and_is_named, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(who_hears_of_the_progress_can_give_up, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_preallocated_is_left_alone, setup, teardown),
     };
     return cmocka_run_group_tests_name("memory/mem_fill", tests, NULL, NULL);

@@ -196,26 +196,30 @@ static void give_way(void *ctx, const char *what)
     (void)cli_error(0, "%s", what);
 }
 
-/* On a terminal only. The last call takes the line away. */
-static void taken(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
+/* Shown on a terminal only. The last call takes the line away. */
+static bool taken(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
 {
+    const bool go_on = terminal_signal() == NULL;
     char a[32], b[32];
 
     (void)ctx;
-    if (done_bytes < all_bytes)
+    if (!isatty(STDERR_FILENO))
+        return go_on;
+    if (go_on && done_bytes < all_bytes)
         (void)fprintf(stderr, "\rtaking memory: %s of %s\033[K",
                       units_format_human(done_bytes, a, sizeof(a)),
                       units_format_human(all_bytes, b, sizeof(b)));
     else
         (void)fputs("\r\033[K", stderr);
     (void)fflush(stderr);
+    return go_on;
 }
 
 /* Everything up to the first guest instruction. */
 static int build(struct run *run, const struct machine_config *config, struct errctx *ec)
 {
     struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
-    const struct machine_hooks hooks = { .progress = isatty(STDERR_FILENO) ? taken : NULL,
+    const struct machine_hooks hooks = { .progress = taken,
                                          .give_way = give_way,
                                          .moved = moved,
                                          .ctx = run };
@@ -266,8 +270,7 @@ static int report(const struct machine_end *end)
     case MACHINE_END_POWER_OFF:
         return CLI_OK;
     case MACHINE_END_RESET:
-        return cli_error(CLI_GUEST_RESET, "the guest reset itself%s%s",
-                         end->reason[0] != '\0' ? ": " : "", end->reason);
+        return cli_error(CLI_GUEST_RESET, "%s", end->reason);
     case MACHINE_END_GUEST_CODE:
         return cli_error(end->code <= CLI_GUEST_CODE_MAX ? CLI_GUEST_CODE + (int)end->code
                                                          : CLI_GUEST_CODE_LARGE,
@@ -303,6 +306,8 @@ static int run_run(struct cli_args *args)
     if (r == 0)
         r = machine_run(run.machine, &end, &ec);
     tear_down(&run);
+    if (r == -ECANCELED && terminal_signal() != NULL)
+        return cli_error(CLI_STOPPED, "stopped before the guest began: %s", terminal_signal());
     return r < 0 ? cli_fail(CLI_FAILURE, &ec) : report(&end);
 }
 

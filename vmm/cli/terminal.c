@@ -67,6 +67,17 @@ int terminal_block_signals(struct errctx *ec)
     return 0;
 }
 
+const char *terminal_signal(void)
+{
+    sigset_t pending;
+
+    (void)sigpending(&pending);
+    for (size_t i = 0; i < ARRAY_SIZE(terminal_signals); i++)
+        if (terminal_signals[i].name != NULL && sigismember(&pending, terminal_signals[i].number) == 1)
+            return terminal_signals[i].name;
+    return NULL;
+}
+
 static int make_raw(struct terminal *t, struct errctx *ec)
 {
     struct termios raw = t->saved;

@@ -35,6 +35,10 @@ struct terminal;
  *  the loop only. SIGPIPE and SIGCHLD are ignored from now on. Return: 0 or an errno. */
 int terminal_block_signals(struct errctx *ec);
 
+/** terminal_signal() - name of a signal that came since and would leave, when no loop runs that could
+ *  serve it; NULL: none. After terminal_block_signals(). */
+const char *terminal_signal(void);
+
 /**
  * terminal_new() - remember the modes of @in_fd; nothing is changed yet.
  * @in_fd: -1: there is no input, only signals.

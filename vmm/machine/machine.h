@@ -37,8 +37,9 @@ struct machine_end {
 
 /* What the caller wants to hear while a machine is built; all may be NULL. */
 struct machine_hooks {
-    /* Guest memory is being taken; called now and then, the last time when all is done. */
-    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
+    /* Guest memory is being taken; called now and then, the last time when all is done. False: give
+     * up, machine_new() fails with -ECANCELED. */
+    bool (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
     /* Something that was asked for cannot be had, and the machine goes on without: a sentence. */
     void (*give_way)(void *ctx, const char *what);
     /* A virtual node lives on host node @to now, memory and vCPUs. Main loop's thread. */
