@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "vmm/base/cleanup.h"
 #include "vmm/base/landlock.h"
+#include "vmm/base/macros.h"
 #include "vmm/kvm/kvm_probe.h"
 #include "vmm/machine/cpu_group.h"
 
@@ -198,28 +200,49 @@ static void read_choice(const char *path, char *buf, size_t size)
         (void)snprintf(buf, size, "%.*s", (int)(end - start - 1), start + 1);
 }
 
-/* Guest memory is memory files, to which reserved pools mean nothing. */
-static void check_huge_pages(struct host_check *c)
+/* Free pages of @page_bytes in the host's pools. */
+static uint64_t pool_free(const struct host_topo *host, uint64_t page_bytes)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < host->n_nodes; i++)
+        for (uint32_t k = 0; k < host->nodes[i].n_pools; k++)
+            if (host->nodes[i].pool[k].page_bytes == page_bytes)
+                n += host->nodes[i].pool[k].free_pages;
+    return n;
+}
+
+/* Guest memory is memory files: they have a choice of the kernel's of their own, and the pools that
+ * --pages names. */
+static void check_huge_pages(struct host_check *c, const struct host_topo *host)
 {
     static const char path[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    const uint64_t n_2m = pool_free(host, 2 * MIB), n_1g = pool_free(host, GIB);
     struct host_finding *f;
-    char choice[32];
+    char choice[32], pools[96] = "";
     bool huge;
 
     read_choice(path, choice, sizeof(choice));
     huge = strcmp(choice, "always") == 0 || strcmp(choice, "within_size") == 0 ||
            strcmp(choice, "force") == 0;
-    f = add(c, "huge-pages", huge ? HOST_OK : HOST_LIMITED);
-    if (huge) {
-        WHAT(f, "guest memory comes in huge pages where the kernel has them (%s)", choice);
-        return;
-    }
-    WHAT(f, "no huge pages: guest memory comes in pages of 4 KiB");
-    if (choice[0] != '\0')
-        ADVICE(f, "use --prealloc, or write always into %s; pools of reserved pages are not used",
-               path);
+    if (n_2m + n_1g > 0)
+        say(pools, sizeof(pools), "; the pools for --pages have %" PRIu64 " free of 2M, %" PRIu64
+            " of 1G", n_2m, n_1g);
+    f = add(c, "huge-pages", huge || n_2m + n_1g > 0 ? HOST_OK : HOST_LIMITED);
+    if (huge)
+        WHAT(f, "guest memory comes in huge pages where the kernel has them (%s)%s", choice, pools);
+    else if (strcmp(choice, "advise") == 0)
+        WHAT(f, "guest memory comes in huge pages with --pages thp or --prealloc only%s", pools);
     else
-        ADVICE(f, "use a kernel with transparent huge pages for memory files");
+        WHAT(f, "guest memory comes in pages of 4 KiB unless --prealloc or --pages asks for others%s",
+             pools);
+    if (f->verdict == HOST_OK)
+        return;
+    if (choice[0] != '\0')
+        ADVICE(f, "write always into %s, or fill a pool for --pages 2M: sysctl vm.nr_hugepages=N", path);
+    else
+        ADVICE(f, "use a kernel with transparent huge pages for memory files, or fill a pool for "
+                  "--pages 2M: sysctl vm.nr_hugepages=N");
 }
 
 static void check_io_uring(struct host_check *c)
@@ -289,7 +312,7 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
         kvm_sys_close(&sys);
     }
     check_topology(ret, host);
-    check_huge_pages(ret);
+    check_huge_pages(ret, host);
     check_cpu_group(ret);
     check_io_uring(ret);
     check_tap(ret);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "vmm/base/landlock.h"
+#include "vmm/base/macros.h"
 #include "vmm/machine/host_check.h"
 
 static int tun_code; /* with which /dev/net/tun fails; 0: it does what it does */
@@ -94,6 +95,38 @@ static void a_tun_that_cannot_be_opened_is_told_with_its_own_advice(void **state
     }
 }
 
+static const struct host_finding *find(const struct host_check *c, const char *name)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (strcmp(c->findings[i].name, name) == 0)
+            return &c->findings[i];
+    fail_msg("there is no finding %s", name);
+    return NULL;
+}
+
+static void pools_of_huge_pages_count_and_are_advised_where_there_are_none(void **state)
+{
+    struct host_node node[2] = {
+        { .n_pools = 1, .pool = { { 2 * MIB, 8, 5 } } },
+        { .n_pools = 2, .pool = { { 2 * MIB, 8, 2 }, { GIB, 3, 3 } } },
+    };
+    const struct host_topo host = { .nodes = node, .n_nodes = 2, .n_cpus = 2 };
+    const struct host_finding *f;
+    struct host_check c;
+
+    (void)state;
+    host_check_run("/nowhere/kvm", &host, &c);
+    f = find(&c, "huge-pages");
+    assert_int_equal(f->verdict, HOST_OK);
+    assert_non_null(strstr(f->what, "the pools for --pages have 7 free of 2M, 3 of 1G"));
+    node[0].n_pools = node[1].n_pools = 0;
+    host_check_run("/nowhere/kvm", &host, &c);
+    f = find(&c, "huge-pages");
+    assert_null(strstr(f->what, "pools"));
+    if (f->verdict == HOST_LIMITED) /* else this kernel makes huge pages by itself */
+        assert_non_null(strstr(f->advice, "sysctl vm.nr_hugepages"));
+}
+
 static int abi = 1; /* of the kernel that is played */
 
 int __wrap_landlock_abi(void);
@@ -139,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kvm_that_cannot_be_used_is_told_with_advice),
         cmocka_unit_test(a_tun_that_cannot_be_opened_is_told_with_its_own_advice),
+        cmocka_unit_test(pools_of_huge_pages_count_and_are_advised_where_there_are_none),
         cmocka_unit_test(a_kernel_without_landlock_is_told_with_advice),
     };
 
