@@ -177,12 +177,12 @@ static int blk_check(const struct device_args *args, struct errctx *ec)
     const struct device_arg *serial = device_args_get(args, "serial");
 
     if (serial != NULL && strlen(serial->text) > VIRTIO_BLK_ID_BYTES)
-        return errctx_set(ec, EINVAL, "disk serial=%s: longer than %d bytes", serial->text,
+        return errctx_set(ec, EINVAL, "--disk: serial=%s is longer than %d bytes", serial->text,
                           VIRTIO_BLK_ID_BYTES);
     if (device_args_number(args, "queues", 1) == 0)
-        return errctx_set(ec, EINVAL, "disk queues=0: a disk needs at least one queue");
+        return errctx_set(ec, EINVAL, "--disk: queues=0: a disk needs at least one queue");
     if (device_args_number(args, "ro", 0) && device_args_number(args, "sync", 0))
-        return errctx_set(ec, EINVAL, "disk: sync=on has no effect together with ro");
+        return errctx_set(ec, EINVAL, "--disk: sync has no effect together with ro");
     return 0;
 }
 

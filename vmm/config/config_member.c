@@ -145,7 +145,8 @@ int config_member_parse(const struct config_member *m, void *target, const char 
             *(uint32_t *)at = milli;
         break;
     case CONFIG_IDSET:
-        r = idset_parse(text, at, ec);
+        r = text[0] != '\0' ? idset_parse(text, at, ec)
+                            : errctx_set(ec, EINVAL, "an empty list says nothing, leave it out");
         break;
     case CONFIG_TEXT:
         r = store_text(at, text, ec);

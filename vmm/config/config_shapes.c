@@ -88,7 +88,7 @@ static const struct config_member machine_members[] = {
 
 static const struct config_member node_members[] = {
     { .name = "cpus", .kind = CONFIG_IDSET, .off = NODE(cpus) },
-    { .name = "memory", .kind = CONFIG_SIZE, .off = NODE(memory_bytes) },
+    { .name = "memory", .kind = CONFIG_SIZE, .off = NODE(memory_bytes), .min = 2 * MIB },
     { .name = "host", .kind = CONFIG_IDSET, .off = NODE(host_nodes) },
     { .name = "policy", .kind = CONFIG_WORD, .off = NODE(policy), .words = guest_policy_words },
     { .name = "weights", .kind = CONFIG_WEIGHTS, .off = NODE(weights) },

@@ -231,9 +231,10 @@ static int dies_of_cores(const struct guest_spec *spec, struct guest_shape *sh, 
     for (uint32_t i = 0; i < sh->n_cpu_nodes && !whole; i++)
         if (node_cores(sh, sh->cpu_nodes[i]) % spec->cores != 0)
             return errctx_set(ec, EINVAL,
-                              "node %u has %u cores, which --cores %u does not divide, and a die "
+                              "node %u has %u core%s, which --cores %u does not divide, and a die "
                               "cannot be in two nodes",
-                              sh->cpu_nodes[i], node_cores(sh, sh->cpu_nodes[i]), spec->cores);
+                              sh->cpu_nodes[i], node_cores(sh, sh->cpu_nodes[i]),
+                              node_cores(sh, sh->cpu_nodes[i]) == 1 ? "" : "s", spec->cores);
     for (uint32_t i = 0; i < sh->n_cpu_nodes; i++)
         for (uint32_t k = node_cores(sh, sh->cpu_nodes[i]) / spec->cores; k > 0; k--)
             add_die(sh, sh->cpu_nodes[i], sh->n_dies / dies, sh->n_dies % dies, spec->cores);
@@ -261,9 +262,9 @@ static int sockets_of_nodes(const struct guest_spec *spec, struct guest_shape *s
 
             if (cores < here)
                 return errctx_set(ec, EINVAL,
-                                  "--dies %u needs a core for each die, but node %u has %u cores "
+                                  "--dies %u needs a core for each die, but node %u has %u core%s "
                                   "for %u dies",
-                                  spec->dies, node, cores, here);
+                                  spec->dies, node, cores, cores == 1 ? "" : "s", here);
             for (uint32_t d = 0; d < here; d++)
                 add_die(sh, node, s, die++, (uint32_t)guest_share(cores, here, d));
         }
@@ -285,8 +286,8 @@ static int nodes_of_sockets(const struct guest_spec *spec, struct guest_shape *s
         if (cores < dies)
             return errctx_set(ec, EINVAL,
                               "--sockets %u with --dies %u needs a core for each die, but node "
-                              "%u has %u cores for %" PRIu64 " dies",
-                              spec->sockets, per_socket, node, cores, dies);
+                              "%u has %u core%s for %" PRIu64 " dies",
+                              spec->sockets, per_socket, node, cores, cores == 1 ? "" : "s", dies);
         for (uint32_t d = 0; d < dies; d++)
             add_die(sh, node, socket + d / per_socket, d % per_socket,
                     (uint32_t)guest_share(cores, dies, d));

@@ -187,7 +187,7 @@ static void every_refusal_names_its_member(void **state)
         { "{\"sandbox\": 0}", -EINVAL, "sandbox: true or false is expected here" },
         { "{\"nodes\": {}}", -EINVAL, "nodes: a list is expected here" },
         { "{\"nodes\": [1]}", -EINVAL, "nodes[0]: an object is expected here" },
-        { "{\"nodes\": [{\"memory\": 1}, {\"cpu\": 0}]}", -EINVAL,
+        { "{\"nodes\": [{\"memory\": \"2M\"}, {\"cpu\": 0}]}", -EINVAL,
           "nodes[1]: unknown member \"cpu\"; did you mean cpus?" },
         { "{\"nodes\": [{\"memory_caches\": [{\"line\": 64}]}]}", -EINVAL,
           "nodes[0]: memory_caches[0]: \"size\" is missing" },

@@ -99,6 +99,10 @@ static void every_refusal_has_its_sentence(void **state)
         { "--node cpus=0,memroy=1G", -EINVAL,
           "--node: unknown key \"memroy\" (known: cpus, memory, host, policy, weights, pages, reserve, "
           "prealloc, initiator, hotplug); did you mean memory?" },
+        { "--node cpus=,memory=1G", -EINVAL,
+          "--node: cpus=: an empty list says nothing, leave it out" },
+        { "--node cpus=0,memory=0", -ERANGE,
+          "--node: memory=: 0 is below the smallest allowed value 2M" },
         { "--node 0-3", -EINVAL, "--node: \"0-3\" is not of the form key=value" },
         { "--node cpus=3-0,memory=1G", -EINVAL,
           "--node: cpus=: \"3-0\" holds a range that runs backwards" },

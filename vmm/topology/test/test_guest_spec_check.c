@@ -114,7 +114,7 @@ static const struct {
     { "cpus=8 vnuma=4 sockets=2 dies=1", EINVAL,
       "--dies 1 with --sockets 2: socket 0 holds 2 nodes, and a die cannot be in two nodes" },
     { "cpus=2 vnuma=2 dies=2", EINVAL,
-      "--dies 2 needs a core for each die, but node 0 has 1 cores for 2 dies" },
+      "--dies 2 needs a core for each die, but node 0 has 1 core for 2 dies" },
     { "cpus=2 sockets=4", EINVAL,
       "--sockets 4 with --dies 1 needs a core for each die, but node 0 has 2 cores for 4 dies" },
     { "node:cpus=0-3 node:cpus=4-7 node:cpus=8-15 node:cpus=16-23 cores=4 sockets=2", EINVAL,
