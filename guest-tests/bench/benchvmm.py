@@ -63,7 +63,7 @@ def qemu(m, stop_rom, board, vhost):
         argv += ["-object", "iothread,id=io"]
     for path, serial, read_only in m.disks:
         argv += ["-drive", f"if=none,id={serial},file={path},format=raw,cache=none,aio=io_uring,"
-                           f"readonly={'on' if read_only else 'off'}",
+                           f"file.locking=off,readonly={'on' if read_only else 'off'}",
                  "-device", f"virtio-blk-pci,drive={serial},serial={serial},iothread=io,"
                             "disable-legacy=on,num-queues=1"]
     if m.tap:
@@ -136,10 +136,11 @@ def vcpu_thread(pid):
 class Running:
     """A started machine; use as a context manager, leaving it ends the machine."""
 
-    def __init__(self, argv):
+    def __init__(self, argv, console_in=False):
         self.started = time.monotonic()
-        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=subprocess.PIPE)
+        self.child = subprocess.Popen(
+            argv, stdin=subprocess.PIPE if console_in else subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.buffer = b""
         os.set_blocking(self.child.stdout.fileno(), False)
 
@@ -147,14 +148,23 @@ class Running:
         return self
 
     def __exit__(self, *exc):
+        self.end()
+
+    def end(self):
         self.child.send_signal(signal.SIGTERM)
         try:
             self.child.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()
-        self.child.stdout.close()
-        self.child.stderr.close()
+        for pipe in (self.child.stdin, self.child.stdout, self.child.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def send(self, text):
+        """Type TEXT at the console."""
+        self.child.stdin.write(text.encode())
+        self.child.stdin.flush()
 
     def line(self, limit):
         """The next whole line of the console, or None when LIMIT seconds are over."""
