@@ -47,6 +47,16 @@ static void print_values(void)
     (void)printf("    esac\n");
 }
 
+/* Options of commands with operands whose value is a word of its own, which is no operand. */
+static void print_skipped(void)
+{
+    for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
+        for (const struct cli_option *o = (*c)->options; o != NULL && o->name != NULL; o++)
+            if (o->arg != NULL && (*c)->operands != NULL)
+                (void)printf("        --%s) i=$((i + 1)); [ \"${COMP_WORDS[i]}\" != = ] || "
+                             "i=$((i + 1)) ;;\n", o->name);
+}
+
 /* What may follow one command: its options, and what suits the operand that is being typed. */
 static void print_case(const struct cli_command *c)
 {
@@ -71,6 +81,9 @@ static void print_bash(void)
     (void)printf("# bash completion for numavisor, printed by: numavisor completion bash\n"
                  "_numavisor() {\n"
                  "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+                 /* bash makes three words of --option=value */
+                 "    if [ \"$cur\" = = ]; then cur=\n"
+                 "    elif [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
                  "    if [ \"$COMP_CWORD\" = 1 ]; then\n"
                  "        COMPREPLY=($(compgen -W '--help --version");
     print_commands();
@@ -78,7 +91,11 @@ static void print_bash(void)
     print_values();
     (void)printf("    local i operands=0\n"
                  "    for ((i = 2; i < COMP_CWORD; i++)); do\n"
-                 "        [[ ${COMP_WORDS[i]} == -* ]] || operands=$((operands + 1))\n"
+                 "        case ${COMP_WORDS[i]} in\n");
+    print_skipped();
+    (void)printf("        -*) ;;\n"
+                 "        *) operands=$((operands + 1)) ;;\n"
+                 "        esac\n"
                  "    done\n"
                  "    case ${COMP_WORDS[1]} in\n");
     for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)

@@ -69,11 +69,29 @@ static bool is_nested(const json_t *v)
     return json_is_object(v) || json_is_array(v);
 }
 
-/* Counters that stand at zero are left out below the top, or they would hide the others. */
+/* Below the top, counters that stand at zero and what is empty are left out, or they would hide the
+ * others; so is a heading that nothing would stand below. */
 static bool is_dull(const char *name, const json_t *v, unsigned depth)
 {
-    return depth > 0 && json_is_integer(v) && json_integer_value(v) == 0 &&
-           strcmp(name, "id") != 0 && !is_bytes(name);
+    const char *inner;
+    json_t *member;
+
+    if (json_is_object(v)) {
+        json_object_foreach((json_t *)(uintptr_t)v, inner, member)
+        {
+            if (depth >= PRINT_DEPTH_MAX || !is_dull(inner, member, depth + 1))
+                return false;
+        }
+        return true;
+    }
+    if (json_is_array(v))
+        return json_array_size(v) == 0;
+    if (depth == 0)
+        return false;
+    if (json_is_string(v))
+        return json_string_length(v) == 0;
+    return json_is_integer(v) && json_integer_value(v) == 0 && strcmp(name, "id") != 0 &&
+           !is_bytes(name);
 }
 
 static bool is_flat(const json_t *object)

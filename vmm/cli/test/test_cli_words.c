@@ -13,6 +13,7 @@
 
 #include "vmm/cli/cli.h"
 #include "vmm/cli/test/cli_fixture.h"
+#include "vmm/config/config_json.h"
 
 static void help_names_every_command_and_option(void **state)
 {
@@ -90,6 +91,11 @@ static void completion_is_bash_and_knows_every_word(void **state)
     assert_completes(path, "ctl web re", "resume reset");
     assert_completes(path, "completion b", "bash");
     assert_completes(path, "run --on-reset e", "exit");
+    assert_completes(path, "run --on-reset = e", "exit"); /* as bash splits --on-reset=e */
+    assert_completes(path, "run --on-reset =", "restart exit");
+    assert_completes(path, "ctl --rate 5M/s web mo", "move");
+    assert_completes(path, "ctl --rate = 5M/s web mo", "move");
+    assert_completes(path, "ctl --rate 5M/s w", "web");
     outcome_fini(&o);
     unlink(path);
 }
@@ -126,6 +132,35 @@ static void every_word_is_in_the_manual(void **state)
     free(text);
 }
 
+/* Is @word in @text, with nothing but blanks around it? */
+static bool has_word(const char *text, const char *word)
+{
+    const size_t len = strlen(word);
+
+    for (const char *at = strstr(text, word); at != NULL; at = strstr(at + 1, word))
+        if (strchr(" \n", at[-1]) != NULL && strchr(" \n", at[len]) != NULL)
+            return true;
+    return false;
+}
+
+static void every_member_of_a_description_is_in_the_manual(void **state)
+{
+    char *text = calloc(1, OUTPUT_MAX), *files;
+    FILE *f = fopen("docs/man/numavisor.1", "re");
+
+    (void)state;
+    assert_non_null(text);
+    assert_non_null(f);
+    assert_true(fread(text, 1, OUTPUT_MAX - 1, f) > 0);
+    (void)fclose(f);
+    files = strstr(text, "\nA description file holds");
+    assert_non_null(files);
+    for (size_t i = 0; config_json_field(i) != NULL; i++)
+        if (!has_word(files, config_json_field(i)))
+            fail_msg("\"%s\" is not in the manual's list of members", config_json_field(i));
+    free(text);
+}
+
 static void the_manual_is_clean(void **state)
 {
     (void)state;
@@ -140,6 +175,7 @@ int main(void)
         cmocka_unit_test(help_names_every_command_and_option),
         cmocka_unit_test(completion_is_bash_and_knows_every_word),
         cmocka_unit_test(every_word_is_in_the_manual),
+        cmocka_unit_test(every_member_of_a_description_is_in_the_manual),
         cmocka_unit_test(the_manual_is_clean),
     };
 
