@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,6 +44,26 @@ static void say(char *into, size_t size, const char *fmt, ...)
 #define WHAT(f, ...)   say((f)->what, sizeof((f)->what), __VA_ARGS__)
 #define ADVICE(f, ...) say((f)->advice, sizeof((f)->advice), __VA_ARGS__)
 
+/* Who may use the device, and who has to change that. */
+static void advise_group(struct host_finding *f, const char *dev_kvm)
+{
+    const struct group *group;
+    struct stat st;
+
+    if (stat(dev_kvm, &st) < 0 || (st.st_mode & 060) != 060 || st.st_gid == 0) {
+        ADVICE(f, "have root give it to a group that you are in: chgrp kvm %s && chmod 660 %s "
+                  "&& usermod -aG kvm NAME, then log in again", dev_kvm, dev_kvm);
+        return;
+    }
+    group = getgrgid(st.st_gid);
+    if (group != NULL)
+        ADVICE(f, "have root add you to the group that owns it: usermod -aG %s NAME, then log in again",
+               group->gr_name);
+    else
+        ADVICE(f, "have root add you to the group that owns it, number %u, then log in again",
+               (unsigned)st.st_gid);
+}
+
 /* Without a usable /dev/kvm there is nothing more to ask KVM. */
 static bool check_device(struct host_check *c, const char *dev_kvm, struct kvm_sys *sys)
 {
@@ -60,8 +81,7 @@ static bool check_device(struct host_check *c, const char *dev_kvm, struct kvm_s
         ADVICE(f, "switch virtualization (SVM or VT-x) on in the firmware and load kvm_amd or "
                   "kvm_intel; inside a VM, ask for nested virtualization");
     else if (r == -EACCES || r == -EPERM)
-        ADVICE(f, "add yourself to the group that owns %s (usually kvm) and log in again",
-               dev_kvm);
+        advise_group(f, dev_kvm);
     else
         ADVICE(f, "look at the kernel's log for messages of kvm");
     return false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `check` says when /dev/kvm is not what it should be, and of the kernel's Landlock. */
-// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=landlock_abi
+// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "vmm/base/landlock.h"
 #include "vmm/base/macros.h"
@@ -33,6 +34,39 @@ int __wrap_open(const char *path, int flags, ...)
     return __real_open(path, flags, 0);
 }
 
+static struct stat forbidden; /* st_mode 0: there is none to look at */
+
+int __wrap_stat(const char *path, struct stat *st);
+int __real_stat(const char *path, struct stat *st);
+
+int __wrap_stat(const char *path, struct stat *st)
+{
+    if (strcmp(path, "/forbidden") != 0)
+        return __real_stat(path, st);
+    *st = forbidden;
+    return forbidden.st_mode != 0 ? 0 : -1;
+}
+
+static void who_owns_the_device_is_named(void **state)
+{
+    struct host_node node = { .n_pools = 0 };
+    const struct host_topo host = { .nodes = &node, .n_nodes = 1, .n_cpus = 2 };
+    struct host_check c;
+
+    (void)state;
+    forbidden = (struct stat){ .st_mode = S_IFCHR | 0660, .st_gid = 4294967 };
+    host_check_run("/forbidden", &host, &c);
+    assert_string_equal(c.findings[0].advice,
+                        "have root add you to the group that owns it, number 4294967, then log in again");
+    forbidden.st_gid = 0; /* nobody wants to be in root's group */
+    host_check_run("/forbidden", &host, &c);
+    assert_non_null(strstr(c.findings[0].advice, "chgrp kvm /forbidden"));
+    forbidden = (struct stat){ .st_mode = S_IFCHR | 0600, .st_gid = 4294967 };
+    host_check_run("/forbidden", &host, &c);
+    assert_non_null(strstr(c.findings[0].advice, "chgrp kvm /forbidden"));
+    forbidden.st_mode = 0;
+}
+
 static void a_kvm_that_cannot_be_used_is_told_with_advice(void **state)
 {
     static const struct {
@@ -40,7 +74,7 @@ static void a_kvm_that_cannot_be_used_is_told_with_advice(void **state)
     } rows[] = {
         { "/nowhere/kvm", "open /nowhere/kvm: No such file or directory",
           "switch virtualization (SVM or VT-x) on" },
-        { "/forbidden", "open /forbidden: Permission denied", "add yourself to the group" },
+        { "/forbidden", "open /forbidden: Permission denied", "chgrp kvm /forbidden && chmod 660" },
         { "/dev/null", "/dev/null is not KVM's device", "look at the kernel's log" },
     };
     struct host_node node = { .n_pools = 0 };
@@ -170,6 +204,7 @@ static void a_kernel_without_landlock_is_told_with_advice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_owns_the_device_is_named),
         cmocka_unit_test(a_kvm_that_cannot_be_used_is_told_with_advice),
         cmocka_unit_test(a_tun_that_cannot_be_opened_is_told_with_its_own_advice),
         cmocka_unit_test(pools_of_huge_pages_count_and_are_advised_where_there_are_none),
