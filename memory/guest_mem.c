@@ -38,6 +38,8 @@ struct guest_mem {
     struct slot *slots; /* RAM ranges by ascending base */
     size_t n_slots;
     struct mem_load load;
+    const struct guest_mem_dma_ops *dma_ops; /* NULL: nobody wants to know */
+    void *dma_ctx;
 };
 
 static bool is_listed(const struct topo_plan *plan, struct vnode_id vnode)
@@ -200,6 +202,9 @@ int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
     ret_lease->ptr = NULL;
     if (s == NULL || !checked_range(addr.v - s->base, len, s->len))
         return -EFAULT;
+    if (mode == LEASE_DMA && mem->dma_ops != NULL &&
+        mem->dma_ops->begin(mem->dma_ctx, s->vnode, s->host + (addr.v - s->base), len) < 0)
+        return -EFAULT;
     atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
     *ret_lease = (struct mem_lease){
         .ptr = s->host + (addr.v - s->base), .len = len, .mode = mode,
@@ -212,6 +217,8 @@ void guest_mem_lease_end(struct guest_mem *mem, struct mem_lease *lease)
 {
     if (lease->ptr == NULL)
         return;
+    if (lease->mode == LEASE_DMA && mem->dma_ops != NULL)
+        mem->dma_ops->end(mem->dma_ctx, mem->slots[lease->range].vnode, lease->ptr, lease->len);
     atomic_fetch_sub_explicit(&mem->slots[lease->range].leases, 1, memory_order_release);
     lease->ptr = NULL;
 }
@@ -328,6 +335,12 @@ int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off,
     }
     *ret_len = done;
     return 0;
+}
+
+void guest_mem_set_dma_ops(struct guest_mem *mem, const struct guest_mem_dma_ops *ops, void *ctx)
+{
+    mem->dma_ops = ops;
+    mem->dma_ctx = ctx;
 }
 
 uint64_t guest_mem_leases(const struct guest_mem *mem)

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making and resetting a pager, leases, counters. See pager.h. */
+#include "memory/pager/pager.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "memory/pager/pager_int.h"
+#include "memory/pager/uffd.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
+
+int pager_pageable(const struct topo_plan *plan, struct errctx *ec)
+{
+    for (size_t i = 0; i < plan->n_backings; i++) {
+        const struct topo_plan_backing *b = &plan->backings[i];
+
+        if (guest_page_bytes(b->pages) > 0)
+            return errctx_set(ec, ENOTSUP,
+                              "virtual node %u has pages of %s from a pool, which cannot be paged",
+                              b->vnode.v, guest_page_name(b->pages));
+        if (b->reserve)
+            return errctx_set(ec, ENOTSUP,
+                              "memory of virtual node %u is reserved, which paging would undo",
+                              b->vnode.v);
+    }
+    return 0;
+}
+
+static size_t words_bytes(const struct pager_region *r)
+{
+    return r->n_pages * sizeof(page_word);
+}
+
+static int add_region(struct pager *p, const struct backing *b, struct errctx *ec)
+{
+    struct pager_region *r = &p->regions[p->n_regions];
+    struct pager_node *node = &p->nodes[b->plan->vnode.v];
+
+    r->backing = b;
+    r->n_pages = b->len_bytes / PAGER_PAGE;
+    r->words = mmap(NULL, words_bytes(r), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (r->words == MAP_FAILED)
+        return errctx_set_os(ec, errno, "find addresses for page states");
+    (void)madvise(r->words, words_bytes(r), MADV_NOHUGEPAGE);
+    if (node->n_regions++ == 0)
+        node->regions = r;
+    p->n_regions++;
+    return 0;
+}
+
+static uint64_t pages_of(const struct pager_node *node)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < node->n_regions; i++)
+        n += node->regions[i].n_pages;
+    return n;
+}
+
+/* Nodes of one home share a store; the first of them makes it. */
+static int give_store(struct pager *p, struct pager_node *node, struct errctx *ec)
+{
+    struct idset home, other;
+    uint64_t pages = 0;
+    int r;
+
+    guest_mem_home(p->params.mem, node->vnode, &home);
+    for (size_t i = 0; i < p->n_nodes; i++) {
+        guest_mem_home(p->params.mem, p->nodes[i].vnode, &other);
+        if (p->nodes[i].n_regions == 0 || !idset_equal(&home, &other))
+            continue;
+        if (p->nodes[i].store != NULL) {
+            node->store = p->nodes[i].store;
+            return 0;
+        }
+        pages += pages_of(&p->nodes[i]);
+    }
+    r = store_new(pages * (PAGER_PAGE + PAGER_PAGE / 32), (uint32_t)MIN(pages, UINT32_MAX / 2),
+                  &home, &p->stores[p->n_stores], ec);
+    if (r < 0)
+        return r;
+    node->store = p->stores[p->n_stores++];
+    return 0;
+}
+
+/* --- leases ----------------------------------------------------------------------------------- */
+
+static struct pager_region *region_at(const struct pager_node *node, const uint8_t *ptr)
+{
+    for (size_t i = 0; i < node->n_regions; i++) {
+        const struct backing *b = node->regions[i].backing;
+
+        if (ptr >= b->host && ptr < b->host + b->len_bytes)
+            return &node->regions[i];
+    }
+    return NULL;
+}
+
+/* The word of the page that holds @ptr, which is guest memory of @node. */
+static page_word *word_at(const struct pager_node *node, const uint8_t *ptr)
+{
+    const struct pager_region *r = region_at(node, ptr);
+
+    return r != NULL ? &r->words[(size_t)(ptr - r->backing->host) / PAGER_PAGE] : NULL;
+}
+
+static const uint8_t *page_of(const uint8_t *ptr)
+{
+    return ptr - (uintptr_t)ptr % PAGER_PAGE;
+}
+
+static void lease_end(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    const struct pager *p = ctx;
+    const uint8_t *at = page_of(ptr), *end = (const uint8_t *)ptr + len;
+
+    for (; at < end; at += PAGER_PAGE)
+        page_unlease(word_at(&p->nodes[vnode.v], at));
+}
+
+static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    const struct pager *p = ctx;
+    const struct pager_node *node = &p->nodes[vnode.v];
+    const uint8_t *at = page_of(ptr), *end = (const uint8_t *)ptr + len;
+
+    for (; at < end; at += PAGER_PAGE) {
+        page_word *word = word_at(node, at);
+        uint32_t object;
+
+        if (word == NULL || !page_lease(word, &object)) {
+            if (at > (const uint8_t *)ptr)
+                lease_end(ctx, vnode, ptr, (size_t)(at - (const uint8_t *)ptr));
+            return -EBUSY;
+        }
+        store_drop(node->store, object);
+    }
+    return 0;
+}
+
+static const struct guest_mem_dma_ops lease_ops = {
+    .begin = lease_begin,
+    .end = lease_end,
+};
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static int make_nodes(struct pager *p, struct errctx *ec)
+{
+    const struct guest_mem *mem = p->params.mem;
+    int r = 0;
+
+    for (size_t i = 0; i < p->n_nodes; i++)
+        p->nodes[i] = (struct pager_node){
+            .pager = p, .vnode = guest_mem_plan(mem)->nodes[i].vnode, .uffd = -1,
+            .serving = PTHREAD_MUTEX_INITIALIZER,
+        };
+    for (size_t i = 0; r == 0 && i < guest_mem_n_backings(mem); i++)
+        r = add_region(p, guest_mem_backing(mem, i), ec);
+    for (size_t i = 0; r == 0 && i < p->n_nodes; i++) {
+        if (p->nodes[i].n_regions == 0)
+            continue;
+        r = uffd_open(&p->nodes[i].uffd, ec);
+        if (r == 0)
+            r = give_store(p, &p->nodes[i], ec);
+    }
+    return r;
+}
+
+int pager_new(const struct pager_params *params, struct pager **ret_pager, struct errctx *ec)
+{
+    const struct topo_plan *plan = guest_mem_plan(params->mem);
+    struct pager *p;
+    int r = pager_pageable(plan, ec);
+
+    if (r < 0)
+        return r;
+    p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for paging");
+    p->params = *params;
+    p->n_nodes = plan->n_nodes;
+    p->nodes = calloc(plan->n_nodes, sizeof(*p->nodes));
+    p->regions = calloc(guest_mem_n_backings(params->mem), sizeof(*p->regions));
+    p->stores = calloc(plan->n_nodes, sizeof(struct store *));
+    p->desk = malloc(sizeof(*p->desk));
+    if (p->nodes == NULL || p->regions == NULL || p->stores == NULL || p->desk == NULL) {
+        p->n_nodes = 0;
+        r = errctx_set(ec, ENOMEM, "no memory for paging");
+    } else {
+        r = make_nodes(p, ec);
+    }
+    if (r < 0) {
+        pager_free(p);
+        return r;
+    }
+    guest_mem_set_dma_ops(params->mem, &lease_ops, p);
+    *ret_pager = p;
+    return 0;
+}
+
+void pager_free(struct pager *pager)
+{
+    if (pager == NULL)
+        return;
+    guest_mem_set_dma_ops(pager->params.mem, NULL, NULL);
+    for (size_t i = 0; i < pager->n_nodes; i++)
+        if (pager->nodes[i].uffd >= 0)
+            (void)close(pager->nodes[i].uffd);
+    for (size_t i = 0; i < pager->n_regions; i++)
+        (void)munmap(pager->regions[i].words, words_bytes(&pager->regions[i]));
+    for (size_t i = 0; i < pager->n_stores; i++)
+        store_free(pager->stores[i]);
+    free(pager->desk);
+    free(pager->stores);
+    free(pager->regions);
+    free(pager->nodes);
+    free(pager);
+}
+
+/* The fault thread may still be bringing pages that nobody waits for. */
+static int reset_node(struct pager_node *node, struct errctx *ec)
+{
+    LOCK_SCOPE(&node->serving);
+
+    for (size_t i = 0; atomic_load(&node->registered) && i < node->n_regions; i++) {
+        const struct backing *b = node->regions[i].backing;
+        int r = uffd_unregister(node->uffd, b->host, b->len_bytes, ec);
+
+        if (r < 0)
+            return r;
+    }
+    atomic_store(&node->registered, false);
+    for (size_t i = 0; i < node->n_regions; i++)
+        (void)madvise(node->regions[i].words, words_bytes(&node->regions[i]), MADV_DONTNEED);
+    atomic_store(&node->n.away, 0);
+    atomic_store(&node->n.away_zero, 0);
+    node->expected = NULL;
+    node->hand = 0;
+    return 0;
+}
+
+int pager_reset(struct pager *pager, struct errctx *ec)
+{
+    for (size_t i = 0; i < pager->n_nodes; i++) {
+        int r = reset_node(&pager->nodes[i], ec);
+
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < pager->n_stores; i++)
+        store_clear(pager->stores[i]);
+    return 0;
+}
+
+/* --- counters --------------------------------------------------------------------------------- */
+
+static uint64_t value(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts *ret_counts)
+{
+    const struct pager_node *node = &pager->nodes[vnode.v];
+    const struct pager_counters *n = &node->n;
+
+    if (node->n_regions == 0)
+        return false;
+    *ret_counts = (struct pager_counts){
+        .away_pages = value(&n->away),
+        .away_zero_pages = value(&n->away_zero),
+        .evicted_pages = value(&n->evicted),
+        .cancelled_pages = value(&n->cancelled),
+        .filled_pages = value(&n->filled),
+        .ahead_pages = value(&n->ahead),
+        .faults = value(&n->faults),
+        .first_touches = value(&n->first_touches),
+        .strange_pages = value(&n->strange),
+        .lost_pages = value(&n->lost),
+        .evict_cpu_ns = value(&n->evict_cpu_ns),
+    };
+    for (size_t i = 0; i < PAGER_BUCKETS; i++)
+        ret_counts->fault_ns[i] = value(&n->fault_ns[i]);
+    store_count(node->store, &ret_counts->store);
+    return true;
+}
+
+uint64_t pager_fault_ns(const struct pager_counts *counts, unsigned permille)
+{
+    uint64_t all = 0, seen = 0;
+
+    for (size_t i = 0; i < PAGER_BUCKETS; i++)
+        all += counts->fault_ns[i];
+    for (size_t i = 0; i < PAGER_BUCKETS; i++) {
+        seen += counts->fault_ns[i];
+        if (seen > 0 && seen * 1000 >= all * permille)
+            return 2ull << i;
+    }
+    return 0;
+}

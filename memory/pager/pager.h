@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Paging a guest's memory to a store on the same host nodes, and back when it is touched. How a page
+ * lives is in page_word.h, the whole in docs/overcommit.md.
+ *
+ * A virtual node costs nothing until memory of it is evicted for the first time: then its memory is
+ * registered with a userfaultfd of its own, and every fault in it that the kernel cannot serve from
+ * the page table goes to the node's fault thread, which must run as long as anybody may touch guest
+ * memory. Threads are the caller's: one in pager_serve() for each node, one in pager_evict().
+ */
+#ifndef MEMORY_PAGER_PAGER_H
+#define MEMORY_PAGER_PAGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memory/guest_mem.h"
+#include "memory/store/store.h"
+#include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
+
+struct pager;
+
+struct pager_params {
+    struct guest_mem *mem; /* borrowed; outlives the pager, which gives it lease functions */
+    /* A page of @vnode cannot be brought back, and @why says why: have no vCPU enter the guest any
+     * more before this returns. The page reads as zeroes then. Fault thread. */
+    void (*lost)(void *ctx, struct vnode_id vnode, const char *why);
+    void *ctx;
+};
+
+/**
+ * pager_new() - descriptors, tables and empty stores for all virtual nodes that have memory. Before
+ * the sandbox, and before any lease. A store holds at most as much as its nodes have.
+ * Return: 0; -ENOTSUP (memory from a pool, or reserved); the errno of uffd_open() or store_new().
+ */
+int pager_new(const struct pager_params *params, struct pager **ret_pager, struct errctx *ec);
+
+/** pager_free() - close all: what is away reads as zeroes from now on. After all threads that touch
+ *  guest memory. NULL is allowed. */
+void pager_free(struct pager *pager);
+
+/** pager_pageable() - whether all memory of @plan is. Pure. Return: 0, -ENOTSUP with a sentence. */
+int pager_pageable(const struct topo_plan *plan, struct errctx *ec);
+
+/** pager_serve() - serve faults of @vnode until @quit_fd can be read. Returns at once for a node
+ *  without memory. The node's only fault thread. */
+void pager_serve(struct pager *pager, struct vnode_id vnode, int quit_fd);
+
+struct pager_evict_ops {
+    /* Now and then, with no page half-way. Return: false to stop. */
+    bool (*between)(void *ctx, uint64_t evicted_bytes);
+};
+
+/**
+ * pager_evict() - take @want_bytes of @vnode's memory away, once around it at most, from where the
+ * last time ended. What the guest touches while it is looked at stays.
+ * @ret_evicted_bytes: what left the memory file; filled after failures, too. What the store took for it is in pager_count().
+ * Not two at a time, and not while memory is moved to other nodes.
+ * Return: 0, also when less could be had; -ENOSPC: the store is full; -ENOENT: the node has no
+ * memory; an errno of userfaultfd, madvise, pread or fallocate.
+ */
+int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
+                const struct pager_evict_ops *ops, void *ctx, uint64_t *ret_evicted_bytes,
+                struct errctx *ec);
+
+/** pager_reset() - nothing is away any more, and nothing faults until the next eviction. Guest
+ *  memory is to be discarded next. While nobody touches it. */
+int pager_reset(struct pager *pager, struct errctx *ec);
+
+enum { PAGER_BUCKETS = 24 };
+
+/* Since the start, but for the first two. */
+struct pager_counts {
+    uint64_t away_pages;      /* that are evicted now */
+    uint64_t away_zero_pages; /* of them, zeroes */
+    uint64_t evicted_pages;
+    uint64_t cancelled_pages; /* touched while they were being evicted */
+    uint64_t filled_pages;    /* brought back */
+    uint64_t ahead_pages;     /* of them, before they were asked for */
+    uint64_t faults;          /* all that the thread was told of */
+    uint64_t first_touches;
+    uint64_t strange_pages; /* that somebody else had filled a hole with */
+    uint64_t lost_pages;
+    uint64_t evict_cpu_ns;              /* of the thread that evicts */
+    uint64_t fault_ns[PAGER_BUCKETS];   /* faults that took [2^i, 2^(i+1)) ns from read to answer */
+    struct store_counts store;          /* of all nodes that share it */
+};
+
+/** pager_count() - false for a node without memory. Any thread. */
+bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts *ret_counts);
+
+/** pager_fault_ns() - the time within which @permille of the faults were answered; 0: none yet.
+ *  Pure. */
+uint64_t pager_fault_ns(const struct pager_counts *counts, unsigned permille);
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking memory away, extent by extent of 2 MiB.
+ *
+ * Some extents ahead are armed: taken out of the page table with one call each, which is one flush of
+ * remote TLBs. Until it is their turn the guest has time to touch what it uses; that cancels. Then
+ * pages are copied, sixteen at a time, by reading the memory file: a mapping of our own would have to
+ * be flushed at each hole, on all CPUs that the guest runs on. What went into the store and was not
+ * touched is punched in runs, all of an extent at once where all of it goes, because a hole in the
+ * middle of a huge page makes the kernel take it apart.
+ *
+ * A page that is copied cannot change unseen: it is in no page table, and whoever maps it again goes
+ * through the fault thread, which says so in the page's word first.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memory/pager/pager_int.h"
+#include "memory/pager/uffd.h"
+#include "vmm/base/macros.h"
+
+enum { WINDOW = 8 }; /* extents that are armed before the first of them is copied */
+
+/* Part of a region, up to an extent. */
+struct span {
+    struct pager_node *node;
+    const struct pager_region *region;
+    size_t first, n; /* pages */
+    size_t n_armed;
+};
+
+static uint8_t *address(const struct span *s, size_t i)
+{
+    return s->region->backing->host + (s->first + i) * PAGER_PAGE;
+}
+
+static page_word *word_of(const struct span *s, size_t i)
+{
+    return &s->region->words[s->first + i];
+}
+
+static size_t extents_of(const struct pager_region *r)
+{
+    return (r->n_pages + PAGER_EXTENT_PAGES - 1) / PAGER_EXTENT_PAGES;
+}
+
+static size_t extents_in(const struct pager_node *node)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < node->n_regions; i++)
+        n += extents_of(&node->regions[i]);
+    return n;
+}
+
+/* Extent number @k of the node. */
+static struct span span_at(struct pager_node *node, size_t k)
+{
+    const struct pager_region *r = node->regions;
+
+    for (; k >= extents_of(r); r++)
+        k -= extents_of(r);
+    return (struct span){
+        .node = node, .region = r, .first = k * PAGER_EXTENT_PAGES,
+        .n = MIN((size_t)PAGER_EXTENT_PAGES, r->n_pages - k * PAGER_EXTENT_PAGES),
+    };
+}
+
+static void cancel(const struct span *s, size_t i)
+{
+    store_drop(s->node->store, page_cancel(word_of(s, i)));
+}
+
+static bool is_armed(const struct span *s, size_t i)
+{
+    return page_state(atomic_load_explicit(word_of(s, i), memory_order_acquire)) == PAGE_ARMED;
+}
+
+/* Arm at most @max pages of what the file has. */
+static int arm(struct span *s, size_t max, struct pager_desk *desk, struct errctx *ec)
+{
+    if (mincore(address(s, 0), s->n * PAGER_PAGE, desk->there) < 0)
+        return errctx_set_os(ec, errno, "mincore");
+    for (size_t i = 0; i < s->n && s->n_armed < max; i++)
+        if ((desk->there[i] & 1) != 0 && page_arm(word_of(s, i)))
+            s->n_armed++;
+    if (s->n_armed > 0 && madvise(address(s, 0), s->n * PAGER_PAGE, MADV_DONTNEED) < 0)
+        return errctx_set_os(ec, errno, "take %zu pages out of the page table", s->n);
+    return 0;
+}
+
+/* A copy of one page into the store. */
+static int keep(const struct span *s, size_t i, const uint8_t *page, struct pager_desk *desk,
+                struct errctx *ec)
+{
+    struct pager_node *node = s->node;
+    uint32_t object;
+
+    if (store_put(node->store, &desk->store, page, &object) < 0)
+        return errctx_set(ec, ENOSPC, "the store of virtual node %u is full", node->vnode.v);
+    if (!page_keep(word_of(s, i), object))
+        store_drop(node->store, object);
+    return 0;
+}
+
+/* Copies of all armed pages of [@from, @from+EVICT_CHUNK). */
+static int keep_chunk(const struct span *s, size_t from, struct pager_desk *desk,
+                      struct errctx *ec)
+{
+    const size_t n = MIN((size_t)EVICT_CHUNK, s->n - from);
+    size_t first = n, last = 0;
+    ssize_t got;
+    int r = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (is_armed(s, from + i)) {
+            first = MIN(first, i);
+            last = i + 1;
+        }
+    }
+    if (first >= last)
+        return 0;
+    got = pread(s->region->backing->memfd, desk->pages[first], (last - first) * PAGER_PAGE,
+                (off_t)((s->first + from + first) * PAGER_PAGE));
+    if (got != (ssize_t)((last - first) * PAGER_PAGE))
+        return errctx_set_os(ec, got < 0 ? errno : EIO, "read guest memory");
+    for (size_t i = first; r == 0 && i < last; i++)
+        if (is_armed(s, from + i))
+            r = keep(s, from + i, desk->pages[i], desk, ec);
+    return r;
+}
+
+/* [@from, @end) is PUNCHING: make the hole, or leave all as it was. */
+static int punch_run(const struct span *s, size_t from, size_t end, struct errctx *ec)
+{
+    const int made = fallocate(s->region->backing->memfd,
+                               FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               (off_t)((s->first + from) * PAGER_PAGE),
+                               (off_t)((end - from) * PAGER_PAGE));
+    const int code = errno;
+
+    for (size_t i = from; i < end; i++) {
+        if (made < 0) {
+            cancel(s, i);
+            continue;
+        }
+        pager_add(&s->node->n.away, 1);
+        if (page_object(atomic_load(word_of(s, i))) == STORE_ZERO)
+            pager_add(&s->node->n.away_zero, 1);
+        page_emptied(word_of(s, i));
+    }
+    uffd_wake(s->node->uffd, address(s, from), (end - from) * PAGER_PAGE);
+    return made < 0 ? errctx_set_os(ec, code, "give %zu pages back", end - from) : 0;
+}
+
+/* What is STORED still. @ret_n: how many pages went. */
+static int punch(const struct span *s, size_t *ret_n, struct errctx *ec)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < s->n; i++) {
+        const size_t from = i;
+
+        while (i < s->n && page_punch(word_of(s, i)))
+            i++;
+        if (i > from)
+            r = punch_run(s, from, i, ec);
+        if (r == 0)
+            *ret_n += i - from;
+    }
+    return r;
+}
+
+/* Whatever happens, no page stays half-way. */
+static int store_span(const struct span *s, struct pager_desk *desk, size_t *ret_n,
+                      struct errctx *ec)
+{
+    size_t n = 0;
+    int r = 0, r2;
+
+    for (size_t from = 0; r == 0 && s->n_armed > 0 && from < s->n; from += EVICT_CHUNK)
+        r = keep_chunk(s, from, desk, ec);
+    r2 = punch(s, &n, r == 0 ? ec : NULL);
+    for (size_t i = 0; (r < 0 || r2 < 0) && i < s->n; i++)
+        cancel(s, i);
+    pager_add(&s->node->n.evicted, n);
+    pager_add(&s->node->n.cancelled, s->n_armed - n);
+    *ret_n += n;
+    return r < 0 ? r : r2;
+}
+
+static void forget_span(const struct span *s)
+{
+    for (size_t i = 0; s->n_armed > 0 && i < s->n; i++)
+        cancel(s, i);
+}
+
+/* Once through a few extents. @ret_n: pages that went. */
+static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want_pages,
+                        size_t *ret_n, struct errctx *ec)
+{
+    struct pager_desk *desk = node->pager->desk;
+    struct span span[WINDOW];
+    size_t armed = 0, n = 0;
+    int r = 0;
+
+    for (; r == 0 && n < n_extents && armed < want_pages; n++) {
+        span[n] = span_at(node, node->hand);
+        r = arm(&span[n], want_pages - armed, desk, ec);
+        armed += span[n].n_armed;
+        node->hand = (node->hand + 1) % extents_in(node);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (r == 0)
+            r = store_span(&span[i], desk, ret_n, ec);
+        else
+            forget_span(&span[i]);
+    }
+    return r < 0 ? r : (int)n;
+}
+
+static int register_node(struct pager_node *node, struct errctx *ec)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < node->n_regions; i++) {
+        const struct backing *b = node->regions[i].backing;
+
+        r = uffd_register(node->uffd, b->host, b->len_bytes, ec);
+    }
+    if (r == 0)
+        atomic_store(&node->registered, true);
+    return r;
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec t = { 0 };
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
+                const struct pager_evict_ops *ops, void *ctx, uint64_t *ret_evicted_bytes,
+                struct errctx *ec)
+{
+    struct pager_node *node = vnode.v < pager->n_nodes ? &pager->nodes[vnode.v] : NULL;
+    const uint64_t want = want_bytes / PAGER_PAGE + (want_bytes % PAGER_PAGE != 0);
+    size_t done = 0, seen = 0;
+    int r = 0;
+
+    if (node == NULL || node->n_regions == 0)
+        return errctx_set(ec, ENOENT, "virtual node %u has no memory", vnode.v);
+    if (!atomic_load(&node->registered))
+        r = register_node(node, ec);
+    while (r >= 0 && done < want && seen < extents_in(node)) {
+        const uint64_t begin = cpu_ns();
+
+        r = evict_window(node, MIN((size_t)WINDOW, extents_in(node) - seen), want - done, &done, ec);
+        pager_add(&node->n.evict_cpu_ns, cpu_ns() - begin);
+        seen += r > 0 ? (size_t)r : 0;
+        if (!ops->between(ctx, (uint64_t)done * PAGER_PAGE))
+            break;
+    }
+    store_trim(node->store);
+    *ret_evicted_bytes = (uint64_t)done * PAGER_PAGE;
+    return MIN(r, 0);
+}

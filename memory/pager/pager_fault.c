@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fault thread of a virtual node: the page's word decides what to do, never the kind of fault.
+ *
+ * A hole that somebody else filled with zeroes (another mapping of the file that was read, an old
+ * kernel's huge pages) makes a fault a minor one, and a copy fail with EEXIST: what the store has is
+ * then written into the file and mapped. Nothing here allocates.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memory/pager/pager_int.h"
+#include "memory/pager/uffd.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
+
+enum {
+    AHEAD_FIRST = 4,
+    AHEAD_MAX = 64,
+    /* How long a fill tries to get a page from the host. */
+    TRIES = 1000,
+    TRY_NS = 10 * 1000 * 1000,
+};
+
+/* A page of a region. */
+struct spot {
+    struct pager_node *node;
+    const struct pager_region *region;
+    size_t page;
+};
+
+static uint8_t *address(const struct spot *s)
+{
+    return s->region->backing->host + s->page * PAGER_PAGE;
+}
+
+static page_word *word_of(const struct spot *s)
+{
+    return &s->region->words[s->page];
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void tell_lost(struct pager_node *node, const char *why)
+{
+    pager_add(&node->n.lost, 1);
+    node->pager->params.lost(node->pager->params.ctx, node->vnode, why);
+}
+
+/* Wait for the host to have a page again. Return: false when it takes too long. */
+static bool wait_for_memory(unsigned *n_tries)
+{
+    const struct timespec pause = { .tv_nsec = TRY_NS };
+
+    if (++*n_tries > TRIES)
+        return false;
+    (void)nanosleep(&pause, NULL);
+    return true;
+}
+
+/* --- never touched ---------------------------------------------------------------------------- */
+
+/* Keep the pages behind @s from being evicted, as far as they are the file's. Return: how many, @s,
+ * which is kept already, among them. */
+static size_t pin(const struct spot *s, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        page_word *word = &s->region->words[s->page + i];
+        uint32_t object;
+
+        if (page_state(atomic_load(word)) != PAGE_RESIDENT || !page_lease(word, &object))
+            return i;
+        store_drop(s->node->store, object);
+        if (page_state(atomic_load(word)) != PAGE_RESIDENT) { /* between the two it went */
+            page_unlease(word);
+            return i;
+        }
+    }
+    return n;
+}
+
+/*
+ * The file has no page here and never had one. A guest that takes new memory takes more: the rest of
+ * the extent comes with it, as far as it is new, too. Zeroes in the hole of a page that is away would
+ * be wrong, so each is looked at, and kept from going while the kernel is at it.
+ */
+static int first_touch(const struct spot *s)
+{
+    const size_t in_extent =
+        PAGER_EXTENT_PAGES - (uintptr_t)address(s) / PAGER_PAGE % PAGER_EXTENT_PAGES;
+    const size_t n = pin(s, MIN(in_extent, s->region->n_pages - s->page));
+    int r = uffd_zero(s->node->uffd, address(s), n * PAGER_PAGE);
+
+    for (size_t i = 1; i < n; i++)
+        page_unlease(&s->region->words[s->page + i]);
+    if (r == 0)
+        pager_add(&s->node->n.first_touches, 1);
+    return r;
+}
+
+/* --- mapping and filling ---------------------------------------------------------------------- */
+
+/* What the file has. */
+static void map_page(const struct spot *s)
+{
+    unsigned n_tries = 0;
+    int r;
+
+    do {
+        r = uffd_continue(s->node->uffd, address(s));
+        if (r == -EFAULT)
+            r = first_touch(s); /* EEXIST: it came meanwhile; the next fault maps it */
+    } while (r == -ENOMEM && wait_for_memory(&n_tries));
+    if (r == -ENOMEM)
+        tell_lost(s->node, "the host has no memory for a page");
+    if (r < 0)
+        uffd_wake(s->node->uffd, address(s), PAGER_PAGE);
+}
+
+/* The node's page buffer into the hole. */
+static int put_page(const struct spot *s)
+{
+    const struct backing *b = s->region->backing;
+    int r = uffd_copy(s->node->uffd, address(s), s->node->page);
+
+    if (r != -EEXIST)
+        return r;
+    pager_add(&s->node->n.strange, 1);
+    if (pwrite(b->memfd, s->node->page, PAGER_PAGE, (off_t)(s->page * PAGER_PAGE)) != PAGER_PAGE)
+        return -EIO;
+    r = uffd_continue(s->node->uffd, address(s));
+    if (r == -EEXIST) {
+        uffd_wake(s->node->uffd, address(s), PAGER_PAGE);
+        r = 0;
+    }
+    return r;
+}
+
+/* The page is FILLING, by us. Return: false when it could not be had. */
+static bool fill_page(const struct spot *s, uint32_t object)
+{
+    struct pager_node *node = s->node;
+    unsigned n_tries = 0;
+    char why[96];
+    int r;
+
+    if (store_get(node->store, object, node->page) < 0) {
+        (void)snprintf(why, sizeof(why), "page %zu of virtual node %u was damaged in the store",
+                       (size_t)(address(s) - node->regions[0].backing->host) / PAGER_PAGE,
+                       node->vnode.v);
+        tell_lost(node, why);
+        memset(node->page, 0, sizeof(node->page));
+    }
+    do
+        r = put_page(s);
+    while (r == -ENOMEM && wait_for_memory(&n_tries));
+    if (r < 0) {
+        tell_lost(node, "the host has no memory for a page");
+        page_unfetch(word_of(s));
+        uffd_wake(node->uffd, address(s), PAGER_PAGE);
+        return false;
+    }
+    page_filled(word_of(s));
+    store_drop(node->store, object);
+    pager_add(&node->n.filled, 1);
+    pager_sub(&node->n.away, 1);
+    if (object == STORE_ZERO)
+        pager_sub(&node->n.away_zero, 1);
+    return true;
+}
+
+/* Who reads in sequence gets more and more of what comes next. */
+static void fill_ahead(const struct spot *s)
+{
+    struct pager_node *node = s->node;
+    struct spot next = *s;
+
+    node->ahead = node->expected != word_of(s) ? 0
+                  : node->ahead == 0           ? AHEAD_FIRST
+                                               : MIN(2 * node->ahead, (unsigned)AHEAD_MAX);
+    next.page++;
+    for (unsigned i = 0; i < node->ahead && next.page < s->region->n_pages; i++, next.page++) {
+        const uint32_t object = page_fetch(word_of(&next));
+
+        if (object == 0 || !fill_page(&next, object))
+            break;
+        pager_add(&node->n.ahead, 1);
+    }
+    node->expected = word_of(&next);
+}
+
+static void serve(const struct spot *s)
+{
+    uint32_t object;
+
+    switch (page_touch(word_of(s), &object)) {
+    case PAGE_TOUCH_MAP:
+        map_page(s);
+        page_touched(word_of(s));
+        store_drop(s->node->store, object);
+        return;
+    case PAGE_TOUCH_FILL:
+        if (fill_page(s, object))
+            fill_ahead(s);
+        return;
+    case PAGE_TOUCH_WAIT:
+        return; /* who makes the hole wakes, and the next fault finds it */
+    }
+}
+
+static void serve_address(struct pager_node *node, uint64_t addr)
+{
+    const uint64_t begin = now_ns();
+    uint64_t took;
+    unsigned bucket = 0;
+
+    for (size_t i = 0; i < node->n_regions; i++) {
+        const struct pager_region *r = &node->regions[i];
+        const uint64_t start = (uintptr_t)r->backing->host;
+
+        if (addr < start || addr - start >= r->backing->len_bytes)
+            continue;
+        serve(&(struct spot){ node, r, (size_t)(addr - start) / PAGER_PAGE });
+    }
+    took = now_ns() - begin;
+    while (bucket + 1 < PAGER_BUCKETS && took >= 2ull << bucket)
+        bucket++;
+    pager_add(&node->n.fault_ns[bucket], 1);
+    pager_add(&node->n.faults, 1);
+}
+
+/* What there is now. */
+static void serve_batch(struct pager_node *node)
+{
+    uint64_t addr[UFFD_BATCH];
+    size_t n;
+    LOCK_SCOPE(&node->serving);
+
+    while ((n = uffd_read(node->uffd, addr)) > 0)
+        for (size_t i = 0; i < n; i++)
+            serve_address(node, addr[i]);
+}
+
+void pager_serve(struct pager *pager, struct vnode_id vnode, int quit_fd)
+{
+    struct pager_node *node = &pager->nodes[vnode.v];
+    struct pollfd fds[2] = { { .fd = node->uffd, .events = POLLIN },
+                             { .fd = quit_fd, .events = POLLIN } };
+
+    if (node->n_regions == 0)
+        return;
+    while ((fds[1].revents & POLLIN) == 0) {
+        serve_batch(node);
+        (void)poll(fds, 2, -1);
+    }
+}

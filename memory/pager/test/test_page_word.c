@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every interleaving of evicting, faulting, cancelling, punching, leasing and resetting one page.
+ *
+ * A small world (page table entry, memory file, store, the kernel's queue of faults) and actors,
+ * each a program of steps that are atomic in reality, too: one move of the word, one system call,
+ * one access. From each state every actor that can go is tried, until no new state is found. The
+ * words are moved by the functions under test; the rest is a model of what the kernel does.
+ *
+ * What must hold: who reads finds what was written last; what a device wrote is not lost; nobody
+ * waits for ever; each object of the store is dropped exactly once.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory/pager/page_word.h"
+
+enum { GUESTS = 2, ACCESSES = 2, ROUNDS = 2, OBJECTS = 6, NOBODY = 0xff };
+enum actor { EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, RESET, ACTORS };
+enum { WAITERS = GUESTS + 1, WAITER_DEVICE = GUESTS };
+
+/* All of the world; compared as bytes, so without holes. */
+struct world {
+    uint64_t word;
+    uint8_t truth;               /* what was written last */
+    uint8_t present, content;    /* the memory file's page */
+    uint8_t frame;               /* number of the frame that it is in */
+    uint8_t mapped;              /* in our page table */
+    uint8_t live[OBJECTS];       /* the store, from 1 */
+    uint8_t object[OBJECTS];
+    uint8_t blocked[WAITERS];    /* in the kernel, until woken */
+    uint8_t unread[WAITERS];     /* its event was not read yet */
+    uint8_t evict_pc, evict_round, evict_copy;
+    uint8_t fault_pc, fault_object, fault_copy;
+    uint8_t guest_done[GUESTS];
+    uint8_t device_pc, device_object, device_frame;
+    uint8_t stranger_done, reset_done;
+    uint8_t pad[5];
+};
+
+static const char *broken; /* the first thing that did not hold */
+
+static void must(bool ok, const char *what)
+{
+    if (!ok && broken == NULL)
+        broken = what;
+}
+
+/* --- the word, the store and the kernel ------------------------------------------------------- */
+
+#define MOVE(w, call)                    \
+    __extension__({                      \
+        page_word word_ = (w)->word;     \
+        __typeof__(call) ret_ = call;    \
+        (w)->word = atomic_load(&word_); \
+        ret_;                            \
+    })
+#define MOVE_VOID(w, call)               \
+    do {                                 \
+        page_word word_ = (w)->word;     \
+        call;                            \
+        (w)->word = atomic_load(&word_); \
+    } while (0)
+
+static uint8_t store_make(struct world *w, uint8_t content)
+{
+    for (uint8_t i = 1; i < OBJECTS; i++) {
+        if (!w->live[i]) {
+            w->live[i] = 1;
+            w->object[i] = content;
+            return i;
+        }
+    }
+    must(false, "the store runs full: objects are not dropped");
+    return 1;
+}
+
+static void drop(struct world *w, uint32_t object)
+{
+    if (object == 0)
+        return;
+    must(object < OBJECTS && w->live[object], "an object is dropped twice");
+    w->live[object] = 0;
+    w->object[object] = 0;
+}
+
+static void wake(struct world *w)
+{
+    memset(w->blocked, 0, sizeof(w->blocked));
+    memset(w->unread, 0, sizeof(w->unread));
+}
+
+static void map(struct world *w)
+{
+    must(w->present, "a hole is mapped");
+    w->mapped = 1;
+    wake(w);
+}
+
+static void put(struct world *w, uint8_t content)
+{
+    if (!w->present)
+        w->frame++;
+    w->present = 1;
+    w->content = content;
+}
+
+/* An access through the page table. Return: false: it faulted and waits. */
+static bool reach(struct world *w, int waiter)
+{
+    if (w->mapped)
+        return true;
+    w->blocked[waiter] = 1;
+    w->unread[waiter] = 1;
+    return false;
+}
+
+/* --- actors: @choice < what the return value of the first call says; 0: cannot go ------------- */
+
+static void evict_end(struct world *w)
+{
+    w->evict_pc = 0;
+    w->evict_copy = 0;
+    w->evict_round++;
+}
+
+static void evict_cancel(struct world *w)
+{
+    drop(w, MOVE(w, page_cancel(&word_)));
+    evict_end(w);
+}
+
+static int go_evictor(struct world *w, int choice)
+{
+    uint8_t object;
+
+    if (w->evict_round == ROUNDS)
+        return 0;
+    switch (w->evict_pc) {
+    case 0: /* what is not in the file needs no evicting */
+        if (w->present && MOVE(w, page_arm(&word_)))
+            w->evict_pc = 1;
+        else
+            evict_end(w);
+        return 1;
+    case 1:
+        w->mapped = 0;
+        w->evict_pc = 2;
+        return 1;
+    case 2: /* other reasons to give up: the store is full */
+        if (choice == 1) {
+            evict_cancel(w);
+            return 2;
+        }
+        w->evict_copy = w->content;
+        w->evict_pc = 3;
+        return 2;
+    case 3:
+        object = store_make(w, w->evict_copy);
+        if (MOVE(w, page_keep(&word_, object))) {
+            w->evict_pc = 4;
+        } else {
+            drop(w, object);
+            evict_end(w);
+        }
+        return 1;
+    case 4:
+        if (choice == 1) {
+            evict_cancel(w);
+        } else if (MOVE(w, page_punch(&word_))) {
+            w->evict_pc = 5;
+        } else {
+            evict_end(w);
+        }
+        return 2;
+    case 5: /* or the hole cannot be made */
+        if (choice == 1) {
+            drop(w, MOVE(w, page_cancel(&word_)));
+            w->evict_pc = 7;
+            return 2;
+        }
+        must(!w->mapped, "a page is punched that is mapped");
+        w->present = 0;
+        w->content = 0;
+        w->evict_pc = 6;
+        return 2;
+    case 6:
+        MOVE_VOID(w, page_emptied(&word_));
+        w->evict_pc = 7;
+        return 1;
+    default:
+        wake(w);
+        evict_end(w);
+        return 1;
+    }
+}
+
+static bool take_event(struct world *w)
+{
+    for (int i = 0; i < WAITERS; i++) {
+        if (w->unread[i]) {
+            w->unread[i] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int go_fault(struct world *w)
+{
+    uint32_t object = 0;
+
+    switch (w->fault_pc) {
+    case 0:
+        if (!take_event(w))
+            return 0;
+        w->fault_pc = 1;
+        return 1;
+    case 1: {
+        const enum page_touch touch = MOVE(w, page_touch(&word_, &object));
+
+        w->fault_object = (uint8_t)object;
+        w->fault_pc = touch == PAGE_TOUCH_MAP ? 2 : touch == PAGE_TOUCH_FILL ? 4 : 0;
+        return 1;
+    }
+    case 2: /* continue; a page that never was comes as zeroes */
+        if (!w->present)
+            put(w, 0);
+        map(w);
+        w->fault_pc = 3;
+        return 1;
+    case 3:
+        MOVE_VOID(w, page_touched(&word_));
+        w->fault_pc = 7;
+        return 1;
+    case 4:
+        must(w->fault_object < OBJECTS && w->live[w->fault_object], "a dropped object is read");
+        w->fault_copy = w->object[w->fault_object];
+        w->fault_pc = 5;
+        return 1;
+    case 5: /* over what a stranger may have put there */
+        put(w, w->fault_copy);
+        map(w);
+        w->fault_copy = 0;
+        w->fault_pc = 6;
+        return 1;
+    case 6:
+        MOVE_VOID(w, page_filled(&word_));
+        w->fault_pc = 7;
+        return 1;
+    default:
+        drop(w, w->fault_object);
+        w->fault_object = 0;
+        w->fault_pc = 0;
+        return 1;
+    }
+}
+
+/* The first writes and reads, the second reads and writes. */
+static int go_guest(struct world *w, int who)
+{
+    if (w->blocked[who] || w->guest_done[who] == ACCESSES)
+        return 0;
+    if (!reach(w, who))
+        return 1;
+    must(w->content == w->truth, "a guest reads something else than was written");
+    if (w->guest_done[who] == who)
+        w->content = ++w->truth;
+    w->guest_done[who]++;
+    return 1;
+}
+
+static int go_device(struct world *w)
+{
+    uint32_t object = 0;
+
+    if (w->blocked[WAITER_DEVICE])
+        return 0;
+    switch (w->device_pc) {
+    case 0:
+        must(MOVE(w, page_lease(&word_, &object)), "a lease is refused");
+        w->device_object = (uint8_t)object;
+        w->device_pc = 1;
+        return 1;
+    case 1:
+        drop(w, w->device_object);
+        w->device_object = 0;
+        w->device_pc = 2;
+        return 1;
+    case 2: /* the kernel looks the frame up */
+        if (!reach(w, WAITER_DEVICE))
+            return 1;
+        w->device_frame = w->frame;
+        w->device_pc = 3;
+        return 1;
+    case 3: /* much later data arrives in it */
+        must(w->present && w->frame == w->device_frame, "a device writes to a frame that is gone");
+        w->content = ++w->truth;
+        w->device_pc = 4;
+        return 1;
+    case 4:
+        MOVE_VOID(w, page_unlease(&word_));
+        w->device_pc = 5;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Another mapping of the file that is read in a hole, or khugepaged of old kernels. */
+static int go_stranger(struct world *w)
+{
+    if (w->stranger_done || w->present)
+        return 0;
+    put(w, 0);
+    w->stranger_done = 1;
+    return 1;
+}
+
+/* While all stand still. */
+static int go_reset(struct world *w)
+{
+    if (w->reset_done || w->evict_pc != 0 || w->fault_pc != 0 ||
+        (w->device_pc != 0 && w->device_pc != 5))
+        return 0;
+    for (int i = 0; i < WAITERS; i++)
+        if (w->blocked[i])
+            return 0;
+    drop(w, MOVE(w, page_reset(&word_)));
+    must(w->word == 0, "a reset leaves something in the word");
+    w->present = w->content = w->truth = w->mapped = 0;
+    w->reset_done = 1;
+    return 1;
+}
+
+static int go(struct world *w, enum actor actor, int choice)
+{
+    switch (actor) {
+    case EVICTOR:
+        return go_evictor(w, choice);
+    case FAULT:
+        return go_fault(w);
+    case GUEST0:
+    case GUEST1:
+        return go_guest(w, actor - GUEST0);
+    case DEVICE:
+        return go_device(w);
+    case STRANGER:
+        return go_stranger(w);
+    default:
+        return go_reset(w);
+    }
+}
+
+/* --- all of it -------------------------------------------------------------------------------- */
+
+struct visited {
+    struct world *worlds; /* open addressing; word UINT64_MAX: free */
+    size_t size, n;
+};
+
+static uint64_t hash(const struct world *w)
+{
+    const uint8_t *p = (const uint8_t *)w;
+    uint64_t h = 0xcbf29ce484222325ull;
+
+    for (size_t i = 0; i < sizeof(*w); i++)
+        h = (h ^ p[i]) * 0x100000001b3ull;
+    return h ^ h >> 29;
+}
+
+static void visited_init(struct visited *v, size_t size)
+{
+    v->worlds = malloc(size * sizeof(*v->worlds));
+    assert_non_null(v->worlds);
+    v->size = size;
+    v->n = 0;
+    for (size_t i = 0; i < size; i++)
+        v->worlds[i].word = UINT64_MAX;
+}
+
+static bool visit(struct visited *v, const struct world *w);
+
+static void grow(struct visited *v)
+{
+    struct visited bigger;
+
+    visited_init(&bigger, 2 * v->size);
+    for (size_t i = 0; i < v->size; i++)
+        if (v->worlds[i].word != UINT64_MAX)
+            (void)visit(&bigger, &v->worlds[i]);
+    free(v->worlds);
+    *v = bigger;
+}
+
+/* Return: false when it was seen before. */
+static bool visit(struct visited *v, const struct world *w)
+{
+    size_t i;
+
+    if (2 * v->n > v->size)
+        grow(v);
+    for (i = hash(w) & (v->size - 1); v->worlds[i].word != UINT64_MAX; i = (i + 1) & (v->size - 1))
+        if (memcmp(&v->worlds[i], w, sizeof(*w)) == 0)
+            return false;
+    v->worlds[i] = *w;
+    v->n++;
+    return true;
+}
+
+static void check_end(const struct world *w)
+{
+    const uint32_t object = page_object(w->word);
+    const enum page_state state = page_state(w->word);
+
+    for (int i = 0; i < WAITERS; i++)
+        must(!w->blocked[i], "somebody waits for ever");
+    for (int i = 0; i < GUESTS; i++)
+        must(w->guest_done[i] == ACCESSES, "a guest does not get on");
+    must(w->device_pc == 5, "a device does not get on");
+    must(w->evict_round == ROUNDS, "the evictor does not get on");
+    must(state == PAGE_RESIDENT || state == PAGE_EMPTY, "a page stays between two states");
+    must(page_leases(w->word) == 0, "a lease stays");
+    must((state == PAGE_EMPTY) == (object != 0), "a word has an object that it should not");
+    for (uint32_t i = 1; i < OBJECTS; i++)
+        must(w->live[i] == (i == object), "an object is lost");
+}
+
+static void explore(struct visited *v, const struct world *w, size_t *n_ends)
+{
+    bool any = false;
+
+    if (!visit(v, w))
+        return;
+    for (int a = 0; a < ACTORS && broken == NULL; a++) {
+        for (int choice = 0, n = 1; choice < n && broken == NULL; choice++) {
+            struct world next = *w;
+
+            n = go(&next, (enum actor)a, choice);
+            if (n == 0)
+                break;
+            /* who may do something is not who must: the guests' work can end without them */
+            any = any || (a != STRANGER && a != RESET);
+            if (broken != NULL)
+                (void)fprintf(stderr, "# actor %d after word %#llx: %s\n", a,
+                              (unsigned long long)w->word, broken);
+            explore(v, &next, n_ends);
+        }
+    }
+    if (!any && broken == NULL) {
+        check_end(w);
+        ++*n_ends;
+    }
+}
+
+static void explore_from(uint8_t present)
+{
+    struct visited v;
+    struct world w;
+    size_t n_ends = 0;
+
+    memset(&w, 0, sizeof(w));
+    w.present = present;
+    broken = NULL;
+    visited_init(&v, 1 << 16);
+    explore(&v, &w, &n_ends);
+    print_message("# %zu states, %zu ends\n", v.n, n_ends);
+    free(v.worlds);
+    if (broken != NULL)
+        fail_msg("%s", broken);
+    assert_true(v.n > 100000);
+    assert_true(n_ends > 100);
+}
+
+static void no_order_of_events_loses_a_byte(void **state)
+{
+    (void)state;
+    explore_from(1);
+}
+
+static void nor_where_a_page_was_never_touched(void **state)
+{
+    (void)state;
+    explore_from(0);
+}
+
+/* --- single moves ----------------------------------------------------------------------------- */
+
+static void moves_are_refused_from_other_states(void **state)
+{
+    uint32_t object;
+    page_word word = 0;
+
+    (void)state;
+    assert_false(page_keep(&word, 7));
+    assert_false(page_punch(&word));
+    assert_int_equal(page_cancel(&word), 0);
+    assert_true(page_arm(&word));
+    assert_false(page_arm(&word));
+    assert_false(page_punch(&word));
+    assert_true(page_keep(&word, 7));
+    assert_int_equal(page_object(word), 7);
+    assert_true(page_punch(&word));
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_WAIT);
+    page_emptied(&word);
+    assert_int_equal(page_cancel(&word), 0);
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_FILL);
+    assert_int_equal(object, 7);
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_WAIT);
+    page_filled(&word);
+    assert_int_equal(page_state(word), PAGE_RESIDENT);
+    assert_int_equal(page_object(word), 0);
+}
+
+static void a_page_with_leases_is_not_armed(void **state)
+{
+    uint32_t object;
+    page_word word = 0;
+
+    (void)state;
+    assert_true(page_lease(&word, &object));
+    assert_true(page_lease(&word, &object));
+    assert_false(page_arm(&word));
+    page_unlease(&word);
+    assert_false(page_arm(&word));
+    page_unlease(&word);
+    assert_true(page_arm(&word));
+    assert_true(page_keep(&word, 9));
+    assert_true(page_lease(&word, &object)); /* the copy may be old in a moment */
+    assert_int_equal(object, 9);
+    assert_int_equal(page_state(word), PAGE_RESIDENT);
+}
+
+static void a_lease_outlives_the_way_back(void **state)
+{
+    uint32_t object;
+    page_word word = 0;
+
+    (void)state;
+    assert_true(page_arm(&word) && page_keep(&word, 3) && page_punch(&word));
+    assert_true(page_lease(&word, &object));
+    assert_int_equal(object, 0);
+    page_emptied(&word);
+    assert_int_equal(page_leases(word), 1);
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_FILL);
+    assert_int_equal(object, 3);
+    page_filled(&word);
+    assert_false(page_arm(&word));
+}
+
+static void too_many_leases_are_refused(void **state)
+{
+    uint32_t object;
+    page_word word = 0;
+
+    (void)state;
+    for (int i = 0; i < PAGE_LEASES_MAX; i++)
+        assert_true(page_lease(&word, &object));
+    assert_false(page_lease(&word, &object));
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_MAP); /* a fault is served all the same */
+    page_touched(&word);
+    assert_int_equal(page_leases(word), PAGE_LEASES_MAX);
+    page_unlease(&word);
+    assert_true(page_lease(&word, &object));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_order_of_events_loses_a_byte),
+        cmocka_unit_test(nor_where_a_page_was_never_touched),
+        cmocka_unit_test(moves_are_refused_from_other_states),
+        cmocka_unit_test(a_page_with_leases_is_not_armed),
+        cmocka_unit_test(a_lease_outlives_the_way_back),
+        cmocka_unit_test(too_many_leases_are_refused),
+    };
+    return cmocka_run_group_tests_name("memory/pager/page_word", tests, NULL, NULL);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * userfaultfd(2): the only file with its calls. A descriptor serves ranges of shared memory files,
+ * both for pages that are not in the file (missing) and for those that are and were taken out of the
+ * page table (minor).
+ *
+ * After the last copy of the descriptor is closed missing pages read as zeroes: never close it while
+ * a page is away and somebody may touch it.
+ */
+#ifndef MEMORY_PAGER_UFFD_H
+#define MEMORY_PAGER_UFFD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/base/errctx.h"
+
+/**
+ * uffd_open() - a new descriptor, by /dev/userfaultfd or, with CAP_SYS_PTRACE or the sysctl
+ * vm.unprivileged_userfaultfd, by the system call. KVM's own accesses need what only these give:
+ * faults of kernel mode. Reading does not block.
+ * Return: 0; -EACCES or -EPERM: not allowed; -ENOSYS: no such call; -ENOTSUP: no minor faults of
+ * memory files (Linux before 5.14); another errno.
+ */
+int uffd_open(int *ret_fd, struct errctx *ec);
+
+/** uffd_register() / uffd_unregister() - faults in whole pages of [@addr, @addr+@len). Unregistering
+ *  wakes who waits. Return: 0 or the errno of the call. */
+int uffd_register(int fd, void *addr, size_t len, struct errctx *ec);
+int uffd_unregister(int fd, void *addr, size_t len, struct errctx *ec);
+
+enum { UFFD_BATCH = 16 };
+
+/** uffd_read() - the addresses of up to UFFD_BATCH faults, whole pages. Return: how many; 0 when
+ *  there are none now. */
+size_t uffd_read(int fd, uint64_t ret_addr[static UFFD_BATCH]);
+
+/* All return 0 or a negative errno, and wake who waits for the page on success. -EAGAIN never: they
+ * try again themselves. */
+
+/** uffd_copy() - a missing page becomes a copy of @page. -EEXIST: it is not missing. */
+int uffd_copy(int fd, uint8_t *addr, const void *page);
+
+/** uffd_zero() - missing pages become zeroes. -EEXIST: the first is not missing; where a later one
+ *  is not the rest stays as it is. */
+int uffd_zero(int fd, uint8_t *addr, size_t len);
+
+/** uffd_continue() - map the page of the file. -EEXIST: it is mapped; -EFAULT: the file has none. */
+int uffd_continue(int fd, uint8_t *addr);
+
+/** uffd_wake() - who waits in the range tries again. */
+void uffd_wake(int fd, uint8_t *addr, size_t len);
+
+#endif

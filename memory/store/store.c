@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See store.h. */
+#include "memory/store/store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "memory/store/arena.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
+
+enum {
+    FIRST_OBJECT = 2,  /* behind STORE_NONE and STORE_ZERO */
+    TRIM_MOVES = 1024, /* of slots, in one go: some 300 us with the lock held */
+};
+
+/* 32 bytes; free ones are linked by next. */
+struct object {
+    uint64_t hash_low, hash_high;
+    struct arena_slot slot;
+    uint32_t refs;
+    uint32_t next; /* in its chain of the index; 0: the last */
+    uint16_t len;
+    uint16_t kind;
+};
+
+struct store {
+    pthread_mutex_t lock;   /* covers all below */
+    struct arena *arena;
+    struct object *objects; /* by number; a range of its own, untouched beyond n_fresh */
+    uint32_t *heads;        /* the index, by hash */
+    uint32_t max_objects, n_heads, n_fresh, first_free;
+    struct store_counts counts;
+};
+
+static void *reserve(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static size_t objects_bytes(const struct store *s)
+{
+    return (size_t)s->max_objects * sizeof(struct object);
+}
+
+static size_t heads_bytes(const struct store *s)
+{
+    return (size_t)s->n_heads * sizeof(uint32_t);
+}
+
+int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host_nodes,
+              struct store **ret_store, struct errctx *ec)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (s == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for a store");
+    (void)pthread_mutex_init(&s->lock, NULL);
+    s->max_objects = MIN(max_pages, UINT32_MAX - FIRST_OBJECT) + FIRST_OBJECT;
+    s->n_heads = 1024;
+    while (s->n_heads < s->max_objects / 2 && s->n_heads < 1u << 31)
+        s->n_heads *= 2;
+    s->n_fresh = FIRST_OBJECT;
+    s->objects = reserve(objects_bytes(s));
+    s->heads = reserve(heads_bytes(s));
+    if (s->objects == NULL || s->heads == NULL)
+        r = errctx_set(ec, ENOMEM, "no addresses for a store");
+    else
+        r = arena_new(limit_bytes, host_nodes, &s->arena, ec);
+    if (r < 0) {
+        store_free(s);
+        return r;
+    }
+    *ret_store = s;
+    return 0;
+}
+
+void store_free(struct store *store)
+{
+    if (store == NULL)
+        return;
+    arena_free(store->arena);
+    if (store->objects != NULL)
+        (void)munmap(store->objects, objects_bytes(store));
+    if (store->heads != NULL)
+        (void)munmap(store->heads, heads_bytes(store));
+    (void)pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+static bool is_zero(const void *page)
+{
+    const uint64_t *w = page;
+
+    for (size_t i = 0; i < CODEC_PAGE / 8; i += 8)
+        if ((w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7]) != 0)
+            return false;
+    return true;
+}
+
+static uint32_t *head_of(struct store *s, uint64_t hash_low)
+{
+    return &s->heads[hash_low & (s->n_heads - 1)];
+}
+
+static int decode(const struct store *s, const struct object *o, void *page)
+{
+    return codec_decode((enum codec_kind)o->kind, arena_at(s->arena, o->slot), o->len, page);
+}
+
+/* An object that is @page, byte by byte, or 0. */
+static uint32_t find_locked(struct store *s, struct store_desk *desk, const void *page,
+                            XXH128_hash_t hash)
+{
+    for (uint32_t i = *head_of(s, hash.low64); i != 0; i = s->objects[i].next) {
+        const struct object *o = &s->objects[i];
+
+        if (o->hash_low == hash.low64 && o->hash_high == hash.high64 && o->refs < UINT32_MAX &&
+            decode(s, o, desk->other) == 0 && memcmp(desk->other, page, CODEC_PAGE) == 0)
+            return i;
+    }
+    return 0;
+}
+
+static int add_locked(struct store *s, const void *bytes, size_t len, enum codec_kind kind,
+                      XXH128_hash_t hash, uint32_t *ret_object)
+{
+    const uint32_t i = s->first_free != 0 ? s->first_free : s->n_fresh;
+    struct object *o = &s->objects[i];
+    struct arena_slot slot;
+
+    if (i >= s->max_objects || arena_take(s->arena, len, i, &slot) < 0)
+        return -ENOSPC;
+    if (i == s->n_fresh)
+        s->n_fresh++;
+    else
+        s->first_free = o->next;
+    memcpy(arena_at(s->arena, slot), bytes, len);
+    *o = (struct object){ .hash_low = hash.low64,
+                          .hash_high = hash.high64,
+                          .slot = slot,
+                          .refs = 1,
+                          .next = *head_of(s, hash.low64),
+                          .len = (uint16_t)len,
+                          .kind = (uint16_t)kind };
+    *head_of(s, hash.low64) = i;
+    s->counts.pages++;
+    s->counts.objects++;
+    s->counts.raw_objects += kind == CODEC_RAW;
+    *ret_object = i;
+    return 0;
+}
+
+int store_put(struct store *store, struct store_desk *desk, const void *page, uint32_t *ret_object)
+{
+    enum codec_kind kind;
+    XXH128_hash_t hash;
+    const void *bytes;
+    uint32_t found;
+    size_t len;
+
+    if (is_zero(page)) {
+        *ret_object = STORE_ZERO;
+        return 0;
+    }
+    hash = XXH3_128bits(page, CODEC_PAGE);
+    {
+        LOCK_SCOPE(&store->lock);
+        found = find_locked(store, desk, page, hash);
+        if (found != 0) {
+            store->objects[found].refs++;
+            store->counts.pages++;
+            *ret_object = found;
+            return 0;
+        }
+    }
+    len = codec_encode(&desk->encoder, page, &bytes, &kind);
+    LOCK_SCOPE(&store->lock);
+    return add_locked(store, bytes, len, kind, hash, ret_object);
+}
+
+int store_get(struct store *store, uint32_t object, void *page)
+{
+    XXH128_hash_t hash, want;
+
+    if (object == STORE_ZERO) {
+        memset(page, 0, CODEC_PAGE);
+        return 0;
+    }
+    {
+        LOCK_SCOPE(&store->lock);
+        const struct object *o = &store->objects[object];
+
+        want = (XXH128_hash_t){ .low64 = o->hash_low, .high64 = o->hash_high };
+        if (decode(store, o, page) < 0)
+            return -EIO;
+    }
+    hash = XXH3_128bits(page, CODEC_PAGE);
+    return XXH128_isEqual(hash, want) ? 0 : -EIO;
+}
+
+static void remove_locked(struct store *s, uint32_t object)
+{
+    struct object *o = &s->objects[object];
+    uint32_t *link = head_of(s, o->hash_low);
+
+    while (*link != object)
+        link = &s->objects[*link].next;
+    *link = o->next;
+    arena_give(s->arena, o->slot);
+    s->counts.objects--;
+    s->counts.raw_objects -= o->kind == CODEC_RAW;
+    o->next = s->first_free;
+    s->first_free = object;
+}
+
+void store_drop(struct store *store, uint32_t object)
+{
+    if (object < FIRST_OBJECT)
+        return;
+    LOCK_SCOPE(&store->lock);
+    store->counts.pages--;
+    if (--store->objects[object].refs == 0)
+        remove_locked(store, object);
+}
+
+static void was_moved(void *ctx, uint32_t owner, struct arena_slot slot)
+{
+    struct store *s = ctx;
+
+    s->objects[owner].slot = slot;
+}
+
+void store_trim(struct store *store)
+{
+    LOCK_SCOPE(&store->lock);
+    arena_trim(store->arena, TRIM_MOVES, was_moved, store);
+}
+
+void store_clear(struct store *store)
+{
+    LOCK_SCOPE(&store->lock);
+    arena_clear(store->arena);
+    (void)madvise(store->objects, objects_bytes(store), MADV_DONTNEED);
+    (void)madvise(store->heads, heads_bytes(store), MADV_DONTNEED);
+    store->n_fresh = FIRST_OBJECT;
+    store->first_free = 0;
+    store->counts = (struct store_counts){ 0 };
+}
+
+void store_count(struct store *store, struct store_counts *ret_counts)
+{
+    LOCK_SCOPE(&store->lock);
+    *ret_counts = store->counts;
+    ret_counts->used_bytes = arena_used_bytes(store->arena);
+    ret_counts->held_bytes = arena_held_bytes(store->arena) + arena_meta_bytes(store->arena);
+    if (store->n_fresh > FIRST_OBJECT)
+        ret_counts->held_bytes +=
+            store->n_fresh * sizeof(struct object) +
+            MIN(heads_bytes(store), (size_t)(store->n_fresh - FIRST_OBJECT) * 4096);
+}
+
+void store_damage(struct store *store, uint32_t object)
+{
+    LOCK_SCOPE(&store->lock);
+    const struct object *o = &store->objects[object];
+
+    arena_at(store->arena, o->slot)[o->len / 2] ^= 0x10;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pages that were taken away from guests, kept so that they need less memory: pages of zeroes cost
+ * nothing, equal pages are there once, others are compressed, what hardly shrinks is kept as it is.
+ *
+ * One store serves the virtual nodes of one guest that live on the same host nodes; its memory comes
+ * from there. Nothing is shared between guests. A page is found by XXH3-128 and judged by its bytes.
+ * The same hash guards it: what comes back is checked before anybody sees it.
+ *
+ * Any thread; one lock, a leaf, held for copies of a page at most. Nothing allocates after
+ * store_new(): memory comes by touching reserved ranges, and taking a page out of the store needs
+ * none.
+ */
+#ifndef MEMORY_STORE_STORE_H
+#define MEMORY_STORE_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memory/store/codec.h"
+#include "vmm/base/errctx.h"
+#include "vmm/base/idset.h"
+
+struct store;
+
+enum {
+    STORE_NONE = 0, /* no object */
+    STORE_ZERO = 1, /* a page of zeroes; needs no store */
+};
+
+struct store_counts {
+    uint64_t pages;       /* references to objects, zero pages not among them */
+    uint64_t objects;     /* different pages */
+    uint64_t raw_objects; /* of them, not compressed */
+    uint64_t used_bytes;  /* in slots */
+    uint64_t held_bytes;  /* host memory for them, tables included */
+};
+
+/**
+ * store_new() - room for @max_pages different pages in at most @limit_bytes. Takes no memory yet.
+ * @host_nodes: where memory comes from; empty: anywhere.
+ * Return: 0, or the errno of arena_new().
+ */
+int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host_nodes,
+              struct store **ret_store, struct errctx *ec);
+void store_free(struct store *store);
+
+/* Room to work in; one thread's. */
+struct store_desk {
+    struct codec_encoder encoder;
+    uint8_t other[CODEC_PAGE];
+};
+
+/**
+ * store_put() - keep a copy of @page, which nobody changes meanwhile.
+ * @ret_object: one reference, which store_drop() returns.
+ * Return: 0; -ENOSPC: the limit.
+ */
+int store_put(struct store *store, struct store_desk *desk, const void *page, uint32_t *ret_object);
+
+/** store_get() - the page of @object, which stays. Allocates nothing.
+ *  Return: 0; -EIO: it was damaged, and @page is not it. */
+int store_get(struct store *store, uint32_t object, void *page);
+
+/** store_drop() - return one reference. No system call; STORE_NONE and STORE_ZERO are ignored. */
+void store_drop(struct store *store, uint32_t object);
+
+/** store_trim() - compact a little and give memory back. */
+void store_trim(struct store *store);
+
+/** store_clear() - forget all objects, give all memory back. No reference is used any more. */
+void store_clear(struct store *store);
+
+void store_count(struct store *store, struct store_counts *ret_counts);
+
+/** store_damage() - flip one bit of what is kept of @object; for tests of what then happens. */
+void store_damage(struct store *store, uint32_t object);
+
+#endif
