@@ -16,24 +16,41 @@ static void print_thread(const char *name, const struct machine_thread *t, const
            idset_format(&t->vnodes, nodes, sizeof(nodes)), serves);
 }
 
+/* What I/O thread @i serves; the node of each device where they are on several. */
+static const char *format_devices(const struct machine_config *config,
+                                  const struct machine_threads *t, uint32_t i, char *buf,
+                                  size_t size)
+{
+    const size_t n_ours = config->console == CONSOLE_VIRTIO;
+    const bool several = idset_count(&t->io[i].vnodes) > 1;
+    char name[MACHINE_DEVICE_NAME];
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (size_t d = 0; d < t->n_devices && len < size; d++) {
+        if (t->device[d] != i)
+            continue;
+        len += (size_t)snprintf(buf + len, size - len, "%s%s", len > 0 ? ", " : "",
+                                machine_device_name(config, d, name));
+        if (several && len < size)
+            len += (size_t)snprintf(buf + len, size - len, " on node %u",
+                                    d < n_ours ? 0 : config->devices[d - n_ours].vnode);
+    }
+    return buf;
+}
+
 void print_threads(const struct machine_config *config, const struct machine_threads *t,
                    bool colour)
 {
-    char serves[LIST_BYTES], name[MACHINE_DEVICE_NAME];
+    char serves[4 * LIST_BYTES], name[16];
 
     printf("\n%sThreads%s\n  %-6s  %-16s  %-8s  %s\n", colour ? "\033[1m" : "",
            colour ? "\033[0m" : "", "thread", "host CPUs", "nodes", "serves");
     print_thread("main", &t->main, "console, control");
     for (uint32_t i = 0; i < t->n_io; i++) {
-        size_t len = 0;
-
         if (t->io[i].n_devices == 0)
             continue;
-        for (size_t d = 0; d < t->n_devices && len < sizeof(serves); d++)
-            if (t->device[d] == i)
-                len += (size_t)snprintf(serves + len, sizeof(serves) - len, "%s%s",
-                                        len > 0 ? ", " : "", machine_device_name(config, d, name));
         (void)snprintf(name, sizeof(name), "io%u", i);
-        print_thread(name, &t->io[i], serves);
+        print_thread(name, &t->io[i], format_devices(config, t, i, serves, sizeof(serves)));
     }
 }

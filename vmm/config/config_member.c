@@ -110,6 +110,13 @@ static int store_bool(const struct config_member *m, void *at, const char *text,
     return 0;
 }
 
+static int store_ids(void *at, const char *text, struct errctx *ec)
+{
+    if (text[0] == '\0')
+        return errctx_set(ec, EINVAL, "an empty list says nothing, leave it out");
+    return idset_parse(text, at, ec);
+}
+
 int config_member_parse(const struct config_member *m, void *target, const char *text,
                         struct errctx *ec)
 {
@@ -145,8 +152,7 @@ int config_member_parse(const struct config_member *m, void *target, const char 
             *(uint32_t *)at = milli;
         break;
     case CONFIG_IDSET:
-        r = text[0] != '\0' ? idset_parse(text, at, ec)
-                            : errctx_set(ec, EINVAL, "an empty list says nothing, leave it out");
+        r = store_ids(at, text, ec);
         break;
     case CONFIG_TEXT:
         r = store_text(at, text, ec);

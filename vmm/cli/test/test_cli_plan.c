@@ -48,6 +48,25 @@ static void a_saved_plan_prints_itself(void **state)
     unlink(path);
 }
 
+static void plan_tells_where_devices_sit(void **state)
+{
+    static const char words[] = "plan --vnuma 3 --cpus 3 --console virtio --rng node=1 "
+                                "--disk a.img,node=2 --disk b.img,node=2";
+    struct outcome o = run(words);
+    char more[192];
+
+    (void)state;
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "0-2       console0 on node 0, rng0 on node 1, disk0 on node 2, "
+                                  "disk1 on node 2\n"));
+    outcome_fini(&o);
+    (void)snprintf(more, sizeof(more), "%s --io-threads 3", words);
+    o = run(more);
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "2         disk0, disk1\n")); /* the column before says it */
+    outcome_fini(&o);
+}
+
 static void plan_explains_places(void **state)
 {
     static const char words[] = "plan --host-synthetic "
@@ -182,6 +201,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_saved_plan_prints_itself),
+        cmocka_unit_test(plan_tells_where_devices_sit),
         cmocka_unit_test(plan_explains_places),
         cmocka_unit_test(plan_sizes_nodes_from_the_host),
         cmocka_unit_test(plan_refuses_what_cannot_be_reserved),
