@@ -21,4 +21,8 @@ void host_cpus_read(const char *kernel_root, struct host_topo *host);
  *  After host_cpus_read(). */
 void host_limits_read(const char *kernel_root, struct host_topo *host);
 
+/** host_pressure_parse() - the text of a file of pressure stall information; .has says whether it
+ *  was one. Pure. */
+void host_pressure_parse(const char *text, struct host_pressure *ret);
+
 #endif

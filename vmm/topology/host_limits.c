@@ -222,15 +222,19 @@ static bool read_stall(const char *text, const char *word, struct host_stall *s)
     return true;
 }
 
+void host_pressure_parse(const char *text, struct host_pressure *ret)
+{
+    ret->has = read_stall(text, "some", &ret->some);
+    if (ret->has)
+        (void)read_stall(text, "full", &ret->full); /* not there for the CPU before 5.13 */
+}
+
 static void read_pressure(const char *root, const char *path, struct host_pressure *p)
 {
     char text[256];
 
-    if (!kernel_file_text(text, sizeof(text), root, "%s", path))
-        return;
-    p->has = read_stall(text, "some", &p->some);
-    if (p->has)
-        (void)read_stall(text, "full", &p->full); /* not there for the CPU before 5.13 */
+    if (kernel_file_text(text, sizeof(text), root, "%s", path))
+        host_pressure_parse(text, p);
 }
 
 static void read_groups(const char *root, struct host_topo *host)

@@ -50,6 +50,26 @@ static bool read_free(const char *path, struct host_node *node)
     return found;
 }
 
+void host_meminfo_parse(const char *text, uint64_t *ret_all_bytes, uint64_t *ret_free_bytes)
+{
+    *ret_all_bytes = *ret_free_bytes = 0;
+    while (*text != '\0') {
+        const size_t len = strcspn(text, "\n");
+        char line[256];
+        uint64_t bytes;
+
+        (void)snprintf(line, sizeof(line), "%.*s", (int)MIN(len, sizeof(line) - 1), text);
+        if (meminfo_value(line, "MemTotal:", &bytes))
+            *ret_all_bytes = bytes;
+        else if (meminfo_value(line, "MemFree:", &bytes) ||
+                 meminfo_value(line, "Active(file):", &bytes) ||
+                 meminfo_value(line, "Inactive(file):", &bytes))
+            *ret_free_bytes += bytes;
+        text += len + (text[len] == '\n');
+    }
+    *ret_free_bytes = MIN(*ret_free_bytes, *ret_all_bytes);
+}
+
 static uint64_t read_number(const char *dir, const char *name)
 {
     char path[PATH_BYTES * 2];

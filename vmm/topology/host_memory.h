@@ -12,4 +12,8 @@
  */
 void host_memory_read(const char *kernel_root, struct host_topo *host);
 
+/** host_meminfo_parse() - the text of a node's meminfo: all memory, and what is free or file cache.
+ *  A value that is not in it is 0. Pure. */
+void host_meminfo_parse(const char *text, uint64_t *ret_all_bytes, uint64_t *ret_free_bytes);
+
 #endif
