@@ -19,7 +19,7 @@ enum {
     PAGE_BYTES = 4096,
     HUGE_BYTES = 2 * MIB,
     HUGE_PAGES = HUGE_BYTES / PAGE_BYTES,
-    WINDOW_BYTES = 32 * MIB,
+    WINDOW_BYTES = RESIDENCY_WINDOW_BYTES,
     WINDOW_PAGES = WINDOW_BYTES / PAGE_BYTES,
 };
 
@@ -139,7 +139,7 @@ static int scan_window(struct window *w, struct errctx *ec)
     return ask_nodes(w, ec);
 }
 
-static int scan_normal(struct window *w, struct errctx *ec)
+static int scan_normal(struct window *w, const struct residency_pick *pick, struct errctx *ec)
 {
     const struct backing *b = w->backing;
     struct mem_area area;
@@ -147,9 +147,14 @@ static int scan_normal(struct window *w, struct errctx *ec)
 
     if (r < 0)
         return r;
-    for (size_t off = 0; r == 0 && off < b->len_bytes; off += WINDOW_BYTES) {
+    for (size_t off = (size_t)pick->first * WINDOW_BYTES; r == 0 && off < b->len_bytes;
+         off += (size_t)pick->every * WINDOW_BYTES) {
         const size_t len = MIN((size_t)WINDOW_BYTES, b->len_bytes - off);
 
+        if (pick->go_on != NULL && !pick->go_on(pick->ctx)) {
+            r = errctx_set(ec, ECANCELED, "told to stop counting pages");
+            break;
+        }
         w->n = len / PAGE_BYTES;
         w->at = mmap(area.start, len, PROT_READ, MAP_SHARED | MAP_FIXED, b->memfd, (off_t)off);
         r = w->at == MAP_FAILED ? errctx_set_os(ec, errno, "map %zu bytes", len)
@@ -172,8 +177,8 @@ static int scan_pool(struct window *w, struct errctx *ec)
     return r < 0 ? r : ask_nodes(w, ec);
 }
 
-int residency_scan(const struct backing *b, int pagemap, struct residency *ret_residency,
-                   struct errctx *ec)
+int residency_scan_part(const struct backing *b, int pagemap, const struct residency_pick *pick,
+                        struct residency *ret_residency, struct errctx *ec)
 {
     CLEANUP_FREE struct window *w = calloc(1, sizeof(*w));
     CLEANUP_FREE struct residency *res = calloc(1, sizeof(*res));
@@ -186,7 +191,7 @@ int residency_scan(const struct backing *b, int pagemap, struct residency *ret_r
     w->backing = b;
     w->pagemap = pagemap;
     w->res = res;
-    r = guest_page_bytes(b->plan->pages) > 0 ? scan_pool(w, ec) : scan_normal(w, ec);
+    r = guest_page_bytes(b->plan->pages) > 0 ? scan_pool(w, ec) : scan_normal(w, pick, ec);
     if (r < 0)
         return r;
     taken = res->present_bytes + res->unknown_bytes;
@@ -196,4 +201,12 @@ int residency_scan(const struct backing *b, int pagemap, struct residency *ret_r
         res->reserved_bytes = (uint64_t)st.st_blocks * 512 - taken;
     *ret_residency = *res;
     return 0;
+}
+
+int residency_scan(const struct backing *b, int pagemap, struct residency *ret_residency,
+                   struct errctx *ec)
+{
+    static const struct residency_pick all = { .every = 1 };
+
+    return residency_scan_part(b, pagemap, &all, ret_residency, ec);
 }

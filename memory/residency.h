@@ -18,6 +18,7 @@
 #ifndef MEMORY_RESIDENCY_H
 #define MEMORY_RESIDENCY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "memory/backing.h"
@@ -52,5 +53,19 @@ int residency_open(void);
  */
 int residency_scan(const struct backing *b, int pagemap, struct residency *ret_residency,
                    struct errctx *ec);
+
+/* A part of a backing, for who looks often: memory is looked at in windows of 32 MiB. */
+struct residency_pick {
+    uint32_t every, first;    /* window first, first + every, ...; pages of a pool: all of them */
+    bool (*go_on)(void *ctx); /* called before each window; false: stop. NULL: never stop */
+    void *ctx;
+};
+
+/** residency_scan_part() - as residency_scan(), of a part. What was left out is in none of the
+ *  counts but reserved_bytes. Return: also -ECANCELED. */
+int residency_scan_part(const struct backing *b, int pagemap, const struct residency_pick *pick,
+                        struct residency *ret_residency, struct errctx *ec);
+
+enum { RESIDENCY_WINDOW_BYTES = 32 << 20 };
 
 #endif
