@@ -93,6 +93,10 @@ void vcpu_join(struct vcpu *vcpu);
 /** vcpu_exit_count() - exits of one KVM_EXIT_ kind so far; a racy snapshot. */
 uint64_t vcpu_exit_count(const struct vcpu *vcpu, uint32_t kind);
 
+/** vcpu_cpu_ns() - CPU time that its thread has had so far, the guest's included. Any thread.
+ *  Return: false while there is no thread; @ret_ns is untouched then. */
+bool vcpu_cpu_ns(struct vcpu *vcpu, uint64_t *ret_ns);
+
 /** vcpu_install_kick_handler() - once per process, before the first vcpu_start(). */
 int vcpu_install_kick_handler(struct errctx *ec);
 

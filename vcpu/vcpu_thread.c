@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "vcpu/vcpu_private.h"
 #include "vmm/base/cleanup.h"
@@ -138,6 +139,19 @@ void vcpu_kick(struct vcpu *vcpu)
     __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (vcpu->alive)
         (void)pthread_kill(vcpu->thread, kick_signal());
+}
+
+bool vcpu_cpu_ns(struct vcpu *vcpu, uint64_t *ret_ns)
+{
+    struct timespec used;
+    clockid_t clock;
+    LOCK_SCOPE(&vcpu->kick_lock);
+
+    if (!vcpu->alive || pthread_getcpuclockid(vcpu->thread, &clock) != 0 ||
+        clock_gettime(clock, &used) < 0)
+        return false;
+    *ret_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    return true;
 }
 
 void vcpu_ask(struct vcpu *vcpu)

@@ -42,10 +42,10 @@ class Tap:
         self.point(got == want, name, f"got {got!r}, not {want!r}")
 
 
-def ctl(name, action):
+def ctl(name, action, *words):
     """Returns (exit status, answer of numavisor ctl as an object or text)."""
     try:
-        done = subprocess.run([PROGRAM, "ctl", "--json", name, action], capture_output=True,
+        done = subprocess.run([PROGRAM, "ctl", "--json", name, action, *words], capture_output=True,
                               text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         raise OutOfTime(f"numavisor ctl {name} {action} does not end") from None

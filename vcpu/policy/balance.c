@@ -32,7 +32,8 @@ struct balance_params balance_defaults(void)
                                     .bytes_per_s = UINT64_C(1) << 30,
                                     .min_gain_milli = 250,
                                     .gib_gain_milli = 20,
-                                    .confirm = 3 };
+                                    .confirm = 3,
+                                    .most_stall = BALANCE_STALL_ALL / 10 };
 }
 
 int balance_new(const struct balance_params *params, uint32_t n_nodes, uint32_t n_vnodes,
@@ -112,6 +113,8 @@ int balance_check(const struct balance_snapshot *s, struct errctx *ec)
         s->n_vnodes > BALANCE_MAX_VNODES)
         return errctx_set(ec, EINVAL, "%u virtual nodes on %u host nodes cannot be balanced",
                           s->n_vnodes, s->n_nodes);
+    if (s->stall > BALANCE_STALL_ALL)
+        return errctx_set(ec, EINVAL, "tasks waited for longer than all the time");
     r = check_nodes(s, ec);
     for (uint32_t i = 0; r == 0 && i < s->n_vnodes; i++) {
         uint64_t bytes = 0;
@@ -306,6 +309,11 @@ int balance_epoch(struct balance *b, const struct balance_snapshot *snap,
     follow_up(b);
     if (last(b) != NULL && last(b)->outcome == BALANCE_WAITING)
         return 0; /* one thing at a time: its effect is part of what the next one looks at */
+    if (snap->stall > b->params.most_stall) {
+        b->candidate.n = 0;
+        b->streak = 0;
+        return 0;
+    }
     o = choose(b);
     if (o.step.n == 0 || b->streak < b->params.confirm)
         return 0;

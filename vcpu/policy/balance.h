@@ -29,6 +29,7 @@ enum {
     BALANCE_CPU = 1000000,            /* one CPU's time, as costs and gains count it */
     BALANCE_LOG = 64,                 /* decisions that are remembered */
     BALANCE_STEP = 8,                 /* moves that are decided together */
+    BALANCE_STALL_ALL = 10000,        /* all the time, in hundredths of a per cent */
 };
 
 #define BALANCE_MAX_BYTES (UINT64_C(1) << 50) /* of memory, of a host node or a virtual one */
@@ -54,6 +55,7 @@ struct balance_snapshot {
     const struct balance_vnode *vnodes;
     const uint64_t *at_bytes; /* n_vnodes * n_nodes: resident memory, where it really is */
     const uint32_t *told;     /* n_vnodes², what the guest was told, 10 local; NULL: nothing */
+    uint32_t stall; /* part of the time in which all tasks of the host waited for memory */
 };
 
 struct balance_params {
@@ -63,9 +65,10 @@ struct balance_params {
     uint32_t min_gain_milli; /* what gains less is not worth a move */
     uint32_t gib_gain_milli; /* so much more for each GiB that moves */
     uint32_t confirm;        /* a step must pay in so many epochs, one after the other */
+    uint32_t most_stall;     /* beyond it nothing moves: copying would add to it */
 };
 
-/** balance_defaults() - horizon 5 min, residency 1 min, 1 GiB/s, 250 + 20 a GiB, 3 epochs. */
+/** balance_defaults() - horizon 5 min, residency 1 min, 1 GiB/s, 250 + 20 a GiB, 3 epochs, 10 %. */
 struct balance_params balance_defaults(void);
 
 /* Virtual nodes that move together, in this order: a group that should stay near each other, or one

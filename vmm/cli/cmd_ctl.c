@@ -6,6 +6,7 @@
 
 #include "vmm/base/macros.h"
 #include "vmm/cli/commands.h"
+#include "vmm/cli/ctl_balance.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/ctl_ledger.h"
 #include "vmm/cli/ctl_move.h"
@@ -22,6 +23,7 @@ static const struct {
     { "reset", "reset" },    { "stop", "stopped" },
     { "stats", NULL },       { "memory", NULL },
     { "ledger", NULL },      { "move", NULL },
+    { "balance", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -36,7 +38,7 @@ static int find_action(const char *name, struct errctx *ec)
     }
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
-                      "memory, ledger, move%s",
+                      "memory, ledger, move, balance%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -73,6 +75,8 @@ static int run_ctl(struct cli_args *args)
         return cli_error(CLI_USAGE, "ctl: --%s has no meaning for %s", given, actions[action].name);
     if (strcmp(actions[action].name, "move") == 0)
         return ctl_move(args);
+    if (strcmp(actions[action].name, "balance") == 0)
+        return ctl_balance(args);
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (strcmp(actions[action].name, "ledger") == 0)
@@ -103,10 +107,10 @@ static const struct cli_option ctl_options[] = {
 const struct cli_command cmd_ctl = {
     .name = "ctl",
     .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats, memory, "
-               "ledger, move.",
-    .operands = "NAME ACTION [vnode=N host=N|cancel]",
+               "ledger, move, balance.",
+    .operands = "NAME ACTION [vnode=N host=N|cancel|off|advise|on]",
     .offers_machines = true,
-    .words = "status pause resume power reset stop stats memory ledger move",
+    .words = "status pause resume power reset stop stats memory ledger move balance",
     .min_operands = 2,
     .max_operands = 4,
     .options = ctl_options,

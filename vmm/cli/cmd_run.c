@@ -34,6 +34,7 @@ struct run {
     struct topo_plan *plan;
     struct run_share share;
     struct host_topo host; /* until the machine is built */
+    bool errors_on_terminal; /* asked before the sandbox is there */
 };
 
 static json_t *run_status(void *ctx)
@@ -92,6 +93,11 @@ static json_t *run_move_status(void *ctx)
     return machine_move_status(((struct run *)ctx)->machine);
 }
 
+static int run_balance(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec)
+{
+    return machine_balance(((struct run *)ctx)->machine, mode, ret_json, ec);
+}
+
 static int run_pause(void *ctx, struct errctx *ec)
 {
     return machine_pause(((struct run *)ctx)->machine, ec);
@@ -125,6 +131,7 @@ static const struct control_ops run_control_ops = {
     .move = run_move,
     .move_cancel = run_move_cancel,
     .move_status = run_move_status,
+    .balance = run_balance,
     .pause = run_pause,
     .resume = run_resume,
     .power = run_power,
@@ -190,6 +197,14 @@ static void moved(void *ctx, struct vnode_id vnode, struct hnode_id to)
     run_share_moved(&run->share, run->plan, vnode, to);
 }
 
+/* The terminal may be raw: a new line alone would not go back to its beginning. */
+static void balanced(void *ctx, const char *what)
+{
+    const struct run *run = ctx;
+
+    (void)fprintf(stderr, "numavisor: balance: %s%s\n", what, run->errors_on_terminal ? "\r" : "");
+}
+
 static void give_way(void *ctx, const char *what)
 {
     (void)ctx;
@@ -222,6 +237,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
     const struct machine_hooks hooks = { .progress = taken,
                                          .give_way = give_way,
                                          .moved = moved,
+                                         .balanced = balanced,
                                          .ctx = run };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
     const struct guard_duties duties = {
@@ -232,6 +248,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
     };
     int r = terminal_block_signals(ec);
 
+    run->errors_on_terminal = isatty(STDERR_FILENO);
     if (r == 0)
         r = guard_start(&duties, &run->guard, ec);
     if (r == 0)

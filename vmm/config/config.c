@@ -22,6 +22,7 @@ void config_fini(struct machine_config *config)
     free(config->kernel);
     free(config->initrd);
     free(config->cmdline);
+    free(config->balance_trace);
     guest_spec_fini(&config->spec);
     for (size_t i = 0; i < config->n_devices; i++)
         device_args_fini(&config->devices[i]);
@@ -118,6 +119,12 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
         return errctx_set(ec, EINVAL,
                           "--io-threads: %u threads have only %zu virtio device%s to serve",
                           config->io_threads, n_devices, n_devices == 1 ? "" : "s");
+    if (config->spec.balance == GUEST_BALANCE_ON &&
+        (config->spec.pin == GUEST_PIN_DEDICATED || config->spec.pin == GUEST_PIN_LLC))
+        return errctx_set(ec, EINVAL,
+                          "--balance on and --pin %s exclude each other: a node that has moved runs "
+                          "on all CPUs of its host node",
+                          config->spec.pin == GUEST_PIN_LLC ? "llc" : "dedicated");
     r = check_devices(config, ec);
     if (r < 0)
         return r;

@@ -46,6 +46,8 @@ struct machine_config {
     uint32_t io_poll_us; /* for how long I/O threads look for work before they sleep, at most */
     bool has_halt_poll;
     uint64_t halt_poll_ns; /* for how long KVM looks for work for a halted vCPU, at most */
+    uint64_t balance_epoch_ns; /* between two looks at the host; 0: not said */
+    char *balance_trace;       /* file that snapshots and decisions go to; NULL: none */
     bool no_sandbox;
 };
 

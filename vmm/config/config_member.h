@@ -62,7 +62,7 @@ struct config_shape {
     size_t n_members;
 };
 
-enum { CONFIG_SHAPE_MAX = 32 };
+enum { CONFIG_SHAPE_MAX = 40 };
 
 /**
  * config_shape_parse() - read "cpus=0-3,8,memory=2G" into the zeroed @target.

@@ -12,7 +12,10 @@ enum {
     CONFIG_MIN_CPU_MILLI = 10, /* cgroups give time in pieces of a millisecond at least */
     CONFIG_MAX_CPU_MILLI = 8192000,
     CONFIG_MAX_HALT_POLL_NS = 1000000,
+    CONFIG_MIN_EPOCH_NS = 100000000,
 };
+
+#define CONFIG_MAX_EPOCH_NS UINT64_C(3600000000000)
 
 static const char *const console_words[] = { "serial", "virtio", "none", NULL };
 static const char *const reset_words[] = { "restart", "exit", NULL };
@@ -69,6 +72,16 @@ static const struct config_member machine_members[] = {
       .off = MACHINE(halt_poll_ns),
       .flag_off = MACHINE(has_halt_poll),
       .max = CONFIG_MAX_HALT_POLL_NS },
+    { .name = "balance",
+      .kind = CONFIG_WORD,
+      .off = MACHINE(spec.balance),
+      .words = guest_balance_words },
+    { .name = "balance_epoch",
+      .kind = CONFIG_NS,
+      .off = MACHINE(balance_epoch_ns),
+      .min = CONFIG_MIN_EPOCH_NS,
+      .max = CONFIG_MAX_EPOCH_NS },
+    { .name = "balance_trace", .kind = CONFIG_TEXT, .off = MACHINE(balance_trace) },
     { .name = "console", .kind = CONFIG_WORD, .off = MACHINE(console), .words = console_words },
     { .name = "on_reset", .kind = CONFIG_WORD, .off = MACHINE(on_reset), .words = reset_words },
     { .name = "io_threads",

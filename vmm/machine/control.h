@@ -19,6 +19,15 @@
  *       ones now), "hot" (was in use at the start, and went first), "pass", "held" (the machine is
  *       paused), "why" (it did not arrive), and once it has arrived "vcpus", "vcpus_there" (threads
  *       that run there), "widened" (they were pinned to less than a node), "vcpus_error" }
+ *   {"command": "balance"}                        optional: "mode" (off, advise, on) to switch to
+ *     { "name", "mode", "epoch" (seconds), "epochs" (looked at), "skipped" (paused, reset), "decided",
+ *       "moved" (virtual nodes), "failed", "moving" (a step is being carried out), "trace" (where
+ *       there is one), "complaint" ("": none), "decisions": [as balance_say.h, and "advised", "why"
+ *       (it was not carried out)]; and once something was seen "cost" (CPUs, docs/placement.md),
+ *       "cpu_pressure", "memory_pressure": { "some", "full" } (per cent of ten seconds; or null),
+ *       "hosts": [{ "node", "cpus" (that it has, less what heat takes), "others" (CPUs wanted there by
+ *       others), "memory", "free" }], "nodes": [{ "id", "home" (host node), "wants" (CPUs), "resident",
+ *       "at_home", "fixed", "stays" (why it is not moved), "away" (CPUs where it runs meanwhile) }] }
  *
  * The ledger (vmm/topology/ledger.h) is { "name", "nodes": [{ "id", "home" (host nodes, "" where
  * nobody said), "resident", "at_home" (bytes), "share" (0 to 1; null without a home or memory),
@@ -64,6 +73,8 @@ struct control_ops {
     int (*move)(void *ctx, const struct control_move *move, struct errctx *ec);
     int (*move_cancel)(void *ctx, bool stay, struct errctx *ec);
     json_t *(*move_status)(void *ctx);
+    /* @mode: NULL: do not switch. A new object. */
+    int (*balance)(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec);
     int (*pause)(void *ctx, struct errctx *ec);
     int (*resume)(void *ctx, struct errctx *ec);
     int (*power)(void *ctx, struct errctx *ec);

@@ -96,6 +96,18 @@ static json_t *answer_cancel(const struct control_ops *ops, void *ctx, const jso
     return ops->move_cancel(ctx, stay, &ec) < 0 ? refuse(ec.msg) : grant(json_object());
 }
 
+static json_t *answer_balance(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    const json_t *mode = json_object_get(request, "mode");
+    struct errctx ec = { 0 };
+    json_t *result;
+
+    if ((mode != NULL && !json_is_string(mode)) || json_object_size(request) != 1u + (mode != NULL))
+        return refuse("\"balance\" may have \"mode\", a word, and nothing else");
+    return ops->balance(ctx, json_string_value(mode), &result, &ec) < 0 ? refuse(ec.msg)
+                                                                        : grant(result);
+}
+
 static json_t *answer_command(const struct control_ops *ops, void *ctx, const char *command,
                               bool *ret_stop)
 {
@@ -141,6 +153,8 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
         return answer_move(ops, ctx, request);
     if (strcmp(command, "move-cancel") == 0)
         return answer_cancel(ops, ctx, request);
+    if (strcmp(command, "balance") == 0)
+        return answer_balance(ops, ctx, request);
     if (json_object_size(request) != 1)
         return refuse("the request has members other than \"command\"");
     return answer_command(ops, ctx, command, ret_stop);

@@ -44,6 +44,8 @@ struct machine_hooks {
     void (*give_way)(void *ctx, const char *what);
     /* A virtual node lives on host node @to now, memory and vCPUs. Main loop's thread. */
     void (*moved)(void *ctx, struct vnode_id vnode, struct hnode_id to);
+    /* What rebalancing decided, did, or would do: a sentence. Main loop's thread. */
+    void (*balanced)(void *ctx, const char *what);
     void *ctx;
 };
 
@@ -109,6 +111,14 @@ json_t *machine_move_status(struct machine *m);
 /** machine_ledger() - what the guest was told of distances and what is real, counted now; a new
  *  object for `ctl`, as in control.h. Return: 0, or a negative errno with a sentence. */
 int machine_ledger(const struct machine *m, json_t **ret_json, struct errctx *ec);
+
+/**
+ * machine_balance() - how rebalancing stands; a new object for `ctl`, as in control.h.
+ * @mode: switch it to "off", "advise" or "on" before; NULL: leave it.
+ * Return: 0; -EINVAL (no such word, or vCPUs are pinned more narrowly than a move can keep);
+ * -ENOTSUP (the host has one node); -ENOMEM.
+ */
+int machine_balance(struct machine *m, const char *mode, json_t **ret_json, struct errctx *ec);
 
 /** machine_console_input() - bytes typed on the terminal, to the serial port. Returns how many
  *  were taken; the rest should be offered again later. */

@@ -29,7 +29,7 @@ void machine_follow_vcpu(struct machine *m, struct vcpu_id vcpu)
         nodes = p->nodes;
     }
     r = place_pin_thread(&cpus, &ec);
-    if (r == 0)
+    if (r == 0 && !idset_empty(&nodes))
         r = numa_policy_prefer(&nodes, &ec);
     LOCK_SCOPE(&p->lock);
     p->n_there += r == 0;
@@ -51,7 +51,7 @@ static void follow_io(void *ctx)
     (void)place_pin_thread(&cpus, NULL); /* it serves as well from where it is */
 }
 
-static void follow_threads(struct machine *m, struct vnode_id vnode, struct hnode_id to,
+static void follow_threads(struct machine *m, struct vnode_id vnode, const struct idset *nodes,
                            const struct idset *cpus)
 {
     struct vnode_place *p = &m->places[vnode.v];
@@ -61,8 +61,7 @@ static void follow_threads(struct machine *m, struct vnode_id vnode, struct hnod
     {
         LOCK_SCOPE(&p->lock);
         p->cpus = *cpus;
-        p->nodes = (struct idset){ 0 };
-        idset_add(&p->nodes, to.v);
+        p->nodes = *nodes;
         p->n_there = p->n_asked = 0;
         p->failed.msg[0] = '\0';
         for (size_t i = 0; i < m->n_vcpus; i++)
@@ -95,16 +94,26 @@ int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                    const struct idset *cpus, struct errctx *ec)
 {
     const bool hold = !m->paused;
+    struct idset nodes = { 0 };
     int r;
 
+    idset_add(&nodes, to.v);
     if (hold)
         machine_hold_vcpus(m);
     if (idset_empty(cpus))
         forget_threads(m, vnode);
     else
-        follow_threads(m, vnode, to, cpus);
+        follow_threads(m, vnode, &nodes, cpus);
     r = machine_remap_memory(m, vnode, ec);
     if (hold)
         machine_release_vcpus(m);
     return r;
+}
+
+void machine_repin(struct machine *m, struct vnode_id vnode, const struct idset *cpus)
+{
+    struct idset nodes;
+
+    guest_mem_home(m->mem, vnode, &nodes);
+    follow_threads(m, vnode, &nodes, cpus);
 }

@@ -88,12 +88,30 @@ static const struct idset *cpus_of(const struct machine *m, struct hnode_id node
     return NULL;
 }
 
+/* One sentence about how a move ended that did not arrive; "" for others. */
+static void explain(const struct mover *mv, const struct mem_move_progress *p, char *buf,
+                    size_t size)
+{
+    buf[0] = '\0';
+    if (!mv->over || p->phase == MOVE_ARRIVED)
+        return;
+    if (mv->job_result < 0)
+        (void)snprintf(buf, size, "%s", mv->job_ec.msg);
+    else if (p->was_full)
+        (void)snprintf(buf, size, "host node %u has no room for more", mv->request.to.v);
+    else if (p->cancelled)
+        (void)snprintf(buf, size, "cancelled");
+    else
+        (void)snprintf(buf, size, "some pages are in use");
+}
+
 /* Memory is where it stays: the rest follows. */
 static void is_over(void *ctx)
 {
     struct mover *mv = ctx;
     struct machine *m = mv->machine;
     const struct mem_move_progress *p;
+    char why[ERRCTX_MSG_MAX];
     struct errctx ec = { 0 };
 
     if (mv->job == NULL)
@@ -114,6 +132,9 @@ static void is_over(void *ctx)
     mem_move_free(mv->job);
     mv->job = NULL;
     mv->over = true;
+    explain(mv, &mv->progress, why, sizeof(why));
+    machine_balancer_moved(m, mv->request.vnode, mv->request.to,
+                           mv->progress.phase == MOVE_ARRIVED, why);
 }
 
 /* --- the thread ------------------------------------------------------------------------------- */
@@ -376,23 +397,6 @@ static const char *state_word(const struct mover *mv, const struct mem_move_prog
     return p->phase == MOVE_ARRIVED    ? "arrived"
            : p->phase == MOVE_RETURNED ? "returned"
                                        : "half-way";
-}
-
-/* One sentence about how a move ended that did not arrive; "" for others. */
-static void explain(const struct mover *mv, const struct mem_move_progress *p, char *buf,
-                    size_t size)
-{
-    buf[0] = '\0';
-    if (!mv->over || p->phase == MOVE_ARRIVED)
-        return;
-    if (mv->job_result < 0)
-        (void)snprintf(buf, size, "%s", mv->job_ec.msg);
-    else if (p->was_full)
-        (void)snprintf(buf, size, "host node %u has no room for more", mv->request.to.v);
-    else if (p->cancelled)
-        (void)snprintf(buf, size, "cancelled");
-    else
-        (void)snprintf(buf, size, "some pages are in use");
 }
 
 /* To less than all CPUs of a node, which a move cannot do anew: it knows no cores or caches. */

@@ -40,6 +40,10 @@ void machine_mover_release(struct machine *m);
 int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                    const struct idset *cpus, struct errctx *ec);
 
+/** machine_repin() - threads of @vnode, as above, run on @cpus; memory stays. Memory that the kernel
+ *  makes on their behalf still comes from where theirs is. */
+void machine_repin(struct machine *m, struct vnode_id vnode, const struct idset *cpus);
+
 /** machine_follow_vcpu() - what a vCPU does then on its own thread. */
 void machine_follow_vcpu(struct machine *m, struct vcpu_id vcpu);
 

@@ -273,14 +273,22 @@ static int explain(const struct planning *p, const struct guest_auto *sized, boo
     return 0;
 }
 
-static int check_objective(const struct guest_spec *spec, const struct topo_plan *plan,
+static int check_objective(const struct guest_spec *spec, struct topo_plan *plan,
                            struct errctx *ec)
 {
-    bool any = spec->objective == GUEST_OBJECTIVE_UNSAID;
+    const bool balances = spec->balance != GUEST_BALANCE_OFF;
+    bool any = false;
 
     for (size_t i = 0; i < plan->n_nodes; i++)
         any = any || idset_empty(&plan->nodes[i].host_nodes);
-    return any ? 0 : errctx_set(ec, EINVAL, "--objective has no effect when every node says host=");
+    if (!any && spec->objective != GUEST_OBJECTIVE_UNSAID)
+        return errctx_set(ec, EINVAL, "--objective has no effect when every node says host=");
+    if (!any && balances)
+        return errctx_set(ec, EINVAL, "--balance has no effect when every node says host=: such "
+                                      "nodes stay where they are");
+    if (balances && plan->n_hosts < 2)
+        plan_note(plan, "Nothing is rebalanced: this host has one node.");
+    return 0;
 }
 
 /* What is held against the guest's distances later is what the planner goes by. */
@@ -305,7 +313,8 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
                       struct machine_placement *ret_placement, struct errctx *ec)
 {
     bool asked = spec->pin != GUEST_PIN_UNSAID || spec->objective != GUEST_OBJECTIVE_UNSAID ||
-                 spec->n_vnuma == GUEST_VNUMA_AUTO || spec->share.reserve_milli > 0;
+                 spec->n_vnuma == GUEST_VNUMA_AUTO || spec->share.reserve_milli > 0 ||
+                 spec->balance != GUEST_BALANCE_OFF;
     struct planning *p = NULL;
     struct topo_plan *plan;
     int r = topo_plan_make(spec, host, &plan, ec);

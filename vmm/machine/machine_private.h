@@ -23,6 +23,7 @@
 #include "vmm/kvm/kvm_sys.h"
 #include "vmm/kvm/kvm_vm.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/machine_balance.h"
 #include "vmm/machine/machine_console.h"
 #include "vmm/machine/machine_irq.h"
 #include "vmm/machine/machine_move.h"
@@ -102,6 +103,7 @@ struct machine {
     uint64_t n_resets;
     struct idset forced;       /* virtual nodes that were moved although that broke a promise */
     struct mover *mover;       /* NULL while nothing runs, and where the host has one node */
+    struct balancer *balancer; /* as mover */
     struct vnode_place *places; /* one per virtual node; of those that were moved */
     pthread_mutex_t request_lock; /* covers the four below; a leaf but for the gate's lock */
     enum machine_request request;

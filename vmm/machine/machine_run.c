@@ -2,8 +2,8 @@
 /*
  * A machine's life between its first and its last guest instruction.
  *
- * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory;
- * starting reverses it. A reset
+ * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory and who
+ * looks where it is; starting reverses it. A reset
  * happens in place: halt, devices reset, memory given back, firmware loaded anew, registers as
  * at power-on, go. All of it on the main loop's thread.
  */
@@ -43,10 +43,12 @@ void machine_halt(struct machine *m)
         if (m->devices[i]->ops->quiesce != NULL)
             m->devices[i]->ops->quiesce(m->devices[i]);
     machine_mover_hold(m);
+    machine_balancer_hold(m);
 }
 
 void machine_go(struct machine *m)
 {
+    machine_balancer_release(m);
     machine_mover_release(m);
     for (size_t i = m->n_devices; i > 0; i--)
         if (m->devices[i - 1]->ops->resume != NULL)
@@ -156,13 +158,18 @@ static int make_sandbox(struct machine *m, struct errctx *ec)
 
 static int start(struct machine *m, struct errctx *ec)
 {
-    int r = make_sandbox(m, ec);
+    int r = machine_open_balancer(m, ec);
 
+    if (r < 0)
+        return r;
+    r = make_sandbox(m, ec);
     if (r < 0)
         return errctx_wrap(ec, r, "sandbox");
     r = machine_start_io(m, ec);
     if (r == 0)
         r = machine_start_mover(m, ec);
+    if (r == 0)
+        r = machine_start_balancer(m, ec);
     if (r == 0)
         r = start_vcpus(m, ec);
     if (r == 0) /* last: threads start where the one is that makes them */
@@ -196,6 +203,7 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
         begin(m);
         r = evloop_run(m->main_loop, ec);
     }
+    machine_stop_balancer(m);
     stop_vcpus(m);
     machine_stop_mover(m);
     machine_stop_io(m);

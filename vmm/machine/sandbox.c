@@ -32,6 +32,7 @@ static const enum sandbox_role role_of[SANDBOX_KINDS] = {
     [SANDBOX_IO] = SANDBOX_ROLE_IO,
     [SANDBOX_MAIN] = SANDBOX_ROLE_MAIN,
     [SANDBOX_MOVER] = SANDBOX_ROLE_MOVER,
+    [SANDBOX_BALANCER] = SANDBOX_ROLE_BALANCER,
 };
 
 static int make_ours(const struct sandbox_program *from, struct sock_fprog *ret, struct errctx *ec)

@@ -22,6 +22,7 @@ enum sandbox_kind {
     SANDBOX_IO,   /* devices' queues */
     SANDBOX_VCPU,
     SANDBOX_MOVER, /* moves guest memory between host nodes */
+    SANDBOX_BALANCER, /* looks at the host and at where memory is */
     SANDBOX_KINDS,
 };
 

@@ -126,6 +126,13 @@ static const struct sandbox_rule mover[] = {
     ANY(pread64),
 };
 
+static const struct sandbox_rule balancer[] = {
+    /* where pages are: of this process only, whatever number it would name */
+    ANY(mincore), MASKED(move_pages, 0, 0xffffffffu, 0), ANY(fstat), ANY(newfstatat),
+    /* the host's state, of files that are open */
+    ANY(pread64),
+};
+
 const struct sandbox_rules sandbox_rules_all = RULES(all);
 const struct sandbox_rules sandbox_rules_start = RULES(start);
 const struct sandbox_rules sandbox_rules_vcpu = RULES(vcpu);
@@ -134,6 +141,7 @@ const struct sandbox_rules sandbox_rules_net = RULES(net);
 const struct sandbox_rules sandbox_rules_vsock = RULES(vsock);
 const struct sandbox_rules sandbox_rules_main = RULES(main_thread);
 const struct sandbox_rules sandbox_rules_mover = RULES(mover);
+const struct sandbox_rules sandbox_rules_balancer = RULES(balancer);
 
 void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
                       const struct sandbox_rules *ret[static SANDBOX_MAX_LISTS])
@@ -149,7 +157,9 @@ void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
         ret[n++] = &sandbox_rules_main;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MOVER)
         ret[n++] = &sandbox_rules_mover;
-    if (role != SANDBOX_ROLE_VCPU && role != SANDBOX_ROLE_MOVER) {
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_BALANCER)
+        ret[n++] = &sandbox_rules_balancer;
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_IO || role == SANDBOX_ROLE_MAIN) {
         ret[n++] = &sandbox_rules_io;
         if (has_net)
             ret[n++] = &sandbox_rules_net;

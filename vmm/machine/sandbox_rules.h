@@ -32,10 +32,11 @@ enum sandbox_role {
     SANDBOX_ROLE_IO,
     SANDBOX_ROLE_MAIN,
     SANDBOX_ROLE_MOVER,
+    SANDBOX_ROLE_BALANCER,
     SANDBOX_ROLES,
 };
 
-enum { SANDBOX_MAX_LISTS = 9 };
+enum { SANDBOX_MAX_LISTS = 10 };
 
 extern const struct sandbox_rules sandbox_rules_all;    /* every kind */
 extern const struct sandbox_rules sandbox_rules_start;  /* only between build and run */
@@ -45,6 +46,7 @@ extern const struct sandbox_rules sandbox_rules_net;    /* I/O, with a user netw
 extern const struct sandbox_rules sandbox_rules_vsock;  /* I/O, with vsock */
 extern const struct sandbox_rules sandbox_rules_main;
 extern const struct sandbox_rules sandbox_rules_mover;
+extern const struct sandbox_rules sandbox_rules_balancer;
 
 /** sandbox_rules_of() - the lists whose union a program allows. @ret ends with NULL. Pure. */
 void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,

@@ -78,7 +78,7 @@ static void compile(enum sandbox_role role, bool net, bool vsock)
 /* A vCPU's program and the mover's do not depend on devices: one serves. */
 static bool is_made(int role, int net, int vsock)
 {
-    return (role != SANDBOX_ROLE_VCPU && role != SANDBOX_ROLE_MOVER) || (net == 0 && vsock == 0);
+    return (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_IO || role == SANDBOX_ROLE_MAIN) || (net == 0 && vsock == 0);
 }
 
 int main(void)

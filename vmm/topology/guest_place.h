@@ -23,6 +23,15 @@ enum guest_objective {
     GUEST_OBJECTIVE_CACHE,
 };
 
+/* Whether a running machine's nodes move by themselves when the host changes. */
+enum guest_balance {
+    GUEST_BALANCE_OFF,
+    GUEST_BALANCE_ADVISE, /* it is only said what would be done */
+    GUEST_BALANCE_ON,
+};
+
+extern const char *const guest_balance_words[]; /* by value, up to NULL */
+
 /* How much of the host's CPU time; 0: not said. Of the whole machine, its I/O threads included. */
 struct guest_cpu_share {
     uint32_t weight;        /* beside other machines, 1 to 10000; 100 when not said */

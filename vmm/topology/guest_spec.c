@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const guest_balance_words[] = { "off", "advise", "on", NULL };
+
 /* Make room for one more element of @size in *array that holds @n. */
 static int grow(void **array, size_t n, size_t size, struct errctx *ec)
 {

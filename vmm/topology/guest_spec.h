@@ -88,6 +88,7 @@ struct guest_spec {
     enum guest_pin pin;             /* unsaid: nodes with host= by node, others not at all */
     enum guest_objective objective; /* unsaid: all terms */
     struct guest_cpu_share share;
+    enum guest_balance balance;
 
     /* For every node that does not say it itself. */
     enum guest_policy policy;

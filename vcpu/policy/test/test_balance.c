@@ -87,6 +87,25 @@ static void a_node_whose_cpus_went_is_left(void **state)
     balance_free(b);
 }
 
+static void nothing_moves_while_all_wait_for_memory(void **state)
+{
+    struct balance_decision d;
+    struct balance_case c;
+    struct balance *b;
+
+    (void)state;
+    make_pair(&c);
+    b = start(&c);
+    c.nodes[1].capacity_milli = 0;
+    c.snap.stall = BALANCE_STALL_ALL / 5;
+    assert_int_equal(wait_for(b, &c, 20, &d), -1);
+    c.snap.stall = BALANCE_STALL_ALL / 20;
+    assert_int_equal(wait_for(b, &c, 10, &d), 2);
+    c.snap.stall = BALANCE_STALL_ALL + 1;
+    assert_int_equal(epoch(b, &c, &d), -EINVAL);
+    balance_free(b);
+}
+
 static void what_is_fixed_or_has_no_room_stays(void **state)
 {
     struct balance_decision d;
@@ -339,6 +358,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_node_whose_cpus_went_is_left),
+        cmocka_unit_test(nothing_moves_while_all_wait_for_memory),
         cmocka_unit_test(what_is_fixed_or_has_no_room_stays),
         cmocka_unit_test(a_promise_is_kept_before_load),
         cmocka_unit_test(stray_memory_is_brought_home),

@@ -14,7 +14,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct balance_decision d;
     struct balance_line line;
     struct balance *b;
-    int r = balance_trace_from_json(json, &line, NULL);
+    struct balance_head head;
+    int r;
+
+    (void)balance_head_from_json(json, &head, NULL);
+    r = balance_trace_from_json(json, NULL, &line, NULL);
 
     json_decref(json);
     if (r < 0)

@@ -39,6 +39,12 @@ static int fuzz_cancel(void *ctx, bool stay, struct errctx *ec)
     return stay ? errctx_set(ec, 1, "no") : 0;
 }
 
+static int fuzz_balance(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec)
+{
+    *ret_json = fuzz_query(ctx);
+    return mode == NULL || mode[0] == 'o' ? 0 : errctx_set(ec, 22, "no");
+}
+
 static void fuzz_stop(void *ctx)
 {
     (void)ctx;
@@ -54,6 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .move = fuzz_move,
         .move_cancel = fuzz_cancel,
         .move_status = fuzz_query,
+        .balance = fuzz_balance,
         .pause = fuzz_action,
         .resume = fuzz_action,
         .power = fuzz_action,

@@ -78,6 +78,15 @@ static json_t *fake_move_status(void *ctx)
     return json_pack("{ss}", "state", "none");
 }
 
+static int fake_balance(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    if (mode != NULL && strcmp(mode, "on") != 0)
+        return errctx_set(ec, EINVAL, "no such mode");
+    *ret_json = json_pack("{ss}", "mode", mode != NULL ? mode : "off");
+    return 0;
+}
+
 static int fake_pause(void *ctx, struct errctx *ec)
 {
     struct fixture *f = ctx;
@@ -105,6 +114,7 @@ static const struct control_ops fake_ops = {
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
+    .balance = fake_balance,
     .pause = fake_pause,
     .resume = fake_action,
     .power = fake_action,
@@ -247,6 +257,14 @@ static void a_move_is_asked_for_member_by_member(void **state)
         { "{\"command\":\"move-cancel\",\"vnode\":1}\n",
           "{\"ok\":false,\"error\":\"\\\"move-cancel\\\" may have \\\"stay\\\", true or false, and "
           "nothing else\"}" },
+        { "{\"command\":\"balance\"}\n", "{\"ok\":true,\"result\":{\"mode\":\"off\"}}" },
+        { "{\"command\":\"balance\",\"mode\":\"on\"}\n",
+          "{\"ok\":true,\"result\":{\"mode\":\"on\"}}" },
+        { "{\"command\":\"balance\",\"mode\":\"up\"}\n",
+          "{\"ok\":false,\"error\":\"no such mode\"}" },
+        { "{\"command\":\"balance\",\"mode\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"balance\\\" may have \\\"mode\\\", a word, and nothing "
+          "else\"}" },
         { "{\"command\":\"move-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
     };
     struct fixture f;

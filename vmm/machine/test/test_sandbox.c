@@ -254,6 +254,36 @@ static void threads_place_themselves_and_one_moves_memory(void **state)
     assert_killed(&plain, SANDBOX_IO, set_cpus_of_another);
 }
 
+static void look_at_pages_and_files(void)
+{
+    unsigned char there[1];
+    int node;
+    void *page = (void *)syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    (void)syscall(SYS_mincore, page, 4096, there);
+    (void)syscall(SYS_move_pages, 0, 1, &page, NULL, &node, 0);
+    (void)syscall(SYS_pread64, 0, there, 1, 0);
+}
+
+static void aim_memory(void)
+{
+    (void)syscall(SYS_mbind, NULL, 0, 0, NULL, 0, 0);
+}
+
+static void who_rebalances_looks_and_changes_nothing(void **state)
+{
+    const struct sandbox_request net = { .user_network = true };
+
+    (void)state;
+    assert_allowed(&plain, SANDBOX_BALANCER, look_at_pages_and_files);
+    assert_killed(&plain, SANDBOX_BALANCER, move_pages_of_another);
+    assert_killed(&plain, SANDBOX_BALANCER, aim_memory);
+    assert_killed(&plain, SANDBOX_BALANCER, set_own_cpus);
+    assert_killed(&net, SANDBOX_BALANCER, open_for_reading);
+    assert_killed(&net, SANDBOX_BALANCER, inet_socket);
+}
+
 static void exit_unless_powerless(void)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -296,6 +326,7 @@ int main(void)
         cmocka_unit_test(files_can_be_opened_for_the_resolver_only),
         cmocka_unit_test(sockets_follow_the_devices),
         cmocka_unit_test(threads_place_themselves_and_one_moves_memory),
+        cmocka_unit_test(who_rebalances_looks_and_changes_nothing),
         cmocka_unit_test(capabilities_are_gone),
     };
 

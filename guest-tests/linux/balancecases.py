@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases of test-balance: virtual nodes move when the host changes, and only then.
+
+Each takes TAP and a kernel that only spins. A machine is one virtual node with one busy vCPU, on a
+host of four nodes with a CPU each. What is waited for is counted in epochs, whose length under
+emulation means nothing; an epoch is a second.
+"""
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import guestvm
+from guestvm import PROGRAM, ctl
+from movecases import homes
+from placecases import threads_on_host
+from schedcases import host_cpus, machine, on_node, refused, until
+
+MIB = 1 << 20
+CPU = "/sys/devices/system/cpu"
+STEADY = 12  # epochs in which nothing is to happen: four times as many as a step needs
+
+
+def balanced(tap, name, spin, mode, *more):
+    return machine(tap, name, spin, "--cpus", "1", "--memory", "64M", "--prealloc", "--balance", mode,
+                   "--balance-epoch", "1s", *more)
+
+
+def balance(name, *words):
+    code, answer = ctl(name, "balance", *words)
+    if code != 0:
+        raise guestvm.Trouble(f"ctl {name} balance: {answer}")
+    return answer
+
+
+def epochs(name, n):
+    """Wait for N epochs more; how rebalancing stands then."""
+    end = balance(name)["epochs"] + n
+    return until(f"{n} epochs", lambda: (now := balance(name))["epochs"] >= end and now)
+
+
+def home(name):
+    return balance(name)["nodes"][0]["home"]
+
+
+@contextlib.contextmanager
+def busy(node, share=1.0):
+    """A process that keeps a CPU of a host node busy, for SHARE of the time."""
+    code = ("import time\n"
+            f"share = {share}\n"
+            "while True:\n"
+            "    end = time.monotonic() + 0.1 * share\n"
+            "    while time.monotonic() < end: pass\n"
+            "    if share < 1: time.sleep(0.1 * (1 - share))\n")
+    with subprocess.Popen(["taskset", "-c", host_cpus(node), sys.executable, "-c", code]) as child:
+        try:
+            yield
+        finally:
+            child.kill()
+
+
+def whole(tap, vm, host, name):
+    """Memory, vCPU and our own word are all on HOST."""
+    tap.same(sorted(homes(vm, 0)), [host], f"{name}: all memory is on host node {host}")
+    tap.same(threads_on_host(vm.child.pid)["vcpu0"], host_cpus(host), f"{name}: so is the vCPU")
+    tap.same(home(vm.name), host, f"{name}: and ctl balance says so")
+
+
+def steady(tap, spin):
+    """Nothing moves while nothing changes, nor by noise."""
+    with balanced(tap, "steady", spin, "on") as vm:
+        now = epochs("steady", STEADY)
+        tap.same((now["decided"], now["moved"], now["decisions"]), (0, 0, []),
+                 "steady: no decision in steady state")
+        node = now["nodes"][0]
+        tap.point(0.5 < node["wants"] < 1.5, "steady: the vCPU is seen to want a CPU", node)
+        tap.same((node["resident"], node["at_home"], node["fixed"]), (64 * MIB, 64 * MIB, False),
+                 "steady: all its memory is seen at home")
+        tap.same([h["cpus"] for h in now["hosts"]], [1.0] * 4, "steady: each host node has its CPU")
+        with busy(node["home"], 0.15), busy((node["home"] + 1) % 4, 0.3):
+            now = epochs("steady", STEADY)
+        tap.same((now["decided"], now["moved"]), (0, 0), "steady: no decision by noise")
+        whole(tap, vm, node["home"], "steady")
+
+
+def advise(tap, spin):
+    """It says what it would do, and does nothing."""
+    with balanced(tap, "advise", spin, "advise") as vm:
+        at = epochs("advise", 2)["nodes"][0]["home"]
+        with busy(at):
+            now = until("advice", lambda: (b := balance("advise"))["decided"] and b)
+            move = now["decisions"][0]["moves"][0]
+            tap.same((move["vnode"], move["from"], now["decisions"][0]["advised"]), (0, at, True),
+                     "advise: it would leave the busy node")
+            tap.point(move["to"] != at and now["decisions"][0]["predicted"] > 0.5,
+                      "advise: for one where it gains", now["decisions"])
+            wanted = now["hosts"][at]["others"]
+            tap.point(wanted > 0.5, "advise: since others want that node's CPU", wanted)
+            epochs("advise", 4)
+            whole(tap, vm, at, "advise: nothing moves")
+        said = subprocess.run([PROGRAM, "ctl", "advise", "balance"], check=True, text=True,
+                              stdout=subprocess.PIPE).stdout
+        tap.point("advise: rebalancing is advising" in said and
+                  f"advised: node 0 from {at} to {move['to']}" in said, "advise: to people, too", said)
+        tap.same(balance("advise", "off")["mode"], "off", "advise: it can be switched off")
+        stopped = balance("advise")["epochs"]
+        time.sleep(2.5)
+        tap.point(balance("advise")["epochs"] <= stopped + 1, "advise: then nobody looks any more")
+        tap.point(f"numavisor: balance: would move virtual node 0 from host node {at} to "
+                  f"{move['to']}" in vm.error_text(), "advise: and on standard error",
+                  vm.error_text())
+
+
+def moves(tap, spin):
+    """It leaves a busy node, says what that gained, and the trace replays."""
+    trace = "/tmp/moves.trace"
+    with balanced(tap, "moves", spin, "on", "--balance-trace", trace) as vm:
+        at = epochs("moves", 2)["nodes"][0]["home"]
+        with busy(at):
+            now = until("a move", lambda: (b := balance("moves"))["moved"] and b)
+            to = now["decisions"][0]["moves"][0]["to"]
+            tap.point(to != at, "moves: it leaves the busy node", now["decisions"])
+            now = until("its outcome",
+                        lambda: (b := balance("moves"))["decisions"][0]["outcome"] != "waiting" and b)
+            first = now["decisions"][0]
+            tap.same((first["outcome"], first["why"], first["advised"]), ("done", "", False),
+                     "moves: it arrived")
+            tap.point(first["achieved"] > 0.5, "moves: and gained most of a CPU", first)
+            whole(tap, vm, to, "moves")
+        now = epochs("moves", STEADY)
+        tap.same((now["moved"], home("moves")), (1, to),
+                 "moves: it does not come back when the old node is free again")
+        tap.point("balance: moving virtual node 0" in vm.error_text() and
+                  "balance: the step of virtual node 0 gained" in vm.error_text(),
+                  "moves: both are said on standard error", vm.error_text())
+    done = subprocess.run([PROGRAM, "replay", "--json", trace], capture_output=True, text=True,
+                          check=False)
+    tap.same(done.returncode, 0, f"moves: the trace replays {done.stderr}")
+    again = json.loads(done.stdout)["decisions"]
+    tap.same([{k: d[k] for k in ("time", "moves", "predicted", "achieved", "outcome")} for d in again],
+             [{k: d[k] for k in ("time", "moves", "predicted", "achieved", "outcome")}
+              for d in now["decisions"]], "moves: to the same decisions and gains")
+    with open(trace, encoding="ascii") as f:
+        lines = [line for line in f if '"decided"' not in line]
+    with open(trace, "w", encoding="ascii") as f:
+        f.writelines(lines)
+    done = subprocess.run([PROGRAM, "replay", trace], capture_output=True, text=True, check=False)
+    tap.point(done.returncode == 1 and "the machine decided nothing before this" in done.stderr,
+              "moves: a trace that says otherwise is found out", done.stderr)
+    os.unlink(trace)
+
+
+@contextlib.contextmanager
+def without(cpu):
+    """The host without one of its CPUs."""
+    path = f"{CPU}/cpu{cpu}/online"
+    with open(path, "w", encoding="ascii") as f:
+        f.write("0")
+    try:
+        yield
+    finally:
+        with open(path, "w", encoding="ascii") as f:
+            f.write("1")
+
+
+def offline(tap, spin):
+    """A CPU goes: its vCPU runs elsewhere at once, and its node follows."""
+    with machine(tap, "first", spin, *on_node(0)):
+        with balanced(tap, "gone", spin, "on") as vm:
+            at = epochs("gone", 2)["nodes"][0]["home"]
+            tap.point(at != 0, "offline: it is not on the first node", at)
+            with without(host_cpus(at)):
+                now = until("the move away", lambda: (b := balance("gone"))["moved"] and b)
+                tap.same(now["hosts"][at]["cpus"], 0.0, "offline: the node is seen without CPUs")
+                tap.point("none of its CPUs is online, it runs on" in vm.error_text(),
+                          "offline: its vCPU is put on another one at once", vm.error_text())
+                to = now["decisions"][-1]["moves"][0]["to"]
+                until("the epoch after it", lambda: home("gone") == to)
+                whole(tap, vm, to, "offline")
+                tap.same(ctl("gone", "status")[1]["state"], "running", "offline: it runs on")
+            now = epochs("gone", 4)
+            tap.same((now["moved"], now["hosts"][at]["cpus"]), (1, 1.0),
+                     "offline: when the CPU is back it stays where it is")
+
+
+def returns(tap, spin):
+    """A CPU goes for a moment only: the vCPU comes back to its node without a move."""
+    with machine(tap, "first", spin, *on_node(0)):
+        with balanced(tap, "back", spin, "on") as vm:
+            at = epochs("back", 2)["nodes"][0]["home"]
+            with without(host_cpus(at)):
+                until("its vCPU elsewhere",
+                      lambda: "none of its CPUs is online" in vm.error_text())
+            now = until("its vCPU back", lambda: "online again" in vm.error_text() and balance("back"))
+            until("the kernel to say so",
+                  lambda: threads_on_host(vm.child.pid)["vcpu0"] == host_cpus(now["nodes"][0]["home"]))
+            tap.same(now["moved"], 0, "returns: no memory had to move")
+            whole(tap, vm, at, "returns")
+
+
+def refuses(tap, _spin):
+    """What would have no effect, or contradict, is refused."""
+    tap.same(refused("--cpus", "1", "--pin", "dedicated", "--balance", "on", program="plan"),
+             (2, "numavisor: --balance on and --pin dedicated exclude each other: a node that has "
+                 "moved runs on all CPUs of its host node"), "refuses: dedicated CPUs")
+    tap.same(refused(*on_node(0), "--balance", "on", program="plan"),
+             (2, "numavisor: --balance has no effect when every node says host=: such nodes stay "
+                 "where they are"), "refuses: fixed nodes alone")
