@@ -106,7 +106,7 @@ static const struct cli_option ctl_options[] = {
 
 const struct cli_command cmd_ctl = {
     .name = "ctl",
-    .summary = "Ask a running machine: status, pause, resume, power, reset, stop, stats, memory, "
+    .summary = "Ask a machine: status, pause, resume, power, reset, stop, stats, memory, "
                "ledger, move, balance.",
     .operands = "NAME ACTION [vnode=N host=N|cancel|off|advise|on]",
     .offers_machines = true,

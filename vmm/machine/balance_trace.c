@@ -194,7 +194,10 @@ void balance_line_fini(struct balance_line *line)
 
 enum { HEAD_VERSION = 1 };
 
-#define MOST_NS (UINT64_C(1) << 60)
+/* Within these the policy's sums stay below 63 bits. */
+#define MOST_NS        (UINT64_C(1) << 60)
+#define LEAST_SPEED    (UINT64_C(1) << 26)
+#define MOST_GIB_MILLI 1000
 
 json_t *balance_head_to_json(const struct balance_head *h)
 {
@@ -223,8 +226,9 @@ static bool take_params(const json_t *json, struct balance_params *p)
     if (!take(json, "horizon", MOST_NS, &p->horizon_ns) ||
         !take(json, "residency", MOST_NS / 1024, &p->residency_ns) ||
         !take(json, "speed", BALANCE_MAX_BYTES, &p->bytes_per_s) ||
+        p->bytes_per_s < LEAST_SPEED ||
         !take(json, "min_gain", BALANCE_MAX_MILLI, &min_gain) ||
-        !take(json, "gib_gain", BALANCE_MAX_MILLI, &gib_gain) ||
+        !take(json, "gib_gain", MOST_GIB_MILLI, &gib_gain) ||
         !take(json, "confirm", BALANCE_MAX_MILLI, &confirm) ||
         !take(json, "most_stall", BALANCE_STALL_ALL, &stall))
         return false;

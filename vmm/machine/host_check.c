@@ -181,6 +181,23 @@ static void check_scheduling(struct host_check *c, const struct kvm_sys *sys)
     }
 }
 
+/* What --balance looks at beyond what every kernel tells. */
+static void check_balance(struct host_check *c)
+{
+    const bool waits = access("/proc/schedstat", R_OK) == 0;
+    const bool pressure = access("/proc/pressure/memory", R_OK) == 0;
+    struct host_finding *f = add(c, "balance", waits && pressure ? HOST_OK : HOST_LIMITED);
+
+    if (waits && pressure) {
+        WHAT(f, "--balance sees how long tasks wait for CPUs, and for memory");
+        return;
+    }
+    WHAT(f, "--balance does not see how long tasks wait for %s",
+         waits ? "memory" : pressure ? "CPUs" : "CPUs and for memory");
+    ADVICE(f, "use a kernel with %s%s%s", waits ? "" : "CONFIG_SCHEDSTATS",
+           waits || pressure ? "" : " and ", pressure ? "" : "CONFIG_PSI, and say psi=1");
+}
+
 static void check_cpu_group(struct host_check *c)
 {
     struct errctx why = { 0 };
@@ -334,6 +351,7 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
     check_topology(ret, host);
     check_huge_pages(ret, host);
     check_cpu_group(ret);
+    check_balance(ret);
     check_io_uring(ret);
     check_tap(ret);
     check_landlock(ret);

@@ -337,6 +337,11 @@ static int switch_to(struct balancer *b, const char *word, struct errctx *ec)
     return 0;
 }
 
+const char *machine_balance_mode(const struct machine *m)
+{
+    return guest_balance_words[m->balancer != NULL ? m->balancer->mode : GUEST_BALANCE_OFF];
+}
+
 int machine_balance(struct machine *m, const char *mode, json_t **ret_json, struct errctx *ec)
 {
     json_t *json;

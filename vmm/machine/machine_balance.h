@@ -36,6 +36,9 @@ void machine_stop_balancer(struct machine *m);
 void machine_balancer_hold(struct machine *m);
 void machine_balancer_release(struct machine *m);
 
+/** machine_balance_mode() - "off", "advise" or "on"; "off" without a balancer. */
+const char *machine_balance_mode(const struct machine *m);
+
 /** machine_balancer_moved() - a move is over, whoever asked for it. @why: it did not arrive. */
 void machine_balancer_moved(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                             bool arrived, const char *why);
