@@ -40,6 +40,7 @@ SMALL = ["--cpus", "3", "--memory", "64M"]
 MANY = ["--cpus", "300", "--memory", "64M"]  # APIC ids above 255
 RNG = ["--rng"]
 NET = ["--net", "user"]
+PAGER = ["--cpus", "2", "--memory", "32M", "--vnuma", "2", "--pager", "on"]
 VSOCK = ["--vsock", "cid=3,socket=@DIR@/vsock"]
 DISK = ["--disk", "@DISK@"]  # a fresh copy of the pattern for each case
 
@@ -57,6 +58,7 @@ class Case:
     calm: str = ""                # command line of a second run: peak memory must be the same
     says: str = ""                # must be in the output
     seconds: int = 60
+    evict: bool = False           # all its memory, again and again, with a pause and a reset
 
     @property
     def name(self):
@@ -108,6 +110,10 @@ def table():
     yield Case("virtio_ring_abuse", "a virtio console", SMALL + ["--console", "virtio"],
                says="\0" * 8, seconds=120)
     yield Case("disk_abuse", options=SMALL + DISK)
+    yield Case("paging", "all of its memory evicted", PAGER, cmdline="passes=3", evict=True,
+               seconds=240)
+    yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG, evict=True,
+               seconds=240)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)
     yield Case("pci_scan", "128 nodes, 4 CPUs", cmdline="tame", facts=barefacts.pci)

@@ -95,6 +95,27 @@ class Run:
         subprocess.run([program(), "ctl", self.name, "power"], timeout=30, check=False,
                        capture_output=True)
 
+    def ctl(self, *words):
+        """The answer, or None when the machine is gone or refuses."""
+        done = subprocess.run([program(), "ctl", self.name, *words, "--json"], timeout=60,
+                              check=False, capture_output=True, text=True)
+        return json.loads(done.stdout) if done.returncode == 0 and done.stdout else None
+
+    def evict(self):
+        """Until the guest ends. Return: per node, the last counts."""
+        end, counts = time.monotonic() + self.case.seconds, {}
+        todo = [("pass 0", ("pause", "memory", "resume")), ("pass 1", ("reset",))]
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while os.waitid(os.P_PID, self.child.pid, flags) is None and time.monotonic() < end:
+            for node in ("0", "1"):
+                answer = self.ctl("evict", f"node={node}", "by=1G")
+                if answer and "pager" in answer:
+                    counts[node] = answer["pager"]
+            if todo and todo[0][0] in self.output():
+                for word in todo.pop(0)[1]:
+                    self.ctl(word)
+        return counts
+
     def wait(self):
         """Exit status, or None when the time limit ran out; peak_kib is known then."""
         end = time.monotonic() + self.case.seconds
@@ -109,6 +130,18 @@ class Run:
         self.child.returncode = os.waitstatus_to_exitcode(status)
         self.peak_kib = usage.ru_maxrss
         return None if late else self.child.returncode
+
+
+def problems_of_eviction(counts, output):
+    if output.count("pass 1\n") == 1:
+        yield "it was not reset"
+    if len(counts) < 2:
+        yield "memory was never evicted"
+    for node, n in counts.items():
+        if n["lost"] or not n["evicted"]:
+            yield f"node {node}: {n['evicted']} pages evicted, {n['lost']} lost"
+    if counts and not any(n["filled"] for n in counts.values()):
+        yield "no page came back"
 
 
 def problems_of(case, status, output, errors, options):
@@ -134,12 +167,16 @@ def run(case):
         vm = Run(case, folder, options)
         if case.press_power:
             vm.press_power()
+        counts = vm.evict() if case.evict else None
         status = vm.wait()
         output = vm.output()
         if case.calm:
             calm = Run(dataclasses.replace(case, cmdline=case.calm), folder, options)
             calm.wait()
         problems = list(problems_of(case, status, output, vm.output(".err"), options))
+        if case.evict:
+            problems += problems_of_eviction(counts, output)
+            output += "".join(f"# node {k}: {v}\n" for k, v in counts.items())
         if case.calm and vm.peak_kib > calm.peak_kib + GROWTH_KIB:
             problems.append(f"grew to {vm.peak_kib} KiB, with {case.calm} to {calm.peak_kib}")
         return problems, re.findall(r"^ok .*# skip (.*)", output, re.M), output
