@@ -255,11 +255,13 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
 
     if (node == NULL || node->n_regions == 0)
         return errctx_set(ec, ENOENT, "virtual node %u has no memory", vnode.v);
-    if (!atomic_load(&node->registered))
-        r = register_node(node, ec);
     while (r >= 0 && done < want && seen < extents_in(node)) {
         const uint64_t begin = cpu_ns();
 
+        if (!atomic_load(&node->registered)) /* the first time, and after a reset in between() */
+            r = register_node(node, ec);
+        if (r < 0)
+            break;
         r = evict_window(node, MIN((size_t)WINDOW, extents_in(node) - seen), want - done, &done, ec);
         pager_add(&node->n.evict_cpu_ns, cpu_ns() - begin);
         seen += r > 0 ? (size_t)r : 0;

@@ -8,6 +8,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/ctl_balance.h"
 #include "vmm/cli/ctl_client.h"
+#include "vmm/cli/ctl_evict.h"
 #include "vmm/cli/ctl_ledger.h"
 #include "vmm/cli/ctl_move.h"
 #include "vmm/cli/print_json.h"
@@ -24,6 +25,7 @@ static const struct {
     { "stats", NULL },       { "memory", NULL },
     { "ledger", NULL },      { "move", NULL },
     { "balance", NULL },
+    { "evict", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -38,7 +40,7 @@ static int find_action(const char *name, struct errctx *ec)
     }
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
-                      "memory, ledger, move, balance%s",
+                      "memory, ledger, move, balance, evict%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -77,6 +79,8 @@ static int run_ctl(struct cli_args *args)
         return ctl_move(args);
     if (strcmp(actions[action].name, "balance") == 0)
         return ctl_balance(args);
+    if (strcmp(actions[action].name, "evict") == 0)
+        return ctl_evict(args);
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (strcmp(actions[action].name, "ledger") == 0)
@@ -106,11 +110,11 @@ static const struct cli_option ctl_options[] = {
 
 const struct cli_command cmd_ctl = {
     .name = "ctl",
-    .summary = "Ask a machine: status, pause, resume, power, reset, stop, stats, memory, "
-               "ledger, move, balance.",
-    .operands = "NAME ACTION [vnode=N host=N|cancel|off|advise|on]",
+    .summary = "Control: status, pause, resume, power, reset, stop, stats, memory, "
+               "ledger, move, balance, evict.",
+    .operands = "NAME ACTION [vnode=N host=N|cancel|off|advise|on|node=N by=SIZE]",
     .offers_machines = true,
-    .words = "status pause resume power reset stop stats memory ledger move balance",
+    .words = "status pause resume power reset stop stats memory ledger move balance evict",
     .min_operands = 2,
     .max_operands = 4,
     .options = ctl_options,

@@ -130,8 +130,11 @@ static int run_plan(struct cli_args *args)
     if (r == 0)
         r = admit(&args->config, &host, &others, plan, &ec);
     neighbours_fini(&others);
-    if (r == 0 && !host_source_is_other(args)) { /* another host's addresses are not known */
-        r = machine_config_fits(plan, &ec);
+    if (r == 0) {
+        if (!host_source_is_other(args)) /* another host's addresses are not known */
+            r = machine_config_fits(plan, &ec);
+        if (r == 0)
+            r = machine_config_pageable(&args->config, plan, &ec);
         if (r < 0)
             topo_plan_free(plan);
     }

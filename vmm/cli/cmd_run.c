@@ -98,6 +98,16 @@ static int run_balance(void *ctx, const char *mode, json_t **ret_json, struct er
     return machine_balance(((struct run *)ctx)->machine, mode, ret_json, ec);
 }
 
+static int run_evict(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
+{
+    return machine_evict(((struct run *)ctx)->machine, (struct vnode_id){ vnode }, bytes, ec);
+}
+
+static json_t *run_evict_status(void *ctx)
+{
+    return machine_evict_status(((struct run *)ctx)->machine);
+}
+
 static int run_pause(void *ctx, struct errctx *ec)
 {
     return machine_pause(((struct run *)ctx)->machine, ec);
@@ -132,6 +142,8 @@ static const struct control_ops run_control_ops = {
     .move_cancel = run_move_cancel,
     .move_status = run_move_status,
     .balance = run_balance,
+    .evict = run_evict,
+    .evict_status = run_evict_status,
     .pause = run_pause,
     .resume = run_resume,
     .power = run_power,
@@ -180,6 +192,8 @@ static int make_plan(struct run *run, const struct machine_config *config, struc
 
     if (r == 0)
         r = machine_config_fits(run->plan, ec);
+    if (r == 0)
+        r = machine_config_pageable(config, run->plan, ec);
     if (r == 0)
         r = run_share_admit(&run->share, &run->host, run->plan, ec);
     if (r < 0) {

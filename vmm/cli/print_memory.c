@@ -2,6 +2,7 @@
 /* See print_memory.h. */
 #include "vmm/cli/print_memory.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vmm/base/units.h"
@@ -72,6 +73,40 @@ static void print_backing(FILE *out, uint64_t node, const json_t *b)
     }
 }
 
+/* What of a node was taken away; only where the machine has a pager. */
+static void print_pager(FILE *out, uint64_t node, const json_t *p)
+{
+    static const char *const counts_of[] = { "evicted", "cancelled", "filled", "faults" };
+
+    (void)fprintf(out, "%4llu", (unsigned long long)node);
+    size(out, number(p, "away"));
+    size(out, number(p, "away_zero"));
+    size(out, number(p, "store"));
+    (void)fprintf(out, "  %9llu", (unsigned long long)number(p, "store_objects"));
+    for (size_t i = 0; i < sizeof(counts_of) / sizeof(counts_of[0]); i++)
+        (void)fprintf(out, "  %9llu", (unsigned long long)number(p, counts_of[i]));
+    (void)fprintf(out, "  %8.1f  %8.1f\n", (double)number(p, "fault_p50_ns") / 1000,
+                  (double)number(p, "fault_p99_ns") / 1000);
+}
+
+static void print_pagers(FILE *out, const json_t *nodes)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i), *p = json_object_get(n, "pager");
+
+        if (p == NULL)
+            continue;
+        if (!any)
+            (void)fprintf(out, "\n%4s  %10s  %10s  %10s  %9s  %9s  %9s  %9s  %9s  %8s  %8s\n", "node",
+                          "away", "zeroes", "store", "objects", "evicted", "cancelled", "filled",
+                          "faults", "p50 us", "p99 us");
+        any = true;
+        print_pager(out, number(n, "id"), p);
+    }
+}
+
 void print_memory(FILE *out, const json_t *answer)
 {
     const json_t *nodes = json_object_get(answer, "nodes");
@@ -85,4 +120,5 @@ void print_memory(FILE *out, const json_t *answer)
         for (size_t k = 0; k < json_array_size(backings); k++)
             print_backing(out, number(n, "id"), json_array_get(backings, k));
     }
+    print_pagers(out, nodes);
 }

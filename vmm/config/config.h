@@ -28,6 +28,8 @@ enum config_console {
 
 enum config_on_reset { ON_RESET_RESTART, ON_RESET_EXIT };
 
+enum config_pager { CONFIG_PAGER_OFF, CONFIG_PAGER_ON };
+
 struct machine_config {
     char *name;    /* [a-zA-Z0-9._-]{1,64}; NULL: not said, see config_complete() */
     char *kernel;  /* required to run, not to plan */
@@ -48,6 +50,7 @@ struct machine_config {
     uint64_t halt_poll_ns; /* for how long KVM looks for work for a halted vCPU, at most */
     uint64_t balance_epoch_ns; /* between two looks at the host; 0: not said */
     char *balance_trace;       /* file that snapshots and decisions go to; NULL: none */
+    enum config_pager pager; /* guest memory can be taken away and brought back */
     bool no_sandbox;
 };
 

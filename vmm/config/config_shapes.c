@@ -18,6 +18,7 @@ enum {
 #define CONFIG_MAX_EPOCH_NS UINT64_C(3600000000000)
 
 static const char *const console_words[] = { "serial", "virtio", "none", NULL };
+static const char *const pager_words[] = { "off", "on", NULL };
 static const char *const reset_words[] = { "restart", "exit", NULL };
 static const char *const pin_words[] = { "", "dedicated", "llc", "node", "socket", NULL };
 static const char *const objective_words[] = { "", "default", "load", "numa", "cache", NULL };
@@ -82,6 +83,7 @@ static const struct config_member machine_members[] = {
       .min = CONFIG_MIN_EPOCH_NS,
       .max = CONFIG_MAX_EPOCH_NS },
     { .name = "balance_trace", .kind = CONFIG_TEXT, .off = MACHINE(balance_trace) },
+    { .name = "pager", .kind = CONFIG_WORD, .off = MACHINE(pager), .words = pager_words },
     { .name = "console", .kind = CONFIG_WORD, .off = MACHINE(console), .words = console_words },
     { .name = "on_reset", .kind = CONFIG_WORD, .off = MACHINE(on_reset), .words = reset_words },
     { .name = "io_threads",

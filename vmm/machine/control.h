@@ -29,6 +29,11 @@
  *       others), "memory", "free" }], "nodes": [{ "id", "home" (host node), "wants" (CPUs), "resident",
  *       "at_home", "fixed", "stays" (why it is not moved), "away" (CPUs where it runs meanwhile) }] }
  *
+ *   {"command": "evict", "vnode": 1, "bytes": 1048576}
+ *   {"command": "evict-status"}                   {"state": "none"}, or
+ *     { "state": "evicting|over", "vnode", "wanted", "evicted" (bytes), "why" (it failed), "pager" (as
+ *       a node of "memory" has it) }
+ *
  * The ledger (vmm/topology/ledger.h) is { "name", "nodes": [{ "id", "home" (host nodes, "" where
  * nobody said), "resident", "at_home" (bytes), "share" (0 to 1; null without a home or memory),
  * "forced" }], "told": [[from 0], ...], "real": [[...]] (0: not known), "worst" and each of "broken":
@@ -75,6 +80,8 @@ struct control_ops {
     json_t *(*move_status)(void *ctx);
     /* @mode: NULL: do not switch. A new object. */
     int (*balance)(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec);
+    int (*evict)(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec);
+    json_t *(*evict_status)(void *ctx);
     int (*pause)(void *ctx, struct errctx *ec);
     int (*resume)(void *ctx, struct errctx *ec);
     int (*power)(void *ctx, struct errctx *ec);

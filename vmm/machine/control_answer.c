@@ -108,6 +108,21 @@ static json_t *answer_balance(const struct control_ops *ops, void *ctx, const js
                                                                         : grant(result);
 }
 
+static json_t *answer_evict(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    uint64_t vnode = UINT64_MAX, bytes = 0;
+    struct errctx ec = { 0 };
+    size_t known = 1;
+
+    if (!take_number(request, "vnode", UINT32_MAX, &vnode, &known) ||
+        !take_number(request, "bytes", INT64_MAX, &bytes, &known))
+        return refuse("a member of \"evict\" has the wrong type or value");
+    if (vnode == UINT64_MAX || bytes == 0 || json_object_size(request) != known)
+        return refuse("\"evict\" needs \"vnode\" and \"bytes\", and nothing else");
+    return ops->evict(ctx, (uint32_t)vnode, bytes, &ec) < 0 ? refuse(ec.msg)
+                                                             : grant(json_object());
+}
+
 static json_t *answer_command(const struct control_ops *ops, void *ctx, const char *command,
                               bool *ret_stop)
 {
@@ -120,6 +135,7 @@ static json_t *answer_command(const struct control_ops *ops, void *ctx, const ch
         { "pause", NULL, ops->pause },   { "resume", NULL, ops->resume },
         { "power", NULL, ops->power },   { "reset", NULL, ops->reset },
         { "move-status", ops->move_status, NULL },
+        { "evict-status", ops->evict_status, NULL },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -155,6 +171,8 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
         return answer_cancel(ops, ctx, request);
     if (strcmp(command, "balance") == 0)
         return answer_balance(ops, ctx, request);
+    if (strcmp(command, "evict") == 0)
+        return answer_evict(ops, ctx, request);
     if (json_object_size(request) != 1)
         return refuse("the request has members other than \"command\"");
     return answer_command(ops, ctx, command, ret_stop);

@@ -15,6 +15,7 @@
 
 #include <linux/io_uring.h>
 
+#include "memory/pager/uffd.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/landlock.h"
 #include "vmm/base/macros.h"
@@ -282,6 +283,25 @@ static void check_huge_pages(struct host_check *c, const struct host_topo *host)
                   "--pages 2M: sysctl vm.nr_hugepages=N");
 }
 
+static void check_pager(struct host_check *c)
+{
+    CLEANUP_CLOSE int fd = -1;
+    struct errctx why = { 0 };
+    const int r = uffd_open(&fd, &why);
+    struct host_finding *f = add(c, "pager", r == 0 ? HOST_OK : HOST_LIMITED);
+
+    if (r == 0) {
+        WHAT(f, "guest memory can be taken away and brought back (--pager on)");
+        return;
+    }
+    WHAT(f, "no --pager on: %s", why.msg);
+    if (r == -EACCES || r == -EPERM)
+        ADVICE(f, "have root give you /dev/userfaultfd (Linux 6.1), or set the sysctl "
+                  "vm.unprivileged_userfaultfd to 1");
+    else
+        ADVICE(f, "use Linux 5.14 or later with CONFIG_USERFAULTFD");
+}
+
 static void check_io_uring(struct host_check *c)
 {
     struct io_uring_params params = { 0 };
@@ -350,6 +370,7 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
     }
     check_topology(ret, host);
     check_huge_pages(ret, host);
+    check_pager(ret);
     check_cpu_group(ret);
     check_balance(ret);
     check_io_uring(ret);

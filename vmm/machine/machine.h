@@ -82,7 +82,7 @@ json_t *machine_stats(const struct machine *m);
 
 /** machine_memory() - every backing and where its pages are, counted now; a new object for `ctl`.
  *  The guest goes on meanwhile. Return: 0, or a negative errno with a sentence. */
-int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec);
+int machine_memory(struct machine *m, json_t **ret_json, struct errctx *ec);
 
 struct machine_move_request {
     struct vnode_id vnode;
@@ -107,6 +107,15 @@ int machine_move_cancel(struct machine *m, bool stay, struct errctx *ec);
 /** machine_move_status() - the move that is on, or the last one; a new object, as in control.h.
  *  NULL when out of memory. */
 json_t *machine_move_status(struct machine *m);
+
+/** machine_evict() - begin to take @bytes of a virtual node's memory away. Returns at once;
+ *  machine_evict_status() tells how far it is. Return: 0; -ENOTSUP (no pager); -ENOENT (no such node,
+ *  no memory); -EBUSY (paused, or memory is evicted or moved already). */
+int machine_evict(struct machine *m, struct vnode_id vnode, uint64_t bytes, struct errctx *ec);
+
+/** machine_evict_status() - the present or the last eviction; a new object, as in control.h. NULL
+ *  when out of memory. */
+json_t *machine_evict_status(struct machine *m);
 
 /** machine_ledger() - what the guest was told of distances and what is real, counted now; a new
  *  object for `ctl`, as in control.h. Return: 0, or a negative errno with a sentence. */

@@ -8,6 +8,7 @@
 #include <cpuid.h>
 #include <errno.h>
 
+#include "memory/pager/pager.h"
 #include "vcpu/cpuid_features.h"
 
 enum { PHYS_BITS_MIN = 36 };
@@ -40,6 +41,14 @@ struct device_needs machine_config_needs(const struct machine_config *config)
         if (config->devices[i].type->needs != NULL)
             config->devices[i].type->needs(&config->devices[i], &needs);
     return needs;
+}
+
+int machine_config_pageable(const struct machine_config *config, const struct topo_plan *plan,
+                            struct errctx *ec)
+{
+    int r = config->pager == CONFIG_PAGER_ON ? pager_pageable(plan, ec) : 0;
+
+    return r < 0 ? errctx_wrap(ec, r, "--pager on") : 0;
 }
 
 int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,

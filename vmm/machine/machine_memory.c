@@ -36,13 +36,14 @@ static json_t *backing_json(const struct backing *backing, const struct residenc
                      "unknown", (json_int_t)res->unknown_bytes, "where", where_json(res));
 }
 
-int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec)
+int machine_memory(struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
     json_t *nodes = json_array();
     size_t k = 0;
     int r = res == NULL ? errctx_set(ec, ENOMEM, "no memory to count pages") : 0;
 
+    machine_pager_hold(m); /* a hole that is made while we look would be filled by looking */
     for (size_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
         const struct topo_plan_node *n = &m->plan->nodes[i];
         json_t *backings = json_array();
@@ -57,10 +58,12 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
                 break;
             (void)json_array_append_new(backings, backing_json(b, res));
         }
-        (void)json_array_append_new(nodes,
-                                    json_pack("{s:i, s:I, s:o}", "id", (int)n->vnode.v, "memory",
-                                              (json_int_t)n->ram_bytes, "backings", backings));
+        (void)json_array_append_new(
+            nodes, json_pack("{s:i, s:I, s:o, s:o*}", "id", (int)n->vnode.v, "memory",
+                             (json_int_t)n->ram_bytes, "backings", backings, "pager",
+                             machine_pager_json(m, n->vnode)));
     }
+    machine_pager_release(m);
     if (r < 0) {
         json_decref(nodes);
         return r;

@@ -301,10 +301,20 @@ void machine_mover_release(struct machine *m)
     (void)pthread_cond_broadcast(&mv->wake);
 }
 
+bool machine_mover_busy(const struct machine *m, struct vnode_id *ret_vnode)
+{
+    if (m->mover == NULL || m->mover->job == NULL)
+        return false;
+    *ret_vnode = m->mover->request.vnode;
+    return true;
+}
+
 /* --- what the control socket asks for --------------------------------------------------------- */
 
 static int judge(const struct machine *m, const struct machine_move_request *req, struct errctx *ec)
 {
+    struct vnode_id other;
+
     if (m->mover == NULL)
         return errctx_set(ec, ENOTSUP, "this host has one node: there is nowhere to move to");
     if (req->vnode.v >= m->plan->n_nodes)
@@ -317,6 +327,8 @@ static int judge(const struct machine *m, const struct machine_move_request *req
         return errctx_set(ec, EBUSY, "the machine is paused");
     if (m->mover->job != NULL)
         return errctx_set(ec, EBUSY, "virtual node %u is being moved", m->mover->request.vnode.v);
+    if (machine_pager_busy(m, &other))
+        return errctx_set(ec, EBUSY, "memory of virtual node %u is being evicted", other.v);
     return 0;
 }
 

@@ -12,6 +12,8 @@
 #ifndef VMM_MACHINE_MACHINE_MOVE_H
 #define VMM_MACHINE_MACHINE_MOVE_H
 
+#include <stdbool.h>
+
 #include "vmm/base/errctx.h"
 #include "vmm/base/idset.h"
 #include "vmm/base/ids.h"
@@ -28,6 +30,9 @@ void machine_stop_mover(struct machine *m);
 /** machine_mover_hold() / machine_mover_release() - it stands still between the two. Main thread. */
 void machine_mover_hold(struct machine *m);
 void machine_mover_release(struct machine *m);
+
+/** machine_mover_busy() - is a virtual node, @ret_vnode, being moved? Main thread. */
+bool machine_mover_busy(const struct machine *m, struct vnode_id *ret_vnode);
 
 /* machine_follow.c, main thread. */
 

@@ -27,6 +27,7 @@
 #include "vmm/machine/machine_console.h"
 #include "vmm/machine/machine_irq.h"
 #include "vmm/machine/machine_move.h"
+#include "vmm/machine/machine_pager.h"
 #include "vmm/machine/machine_threads.h"
 #include "vmm/machine/sandbox.h"
 
@@ -71,6 +72,7 @@ struct machine {
     struct guest_mem *mem;     /* memory */
     uint32_t n_mem_slots;      /* of KVM, numbered from 0; a large range has several */
     int pagemap;               /* of this process; -1 where there is none */
+    struct machine_pager *pager; /* NULL without --pager on */
 
     /* irqchip */
     struct machine_irq *irq;

@@ -2,10 +2,10 @@
 /*
  * A machine's life between its first and its last guest instruction.
  *
- * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory and who
- * looks where it is; starting reverses it. A reset
- * happens in place: halt, devices reset, memory given back, firmware loaded anew, registers as
- * at power-on, go. All of it on the main loop's thread.
+ * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory, who looks
+ * where it is and who evicts it; starting reverses it. Threads that bring memory back end last of
+ * all. A reset happens in place: halt, devices reset, memory given back, firmware loaded anew,
+ * registers as at power-on, go. All of it on the main loop's thread.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -44,10 +44,12 @@ void machine_halt(struct machine *m)
             m->devices[i]->ops->quiesce(m->devices[i]);
     machine_mover_hold(m);
     machine_balancer_hold(m);
+    machine_pager_hold(m);
 }
 
 void machine_go(struct machine *m)
 {
+    machine_pager_release(m);
     machine_balancer_release(m);
     machine_mover_release(m);
     for (size_t i = m->n_devices; i > 0; i--)
@@ -65,7 +67,9 @@ static int reset_in_place(struct machine *m, struct errctx *ec)
 
     for (size_t i = 0; i < m->n_devices; i++)
         m->devices[i]->ops->reset(m->devices[i]);
-    r = guest_mem_discard(m->mem, ec);
+    r = machine_pager_reset(m, ec);
+    if (r == 0)
+        r = guest_mem_discard(m->mem, ec);
     if (r == 0)
         r = guest_mem_commit(m->mem, &alone, ec);
     if (r < 0)
@@ -165,7 +169,9 @@ static int start(struct machine *m, struct errctx *ec)
     r = make_sandbox(m, ec);
     if (r < 0)
         return errctx_wrap(ec, r, "sandbox");
-    r = machine_start_io(m, ec);
+    r = machine_start_pager(m, ec);
+    if (r == 0)
+        r = machine_start_io(m, ec);
     if (r == 0)
         r = machine_start_mover(m, ec);
     if (r == 0)
@@ -207,6 +213,7 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
     stop_vcpus(m);
     machine_stop_mover(m);
     machine_stop_io(m);
+    machine_stop_pager(m);
     sandbox_free(m->sandbox);
     m->sandbox = NULL;
     LOCK_SCOPE(&m->request_lock);

@@ -195,6 +195,8 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
     if (r < 0)
         return r;
     r = guest_mem_commit(m->mem, &commit, ec);
+    if (r == 0)
+        r = machine_make_pager(m, ec);
     for (size_t i = 0; r == 0 && i < guest_mem_n_slots(m->mem); i++) {
         const struct guest_mem_slot s = guest_mem_slot(m->mem, i);
 
@@ -237,5 +239,6 @@ void stage_memory_undo(struct machine *m)
     m->pagemap = -1;
     while (m->n_mem_slots > 0)
         (void)kvm_vm_map(&m->vm, --m->n_mem_slots, (struct gpa){ 0 }, 0, NULL, NULL);
+    machine_free_pager(m);
     guest_mem_free(m->mem);
 }

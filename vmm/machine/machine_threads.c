@@ -88,20 +88,19 @@ static void spread_devices(const struct machine_config *config, struct machine_t
     }
 }
 
-/* The CPUs of a node's vCPUs; empty when one of them runs anywhere. */
-static void cpus_of(const struct topo_plan *plan, uint32_t vnode, struct idset *ret)
+void machine_threads_cpus(const struct topo_plan *plan, uint32_t vnode, struct idset *ret_cpus)
 {
     const struct topo_plan_node *n = &plan->nodes[vnode];
 
-    *ret = (struct idset){ 0 };
+    *ret_cpus = (struct idset){ 0 };
     if (idset_empty(&n->cpus) && n->has_initiator)
         n = &plan->nodes[n->initiator.v];
     IDSET_FOREACH(cpu, &n->cpus) {
         if (idset_empty(&plan->vcpus[cpu].host_cpus)) {
-            *ret = (struct idset){ 0 };
+            *ret_cpus = (struct idset){ 0 };
             return;
         }
-        idset_or(ret, &plan->vcpus[cpu].host_cpus);
+        idset_or(ret_cpus, &plan->vcpus[cpu].host_cpus);
     }
 }
 
@@ -128,7 +127,7 @@ static void place(const struct machine_config *config, const struct topo_plan *p
     IDSET_FOREACH(vnode, &thread->vnodes) {
         if (vnode >= plan->n_nodes)
             continue; /* refused when the device is made */
-        cpus_of(plan, vnode, &cpus);
+        machine_threads_cpus(plan, vnode, &cpus);
         if (idset_empty(&cpus)) {
             thread->host_cpus = cpus;
             return;

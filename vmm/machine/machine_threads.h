@@ -46,6 +46,10 @@ void machine_threads_free(struct machine_threads *threads);
 json_t *machine_threads_json(const struct machine_config *config,
                              const struct machine_threads *threads);
 
+/** machine_threads_cpus() - the host CPUs that the vCPUs of virtual node @vnode, or of its initiator,
+ *  are pinned to; empty when one of them runs anywhere. */
+void machine_threads_cpus(const struct topo_plan *plan, uint32_t vnode, struct idset *ret_cpus);
+
 enum { MACHINE_DEVICE_NAME = 32 };
 
 /** machine_device_name() - of device @i in the order of machine_threads.device, in @buf. */

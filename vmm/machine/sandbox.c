@@ -33,6 +33,8 @@ static const enum sandbox_role role_of[SANDBOX_KINDS] = {
     [SANDBOX_MAIN] = SANDBOX_ROLE_MAIN,
     [SANDBOX_MOVER] = SANDBOX_ROLE_MOVER,
     [SANDBOX_BALANCER] = SANDBOX_ROLE_BALANCER,
+    [SANDBOX_FAULT] = SANDBOX_ROLE_FAULT,
+    [SANDBOX_EVICT] = SANDBOX_ROLE_EVICT,
 };
 
 static int make_ours(const struct sandbox_program *from, struct sock_fprog *ret, struct errctx *ec)

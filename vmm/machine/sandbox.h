@@ -23,6 +23,8 @@ enum sandbox_kind {
     SANDBOX_VCPU,
     SANDBOX_MOVER, /* moves guest memory between host nodes */
     SANDBOX_BALANCER, /* looks at the host and at where memory is */
+    SANDBOX_FAULT, /* brings guest memory back */
+    SANDBOX_EVICT, /* takes guest memory away */
     SANDBOX_KINDS,
 };
 

@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
+#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -117,6 +118,8 @@ static const struct sandbox_rule main_thread[] = {
     IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD), IOCTL(KVM_IRQFD),
     IOCTL(KVM_SET_USER_MEMORY_REGION), IOCTL(KVM_GET_STATS_FD), IOCTL(KVM_CHECK_EXTENSION),
     IOCTL(TUNSETPERSIST), IOCTL(TUNSETQUEUE),
+    /* a reset of memory that is paged */
+    IOCTL(UFFDIO_UNREGISTER),
 };
 
 static const struct sandbox_rule mover[] = {
@@ -133,6 +136,18 @@ static const struct sandbox_rule balancer[] = {
     ANY(pread64),
 };
 
+static const struct sandbox_rule fault[] = {
+    ANY(poll), ANY(ppoll), ANY(pwrite64),
+    IOCTL(UFFDIO_COPY), IOCTL(UFFDIO_ZEROPAGE), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
+};
+
+static const struct sandbox_rule evict[] = {
+    ANY(mincore), ANY(pread64),
+    /* holes in guest memory */
+    ANY(fallocate),
+    IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_WAKE),
+};
+
 const struct sandbox_rules sandbox_rules_all = RULES(all);
 const struct sandbox_rules sandbox_rules_start = RULES(start);
 const struct sandbox_rules sandbox_rules_vcpu = RULES(vcpu);
@@ -142,6 +157,13 @@ const struct sandbox_rules sandbox_rules_vsock = RULES(vsock);
 const struct sandbox_rules sandbox_rules_main = RULES(main_thread);
 const struct sandbox_rules sandbox_rules_mover = RULES(mover);
 const struct sandbox_rules sandbox_rules_balancer = RULES(balancer);
+const struct sandbox_rules sandbox_rules_fault = RULES(fault);
+const struct sandbox_rules sandbox_rules_evict = RULES(evict);
+
+bool sandbox_role_has_devices(enum sandbox_role role)
+{
+    return role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_IO || role == SANDBOX_ROLE_MAIN;
+}
 
 void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
                       const struct sandbox_rules *ret[static SANDBOX_MAX_LISTS])
@@ -159,7 +181,11 @@ void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
         ret[n++] = &sandbox_rules_mover;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_BALANCER)
         ret[n++] = &sandbox_rules_balancer;
-    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_IO || role == SANDBOX_ROLE_MAIN) {
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_FAULT)
+        ret[n++] = &sandbox_rules_fault;
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_EVICT)
+        ret[n++] = &sandbox_rules_evict;
+    if (sandbox_role_has_devices(role)) {
         ret[n++] = &sandbox_rules_io;
         if (has_net)
             ret[n++] = &sandbox_rules_net;

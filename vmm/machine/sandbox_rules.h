@@ -33,10 +33,12 @@ enum sandbox_role {
     SANDBOX_ROLE_MAIN,
     SANDBOX_ROLE_MOVER,
     SANDBOX_ROLE_BALANCER,
+    SANDBOX_ROLE_FAULT,
+    SANDBOX_ROLE_EVICT,
     SANDBOX_ROLES,
 };
 
-enum { SANDBOX_MAX_LISTS = 10 };
+enum { SANDBOX_MAX_LISTS = 12 };
 
 extern const struct sandbox_rules sandbox_rules_all;    /* every kind */
 extern const struct sandbox_rules sandbox_rules_start;  /* only between build and run */
@@ -47,6 +49,11 @@ extern const struct sandbox_rules sandbox_rules_vsock;  /* I/O, with vsock */
 extern const struct sandbox_rules sandbox_rules_main;
 extern const struct sandbox_rules sandbox_rules_mover;
 extern const struct sandbox_rules sandbox_rules_balancer;
+extern const struct sandbox_rules sandbox_rules_fault;
+extern const struct sandbox_rules sandbox_rules_evict;
+
+/** sandbox_role_has_devices() - does the program of @role depend on which devices there are? Pure. */
+bool sandbox_role_has_devices(enum sandbox_role role);
 
 /** sandbox_rules_of() - the lists whose union a program allows. @ret ends with NULL. Pure. */
 void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,

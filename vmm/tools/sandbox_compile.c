@@ -75,10 +75,10 @@ static void compile(enum sandbox_role role, bool net, bool vsock)
     seccomp_release(filter);
 }
 
-/* A vCPU's program and the mover's do not depend on devices: one serves. */
+/* Where devices make no difference one serves. */
 static bool is_made(int role, int net, int vsock)
 {
-    return (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_IO || role == SANDBOX_ROLE_MAIN) || (net == 0 && vsock == 0);
+    return sandbox_role_has_devices((enum sandbox_role)role) || (net == 0 && vsock == 0);
 }
 
 int main(void)

@@ -33,6 +33,12 @@ static int fuzz_move(void *ctx, const struct control_move *move, struct errctx *
     return move->stay ? errctx_set(ec, 1, "no") : 0;
 }
 
+static int fuzz_evict(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
+{
+    (void)ctx;
+    return vnode > bytes ? errctx_set(ec, 1, "no") : 0;
+}
+
 static int fuzz_cancel(void *ctx, bool stay, struct errctx *ec)
 {
     (void)ctx;
@@ -61,6 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .move_cancel = fuzz_cancel,
         .move_status = fuzz_query,
         .balance = fuzz_balance,
+        .evict = fuzz_evict,
+        .evict_status = fuzz_query,
         .pause = fuzz_action,
         .resume = fuzz_action,
         .power = fuzz_action,

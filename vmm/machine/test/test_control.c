@@ -87,6 +87,12 @@ static int fake_balance(void *ctx, const char *mode, json_t **ret_json, struct e
     return 0;
 }
 
+static int fake_evict(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
+{
+    (void)ctx;
+    return vnode < 2 ? 0 : errctx_set(ec, ENOENT, "no %u bytes of node %u", (unsigned)bytes, vnode);
+}
+
 static int fake_pause(void *ctx, struct errctx *ec)
 {
     struct fixture *f = ctx;
@@ -115,6 +121,8 @@ static const struct control_ops fake_ops = {
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
     .balance = fake_balance,
+    .evict = fake_evict,
+    .evict_status = fake_move_status,
     .pause = fake_pause,
     .resume = fake_action,
     .power = fake_action,
@@ -282,6 +290,41 @@ static void a_move_is_asked_for_member_by_member(void **state)
                         f.move.stay);
     }
     assert_int_equal(f.move.vnode, 2); /* nothing else came through */
+    close(fd);
+    end(&f);
+}
+
+static void an_eviction_is_asked_for_member_by_member(void **state)
+{
+    static const char needs[] = "{\"ok\":false,\"error\":\"\\\"evict\\\" needs \\\"vnode\\\" and "
+                                "\\\"bytes\\\", and nothing else\"}";
+    static const char wrong[] = "{\"ok\":false,\"error\":\"a member of \\\"evict\\\" has the wrong "
+                                "type or value\"}";
+    static const struct {
+        const char *request, *reply;
+    } rows[] = {
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":4096}\n", "{\"ok\":true,\"result\":{}}" },
+        { "{\"command\":\"evict\",\"vnode\":2,\"bytes\":7}\n",
+          "{\"ok\":false,\"error\":\"no 7 bytes of node 2\"}" },
+        { "{\"command\":\"evict\",\"vnode\":1}\n", needs },
+        { "{\"command\":\"evict\",\"bytes\":1}\n", needs },
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":0}\n", needs },
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":1,\"all\":true}\n", needs },
+        { "{\"command\":\"evict\",\"vnode\":-1,\"bytes\":1}\n", wrong },
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":\"1G\"}\n", wrong },
+        { "{\"command\":\"evict-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
+    };
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    (void)state;
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+    }
     close(fd);
     end(&f);
 }
@@ -572,6 +615,7 @@ int main(void)
         cmocka_unit_test(status_is_the_machines_object),
         cmocka_unit_test(a_refusal_carries_the_machines_sentence),
         cmocka_unit_test(a_move_is_asked_for_member_by_member),
+        cmocka_unit_test(an_eviction_is_asked_for_member_by_member),
         cmocka_unit_test(garbage_is_refused_and_the_next_request_served),
         cmocka_unit_test(an_endless_request_is_refused_and_dropped),
         cmocka_unit_test(a_peer_that_stalls_in_a_request_is_dropped),

@@ -118,7 +118,8 @@ static int forget(void **state)
 
 static void ranges_of_many_tib_become_several_slots(void **state)
 {
-    struct machine m = { 0 };
+    const struct machine_config config = { 0 };
+    struct machine m = { .config = &config };
     unsigned next = 0;
 
     (void)state;
@@ -142,7 +143,8 @@ static void a_failure_in_the_midst_leaves_nothing_mapped(void **state)
 {
     (void)state;
     for (unsigned at = 1; at <= 6; at++) {
-        struct machine m = { 0 };
+        const struct machine_config config = { 0 };
+    struct machine m = { .config = &config };
         struct errctx ec = { 0 };
 
         (void)forget(NULL);

@@ -13,6 +13,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <linux/capability.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -284,6 +286,37 @@ static void who_rebalances_looks_and_changes_nothing(void **state)
     assert_killed(&net, SANDBOX_BALANCER, inet_socket);
 }
 
+static void punch_guest_memory(void)
+{
+    (void)syscall(SYS_fallocate, -1, 3, 0, 4096);
+}
+
+static void continue_a_page(void)
+{
+    (void)syscall(SYS_ioctl, -1, UFFDIO_CONTINUE, NULL);
+}
+
+static void register_pages(void)
+{
+    (void)syscall(SYS_ioctl, -1, UFFDIO_REGISTER, NULL);
+}
+
+static void threads_that_page_have_one_direction_each(void **state)
+{
+    (void)state;
+    assert_allowed(&plain, SANDBOX_EVICT, punch_guest_memory);
+    assert_allowed(&plain, SANDBOX_EVICT, register_pages);
+    assert_allowed(&plain, SANDBOX_FAULT, continue_a_page);
+    assert_killed(&plain, SANDBOX_FAULT, punch_guest_memory);
+    assert_killed(&plain, SANDBOX_FAULT, register_pages);
+    assert_killed(&plain, SANDBOX_EVICT, continue_a_page);
+    assert_killed(&plain, SANDBOX_VCPU, continue_a_page);
+    assert_killed(&plain, SANDBOX_IO, continue_a_page);
+    assert_killed(&plain, SANDBOX_FAULT, open_for_reading);
+    assert_killed(&plain, SANDBOX_EVICT, open_for_reading);
+    assert_killed(&plain, SANDBOX_FAULT, set_own_cpus);
+}
+
 static void exit_unless_powerless(void)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -327,6 +360,7 @@ int main(void)
         cmocka_unit_test(sockets_follow_the_devices),
         cmocka_unit_test(threads_place_themselves_and_one_moves_memory),
         cmocka_unit_test(who_rebalances_looks_and_changes_nothing),
+        cmocka_unit_test(threads_that_page_have_one_direction_each),
         cmocka_unit_test(capabilities_are_gone),
     };
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See ctl_evict.h. */
+#include "vmm/cli/ctl_evict.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/base/units.h"
+#include "vmm/cli/ctl_client.h"
+#include "vmm/cli/print_json.h"
+
+enum { LOOK_MS = 100 }; /* how often the machine is asked */
+
+static uint64_t number(const json_t *object, const char *name)
+{
+    const json_int_t v = json_integer_value(json_object_get(object, name));
+
+    return v > 0 ? (uint64_t)v : 0;
+}
+
+static const char *text(const json_t *object, const char *name)
+{
+    const char *s = json_string_value(json_object_get(object, name));
+
+    return s != NULL ? s : "";
+}
+
+/* "node=1" or "by=512M" into @request. */
+static int parse_word(const char *word, json_t *request, struct errctx *ec)
+{
+    uint64_t v = 0;
+    int r;
+
+    if (strncmp(word, "node=", 5) == 0) {
+        r = units_parse_uint(word + 5, UINT32_MAX, &v, ec);
+        if (r == 0)
+            (void)json_object_set_new(request, "vnode", json_integer((json_int_t)v));
+        return r < 0 ? errctx_wrap(ec, r, "ctl evict: node") : 0;
+    }
+    if (strncmp(word, "by=", 3) == 0) {
+        r = units_parse_size(word + 3, &v, ec);
+        if (r == 0 && (v == 0 || v > INT64_MAX))
+            r = errctx_set(ec, EINVAL, "not a size from 1 to 8191P");
+        (void)json_object_set_new(request, "bytes", json_integer((json_int_t)v));
+        return r < 0 ? errctx_wrap(ec, r, "ctl evict: by") : 0;
+    }
+    return errctx_set(ec, EINVAL, "ctl evict: %s is none of node=N, by=SIZE", word);
+}
+
+static int make_request(const struct cli_args *args, json_t **ret_request, struct errctx *ec)
+{
+    json_t *request = json_pack("{s:s}", "command", "evict");
+    int r = 0;
+
+    for (size_t i = 2; r == 0 && i < args->n_operands; i++)
+        r = parse_word(args->operands[i], request, ec);
+    if (r == 0 && json_object_size(request) != 3)
+        r = errctx_set(ec, EINVAL, "ctl evict: node=N and by=SIZE are needed, once each");
+    if (r < 0)
+        json_decref(request);
+    else
+        *ret_request = request;
+    return r;
+}
+
+static void say(const char *name, const json_t *status)
+{
+    const json_t *pager = json_object_get(status, "pager");
+    char a[32], b[32], c[32];
+
+    if (pager == NULL) {
+        (void)printf("%s: no memory was evicted\n", name);
+        return;
+    }
+    (void)printf("%s: %s of virtual node %llu %s, %s of it are away; what was evicted takes %s of "
+                 "the host's memory\n",
+                 name, units_format_human(number(status, "evicted"), a, sizeof(a)),
+                 (unsigned long long)number(status, "vnode"),
+                 strcmp(text(status, "state"), "over") == 0 ? "were evicted" : "are evicted so far",
+                 units_format_human(number(pager, "away"), b, sizeof(b)),
+                 units_format_human(number(pager, "store"), c, sizeof(c)));
+}
+
+static int report(const struct cli_args *args, const json_t *status)
+{
+    const char *name = args->operands[0];
+    char why[ERRCTX_MSG_MAX];
+
+    if (cli_args_get(args, "json") == NULL)
+        say(name, status);
+    else if (print_json(stdout, status) < 0)
+        return cli_error(CLI_FAILURE, "no memory to print the answer");
+    (void)snprintf(why, sizeof(why), "%.400s", text(status, "why"));
+    if (why[0] == '\0')
+        return cli_flush(CLI_OK);
+    for (char *p = why; *p != '\0'; p++) /* another process's bytes */
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            *p = '.';
+    (void)cli_flush(CLI_OK);
+    return cli_error(CLI_FAILURE, "%s: %s", name, why);
+}
+
+static int ask(const struct cli_args *args, json_t **ret_status, struct errctx *ec)
+{
+    return ctl_client_ask(NULL, args->operands[0], "evict-status", CTL_TIMEOUT_MS, ret_status, ec);
+}
+
+/* Tell the machine, and ask it until it is over. */
+static int evict(const struct cli_args *args, const json_t *request, json_t **ret_status,
+                 struct errctx *ec)
+{
+    json_t *answer;
+    int r = ctl_client_request(NULL, args->operands[0], request, CTL_TIMEOUT_MS, &answer, ec);
+
+    while (r == 0) {
+        json_decref(answer);
+        r = ask(args, &answer, ec);
+        if (r == 0 && strcmp(text(answer, "state"), "evicting") != 0) {
+            *ret_status = answer;
+            return 0;
+        }
+        (void)poll(NULL, 0, LOOK_MS);
+    }
+    return r;
+}
+
+int ctl_evict(const struct cli_args *args)
+{
+    struct errctx ec = { 0 };
+    json_t *request = NULL, *status = NULL;
+    int r;
+
+    if (args->n_operands == 2) {
+        r = ask(args, &status, &ec);
+    } else {
+        if (make_request(args, &request, &ec) < 0)
+            return cli_fail(CLI_USAGE, &ec);
+        r = evict(args, request, &status, &ec);
+        json_decref(request);
+    }
+    if (r < 0)
+        return cli_fail(CLI_FAILURE, &ec);
+    r = report(args, status);
+    json_decref(status);
+    return r;
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See machine_pager.h. A job belongs to the evicting thread from machine_evict() until its message
+ * is_over() runs on the main loop; what both look at before is under the lock.
+ */
+#include "vmm/machine/machine_pager.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "memory/pager/pager.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/base/place.h"
+#include "vmm/machine/machine_private.h"
+
+/* One virtual node's. */
+struct fault_thread {
+    struct machine_pager *mp;
+    struct vnode_id vnode;
+    pthread_t thread;
+    bool started;
+};
+
+struct machine_pager {
+    struct machine *machine;
+    struct pager *pager;
+    struct fault_thread *faults; /* one per virtual node */
+    int quit_fd;                 /* readable: fault threads end */
+    pthread_t evictor;
+    bool evictor_started;
+    sem_t ready; /* posted by a thread that is in its sandbox, or cannot be */
+
+    pthread_mutex_t lock; /* a leaf; covers what follows */
+    pthread_cond_t wake;  /* the evicting thread: something below changed */
+    pthread_cond_t still; /* the main thread: working became false */
+    int result;           /* of the start of any thread */
+    struct errctx ec;
+    bool quit, working, todo;
+    unsigned n_held;
+    uint64_t evicted_bytes; /* of the job so far */
+
+    /* main thread, and the evicting one while job is true */
+    bool job, any;
+    struct vnode_id vnode; /* of the present or the last job */
+    uint64_t want_bytes;
+    int job_result;
+    struct errctx job_ec;
+};
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+/* In its sandbox, or not: tell who waits for that. */
+static int begin_thread(struct machine_pager *mp, enum sandbox_kind kind, const struct idset *cpus)
+{
+    const struct sandbox *sandbox = mp->machine->sandbox;
+    struct errctx ec = { 0 };
+    int r = place_pin_thread(cpus, &ec);
+
+    if (r == 0 && sandbox != NULL)
+        r = sandbox_enter(sandbox, kind, &ec);
+    if (r < 0) {
+        LOCK_SCOPE(&mp->lock);
+        mp->result = r;
+        mp->ec = ec;
+    }
+    (void)sem_post(&mp->ready);
+    return r;
+}
+
+static void *fault_main(void *arg)
+{
+    const struct fault_thread *ft = arg;
+    struct machine_pager *mp = ft->mp;
+    struct idset cpus;
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "fault%u", ft->vnode.v);
+    place_name_thread(name);
+    machine_threads_cpus(mp->machine->plan, ft->vnode.v, &cpus);
+    if (begin_thread(mp, SANDBOX_FAULT, &cpus) == 0)
+        pager_serve(mp->pager, ft->vnode, mp->quit_fd);
+    return NULL;
+}
+
+/* A page that cannot come back reaches nobody: the machine ends before a vCPU goes on. */
+static void page_is_lost(void *ctx, struct vnode_id vnode, const char *why)
+{
+    struct machine_pager *mp = ctx;
+
+    (void)vnode;
+    machine_request_end(mp->machine, MACHINE_END_FAILURE, 0, why);
+}
+
+static bool between(void *ctx, uint64_t evicted_bytes)
+{
+    struct machine_pager *mp = ctx;
+    LOCK_SCOPE(&mp->lock);
+
+    mp->evicted_bytes = evicted_bytes;
+    if (mp->n_held > 0) {
+        mp->working = false;
+        (void)pthread_cond_broadcast(&mp->still);
+        while (mp->n_held > 0 && !mp->quit)
+            (void)pthread_cond_wait(&mp->wake, &mp->lock);
+        mp->working = true;
+    }
+    return !mp->quit;
+}
+
+/* On the main loop. */
+static void is_over(void *ctx)
+{
+    struct machine_pager *mp = ctx;
+
+    mp->job = false;
+}
+
+static void run_job(struct machine_pager *mp)
+{
+    static const struct pager_evict_ops ops = { .between = between };
+    uint64_t evicted = 0;
+
+    mp->job_ec = (struct errctx){ 0 };
+    mp->job_result = pager_evict(mp->pager, mp->vnode, mp->want_bytes, &ops, mp, &evicted,
+                                 &mp->job_ec);
+    {
+        LOCK_SCOPE(&mp->lock);
+        mp->evicted_bytes = evicted;
+        mp->working = false;
+        (void)pthread_cond_broadcast(&mp->still);
+        if (mp->quit)
+            return;
+    }
+    if (evloop_post(mp->machine->main_loop, is_over, mp) < 0)
+        machine_request_end(mp->machine, MACHINE_END_FAILURE, 0, "no memory to end an eviction");
+}
+
+/* Return: false to end. */
+static bool wait_for_job(struct machine_pager *mp)
+{
+    LOCK_SCOPE(&mp->lock);
+
+    while (!mp->quit && (mp->n_held > 0 || !mp->todo))
+        (void)pthread_cond_wait(&mp->wake, &mp->lock);
+    mp->todo = false;
+    mp->working = !mp->quit;
+    return !mp->quit;
+}
+
+static void *evict_main(void *arg)
+{
+    struct machine_pager *mp = arg;
+
+    place_name_thread("evict");
+    if (begin_thread(mp, SANDBOX_EVICT, &mp->machine->threads->main.host_cpus) < 0)
+        return NULL;
+    while (wait_for_job(mp))
+        run_job(mp);
+    return NULL;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+int machine_make_pager(struct machine *m, struct errctx *ec)
+{
+    struct machine_pager *mp;
+    int r;
+
+    if (m->config->pager == CONFIG_PAGER_OFF)
+        return 0;
+    mp = calloc(1, sizeof(*mp));
+    if (mp == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for paging");
+    mp->machine = m;
+    (void)sem_init(&mp->ready, 0, 0);
+    (void)pthread_mutex_init(&mp->lock, NULL);
+    (void)pthread_cond_init(&mp->wake, NULL);
+    (void)pthread_cond_init(&mp->still, NULL);
+    m->pager = mp;
+    mp->faults = calloc(m->plan->n_nodes, sizeof(mp->faults[0]));
+    mp->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (mp->faults == NULL || mp->quit_fd < 0)
+        r = errctx_set(ec, ENOMEM, "no memory for paging");
+    else
+        r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost, .ctx = mp },
+                      &mp->pager, ec);
+    if (r < 0) {
+        machine_free_pager(m);
+        return errctx_wrap(ec, r, "--pager on");
+    }
+    return 0;
+}
+
+void machine_free_pager(struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+
+    if (mp == NULL)
+        return;
+    pager_free(mp->pager);
+    if (mp->quit_fd >= 0)
+        (void)close(mp->quit_fd);
+    (void)pthread_cond_destroy(&mp->still);
+    (void)pthread_cond_destroy(&mp->wake);
+    (void)pthread_mutex_destroy(&mp->lock);
+    (void)sem_destroy(&mp->ready);
+    free(mp->faults);
+    free(mp);
+    m->pager = NULL;
+}
+
+static void wait_ready(struct machine_pager *mp)
+{
+    while (sem_wait(&mp->ready) < 0)
+        ; /* interrupted */
+}
+
+int machine_start_pager(struct machine *m, struct errctx *ec)
+{
+    struct machine_pager *mp = m->pager;
+    int r = 0;
+
+    if (mp == NULL)
+        return 0;
+    for (size_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
+        mp->faults[i] = (struct fault_thread){ .mp = mp, .vnode = m->plan->nodes[i].vnode };
+        if (m->plan->nodes[i].ram_bytes == 0)
+            continue;
+        r = pthread_create(&mp->faults[i].thread, NULL, fault_main, &mp->faults[i]);
+        if (r == 0) {
+            mp->faults[i].started = true;
+            wait_ready(mp);
+        }
+    }
+    if (r == 0)
+        r = pthread_create(&mp->evictor, NULL, evict_main, mp);
+    if (r != 0)
+        return errctx_set_os(ec, r, "threads that page");
+    mp->evictor_started = true;
+    wait_ready(mp);
+    LOCK_SCOPE(&mp->lock);
+    return mp->result < 0 ? errctx_set(ec, -mp->result, "threads that page: %s", mp->ec.msg) : 0;
+}
+
+void machine_stop_pager(struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+
+    if (mp == NULL)
+        return;
+    {
+        LOCK_SCOPE(&mp->lock);
+        mp->quit = true;
+        (void)pthread_cond_broadcast(&mp->wake);
+    }
+    if (mp->evictor_started)
+        (void)pthread_join(mp->evictor, NULL);
+    (void)eventfd_write(mp->quit_fd, 1);
+    for (size_t i = 0; i < m->plan->n_nodes; i++)
+        if (mp->faults[i].started)
+            (void)pthread_join(mp->faults[i].thread, NULL);
+    machine_free_pager(m);
+}
+
+void machine_pager_hold(struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+
+    if (mp == NULL)
+        return;
+    LOCK_SCOPE(&mp->lock);
+    mp->n_held++;
+    while (mp->working)
+        (void)pthread_cond_wait(&mp->still, &mp->lock);
+}
+
+void machine_pager_release(struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+
+    if (mp == NULL)
+        return;
+    LOCK_SCOPE(&mp->lock);
+    mp->n_held--;
+    (void)pthread_cond_broadcast(&mp->wake);
+}
+
+int machine_pager_reset(struct machine *m, struct errctx *ec)
+{
+    return m->pager != NULL ? pager_reset(m->pager->pager, ec) : 0;
+}
+
+bool machine_pager_busy(const struct machine *m, struct vnode_id *ret_vnode)
+{
+    if (m->pager == NULL || !m->pager->job)
+        return false;
+    *ret_vnode = m->pager->vnode;
+    return true;
+}
+
+/* --- what the control socket asks for --------------------------------------------------------- */
+
+int machine_evict(struct machine *m, struct vnode_id vnode, uint64_t bytes, struct errctx *ec)
+{
+    struct machine_pager *mp = m->pager;
+    struct vnode_id other;
+
+    if (mp == NULL)
+        return errctx_set(ec, ENOTSUP, "this machine was not started with --pager on");
+    if (vnode.v >= m->plan->n_nodes || m->plan->nodes[vnode.v].ram_bytes == 0)
+        return errctx_set(ec, ENOENT, "there is no virtual node %u with memory", vnode.v);
+    if (m->paused)
+        return errctx_set(ec, EBUSY, "the machine is paused");
+    if (mp->job)
+        return errctx_set(ec, EBUSY, "memory of virtual node %u is being evicted", mp->vnode.v);
+    if (machine_mover_busy(m, &other))
+        return errctx_set(ec, EBUSY, "virtual node %u is being moved", other.v);
+    mp->job = mp->any = true;
+    mp->vnode = vnode;
+    mp->want_bytes = bytes;
+    LOCK_SCOPE(&mp->lock);
+    mp->evicted_bytes = 0;
+    mp->todo = true;
+    (void)pthread_cond_broadcast(&mp->wake);
+    return 0;
+}
+
+json_t *machine_evict_status(struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+    uint64_t evicted;
+
+    if (mp == NULL || !mp->any)
+        return json_pack("{s:s}", "state", "none");
+    {
+        LOCK_SCOPE(&mp->lock);
+        evicted = mp->evicted_bytes;
+    }
+    return json_pack("{s:s, s:i, s:I, s:I, s:s, s:o*}", "state", mp->job ? "evicting" : "over",
+                     "vnode", (int)mp->vnode.v, "wanted", (json_int_t)mp->want_bytes, "evicted",
+                     (json_int_t)evicted, "why",
+                     mp->job || mp->job_result == 0 ? "" : mp->job_ec.msg, "pager",
+                     machine_pager_json(m, mp->vnode));
+}
+
+json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
+{
+    struct pager_counts c;
+
+    if (m->pager == NULL || !pager_count(m->pager->pager, vnode, &c))
+        return NULL;
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+        "away", (json_int_t)c.away_pages * BACKING_PAGE, "away_zero",
+        (json_int_t)c.away_zero_pages * BACKING_PAGE, "store", (json_int_t)c.store.held_bytes,
+        "store_pages", (json_int_t)c.store.pages, "store_objects", (json_int_t)c.store.objects,
+        "store_raw", (json_int_t)c.store.raw_objects, "evicted", (json_int_t)c.evicted_pages,
+        "cancelled", (json_int_t)c.cancelled_pages, "filled", (json_int_t)c.filled_pages, "ahead",
+        (json_int_t)c.ahead_pages, "faults", (json_int_t)c.faults, "first_touches",
+        (json_int_t)c.first_touches, "strange", (json_int_t)c.strange_pages, "lost",
+        (json_int_t)c.lost_pages, "evict_cpu_ns", (json_int_t)c.evict_cpu_ns, "fault_p50_ns",
+        (json_int_t)pager_fault_ns(&c, 500), "fault_p99_ns", (json_int_t)pager_fault_ns(&c, 990));
+}

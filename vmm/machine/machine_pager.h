@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pager's threads and what of the machine goes through them: a fault thread for each virtual node,
+ * on the CPUs of its vCPUs, and one that evicts. For the files of vmm/machine only. All functions but
+ * where said on the main thread; without --pager on they do nothing.
+ *
+ * Fault threads run from before the first vCPU to after the last I/O thread: who waits for a page
+ * cannot be interrupted. While pages are being evicted guest memory must not be given back, so a pause
+ * and a reset hold the evicting thread as they do the mover, and the two never work at a time.
+ */
+#ifndef VMM_MACHINE_MACHINE_PAGER_H
+#define VMM_MACHINE_MACHINE_PAGER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
+
+struct machine;
+struct machine_pager;
+
+/** machine_make_pager() - where the configuration wants one: descriptors, tables, stores. Part of the
+ *  memory stage. Return: 0 or as pager_new(). */
+int machine_make_pager(struct machine *m, struct errctx *ec);
+void machine_free_pager(struct machine *m);
+
+/** machine_start_pager() - make the threads; returns when they are in their sandboxes. */
+int machine_start_pager(struct machine *m, struct errctx *ec);
+
+/** machine_stop_pager() - end them; what is away reads as zeroes afterwards. */
+void machine_stop_pager(struct machine *m);
+
+/** machine_pager_hold() / machine_pager_release() - nothing is evicted between the two; they nest. */
+void machine_pager_hold(struct machine *m);
+void machine_pager_release(struct machine *m);
+
+/** machine_pager_reset() - forget what is away. On a machine that stands still. */
+int machine_pager_reset(struct machine *m, struct errctx *ec);
+
+/** machine_pager_busy() - is memory being evicted, of @ret_vnode? */
+bool machine_pager_busy(const struct machine *m, struct vnode_id *ret_vnode);
+
+/** machine_pager_json() - counts of a node; NULL without a pager or memory. */
+json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode);
+
+#endif
