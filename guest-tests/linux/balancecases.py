@@ -83,6 +83,13 @@ def steady(tap, spin):
             now = epochs("steady", STEADY)
         tap.same((now["decided"], now["moved"]), (0, 0), "steady: no decision by noise")
         whole(tap, vm, node["home"], "steady")
+        ctl("steady", "pause")
+        until("epochs to be skipped", lambda: balance("steady")["skipped"] >= 3)
+        ctl("steady", "resume")
+        tap.same(ctl("steady", "reset")[0], 0, "steady: a reset in the middle")
+        now = epochs("steady", 4)
+        tap.same((now["decided"], now["nodes"][0]["at_home"], ctl("steady", "status")[1]["balance"]),
+                 (0, 64 * MIB, "on"), "steady: nor after a pause and a reset")
 
 
 def advise(tap, spin):

@@ -237,8 +237,12 @@ int machine_open_balancer(struct machine *m, struct errctx *ec)
     struct balancer *b;
     int r;
 
-    if (m->plan->n_hosts < 2)
+    if (m->plan->n_hosts < 2) {
+        if ((m->config->spec.balance != GUEST_BALANCE_OFF || m->config->balance_trace != NULL) &&
+            m->hooks.balanced != NULL)
+            m->hooks.balanced(m->hooks.ctx, "this host has one node, so nothing moves");
         return 0;
+    }
     b = new_balancer(m);
     if (b == NULL)
         return errctx_set(ec, ENOMEM, "no memory for rebalancing");

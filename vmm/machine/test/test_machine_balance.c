@@ -497,9 +497,12 @@ static void a_host_of_one_node_has_nothing_to_balance(void **state)
     struct fixture f;
 
     (void)state;
-    begin(&f, GUEST_BALANCE_OFF);
+    begin(&f, GUEST_BALANCE_ON);
     f.ram.plan.n_hosts = 1;
     start(&f);
+    assert_int_equal(did.n_said, 1);
+    assert_string_equal(did.said[0], "this host has one node, so nothing moves");
+    assert_string_equal(machine_balance_mode(&f.m), "off");
     assert_int_equal(machine_balance(&f.m, NULL, &status, &ec), -ENOTSUP);
     assert_null(status);
     end(&f);
