@@ -82,7 +82,7 @@ json_t *machine_stats(const struct machine *m);
 
 /** machine_memory() - every backing and where its pages are, counted now; a new object for `ctl`.
  *  The guest goes on meanwhile. Return: 0, or a negative errno with a sentence. */
-int machine_memory(struct machine *m, json_t **ret_json, struct errctx *ec);
+int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec);
 
 struct machine_move_request {
     struct vnode_id vnode;

@@ -73,8 +73,11 @@ static int count_backing(struct balancer *b, const struct backing *backing,
 {
     const struct topo_plan *plan = b->machine->plan;
     uint64_t seen, all;
-    int r = residency_scan_part(backing, b->machine->pagemap, pick, res, ec);
+    int r;
 
+    machine_pager_hold(b->machine);
+    r = residency_scan_part(backing, b->machine->pagemap, pick, res, ec);
+    machine_pager_release(b->machine);
     if (r < 0)
         return r;
     seen = MAX(res->present_bytes, UINT64_C(1));

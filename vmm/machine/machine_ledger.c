@@ -13,8 +13,11 @@
 static int count(const struct machine *m, const struct backing *b, struct residency *res,
                  struct ledger_node *n, struct errctx *ec)
 {
-    int r = residency_scan(b, m->pagemap, res, ec);
+    int r;
 
+    machine_pager_hold(m);
+    r = residency_scan(b, m->pagemap, res, ec);
+    machine_pager_release(m);
     if (r < 0)
         return r;
     n->resident_bytes += res->present_bytes;

@@ -36,14 +36,14 @@ static json_t *backing_json(const struct backing *backing, const struct residenc
                      "unknown", (json_int_t)res->unknown_bytes, "where", where_json(res));
 }
 
-int machine_memory(struct machine *m, json_t **ret_json, struct errctx *ec)
+int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
     json_t *nodes = json_array();
     size_t k = 0;
     int r = res == NULL ? errctx_set(ec, ENOMEM, "no memory to count pages") : 0;
 
-    machine_pager_hold(m); /* a hole that is made while we look would be filled by looking */
+    machine_pager_hold(m);
     for (size_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
         const struct topo_plan_node *n = &m->plan->nodes[i];
         json_t *backings = json_array();

@@ -265,7 +265,7 @@ void machine_stop_pager(struct machine *m)
     machine_free_pager(m);
 }
 
-void machine_pager_hold(struct machine *m)
+void machine_pager_hold(const struct machine *m)
 {
     struct machine_pager *mp = m->pager;
 
@@ -277,7 +277,7 @@ void machine_pager_hold(struct machine *m)
         (void)pthread_cond_wait(&mp->still, &mp->lock);
 }
 
-void machine_pager_release(struct machine *m)
+void machine_pager_release(const struct machine *m)
 {
     struct machine_pager *mp = m->pager;
 

@@ -31,9 +31,10 @@ int machine_start_pager(struct machine *m, struct errctx *ec);
 /** machine_stop_pager() - end them; what is away reads as zeroes afterwards. */
 void machine_stop_pager(struct machine *m);
 
-/** machine_pager_hold() / machine_pager_release() - nothing is evicted between the two; they nest. */
-void machine_pager_hold(struct machine *m);
-void machine_pager_release(struct machine *m);
+/** machine_pager_hold() / machine_pager_release() - nothing is evicted between the two; they nest. Any
+ *  thread. Who counts pages holds: looking at a hole that is made at this moment would fill it. */
+void machine_pager_hold(const struct machine *m);
+void machine_pager_release(const struct machine *m);
 
 /** machine_pager_reset() - forget what is away. On a machine that stands still. */
 int machine_pager_reset(struct machine *m, struct errctx *ec);
