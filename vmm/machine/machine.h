@@ -119,7 +119,7 @@ json_t *machine_evict_status(struct machine *m);
 
 /** machine_ledger() - what the guest was told of distances and what is real, counted now; a new
  *  object for `ctl`, as in control.h. Return: 0, or a negative errno with a sentence. */
-int machine_ledger(const struct machine *m, json_t **ret_json, struct errctx *ec);
+int machine_ledger(struct machine *m, json_t **ret_json, struct errctx *ec);
 
 /**
  * machine_balance() - how rebalancing stands; a new object for `ctl`, as in control.h.

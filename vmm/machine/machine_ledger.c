@@ -28,18 +28,20 @@ static int count(const struct machine *m, const struct backing *b, struct reside
     return 0;
 }
 
-static int gather(const struct machine *m, struct ledger_node *nodes, struct errctx *ec)
+static int gather(struct machine *m, struct ledger_node *nodes, struct errctx *ec)
 {
     CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
     int r = 0;
 
     if (res == NULL)
         return errctx_set(ec, ENOMEM, "no memory to count pages");
+    machine_pager_hold(m); /* a hole that is made while we look would be filled by looking */
     for (size_t i = 0; r == 0 && i < guest_mem_n_backings(m->mem); i++) {
         const struct backing *b = guest_mem_backing(m->mem, i);
 
         r = count(m, b, res, &nodes[b->plan->vnode.v], ec);
     }
+    machine_pager_release(m);
     for (uint32_t i = 0; i < m->plan->n_nodes; i++) {
         guest_mem_home(m->mem, (struct vnode_id){ i }, &nodes[i].homes);
         nodes[i].forced = idset_has(&m->forced, i);
@@ -107,7 +109,7 @@ static json_t *ledger_json(const struct machine *m, const struct ledger *l)
                      "broken", broken_json(l), "inversions", (json_int_t)l->n_inversions);
 }
 
-int machine_ledger(const struct machine *m, json_t **ret_json, struct errctx *ec)
+int machine_ledger(struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct ledger_node *nodes = calloc(m->plan->n_nodes, sizeof(*nodes));
     struct ledger *l;
