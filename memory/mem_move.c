@@ -205,15 +205,19 @@ static int listen_to(struct mem_move *mv, const struct mem_move_ops *ops, void *
 static int take_samples(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
                         enum move_event *ret_event, struct errctx *ec)
 {
+    for (size_t i = 0; i < mv->n_extents; i++) {
+        struct extent *e = &mv->extents[i];
+
+        e->sample = (uint8_t)move_heat_look(&mv->glass, backing_of(mv, e), e->off);
+    }
     for (unsigned round = 0; round < ROUNDS; round++) {
         size_t samples = 0;
         int r;
 
         for (size_t i = 0; i < mv->n_extents; i++) {
-            struct extent *e = &mv->extents[i];
+            const struct extent *e = &mv->extents[i];
 
-            e->sample = (uint8_t)move_heat_zap(&mv->glass, backing_of(mv, e), e->off, round);
-            samples += e->sample != MOVE_SAMPLE_NONE;
+            samples += move_heat_zap(backing_of(mv, e), e->off, (enum move_sample)e->sample, round);
         }
         if (samples == 0) /* pages of a pool only, or nothing that could be seen */
             return 0;
@@ -231,7 +235,20 @@ static int take_samples(struct mem_move *mv, const struct mem_move_ops *ops, voi
     return 0;
 }
 
-/* Put first what is in use, and back what was taken out. Return: as listen_to(). */
+/* Samples that were taken out, put back from the @first extent in order on: what moves maps itself.
+ */
+static void put_back(struct mem_move *mv, size_t first)
+{
+    for (size_t i = first; i < mv->n_extents; i++) {
+        struct extent *e = &mv->extents[mv->order[i]];
+
+        if (e->sample != MOVE_SAMPLE_NONE)
+            move_extent_map(&mv->glass, backing_of(mv, e), e->off);
+        e->sample = MOVE_SAMPLE_NONE;
+    }
+}
+
+/* Put first what is in use. Return: as listen_to(). */
 static int find_hot(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
                     enum move_event *ret_event, struct errctx *ec)
 {
@@ -239,9 +256,6 @@ static int find_hot(struct mem_move *mv, const struct mem_move_ops *ops, void *c
 
     if (r < 0)
         return r;
-    for (size_t i = 0; i < mv->n_extents; i++)
-        if (mv->extents[i].sample != MOVE_SAMPLE_NONE)
-            move_extent_map(&mv->glass, backing_of(mv, &mv->extents[i]), mv->extents[i].off);
     for (size_t i = 0; i < mv->n_extents; i++)
         if (mv->heat[i] > 0)
             mv->progress.hot_bytes += move_extent_bytes(backing_of(mv, &mv->extents[i]));
@@ -260,6 +274,8 @@ static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
     if (mv->state.phase == MOVE_FORWARD && !again) {
         int r = find_hot(mv, ops, ctx, ret_event, ec);
 
+        if (r > 0)
+            put_back(mv, 0);
         if (r != 0)
             return r < 0 ? r : 0;
     }
@@ -269,9 +285,13 @@ static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
         int r;
 
         r = listen_to(mv, ops, ctx, ready_ns, ret_event, ec);
+        if (r > 0)
+            put_back(mv, i);
         if (r != 0)
             return r < 0 ? r : 0;
         r = carry(mv, &mv->extents[mv->order[i]], &left_bytes, ec);
+        if (r < 0)
+            put_back(mv, i);
         if (r == -ENOMEM) {
             *ret_event = MOVE_FULL;
             return 0;

@@ -69,6 +69,16 @@ static bool is_huge(struct move_glass *g, const struct backing *b, size_t off)
     return (entry & PAGEMAP_PRESENT) != 0;
 }
 
+/* The same of an extent of @n pages that may have holes. Its last page is asked for alone: asking
+ * for all 512 takes the kernel long where none is mapped. */
+static bool is_one_page(struct move_glass *g, const struct backing *b, size_t off, size_t n)
+{
+    uint8_t *const last = b->host + off + MOVE_EXTENT_BYTES - PAGE_BYTES;
+
+    return n == MOVE_EXTENT_PAGES && b->plan->pages != GUEST_PAGES_4K &&
+           mincore(last, PAGE_BYTES, g->there) == 0 && (g->there[0] & 1) != 0 && is_huge(g, b, off);
+}
+
 /* Map what is there of @n small pages at @at, and list it in ->page. Return: how many, or -errno.
  */
 static int list_small(struct move_glass *g, uint8_t *at, size_t n, struct errctx *ec)
@@ -92,13 +102,15 @@ enum move_sample move_extent_look(struct move_glass *g, const struct backing *b,
     const size_t n = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off) / PAGE_BYTES;
     size_t there = 0;
 
-    if (from_pool(b) || mincore(b->host + off, n * PAGE_BYTES, g->there) < 0)
+    if (from_pool(b))
+        return MOVE_SAMPLE_NONE;
+    if (is_one_page(g, b, off, n))
+        return MOVE_SAMPLE_HUGE;
+    if (mincore(b->host + off, n * PAGE_BYTES, g->there) < 0)
         return MOVE_SAMPLE_NONE;
     for (size_t i = 0; i < n; i++)
         there += g->there[i] & 1;
-    if (there == 0)
-        return MOVE_SAMPLE_NONE;
-    return there == MOVE_EXTENT_PAGES && is_huge(g, b, off) ? MOVE_SAMPLE_HUGE : MOVE_SAMPLE_SMALL;
+    return there > 0 ? MOVE_SAMPLE_SMALL : MOVE_SAMPLE_NONE;
 }
 
 void move_extent_map(struct move_glass *g, const struct backing *b, size_t off)
@@ -125,13 +137,13 @@ static int list_pages(struct move_glass *g, const struct backing *b, size_t off,
     const size_t n = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off) / PAGE_BYTES;
     size_t there = 0;
 
-    if (mincore(at, n * PAGE_BYTES, g->there) < 0)
+    *ret_huge = is_one_page(g, b, off, n);
+    if (!*ret_huge && mincore(at, n * PAGE_BYTES, g->there) < 0)
         return errctx_set_os(ec, errno, "mincore");
     if (b->plan->reserve) /* memory that was set aside is no page until it is touched */
         memset(g->there, 1, n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; !*ret_huge && i < n; i++)
         there += g->there[i] & 1;
-    *ret_huge = there == MOVE_EXTENT_PAGES && is_huge(g, b, off);
     if (!*ret_huge)
         return there > 0 ? list_small(g, at, n, ec) : 0;
     memset(g->there, 1, n);
@@ -241,8 +253,6 @@ static int move_listed(struct move_glass *g, const struct backing *b, size_t off
         t->split_bytes = MOVE_EXTENT_BYTES;
     }
     r = judge(g, n, page_bytes, to, t, ec);
-    if (small)
-        move_extent_map(g, b, off); /* what was taken and did not have to move */
     return r < 0 ? r : moved;
 }
 
@@ -250,7 +260,7 @@ int move_extent(struct move_glass *g, const struct backing *b, size_t off, struc
                 struct move_tally *ret_tally, struct errctx *ec)
 {
     struct move_tally t = { 0 };
-    size_t page_bytes = backing_page_bytes(b), n;
+    size_t page_bytes = backing_page_bytes(b), n, strangers;
     bool huge = false;
     int r = 1;
 
@@ -266,9 +276,11 @@ int move_extent(struct move_glass *g, const struct backing *b, size_t off, struc
     r = n > 0 ? numa_policy_locate(g->page, n, g->node, ec) : 0;
     if (r < 0)
         return r;
-    n = keep_strangers(g, n, to, &t.from);
-    if (n > 0)
-        r = move_listed(g, b, off, n, page_bytes, to, &t, ec);
+    strangers = keep_strangers(g, n, to, &t.from);
+    if (strangers > 0)
+        r = move_listed(g, b, off, strangers, page_bytes, to, &t, ec);
+    if (strangers > 0 && strangers < n)
+        move_extent_map(g, b, off); /* what was taken and did not have to move */
     if (r == 0 || r == -ENOMEM)
         *ret_tally = t;
     return r;

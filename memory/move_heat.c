@@ -28,21 +28,19 @@ static size_t window(const struct backing *b, size_t off, enum move_sample sampl
     return sample == MOVE_SAMPLE_HUGE ? n : MIN((size_t)WINDOW_PAGES, n - *ret_first);
 }
 
-enum move_sample move_heat_zap(struct move_glass *g, const struct backing *b, size_t off,
-                               unsigned round)
+enum move_sample move_heat_look(struct move_glass *g, const struct backing *b, size_t off)
 {
-    enum move_sample sample;
+    return g->pagemap < 0 ? MOVE_SAMPLE_NONE : move_extent_look(g, b, off);
+}
+
+bool move_heat_zap(const struct backing *b, size_t off, enum move_sample sample, unsigned round)
+{
     size_t first, n;
 
-    if (g->pagemap < 0)
-        return MOVE_SAMPLE_NONE;
-    sample = move_extent_look(g, b, off);
     if (sample == MOVE_SAMPLE_NONE)
-        return sample;
+        return false;
     n = window(b, off, sample, round, &first);
-    if (madvise(b->host + off + first * PAGE_BYTES, n * PAGE_BYTES, MADV_DONTNEED) < 0)
-        return MOVE_SAMPLE_NONE;
-    return sample;
+    return madvise(b->host + off + first * PAGE_BYTES, n * PAGE_BYTES, MADV_DONTNEED) == 0;
 }
 
 bool move_heat_is_warm(struct move_glass *g, const struct backing *b, size_t off,

@@ -17,11 +17,13 @@
 
 #include "memory/move_extent.h"
 
-/** move_heat_zap() - take a sample of the extent at @off out of our page table; move_extent_map() puts
- *  back what nobody needs.
- *  Return: what it was; NONE where nothing is there, or nothing can be learned. */
-enum move_sample move_heat_zap(struct move_glass *glass, const struct backing *b, size_t off,
-                               unsigned round);
+/** move_heat_look() - what the extent at @off is made of; NONE where nothing is there, or nothing can
+ *  be learned. Once for all rounds: a kind that is wrong by then costs accuracy only. */
+enum move_sample move_heat_look(struct move_glass *glass, const struct backing *b, size_t off);
+
+/** move_heat_zap() - take a sample of the extent at @off out of our page table; move_extent() and
+ *  move_extent_map() put it back. Return: whether one was taken. */
+bool move_heat_zap(const struct backing *b, size_t off, enum move_sample sample, unsigned round);
 
 /** move_heat_is_warm() - was the sample of @round touched since? */
 bool move_heat_is_warm(struct move_glass *glass, const struct backing *b, size_t off,
