@@ -112,16 +112,17 @@ static int set_policy(const struct topo_plan_backing *plan, uint8_t *at, bool ke
     return keep ? numa_policy_keep(at, plan->len_bytes, ec) : 0;
 }
 
-static int advise(const struct topo_plan_backing *plan, uint8_t *at, struct errctx *ec)
+static int advise(const struct topo_plan_backing *plan, uint8_t *at, size_t len_bytes,
+                  struct errctx *ec)
 {
-    if (madvise(at, plan->len_bytes, MADV_DONTFORK) < 0 ||
-        madvise(at, plan->len_bytes, MADV_DONTDUMP) < 0)
+    if (madvise(at, len_bytes, MADV_DONTFORK) < 0 ||
+        madvise(at, len_bytes, MADV_DONTDUMP) < 0)
         return errctx_set_os(ec, errno, "madvise");
     /* A kernel that knows no transparent huge pages refuses both, and has 4 KiB pages only. */
     if (plan->pages == GUEST_PAGES_4K)
-        (void)madvise(at, plan->len_bytes, MADV_NOHUGEPAGE);
+        (void)madvise(at, len_bytes, MADV_NOHUGEPAGE);
     else if (plan->pages == GUEST_PAGES_THP)
-        (void)madvise(at, plan->len_bytes, MADV_HUGEPAGE);
+        (void)madvise(at, len_bytes, MADV_HUGEPAGE);
     return 0;
 }
 
@@ -143,7 +144,7 @@ int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
                                                      guest_page_bytes(plan->pages)),
                                 guest_page_name(plan->pages))
                    : errctx_set_os(ec, errno, "map %zu bytes", (size_t)plan->len_bytes);
-    r = advise(plan, at, ec);
+    r = advise(plan, at, plan->len_bytes, ec);
     if (r == 0)
         r = set_policy(plan, at, keep, ec);
     if (r < 0) {
@@ -156,6 +157,14 @@ int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
         .home = { .policy = plan->policy, .host_nodes = plan->host_nodes },
     };
     return 0;
+}
+
+int backing_remap(const struct backing *b, size_t off, size_t len_bytes, struct errctx *ec)
+{
+    if (mmap(b->host + off, len_bytes, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED | MAP_NORESERVE, b->memfd, (off_t)off) == MAP_FAILED)
+        return errctx_set_os(ec, errno, "map %zu bytes", len_bytes);
+    return advise(b->plan, b->host + off, len_bytes, ec);
 }
 
 int backing_aim(const struct backing *b, const struct backing_home *home, struct errctx *ec)

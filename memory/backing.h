@@ -64,6 +64,10 @@ struct backing {
 int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
                  struct backing *ret_backing, struct errctx *ec);
 
+/** backing_remap() - map a piece of normal memory anew where it belongs; content and policy are the
+ *  file's. Return: 0, or the errno of mmap or madvise. */
+int backing_remap(const struct backing *b, size_t off, size_t len_bytes, struct errctx *ec);
+
 /** backing_fini() - close the file; the area unmaps it. Nothing happens for a zeroed backing. */
 void backing_fini(struct backing *b);
 

@@ -7,6 +7,7 @@
 
 #include "memory/move_extent.h"
 #include "memory/move_heat.h"
+#include "memory/move_splits.h"
 #include "vmm/base/evloop.h"
 #include "vmm/base/macros.h"
 
@@ -19,8 +20,11 @@ enum {
 
 struct extent {
     uint32_t backing;
-    uint16_t from;  /* the host node that most of it came from */
-    uint8_t sample; /* an enum move_sample */
+    uint16_t from;   /* the host node that most of it came from */
+    uint8_t kind;    /* an enum move_sample, as it was looked at last */
+    bool zapped : 1; /* a sample of it was taken out of our page table */
+    bool left : 1;   /* the last pass could not move all of it */
+    bool unsure : 1; /* a huge page that moved; in pieces, perhaps */
     uint64_t off;
 };
 
@@ -92,7 +96,7 @@ int mem_move_new(const struct mem_move_params *params, struct mem_move **ret_mov
     mv->state.stay = params->stay;
     r = list_extents(mv, ec);
     if (r == 0)
-        r = move_glass_init(params->pagemap, &mv->glass, ec);
+        r = move_glass_init(params->pagemap, params->gate, &mv->glass, ec);
     if (r < 0) {
         mem_move_free(mv);
         return r;
@@ -148,29 +152,114 @@ static int aim(struct mem_move *mv, struct errctx *ec)
     return r;
 }
 
-/* One extent on its way in the present direction. */
-static int carry(struct mem_move *mv, struct extent *e, uint64_t *left_bytes, struct errctx *ec)
+/* Has the present pass nothing to do with it? Forward once more for what was left, back for what
+ * had come. */
+static bool is_done(const struct mem_move *mv, const struct extent *e)
 {
+    if (mv->state.phase == MOVE_BACK)
+        return e->from == NOWHERE || (mv->state.pass > 0 && !e->left);
+    return mv->state.pass > 0 && !e->left;
+}
+
+static struct hnode_id way_of(const struct mem_move *mv, const struct extent *e)
+{
+    return mv->state.phase == MOVE_BACK ? (struct hnode_id){ e->from } : mv->params.to;
+}
+
+/* The extents from the @first in order on that go together: huge pages to one node, as long as
+ * nobody wants it slow. */
+static size_t gather(const struct mem_move *mv, size_t first)
+{
+    const struct extent *e = &mv->extents[mv->order[first]];
+    const struct hnode_id to = way_of(mv, e);
+    size_t n = 1;
+
+    if (e->kind != MOVE_SAMPLE_HUGE || is_done(mv, e) || mv->rate.bytes_per_s > 0)
+        return 1;
+    for (; n < MOVE_BATCH && first + n < mv->n_extents; n++) {
+        e = &mv->extents[mv->order[first + n]];
+        if (e->kind != MOVE_SAMPLE_HUGE || is_done(mv, e) || way_of(mv, e).v != to.v)
+            break;
+    }
+    return n;
+}
+
+static void count(struct mem_move *mv, struct extent *e, const struct move_task *task)
+{
+    const struct move_tally *t = &task->tally;
     struct mem_move_progress *p = &mv->progress;
-    const struct backing *b = backing_of(mv, e);
     const bool back = mv->state.phase == MOVE_BACK;
+
+    if (!back && t->moved_bytes > 0 && e->from == NOWHERE)
+        e->from = (uint16_t)t->from.v;
+    if (e->kind == MOVE_SAMPLE_HUGE && task->kind == MOVE_SAMPLE_SMALL)
+        p->split_bytes += MOVE_EXTENT_BYTES;
+    e->kind = (uint8_t)task->kind;
+    e->zapped = false;
+    e->left = t->left_bytes > 0;
+    e->unsure = e->kind == MOVE_SAMPLE_HUGE && t->moved_bytes > 0;
+    p->moved_bytes = back ? p->moved_bytes - MIN(p->moved_bytes, t->moved_bytes)
+                          : p->moved_bytes + t->moved_bytes;
+}
+
+/* Was it left alone while samples were taken, and does the first pass go over it? */
+static bool is_idle(const struct mem_move *mv, size_t i)
+{
+    return mv->state.phase == MOVE_FORWARD && mv->state.pass == 0 && mv->params.pagemap >= 0 &&
+           mv->heat[i] == 0;
+}
+
+/* @n extents, from the @first in order on, on their way in the present direction. */
+static int carry(struct mem_move *mv, size_t first, size_t n, uint64_t *left_bytes,
+                 struct errctx *ec)
+{
     const uint64_t began_ns = evloop_now_ns();
-    struct move_tally t = { 0 };
+    struct move_task task[MOVE_BATCH];
+    uint64_t moved_bytes = 0;
     int r = 0;
 
-    if (!back)
-        r = move_extent(&mv->glass, b, e->off, mv->params.to, &t, ec);
-    else if (e->from != NOWHERE)
-        r = move_extent(&mv->glass, b, e->off, (struct hnode_id){ e->from }, &t, ec);
-    if (!back && t.moved_bytes > 0 && e->from == NOWHERE)
-        e->from = (uint16_t)t.from.v;
-    p->moved_bytes =
-        back ? p->moved_bytes - MIN(p->moved_bytes, t.moved_bytes) : p->moved_bytes + t.moved_bytes;
-    p->split_bytes += t.split_bytes;
-    p->seen_bytes += MIN(move_extent_bytes(b), b->len_bytes - e->off);
-    *left_bytes += t.left_bytes;
-    move_rate_spend(&mv->rate, began_ns, t.moved_bytes);
+    for (size_t i = 0; i < n; i++) {
+        const struct extent *e = &mv->extents[mv->order[first + i]];
+        const struct backing *b = backing_of(mv, e);
+
+        task[i] = (struct move_task){ .b = b,
+                                      .off = e->off,
+                                      .kind = (enum move_sample)e->kind,
+                                      .idle = is_idle(mv, mv->order[first + i]) };
+        mv->progress.seen_bytes += MIN(move_extent_bytes(b), b->len_bytes - e->off);
+    }
+    if (is_done(mv, &mv->extents[mv->order[first]]))
+        return 0;
+    r = move_extents(&mv->glass, task, n, way_of(mv, &mv->extents[mv->order[first]]), ec);
+    if (r < 0 && r != -ENOMEM)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        count(mv, &mv->extents[mv->order[first + i]], &task[i]);
+        *left_bytes += task[i].tally.left_bytes;
+        moved_bytes += task[i].tally.moved_bytes;
+    }
+    move_rate_spend(&mv->rate, began_ns, moved_bytes);
     return r;
+}
+
+/* Put together again what the kernel split since @splits were counted (@told: it does count). */
+static void mend(struct mem_move *mv, bool told, uint64_t splits)
+{
+    uint64_t now = splits;
+
+    told = told && move_splits_read(mv->params.vmstat, &now) == 0;
+    for (size_t i = 0; (!told || now != splits) && i < mv->n_extents; i++) {
+        struct extent *e = &mv->extents[i];
+
+        if (!e->unsure)
+            continue;
+        e->unsure = false;
+        if (move_extent_mend(&mv->glass, backing_of(mv, e), e->off))
+            continue;
+        e->kind = MOVE_SAMPLE_SMALL;
+        mv->progress.split_bytes += MOVE_EXTENT_BYTES;
+    }
+    move_glass_wipe(&mv->glass);
 }
 
 static void tell(struct mem_move *mv)
@@ -201,36 +290,56 @@ static int listen_to(struct mem_move *mv, const struct mem_move_ops *ops, void *
     return 0;
 }
 
-/* Find out what is in use: samples of all extents, round by round. Return: as listen_to(). */
-static int take_samples(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
-                        enum move_event *ret_event, struct errctx *ec)
+/* One round of samples. Return: how many there are. */
+static size_t zap(struct mem_move *mv, unsigned round)
+{
+    size_t samples = 0;
+
+    for (size_t i = 0; i < mv->n_extents; i++) {
+        struct extent *e = &mv->extents[i];
+
+        /* A huge page that nobody touched is out still. */
+        if (!e->zapped || e->kind != MOVE_SAMPLE_HUGE)
+            e->zapped |= move_heat_zap(backing_of(mv, e), e->off, (enum move_sample)e->kind, round);
+        samples += e->zapped;
+    }
+    return samples;
+}
+
+static void look_back(struct mem_move *mv, unsigned round)
 {
     for (size_t i = 0; i < mv->n_extents; i++) {
         struct extent *e = &mv->extents[i];
 
-        e->sample = (uint8_t)move_heat_look(&mv->glass, backing_of(mv, e), e->off);
+        if (!e->zapped || !move_heat_is_warm(&mv->glass, backing_of(mv, e), e->off,
+                                             (enum move_sample)e->kind, round))
+            continue;
+        mv->heat[i]++;
+        e->zapped = e->kind != MOVE_SAMPLE_HUGE;
     }
+}
+
+/* Find out what is in use: samples of all extents, round by round. Return: as listen_to(). */
+static int take_samples(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
+                        enum move_event *ret_event, struct errctx *ec)
+{
+    if (mv->params.pagemap < 0)
+        return 0;
+    for (size_t i = 0; i < mv->n_extents; i++) {
+        struct extent *e = &mv->extents[i];
+
+        e->kind = (uint8_t)move_glass_look(&mv->glass, backing_of(mv, e), e->off);
+    }
+    move_glass_wipe(&mv->glass);
     for (unsigned round = 0; round < ROUNDS; round++) {
-        size_t samples = 0;
         int r;
 
-        for (size_t i = 0; i < mv->n_extents; i++) {
-            const struct extent *e = &mv->extents[i];
-
-            samples += move_heat_zap(backing_of(mv, e), e->off, (enum move_sample)e->sample, round);
-        }
-        if (samples == 0) /* pages of a pool only, or nothing that could be seen */
+        if (zap(mv, round) == 0) /* pages of a pool only, or nothing is there */
             return 0;
         r = listen_to(mv, ops, ctx, evloop_now_ns() + ROUND_NS, ret_event, ec);
         if (r != 0)
             return r;
-        for (size_t i = 0; i < mv->n_extents; i++) {
-            const struct extent *e = &mv->extents[i];
-
-            mv->heat[i] += e->sample != MOVE_SAMPLE_NONE &&
-                           move_heat_is_warm(&mv->glass, backing_of(mv, e), e->off,
-                                             (enum move_sample)e->sample, round);
-        }
+        look_back(mv, round);
     }
     return 0;
 }
@@ -242,10 +351,11 @@ static void put_back(struct mem_move *mv, size_t first)
     for (size_t i = first; i < mv->n_extents; i++) {
         struct extent *e = &mv->extents[mv->order[i]];
 
-        if (e->sample != MOVE_SAMPLE_NONE)
-            move_extent_map(&mv->glass, backing_of(mv, e), e->off);
-        e->sample = MOVE_SAMPLE_NONE;
+        if (e->zapped)
+            move_glass_restore(&mv->glass, backing_of(mv, e), e->off);
+        e->zapped = false;
     }
+    move_glass_wipe(&mv->glass);
 }
 
 /* Put first what is in use. Return: as listen_to(). */
@@ -260,36 +370,27 @@ static int find_hot(struct mem_move *mv, const struct mem_move_ops *ops, void *c
         if (mv->heat[i] > 0)
             mv->progress.hot_bytes += move_extent_bytes(backing_of(mv, &mv->extents[i]));
     move_order(mv->heat, mv->n_extents, mv->order);
+    if (r > 0)
+        put_back(mv, 0);
     return r;
 }
 
 /* Go over all extents. Return: 0 with *ret_event, -ECANCELED, or the errno of a call. */
-static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
-                enum move_event *ret_event, struct errctx *ec)
+static int visit(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx, uint64_t wait_ns,
+                 enum move_event *ret_event, struct errctx *ec)
 {
-    const bool again = mv->state.pass > 0;
-    uint64_t left_bytes = 0, wait_ns = again ? (uint64_t)AGAIN_NS * mv->state.pass : 0;
+    uint64_t left_bytes = 0;
 
-    mv->progress.seen_bytes = 0;
-    if (mv->state.phase == MOVE_FORWARD && !again) {
-        int r = find_hot(mv, ops, ctx, ret_event, ec);
-
-        if (r > 0)
-            put_back(mv, 0);
-        if (r != 0)
-            return r < 0 ? r : 0;
-    }
-    wait_ns += wait_ns > 0 ? evloop_now_ns() : 0;
-    for (size_t i = 0; i < mv->n_extents; i++) {
+    for (size_t i = 0, n; i < mv->n_extents; i += n) {
         const uint64_t ready_ns = MAX(mv->rate.ready_ns, i == 0 ? wait_ns : 0);
-        int r;
+        int r = listen_to(mv, ops, ctx, ready_ns, ret_event, ec);
 
-        r = listen_to(mv, ops, ctx, ready_ns, ret_event, ec);
         if (r > 0)
             put_back(mv, i);
         if (r != 0)
             return r < 0 ? r : 0;
-        r = carry(mv, &mv->extents[mv->order[i]], &left_bytes, ec);
+        n = gather(mv, i);
+        r = carry(mv, i, n, &left_bytes, ec);
         if (r < 0)
             put_back(mv, i);
         if (r == -ENOMEM) {
@@ -302,6 +403,30 @@ static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
     mv->progress.left_bytes = left_bytes;
     *ret_event = MOVE_PASS_DONE;
     return 0;
+}
+
+/* Once over everything. Return: as visit(). */
+static int pass(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx,
+                enum move_event *ret_event, struct errctx *ec)
+{
+    const bool again = mv->state.pass > 0;
+    uint64_t splits = 0, wait_ns = 0;
+    bool told;
+    int r;
+
+    mv->progress.seen_bytes = 0;
+    if (mv->state.phase == MOVE_FORWARD && !again) {
+        r = find_hot(mv, ops, ctx, ret_event, ec);
+        if (r != 0)
+            return r < 0 ? r : 0;
+    }
+    if (again)
+        wait_ns = evloop_now_ns() + (uint64_t)AGAIN_NS * mv->state.pass;
+    told = move_splits_read(mv->params.vmstat, &splits) == 0;
+    r = visit(mv, ops, ctx, wait_ns, ret_event, ec);
+    if (r != -ECANCELED)
+        mend(mv, told, splits);
+    return r;
 }
 
 int mem_move_run(struct mem_move *mv, const struct mem_move_ops *ops, void *ctx, struct errctx *ec)

@@ -4,7 +4,8 @@
  *
  * Order: policy first, so that what is touched meanwhile is taken on the target already; then,
  * after a moment of looking which extents are in use (move_heat.h), one after the other, the
- * hottest first (move_extent.h), what could not be moved once more; at last the policy that stays.
+ * hottest first (move_extent.h), what could not be moved once more; after each pass huge pages that
+ * the kernel split are put together again, if by then it can be had; at last the policy that stays.
  * While it moves memory is preferred from the target, not bound to it: were it full, a first touch
  * by the guest would otherwise call the host's out-of-memory killer. What is decided and when it is
  * over is in memory/policy/move_policy.h.
@@ -27,6 +28,8 @@ struct mem_move_params {
     uint64_t bytes_per_s; /* 0: as fast as it goes */
     bool stay;            /* not back when the target is full or the move is cancelled */
     int pagemap;          /* as of residency_open() */
+    int gate;             /* as of uffd_open(), or -1 */
+    int vmstat;           /* as of move_splits_open(), or -1 */
 };
 
 struct mem_move_progress {

@@ -3,11 +3,10 @@
 #include "memory/move_extent.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "memory/move_gate.h"
 #include "memory/numa_policy.h"
 #include "vmm/base/macros.h"
 
@@ -15,26 +14,7 @@
 #define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
 #endif
 
-enum { PAGE_BYTES = 4096 };
-
-#define PAGEMAP_PRESENT (1ull << 63)
-
-int move_glass_init(int pagemap, struct move_glass *ret_glass, struct errctx *ec)
-{
-    struct mem_area area;
-    int r = mem_area_init(MOVE_EXTENT_BYTES, MOVE_EXTENT_BYTES, &area, ec);
-
-    if (r < 0)
-        return r;
-    ret_glass->pagemap = pagemap;
-    ret_glass->area = area;
-    return 0;
-}
-
-void move_glass_fini(struct move_glass *g)
-{
-    mem_area_fini(&g->area);
-}
+enum { SAMPLE = 16 };
 
 static bool from_pool(const struct backing *b)
 {
@@ -44,113 +24,6 @@ static bool from_pool(const struct backing *b)
 size_t move_extent_bytes(const struct backing *b)
 {
     return MAX(backing_page_bytes(b), (size_t)MOVE_EXTENT_BYTES);
-}
-
-/* Is the extent at @off, all of which is there, one huge page? Mapping its last small page then
- * maps the first one, too. Afterwards nothing of it is mapped here. */
-static bool is_huge(struct move_glass *g, const struct backing *b, size_t off)
-{
-    uint64_t entry = 0;
-    uint8_t *at;
-
-    if (g->pagemap < 0)
-        return false;
-    at = mmap(g->area.start, MOVE_EXTENT_BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, b->memfd,
-              (off_t)off);
-    if (at == MAP_FAILED)
-        return false;
-    if (madvise(at + MOVE_EXTENT_BYTES - PAGE_BYTES, PAGE_BYTES, MADV_POPULATE_READ) < 0 ||
-        pread(g->pagemap, &entry, sizeof(entry),
-              (off_t)((uintptr_t)at / PAGE_BYTES * sizeof(entry))) != (ssize_t)sizeof(entry))
-        entry = 0;
-    /* Addresses without memory again, so that nobody else gets them. */
-    (void)mmap(g->area.start, MOVE_EXTENT_BYTES, PROT_NONE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
-    return (entry & PAGEMAP_PRESENT) != 0;
-}
-
-/* The same of an extent of @n pages that may have holes. Its last page is asked for alone: asking
- * for all 512 takes the kernel long where none is mapped. */
-static bool is_one_page(struct move_glass *g, const struct backing *b, size_t off, size_t n)
-{
-    uint8_t *const last = b->host + off + MOVE_EXTENT_BYTES - PAGE_BYTES;
-
-    return n == MOVE_EXTENT_PAGES && b->plan->pages != GUEST_PAGES_4K &&
-           mincore(last, PAGE_BYTES, g->there) == 0 && (g->there[0] & 1) != 0 && is_huge(g, b, off);
-}
-
-/* Map what is there of @n small pages at @at, and list it in ->page. Return: how many, or -errno.
- */
-static int list_small(struct move_glass *g, uint8_t *at, size_t n, struct errctx *ec)
-{
-    int count = 0;
-
-    for (size_t i = 0; i < n;) {
-        size_t run = i;
-
-        while (run < n && (g->there[run] & 1) != 0)
-            g->page[count++] = at + run++ * PAGE_BYTES;
-        if (run > i && madvise(at + i * PAGE_BYTES, (run - i) * PAGE_BYTES, MADV_POPULATE_READ) < 0)
-            return errctx_set_os(ec, errno, "look at pages: madvise");
-        i = run + (run == i);
-    }
-    return count;
-}
-
-enum move_sample move_extent_look(struct move_glass *g, const struct backing *b, size_t off)
-{
-    const size_t n = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off) / PAGE_BYTES;
-    size_t there = 0;
-
-    if (from_pool(b))
-        return MOVE_SAMPLE_NONE;
-    if (is_one_page(g, b, off, n))
-        return MOVE_SAMPLE_HUGE;
-    if (mincore(b->host + off, n * PAGE_BYTES, g->there) < 0)
-        return MOVE_SAMPLE_NONE;
-    for (size_t i = 0; i < n; i++)
-        there += g->there[i] & 1;
-    return there > 0 ? MOVE_SAMPLE_SMALL : MOVE_SAMPLE_NONE;
-}
-
-void move_extent_map(struct move_glass *g, const struct backing *b, size_t off)
-{
-    const size_t n = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off) / PAGE_BYTES;
-
-    switch (move_extent_look(g, b, off)) {
-    case MOVE_SAMPLE_NONE:
-        break;
-    case MOVE_SAMPLE_SMALL:
-        (void)list_small(g, b->host + off, n, NULL);
-        break;
-    case MOVE_SAMPLE_HUGE:
-        (void)madvise(b->host + off, PAGE_BYTES, MADV_POPULATE_READ);
-        break;
-    }
-}
-
-/* The pages of an extent of normal memory as move_pages(2) wants them. */
-static int list_pages(struct move_glass *g, const struct backing *b, size_t off, bool *ret_huge,
-                      struct errctx *ec)
-{
-    uint8_t *const at = b->host + off;
-    const size_t n = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off) / PAGE_BYTES;
-    size_t there = 0;
-
-    *ret_huge = is_one_page(g, b, off, n);
-    if (!*ret_huge && mincore(at, n * PAGE_BYTES, g->there) < 0)
-        return errctx_set_os(ec, errno, "mincore");
-    if (b->plan->reserve) /* memory that was set aside is no page until it is touched */
-        memset(g->there, 1, n);
-    for (size_t i = 0; !*ret_huge && i < n; i++)
-        there += g->there[i] & 1;
-    if (!*ret_huge)
-        return there > 0 ? list_small(g, at, n, ec) : 0;
-    memset(g->there, 1, n);
-    if (madvise(at, PAGE_BYTES, MADV_POPULATE_READ) < 0)
-        return errctx_set_os(ec, errno, "look at pages: madvise");
-    g->page[0] = at;
-    return 1;
 }
 
 static bool is_gone(int node)
@@ -184,16 +57,6 @@ static size_t keep_strangers(struct move_glass *g, size_t n, struct hnode_id to,
     return kept;
 }
 
-/* A huge page that the kernel split on its way is put together again, if that can be had. All its
- * pages are there, as they have to be (an extent with a hole would be filled by some kernels), and
- * nothing takes pages away while a move works. */
-static bool is_split(struct move_glass *g, const struct backing *b, size_t off)
-{
-    if (is_huge(g, b, off))
-        return false;
-    return madvise(b->host + off, MOVE_EXTENT_BYTES, MADV_COLLAPSE) < 0 || !is_huge(g, b, off);
-}
-
 /* What became of the @n pages in ->page, each of @page_bytes. */
 static int judge(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_id to,
                  struct move_tally *t, struct errctx *ec)
@@ -207,81 +70,248 @@ static int judge(struct move_glass *g, size_t n, size_t page_bytes, struct hnode
     return r;
 }
 
-/* Small pages would be taken from the guest one by one, with a flush of remote TLBs each. All of
- * the extent at once is one; then those that move, the @n in ->page, are mapped here, not there. */
-static int take_from_guest(struct move_glass *g, const struct backing *b, size_t off, size_t n,
-                           struct errctx *ec)
+/* --- small pages, and one page of a pool ------------------------------------------------------ */
+
+/* Are all of many pages where these are? Elsewhere than on @to: where some are there, each has to
+ * be asked. */
+static bool is_uniform(struct move_glass *g, size_t n, struct hnode_id to,
+                       struct hnode_id *ret_from)
 {
-    const size_t len = MIN((size_t)MOVE_EXTENT_BYTES, b->len_bytes - off);
+    void *some[SAMPLE];
 
-    if (madvise(b->host + off, len, MADV_DONTNEED) < 0)
-        return errctx_set_os(ec, errno, "take pages from the guest: madvise");
-    for (size_t i = 0; i < n;) {
-        uint8_t *const first = g->page[i];
-        size_t end = i + 1;
-
-        while (end < n && (uint8_t *)g->page[end] == first + (end - i) * PAGE_BYTES)
-            end++;
-        if (madvise(first, (end - i) * PAGE_BYTES, MADV_POPULATE_READ) < 0)
-            return errctx_set_os(ec, errno, "look at pages: madvise");
-        i = end;
-    }
-    return 0;
+    if (n < 2 * SAMPLE)
+        return false;
+    for (size_t i = 0; i < SAMPLE; i++)
+        some[i] = g->page[i * (n - 1) / (SAMPLE - 1)];
+    if (numa_policy_locate(some, SAMPLE, g->node, NULL) < 0 || g->node[0] < 0 ||
+        g->node[0] == (int)to.v)
+        return false;
+    for (size_t i = 1; i < SAMPLE; i++)
+        if (g->node[i] != g->node[0])
+            return false;
+    *ret_from = (struct hnode_id){ (uint32_t)g->node[0] };
+    return true;
 }
 
-/* Move the @n pages in ->page, none of which is on @to. */
-static int move_listed(struct move_glass *g, const struct backing *b, size_t off, size_t n,
-                       size_t page_bytes, struct hnode_id to, struct move_tally *t,
-                       struct errctx *ec)
+/* Move the @n mapped pages in ->page. Return: as move_extents(). */
+static int move_listed(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_id to,
+                       struct move_tally *t, struct errctx *ec)
 {
-    const bool huge = page_bytes == MOVE_EXTENT_BYTES && !from_pool(b);
-    const bool small = page_bytes == PAGE_BYTES && n > 1;
-    int r = small ? take_from_guest(g, b, off, n, ec) : 0;
-    int moved;
+    int moved, r;
+    bool all;
 
-    if (r < 0)
-        return r;
+    if (!is_uniform(g, n, to, &t->from)) {
+        r = numa_policy_locate(g->page, n, g->node, ec);
+        if (r < 0)
+            return r;
+        n = keep_strangers(g, n, to, &t->from);
+    }
+    if (n == 0)
+        return 0;
     moved = numa_policy_move(g->page, n, to, g->node, ec);
     if (moved < 0 && moved != -ENOMEM)
         return moved;
-    if (huge && is_split(g, b, off)) { /* part of it may be here, part there */
-        r = list_small(g, b->host + off, MOVE_EXTENT_PAGES, ec);
-        if (r < 0)
-            return r;
-        n = (size_t)r;
-        page_bytes = PAGE_BYTES;
-        t->split_bytes = MOVE_EXTENT_BYTES;
-    }
-    r = judge(g, n, page_bytes, to, t, ec);
+    all = moved == 0;
+    for (size_t i = 0; all && i < n; i++)
+        all = g->node[i] == (int)to.v;
+    if (all)
+        t->moved_bytes = n * page_bytes;
+    r = all ? 0 : judge(g, n, page_bytes, to, t, ec);
     return r < 0 ? r : moved;
 }
 
-int move_extent(struct move_glass *g, const struct backing *b, size_t off, struct hnode_id to,
-                struct move_tally *ret_tally, struct errctx *ec)
+/* What was taken is given back, whatever it costs. */
+static int give_back(struct move_glass *g, const struct move_task *task, size_t len,
+                     struct errctx *ec)
 {
-    struct move_tally t = { 0 };
-    size_t page_bytes = backing_page_bytes(b), n, strangers;
-    bool huge = false;
+    uint8_t *const at = task->b->host + task->off;
+    int r = move_gate_give_back(&g->gate, at, len);
+
+    if (r == 0)
+        return 0;
+    r = backing_remap(task->b, task->off, len, ec);
+    move_gate_wake(&g->gate, at, len);
+    return r;
+}
+
+/* Small pages that the guest uses: carried off, the @n that ->page lists among them. */
+static int move_aside(struct move_glass *g, struct move_task *task, uint8_t *aside, size_t n,
+                      struct hnode_id to, struct errctx *ec)
+{
+    uint8_t *const at = task->b->host + task->off;
+    int r, back;
+
+    for (size_t i = 0; i < n; i++)
+        g->page[i] = aside + ((uint8_t *)g->page[i] - at);
+    r = move_glass_complete(g, aside, n, ec);
+    if (r == 0)
+        r = move_listed(g, n, BACKING_PAGE, to, &task->tally, ec);
+    back = give_back(g, task, move_glass_pages(task->b, task->off) * BACKING_PAGE, ec);
+    return back < 0 ? back : r;
+}
+
+static int move_small(struct move_glass *g, struct move_task *task, struct hnode_id to,
+                      struct errctx *ec)
+{
+    uint8_t *const at = task->b->host + task->off;
+    const size_t len = move_glass_pages(task->b, task->off) * BACKING_PAGE;
+    int r = move_glass_list(g, task->b, task->off, at, ec); /* cheap while they are mapped */
+    const size_t n = r > 0 ? (size_t)r : 0;
+    uint8_t *aside;
+
+    if (r <= 0)
+        return r;
+    aside = task->idle ? NULL : move_gate_take(&g->gate, at, len);
+    if (aside != NULL)
+        return move_aside(g, task, aside, n, to, ec);
+    if (madvise(at, len, MADV_DONTNEED) < 0)
+        return errctx_set_os(ec, errno, "take pages from the guest: madvise");
+    r = move_glass_map(g, n, ec);
+    return r < 0 ? r : move_listed(g, n, BACKING_PAGE, to, &task->tally, ec);
+}
+
+/* --- huge pages of normal memory -------------------------------------------------------------- */
+
+bool move_extent_mend(struct move_glass *g, const struct backing *b, uint64_t off)
+{
+    if (move_glass_is_huge(g, b, off))
+        return true;
+    move_glass_wipe(g);
+    return madvise(b->host + off, MOVE_EXTENT_BYTES, MADV_COLLAPSE) == 0 &&
+           move_glass_is_huge(g, b, off);
+}
+
+/* A huge page of which nobody said that it arrived: it may be on its old node, or in pieces, some
+ * here and some there. */
+static int judge_huge(struct move_glass *g, struct move_task *task, struct hnode_id to,
+                      struct errctx *ec)
+{
+    const bool whole = move_extent_mend(g, task->b, task->off);
+    uint8_t *const at = task->b->host + task->off;
     int r = 1;
 
-    if (from_pool(b))
-        g->page[0] = b->host + off;
-    else
-        r = list_pages(g, b, off, &huge, ec);
-    if (huge)
-        page_bytes = MOVE_EXTENT_BYTES;
-    if (r < 0)
-        return r;
-    n = (size_t)r;
-    r = n > 0 ? numa_policy_locate(g->page, n, g->node, ec) : 0;
-    if (r < 0)
-        return r;
-    strangers = keep_strangers(g, n, to, &t.from);
-    if (strangers > 0)
-        r = move_listed(g, b, off, strangers, page_bytes, to, &t, ec);
-    if (strangers > 0 && strangers < n)
-        move_extent_map(g, b, off); /* what was taken and did not have to move */
-    if (r == 0 || r == -ENOMEM)
-        *ret_tally = t;
+    move_glass_wipe(g);
+    g->page[0] = at;
+    if (!whole) {
+        task->kind = MOVE_SAMPLE_SMALL;
+        r = move_glass_list(g, task->b, task->off, at, ec);
+    }
+    if (r > 0) {
+        const size_t n = (size_t)r;
+
+        r = move_glass_map(g, n, ec);
+        if (r == 0)
+            r = judge(g, n, whole ? MOVE_EXTENT_BYTES : BACKING_PAGE, to, &task->tally, ec);
+    }
     return r;
+}
+
+static void *last_of(const struct move_task *task)
+{
+    return task->b->host + task->off + MOVE_EXTENT_BYTES - BACKING_PAGE;
+}
+
+/* Map the first small page of each extent, and list the last one of those that are one page and
+ * not on @to. Return: how many, or -errno. */
+static int list_huge(struct move_glass *g, struct move_task *tasks, size_t n, struct hnode_id to,
+                     size_t *ret_index, struct errctx *ec)
+{
+    size_t kept = 0;
+    int r;
+
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *const at = tasks[i].b->host + tasks[i].off;
+
+        g->page[i] = last_of(&tasks[i]);
+        /* A hole would be filled. Nothing is wrong where it fails: then it is no huge page. */
+        if (mincore(at, BACKING_PAGE, g->there) == 0 && (g->there[0] & 1) != 0)
+            (void)madvise(at, BACKING_PAGE, MADV_POPULATE_READ);
+    }
+    r = numa_policy_locate(g->page, n, g->node, ec);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        if (g->node[i] < 0)
+            tasks[i].kind = MOVE_SAMPLE_NONE; /* to be looked at anew */
+        else if (g->node[i] != (int)to.v) {
+            tasks[i].tally.from = (struct hnode_id){ (uint32_t)g->node[i] };
+            g->page[kept] = g->page[i];
+            ret_index[kept++] = i;
+        }
+    }
+    return (int)kept;
+}
+
+static int move_huge(struct move_glass *g, struct move_task *tasks, size_t n, struct hnode_id to,
+                     struct errctx *ec)
+{
+    size_t index[MOVE_BATCH];
+    int node[MOVE_BATCH], moved, r = list_huge(g, tasks, n, to, index, ec);
+    const size_t kept = r > 0 ? (size_t)r : 0;
+
+    if (r <= 0)
+        return r;
+    moved = numa_policy_move(g->page, kept, to, g->node, ec);
+    if (moved < 0 && moved != -ENOMEM)
+        return moved;
+    r = numa_policy_locate(g->page, kept, node, ec);
+    for (size_t i = 0; r == 0 && i < kept; i++) {
+        if (node[i] == (int)to.v)
+            tasks[index[i]].tally.moved_bytes = MOVE_EXTENT_BYTES;
+        else
+            r = judge_huge(g, &tasks[index[i]], to, ec);
+    }
+    return r < 0 ? r : moved;
+}
+
+/* --- both ------------------------------------------------------------------------------------- */
+
+static int move_one(struct move_glass *g, struct move_task *task, struct hnode_id to,
+                    struct errctx *ec)
+{
+    int r;
+
+    if (from_pool(task->b)) {
+        g->page[0] = task->b->host + task->off;
+        return move_listed(g, 1, backing_page_bytes(task->b), to, &task->tally, ec);
+    }
+    task->kind = move_glass_look(g, task->b, task->off);
+    move_glass_wipe(g);
+    switch (task->kind) {
+    case MOVE_SAMPLE_NONE:
+        if (!task->b->plan->reserve)
+            return 0;
+        task->kind = MOVE_SAMPLE_SMALL; /* set aside there, though no page yet */
+        return move_small(g, task, to, ec);
+    case MOVE_SAMPLE_SMALL:
+        return move_small(g, task, to, ec);
+    case MOVE_SAMPLE_HUGE:
+        break;
+    }
+    r = move_huge(g, task, 1, to, ec);
+    if (r == 0 && task->kind == MOVE_SAMPLE_NONE) { /* one page that is mapped in pieces */
+        task->kind = MOVE_SAMPLE_SMALL;
+        r = move_small(g, task, to, ec);
+    }
+    return r;
+}
+
+int move_extents(struct move_glass *g, struct move_task *tasks, size_t n, struct hnode_id to,
+                 struct errctx *ec)
+{
+    int r = 0, full = 0;
+
+    for (size_t i = 0; i < n; i++)
+        tasks[i].tally = (struct move_tally){ 0 };
+    if (tasks[0].kind == MOVE_SAMPLE_HUGE)
+        r = move_huge(g, tasks, n, to, ec);
+    else if (tasks[0].kind == MOVE_SAMPLE_SMALL)
+        r = move_small(g, tasks, to, ec);
+    full = r == -ENOMEM ? r : 0;
+    for (size_t i = 0; i < n && (r == 0 || r == -ENOMEM); i++)
+        if (tasks[i].kind == MOVE_SAMPLE_NONE) {
+            r = move_one(g, &tasks[i], to, ec);
+            full = r == -ENOMEM ? r : full;
+        }
+    return r < 0 ? r : full;
 }

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Moving one extent of guest memory, 2 MiB or a page of a pool, to a host node while the guest uses
- * it: the step that a move repeats.
+ * Moving extents of guest memory, 2 MiB or a page of a pool each, to a host node while the guest
+ * uses them: the step that a move repeats.
  *
- * Only what is there is moved; a hole stays one. For normal memory the page cache is asked first
- * (mincore), then pages are mapped that our page table lacks, then move_pages(2) is told one
- * address of a huge page or those of all small ones at once, which were taken from the guest
- * together before: each costs one flush of remote TLBs. Whether an extent is one huge page is seen as in residency.h, in a mapping that is gone
- * before the move: the kernel moves no page that is mapped twice (MPOL_MF_MOVE). What really
- * happened is asked again afterwards instead of believed.
+ * Only what is there is moved; a hole stays one.
  *
- * Where the target has no free huge page the kernel splits the page and moves its pieces. They are
- * put together again, if by then it can be had, and told as split otherwise.
+ * Huge pages of normal memory go several at once, since every call of move_pages(2) has all CPUs
+ * drain their lists of pages first, which takes as long as copying a few of them. They are named by
+ * their last small page, while only the first one is mapped: so the kernel says "no entry" for an
+ * extent that is not one page (any more).
+ *
+ * Small pages go by the extent. Each that the guest has mapped would cost a flush of remote TLBs of
+ * its own, so all are taken from it together, which is one. What is in use is moved while it is
+ * mapped elsewhere (move_gate.h), so that nobody maps it in between. What is not, or where that is
+ * impossible, is zapped and moved in the guest's mapping: that is a little less work, and what the
+ * guest touches in between is flushed once more.
+ *
+ * Where pages were is asked of all that are not all in one place by a sample of 16. Where they are
+ * afterwards is what the kernel says of each page, and asked again where it does not say that all
+ * went well. Where the target has no free huge page the kernel splits the page and moves its
+ * pieces; move_extent_mend() puts them
+ * together again.
  */
 #ifndef MEMORY_MOVE_EXTENT_H
 #define MEMORY_MOVE_EXTENT_H
@@ -19,54 +28,44 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "memory/backing.h"
-#include "vmm/base/errctx.h"
+#include "memory/move_glass.h"
 #include "vmm/base/ids.h"
 
-enum { MOVE_EXTENT_PAGES = 512, MOVE_EXTENT_BYTES = MOVE_EXTENT_PAGES * 4096 };
-
-/* Room to work in; one thread's. */
-struct move_glass {
-    int pagemap;          /* as of residency_open(); -1: every page counts as small */
-    struct mem_area area; /* addresses for a second look */
-    unsigned char there[MOVE_EXTENT_PAGES];
-    uint64_t entry[MOVE_EXTENT_PAGES]; /* of the pagemap */
-    void *page[MOVE_EXTENT_PAGES];
-    int node[2 * MOVE_EXTENT_PAGES];
-};
+enum { MOVE_BATCH = 8 }; /* huge pages in one call */
 
 struct move_tally {
     uint64_t moved_bytes; /* that are on the target now and were not */
     uint64_t left_bytes;  /* that are elsewhere still: in use, or no room */
-    uint64_t split_bytes; /* of huge pages that became small ones */
     struct hnode_id from; /* where most of them were; only where moved_bytes is not 0 */
 };
 
-/** move_glass_init() - @ret_glass is large: keep it off the stack. Return: 0 or an errno of mmap.
- */
-int move_glass_init(int pagemap, struct move_glass *ret_glass, struct errctx *ec);
-void move_glass_fini(struct move_glass *glass);
+struct move_task {
+    const struct backing *b;
+    uint64_t off;
+    enum move_sample kind; /* as it was when it was looked at; NONE: nobody has */
+    bool idle;             /* nobody seems to use it */
+    struct move_tally tally;
+};
 
 /** move_extent_bytes() - the size of @b's extents: 2 MiB, or a page of its pool. */
 size_t move_extent_bytes(const struct backing *b);
 
-/* What an extent of normal memory is made of. */
-enum move_sample { MOVE_SAMPLE_NONE, MOVE_SAMPLE_SMALL, MOVE_SAMPLE_HUGE };
-
-/** move_extent_look() - NONE where nothing is there, or the memory is a pool's; HUGE: one huge
- * page. */
-enum move_sample move_extent_look(struct move_glass *glass, const struct backing *b, size_t off);
-
-/** move_extent_map() - have our page table know what is there of an extent of normal memory. */
-void move_extent_map(struct move_glass *glass, const struct backing *b, size_t off);
+/**
+ * move_extents() - move what is there of @n extents to @to.
+ * @tasks: one of any kind, or up to MOVE_BATCH whose kind is HUGE. ->tally receives what became of
+ *         each, with -ENOMEM, too; ->kind what was found.
+ * Return: 0, also where pages were left that are in use; -ENOMEM: @to has no room; or the errno of
+ * mmap, mincore, madvise or move_pages, and tallies mean nothing.
+ */
+int move_extents(struct move_glass *g, struct move_task *tasks, size_t n, struct hnode_id to,
+                 struct errctx *ec);
 
 /**
- * move_extent() - move what is there of the extent at @off to @to.
- * @ret_tally: what became of it; filled with -ENOMEM, too, else untouched on failure.
- * Return: 0, also where pages were left that are in use; -ENOMEM: @to has no room; or the errno of
- * mmap, mincore, madvise or move_pages.
+ * move_extent_mend() - put an extent together again that was a huge page, if it is none any more.
+ * Works where all of its pages are there, as they have to be: an extent with a hole would be
+ * filled by some kernels. Leaves pages mapped in the window.
+ * Return: false when it is in pieces now.
  */
-int move_extent(struct move_glass *glass, const struct backing *b, size_t off, struct hnode_id to,
-                struct move_tally *ret_tally, struct errctx *ec);
+bool move_extent_mend(struct move_glass *g, const struct backing *b, uint64_t off);
 
 #endif

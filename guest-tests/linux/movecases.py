@@ -44,6 +44,11 @@ def wait_for(vm, ready, what):
     return now
 
 
+def on_its_way(vm, at_least):
+    """Wait until AT_LEAST bytes of a move that was begun are over there."""
+    wait_for(vm, lambda s: s["state"] == "moving" and s["moved"] >= at_least, "some of it")
+
+
 @contextlib.contextmanager
 def moving(vm, *words):
     """A move that goes on beside; yields a function that waits for its end."""
@@ -185,7 +190,7 @@ def resets(tap, kernel):
     with machine(tap, kernel, "--node", "memory=64M,cpus=0,host=1,prealloc", "--node",
                  "memory=32M,cpus=1,host=0", *FAR) as vm:
         with moving(vm, "vnode=0", "host=2", "--rate", "32M/s") as end:
-            wait_for(vm, lambda s: s.get("moved", 0) >= 8 * MIB, "some of it")
+            on_its_way(vm, 8 * MIB)
             tap.same(ctl(vm.name, "reset")[0], 0, "reset: in the middle")
             tap.same(end()[1]["state"], "arrived", "reset: the move arrives")
         tap.same(homes(vm, 0), {2: 64 * MIB}, "reset: all memory is on the new node")
@@ -194,7 +199,7 @@ def resets(tap, kernel):
         tap.same((to_bytes(mine[0]), words[0]), ({2: 64 * MIB}, {"bind:2"}),
                  "reset: memory is taken from the new node")
         with moving(vm, "vnode=0", "host=3", "--rate", "4M/s"):
-            wait_for(vm, lambda s: s.get("moved", 0) >= 2 * MIB, "a little of it")
+            on_its_way(vm, 2 * MIB)
             tap.same(ctl(vm.name, "stop")[0], 0, "reset: stopped in the middle of another move")
             tap.same(vm.wait(), 4, "reset: it ends as it should")
 
@@ -279,14 +284,14 @@ def arrives(tap, vm):
 def cancels(tap, vm):
     """Cancelled, it goes back, or stays if told so."""
     with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
-        wait_for(vm, lambda s: s["moved"] >= 8 * MIB, "some of it")
+        on_its_way(vm, 8 * MIB)
         code, said = move(vm, "cancel")
         tap.same((code, said["state"], said["moved"]), (0, "returned", 0), "cancel: it goes back")
         tap.same(end()[0], 1, "cancel: who moved it hears of a failure")
     whole(tap, vm, 3, "cancel")
     check(vm, "after a cancelled move")
     with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
-        wait_for(vm, lambda s: s["moved"] >= 8 * MIB, "some of it")
+        on_its_way(vm, 8 * MIB)
         code, said = move(vm, "cancel", "--stay")
         tap.same((code, said["state"]), (0, "half-way"), "cancel --stay: it stays half-way")
         end()
@@ -298,7 +303,7 @@ def cancels(tap, vm):
 def pauses(tap, vm):
     """A pause holds a move."""
     with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
-        wait_for(vm, lambda s: s["moved"] >= 8 * MIB, "some of it")
+        on_its_way(vm, 8 * MIB)
         ctl(vm.name, "pause")
         first = status(vm)
         time.sleep(1)

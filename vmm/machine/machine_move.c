@@ -364,6 +364,8 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
         .bytes_per_s = req->bytes_per_s,
         .stay = req->stay,
         .pagemap = m->pagemap,
+        .gate = m->move_gate,
+        .vmstat = m->move_vmstat,
     };
     struct mem_move *job = NULL;
     bool breaks = false;

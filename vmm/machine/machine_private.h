@@ -72,6 +72,7 @@ struct machine {
     struct guest_mem *mem;     /* memory */
     uint32_t n_mem_slots;      /* of KVM, numbered from 0; a large range has several */
     int pagemap;               /* of this process; -1 where there is none */
+    int move_gate, move_vmstat; /* for the mover, likewise (uffd.h, move_splits.h) */
     struct machine_pager *pager; /* NULL without --pager on */
 
     /* irqchip */

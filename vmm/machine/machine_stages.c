@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "memory/move_splits.h"
+#include "memory/pager/uffd.h"
 #include "memory/residency.h"
 #include "vcpu/cpuid.h"
 #include "vmm/base/macros.h"
@@ -184,6 +186,13 @@ static int map_range(struct machine *m, const struct guest_mem_slot *s, struct e
     return 0;
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
 int stage_memory_build(struct machine *m, struct errctx *ec)
 {
     const struct guest_mem_commit commit = {
@@ -191,7 +200,7 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
     };
     int r = guest_mem_new(m->plan, m->layout, &m->mem, ec);
 
-    m->pagemap = -1;
+    m->pagemap = m->move_gate = m->move_vmstat = -1;
     if (r < 0)
         return r;
     r = guest_mem_commit(m->mem, &commit, ec);
@@ -202,11 +211,16 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
 
         r = map_range(m, &s, ec);
     }
-    if (r < 0)
+    if (r < 0) {
         stage_memory_undo(m);
-    else
-        m->pagemap = residency_open();
-    return r;
+        return r;
+    }
+    m->pagemap = residency_open();
+    if (m->plan->n_hosts > 1) { /* else nothing can move */
+        (void)uffd_open(&m->move_gate, NULL); /* -1 where it is not allowed */
+        m->move_vmstat = move_splits_open();
+    }
+    return 0;
 }
 
 int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx *ec)
@@ -234,9 +248,9 @@ int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx
 
 void stage_memory_undo(struct machine *m)
 {
-    if (m->pagemap >= 0)
-        (void)close(m->pagemap);
-    m->pagemap = -1;
+    close_fd(&m->pagemap);
+    close_fd(&m->move_gate);
+    close_fd(&m->move_vmstat);
     while (m->n_mem_slots > 0)
         (void)kvm_vm_map(&m->vm, --m->n_mem_slots, (struct gpa){ 0 }, 0, NULL, NULL);
     machine_free_pager(m);

@@ -127,6 +127,8 @@ static const struct sandbox_rule mover[] = {
     ANY(mbind), ANY(get_mempolicy), ANY(mincore), MASKED(move_pages, 0, 0xffffffffu, 0),
     /* which pages are huge ones, of an open file */
     ANY(pread64),
+    /* keeping others out of what moves */
+    IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_UNREGISTER), IOCTL(UFFDIO_WAKE),
 };
 
 static const struct sandbox_rule balancer[] = {

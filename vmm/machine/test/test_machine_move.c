@@ -159,7 +159,7 @@ static void begin(struct fixture *f, size_t n_hosts)
     m->plan = &f->ram.plan;
     m->config = &f->config;
     m->main_loop = f->loop;
-    m->pagemap = -1;
+    m->pagemap = m->move_gate = m->move_vmstat = -1;
     (void)pthread_mutex_init(&m->request_lock, NULL);
     host.start = guest_mem_backing(m->mem, 0)->host;
     memset(host.node, HOME, sizeof(host.node));
