@@ -24,6 +24,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/landlock.h"
 #include "vmm/base/macros.h"
+#include "vmm/base/place.h"
 #include "vmm/base/privilege.h"
 
 enum { BLK_THREADS = 4, BLK_THREADS_STACK = 256 * KIB };
@@ -36,6 +37,7 @@ struct blk_threads {
     struct blk_backend be;
     int fd, buffered_fd, event_fd;
     struct evloop_watch *watch;
+    struct place_group *place; /* the loop's: the threads go where it goes */
     void (*ready)(void *ctx);
     void *ctx;
     pthread_t threads[BLK_THREADS];
@@ -111,6 +113,7 @@ static void *blk_threads_main(void *arg)
 {
     struct blk_threads *t = arg;
     struct blk_io *io;
+    unsigned place = 0;
 
     /* They are made before the machine's other threads, which inherit having none. */
     if (privilege_drop(NULL) == 0)
@@ -123,6 +126,7 @@ static void *blk_threads_main(void *arg)
         if (io == NULL)
             break; /* told to stop */
         (void)pthread_mutex_unlock(&t->lock);
+        place_group_follow(t->place, &place);
         io->res = blk_syscall_run(io, io->buffered ? t->buffered_fd : t->fd);
         (void)pthread_mutex_lock(&t->lock);
         blk_threads_finish_locked(t, io);
@@ -269,6 +273,7 @@ int blk_threads_new(const struct blk_backend_cfg *cfg, struct blk_backend **ret_
     t->buffered_fd = cfg->buffered_fd;
     t->ready = cfg->ready;
     t->ctx = cfg->ctx;
+    t->place = evloop_place(cfg->loop);
     blk_io_list_init(&t->batch);
     blk_io_list_init(&t->harvest);
     blk_io_list_init(&t->queue);

@@ -159,7 +159,9 @@ def promises(tap, kernel):
         tap.same(ledger(vm), kept, "ledger: a move that is refused changes nothing")
         tap.same(move(vm, "vnode=1", "host=3", "--force")[1]["state"], "arrived",
                  "ledger: by force it is made")
-        tap.same(status(vm)["widened"], True, "ledger: dedicated CPUs are lost, and it is said")
+        now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to follow")
+        tap.same((now["widened"], thread(vm, "vcpu1")[0]), (False, cpus_of(3)),
+                 "ledger: its dedicated CPU is one of the new node")
         broken = ledger(vm)
         tap.same((len(broken["broken"]), broken["worst"]["real"], broken["nodes"][1]["forced"]),
                  (2, 40, True), "ledger: it says so")
@@ -175,6 +177,17 @@ def promises(tap, kernel):
         tap.same(move(vm, "vnode=1", "host=1")[1]["state"], "arrived",
                  "ledger: back again it needs no force")
         tap.same(ledger(vm), kept, "ledger: and is as it was")
+        says(tap, vm, ["vnode=1", "host=0"], "node 1: 1 CPUs of their own are wanted, its host nodes "
+             "have 0 left: say --force to have them share all CPUs there",
+             "dedicated: no CPU is given twice")
+        tap.same(move(vm, "vnode=1", "host=0", "--force")[1]["state"], "arrived",
+                 "dedicated: by force it is")
+        now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to share")
+        tap.same((now["widened"], thread(vm, "vcpu1")[0]), (True, cpus_of(0)),
+                 "dedicated: and the answer says so")
+        tap.same(move(vm, "vnode=1", "host=1")[1]["state"], "arrived", "dedicated: away again")
+        tap.same((status(vm)["widened"], thread(vm, "vcpu1")[0]), (False, cpus_of(1)),
+                 "dedicated: it has a CPU of its own again")
     with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0", "--node",
                  "memory=32M,cpus=1,host=1", "--node", "memory=32M,cpus=2,host=2", "--distance",
                  "0-1=50", "--distance", "0-2=60", "--distance", "1-2=60") as vm:

@@ -21,6 +21,7 @@
 
 #include "vmm/base/cleanup.h"
 #include "vmm/base/evloop_poll.h"
+#include "vmm/base/place.h"
 
 enum { EVLOOP_BATCH = 64 };
 
@@ -54,6 +55,7 @@ struct evloop {
     struct evloop_later *later; /* asked for since the last look at the descriptors */
     struct evloop_later *due;   /* asked for before it */
     struct evloop_pollers pollers;
+    struct place_group place;
 
     pthread_mutex_t lock; /* covers the fields below */
     pthread_cond_t idle;  /* nobody owns the loop any more */
@@ -90,6 +92,7 @@ int evloop_new(struct evloop **ret_loop, struct errctx *ec)
     }
     (void)pthread_mutex_init(&loop->lock, NULL);
     (void)pthread_cond_init(&loop->idle, NULL);
+    place_group_init(&loop->place);
     *ret_loop = loop;
     return 0;
 
@@ -112,6 +115,11 @@ static void free_list(struct evloop_watch **list)
     }
 }
 
+struct place_group *evloop_place(struct evloop *loop)
+{
+    return &loop->place;
+}
+
 void evloop_free(struct evloop *loop)
 {
     if (loop == NULL)
@@ -129,6 +137,7 @@ void evloop_free(struct evloop *loop)
     (void)close(loop->wake_fd);
     (void)close(loop->epoll_fd);
     (void)pthread_cond_destroy(&loop->idle);
+    place_group_fini(&loop->place);
     (void)pthread_mutex_destroy(&loop->lock);
     free(loop);
 }

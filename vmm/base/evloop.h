@@ -19,6 +19,7 @@ struct evloop_watch;
 struct evloop_timer;
 struct evloop_later;
 struct evloop_poller;
+struct place_group;
 
 /** evloop_new() - a loop that no thread runs yet. Return: 0 or the errno of epoll/eventfd. */
 int evloop_new(struct evloop **ret_loop, struct errctx *ec);
@@ -92,6 +93,10 @@ void evloop_poller_free(struct evloop_poller *poller);
  *  the value of a new loop: never. Descriptors and messages are served meanwhile. Same
  *  threads as evloop_watch_fd(). */
 void evloop_set_poll(struct evloop *loop, uint64_t max_ns);
+
+/** evloop_place() - where the loop's thread runs, and those that work for it: whoever sends the
+ * group wakes the loop's thread by a message of its own. */
+struct place_group *evloop_place(struct evloop *loop);
 
 /** evloop_post() - run @fn(ctx) on the loop's thread, in order, without waiting. Any thread.
  *  Return: 0 or -ENOMEM. */

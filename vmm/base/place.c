@@ -7,6 +7,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "vmm/base/cleanup.h"
+
 void place_name_thread(const char *name)
 {
     char cut[16];
@@ -26,6 +28,39 @@ int place_pin_thread(const struct idset *cpus, struct errctx *ec)
         return errctx_set_os(ec, errno, "pin to host CPUs %s",
                              idset_format(cpus, list, sizeof(list)));
     return 0;
+}
+
+void place_group_init(struct place_group *g)
+{
+    (void)pthread_mutex_init(&g->lock, NULL);
+    g->cpus = (struct idset){ 0 };
+    atomic_init(&g->version, 0);
+}
+
+void place_group_fini(struct place_group *g)
+{
+    (void)pthread_mutex_destroy(&g->lock);
+}
+
+void place_group_send(struct place_group *g, const struct idset *cpus)
+{
+    LOCK_SCOPE(&g->lock);
+    g->cpus = *cpus;
+    (void)atomic_fetch_add(&g->version, 1);
+}
+
+void place_group_follow(struct place_group *g, unsigned *seen)
+{
+    struct idset cpus;
+
+    if (atomic_load_explicit(&g->version, memory_order_relaxed) == *seen)
+        return;
+    {
+        LOCK_SCOPE(&g->lock);
+        cpus = g->cpus;
+        *seen = atomic_load(&g->version);
+    }
+    (void)place_pin_thread(&cpus, NULL);
 }
 
 int place_get_thread(struct idset *ret_cpus)

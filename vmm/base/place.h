@@ -3,6 +3,9 @@
 #ifndef VMM_BASE_PLACE_H
 #define VMM_BASE_PLACE_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "vmm/base/errctx.h"
 #include "vmm/base/idset.h"
 
@@ -12,6 +15,24 @@ void place_name_thread(const char *name);
 /** place_pin_thread() - let the calling thread run on @cpus only. Empty: no change.
  *  Return: 0 or the errno of sched_setaffinity (EINVAL: none of them is online and allowed). */
 int place_pin_thread(const struct idset *cpus, struct errctx *ec);
+
+/* Where several threads run that work for one another, and where they are to go next. */
+struct place_group {
+    pthread_mutex_t lock; /* a leaf; covers cpus */
+    struct idset cpus;
+    atomic_uint version; /* of cpus; 0: nobody said anything */
+};
+
+void place_group_init(struct place_group *g);
+void place_group_fini(struct place_group *g);
+
+/** place_group_send() - its threads belong on @cpus from now on. Any thread. */
+void place_group_send(struct place_group *g, const struct idset *cpus);
+
+/** place_group_follow() - go where the group was sent; costs one load when there is nothing new.
+ *  @seen: the calling thread's own, 0 at first. A thread that cannot go stays: it serves as well
+ *  from where it is. */
+void place_group_follow(struct place_group *g, unsigned *seen);
 
 /** place_get_thread() - where the calling thread may run. Return: 0 or a negative errno. */
 int place_get_thread(struct idset *ret_cpus);

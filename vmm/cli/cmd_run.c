@@ -250,6 +250,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
     struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
     const struct machine_hooks hooks = { .progress = taken,
                                          .give_way = give_way,
+                                         .host = &run->host,
                                          .moved = moved,
                                          .balanced = balanced,
                                          .ctx = run };
@@ -273,7 +274,6 @@ static int build(struct run *run, const struct machine_config *config, struct er
         r = control_new(&params, run->loop, &run->control, ec);
     if (r == 0)
         r = run_share_enter(&run->share, &run->host, ec);
-    host_topo_fini(&run->host);
     if (r == 0)
         r = machine_new(config, run->plan, run->loop, &hooks, &run->machine, ec);
     if (r == 0)
@@ -289,6 +289,7 @@ static void tear_down(struct run *run)
     machine_free(run->machine);
     evloop_free(run->loop);
     topo_plan_free(run->plan);
+    host_topo_fini(&run->host);
     if (run_share_end(&run->share))
         guard_dismiss(&run->guard);
     else

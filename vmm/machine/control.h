@@ -18,7 +18,8 @@
  *       back), "left" (could not be moved in the last pass), "split" (of huge pages that are small
  *       ones now), "hot" (was in use at the start, and went first), "pass", "held" (the machine is
  *       paused), "why" (it did not arrive), and once it has arrived "vcpus", "vcpus_there" (threads
- *       that run there), "widened" (they were pinned to less than a node), "vcpus_error" }
+ *       that run there), "widened" (they were pinned to less than a node, and nothing like it is to
+ *       be had there), "vcpus_error" }
  *   {"command": "balance"}                        optional: "mode" (off, advise, on) to switch to
  *     { "name", "mode", "epoch" (seconds), "epochs" (looked at), "skipped" (paused, reset), "decided",
  *       "moved" (virtual nodes), "failed", "moving" (a step is being carried out), "trace" (where
@@ -36,8 +37,8 @@
  *
  * The ledger (vmm/topology/ledger.h) is { "name", "nodes": [{ "id", "home" (host nodes, "" where
  * nobody said), "resident", "at_home" (bytes), "share" (0 to 1; null without a home or memory),
- * "forced" }], "told": [[from 0], ...], "real": [[...]] (0: not known), "worst" and each of "broken":
- * { "from", "to", "told", "real" } (worst null when nothing is known), "inversions" }.
+ * "forced" }], "told": [[from 0], ...], "real": [[...]] (0: not known), "worst" and each of
+ * "broken": { "from", "to", "told", "real" } (worst null when nothing is known), "inversions" }.
  *
  * The server runs on the machine's main loop and never waits for anybody: descriptors do not
  * block, a request has at most CONTROL_REQUEST_MAX bytes, a peer that has not finished a request

@@ -17,6 +17,7 @@
 #include "vmm/base/errctx.h"
 #include "vmm/base/evloop.h"
 #include "vmm/config/config.h"
+#include "vmm/topology/host_topo.h"
 #include "vmm/topology/topo_plan.h"
 
 struct machine;
@@ -37,6 +38,9 @@ struct machine_end {
 
 /* What the caller wants to hear while a machine is built; all may be NULL. */
 struct machine_hooks {
+    /* This host, to pin vCPUs anew that move, as narrowly as they were; outlives the machine. NULL:
+     * they get all CPUs of their new node. */
+    const struct host_topo *host;
     /* Guest memory is being taken; called now and then, the last time when all is done. False: give
      * up, machine_new() fails with -ECANCELED. */
     bool (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
@@ -95,8 +99,9 @@ struct machine_move_request {
 /**
  * machine_move() - begin to move a virtual node, memory first, to host node @to. Returns at once;
  * machine_move_status() tells how far it is, the guest goes on meanwhile.
- * Return: 0; -EBUSY (paused, or a move is on); -ENOENT (no such node, no memory); -ENOTSUP (the host
- * has one node); -EDOM (it would break a distance, and nobody forces it); -ENOMEM.
+ * Return: 0; -EBUSY (paused, or a move is on); -ENOENT (no such node, no memory); -ENOTSUP (the
+ * host has one node); -EDOM (it would break a distance, and nobody forces it); -ENOSPC (--pin
+ * dedicated: the host node has too few CPUs that no other vCPU has, and nobody forces it); -ENOMEM.
  */
 int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec);
 

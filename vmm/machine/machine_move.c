@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "memory/mem_move.h"
@@ -193,8 +194,16 @@ static void *mover_main(void *arg)
 static int make_places(struct machine *m, struct errctx *ec)
 {
     m->places = calloc(m->plan->n_nodes, sizeof(m->places[0]));
-    if (m->places == NULL)
+    m->pins = calloc(m->plan->n_vcpus + 1, sizeof(m->pins[0]));
+    if (m->places == NULL || m->pins == NULL) {
+        free(m->places);
+        free(m->pins);
+        m->places = NULL;
+        m->pins = NULL;
         return errctx_set(ec, ENOMEM, "no memory for moving");
+    }
+    if (m->plan->n_vcpus > 0)
+        memcpy(m->pins, m->plan->vcpus, m->plan->n_vcpus * sizeof(m->pins[0]));
     for (size_t i = 0; i < m->plan->n_nodes; i++)
         (void)pthread_mutex_init(&m->places[i].lock, NULL);
     return 0;
@@ -206,6 +215,8 @@ static void free_places(struct machine *m)
         (void)pthread_mutex_destroy(&m->places[i].lock);
     free(m->places);
     m->places = NULL;
+    free(m->pins);
+    m->pins = NULL;
 }
 
 static void free_mover(struct mover *mv)
@@ -375,6 +386,8 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
         r = mem_move_new(&params, &job, ec);
     if (r == 0)
         r = judge_distance(m, req, &breaks, ec);
+    if (r == 0 && !req->force)
+        r = machine_judge_cpus(m, req->vnode, req->to, ec);
     if (r < 0) {
         mem_move_free(job);
         return r;
@@ -413,14 +426,6 @@ static const char *state_word(const struct mover *mv, const struct mem_move_prog
                                        : "half-way";
 }
 
-/* To less than all CPUs of a node, which a move cannot do anew: it knows no cores or caches. */
-static bool is_pinned_narrowly(const struct machine *m)
-{
-    const enum guest_pin pin = m->config->spec.pin;
-
-    return pin == GUEST_PIN_DEDICATED || pin == GUEST_PIN_LLC;
-}
-
 static void add_threads(const struct mover *mv, json_t *status)
 {
     struct vnode_place *p = &mv->machine->places[mv->request.vnode.v];
@@ -428,8 +433,7 @@ static void add_threads(const struct mover *mv, json_t *status)
 
     (void)json_object_set_new(status, "vcpus", json_integer(p->n_asked));
     (void)json_object_set_new(status, "vcpus_there", json_integer(p->n_there));
-    (void)json_object_set_new(status, "widened",
-                              json_boolean(p->n_asked > 0 && is_pinned_narrowly(mv->machine)));
+    (void)json_object_set_new(status, "widened", json_boolean(p->n_asked > 0 && p->widened));
     if (p->failed.msg[0] != '\0')
         (void)json_object_set_new(status, "vcpus_error", json_string(p->failed.msg));
 }

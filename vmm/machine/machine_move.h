@@ -37,9 +37,11 @@ bool machine_mover_busy(const struct machine *m, struct vnode_id *ret_vnode);
 /* machine_follow.c, main thread. */
 
 /**
- * machine_follow() - after its memory: vCPU threads of @vnode and the I/O threads that serve nobody
- * else run on @cpus, their page tables come from @to, and KVM makes those of the node's memory anew.
- * @cpus: empty: threads stay where they are.
+ * machine_follow() - after its memory: vCPU threads of @vnode run on @cpus, or those of them that
+ * the planner chooses at the level that they were pinned to; the main thread and I/O threads run
+ * where they would if the machine had been started so; the vCPUs' page tables come from @to, and
+ * KVM makes those of the node's memory anew.
+ * @cpus: of @to; empty: threads stay where they are.
  * Return: 0; or the errno of KVM, which took the memory away and will not have it back.
  */
 int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
@@ -48,6 +50,11 @@ int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
 /** machine_repin() - threads of @vnode, as above, run on @cpus; memory stays. Memory that the kernel
  *  makes on their behalf still comes from where theirs is. */
 void machine_repin(struct machine *m, struct vnode_id vnode, const struct idset *cpus);
+
+/** machine_judge_cpus() - has @to the CPUs that --pin dedicated gives to the vCPUs of @vnode?
+ * Return: 0, -ENOSPC with a sentence, or -ENOMEM. */
+int machine_judge_cpus(const struct machine *m, struct vnode_id vnode, struct hnode_id to,
+                       struct errctx *ec);
 
 /** machine_follow_vcpu() - what a vCPU does then on its own thread. */
 void machine_follow_vcpu(struct machine *m, struct vcpu_id vcpu);

@@ -345,6 +345,51 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
     return r;
 }
 
+/* The vCPUs of @vnode alone, in front; the rest is taken. Return: how many. */
+static size_t single_out(struct planning *p, const struct topo_plan *plan, struct vnode_id vnode)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < plan->n_vcpus; i++) {
+        if (plan->vcpus[i].vnode.v == vnode.v)
+            p->vcpus[n++] = p->vcpus[i];
+        else
+            idset_or(&p->taken, &plan->vcpus[i].host_cpus);
+    }
+    return n;
+}
+
+int machine_plan_repin(const struct guest_spec *spec, const struct host_topo *host,
+                       const struct topo_plan *plan, struct vnode_id vnode, struct hnode_id to,
+                       struct idset *ret_cpus, char *ret_notes, struct errctx *ec)
+{
+    struct place_result where = { .n_vnodes = (uint32_t)plan->n_nodes };
+    struct planning *p = NULL;
+    size_t at = 0;
+    int r;
+
+    while (at < host->n_nodes && host->nodes[at].id.v != to.v)
+        at++;
+    if (at == host->n_nodes)
+        return errctx_set(ec, ENOENT, "there is no host node %u", to.v);
+    where.node = calloc(plan->n_nodes, sizeof(*where.node));
+    r = where.node == NULL ? errctx_set(ec, ENOMEM, "no memory for the placement")
+                           : planning_new(host, plan, &p, ec);
+    if (r == 0) {
+        for (size_t i = 0; i < plan->n_nodes; i++) /* those without a vCPU in the list: no matter */
+            where.node[i] = (int)at;
+        describe(spec, plan, p);
+        r = place_vcpus(p->host, &where, p->vcpus, single_out(p, plan, vnode), spec->pin, &p->taken,
+                        ret_notes, MACHINE_PLAN_NOTES, ec);
+    }
+    for (size_t i = 0; r == 0 && i < plan->n_vcpus; i++)
+        if (plan->vcpus[i].vnode.v == vnode.v)
+            ret_cpus[i] = p->cpus[i];
+    planning_free(p);
+    free(where.node);
+    return r;
+}
+
 void machine_placement_fini(struct machine_placement *placement)
 {
     free(placement->nodes);

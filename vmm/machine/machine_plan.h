@@ -42,6 +42,21 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
                       const struct neighbours *others, struct topo_plan **ret_plan,
                       struct machine_placement *ret_placement, struct errctx *ec);
 
+enum { MACHINE_PLAN_NOTES = 512 };
+
+/**
+ * machine_plan_repin() - the host CPUs of @vnode's vCPUs when it lives on @to, by the same planner
+ * and at the same level (--pin) as at the start.
+ * @plan: whose vCPUs have the host CPUs that they run on now; those of other nodes keep them.
+ * @ret_cpus: one per vCPU of the plan; filled for those of @vnode.
+ * @ret_notes: MACHINE_PLAN_NOTES bytes; sentences, one per line, about what cannot be had.
+ * Pure; any thread.
+ * Return: 0; -ENOSPC: too few CPUs for --pin dedicated; -ENOENT: @host has no such node; -ENOMEM.
+ */
+int machine_plan_repin(const struct guest_spec *spec, const struct host_topo *host,
+                       const struct topo_plan *plan, struct vnode_id vnode, struct hnode_id to,
+                       struct idset *ret_cpus, char *ret_notes, struct errctx *ec);
+
 void machine_placement_fini(struct machine_placement *placement);
 
 #endif

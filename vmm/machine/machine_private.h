@@ -41,12 +41,15 @@ struct io_thread {
     struct errctx ec;
     unsigned index;
     struct machine *machine;
+    unsigned place_seen; /* its own thread's, of the loop's place group */
 };
 
 /* Where threads of a virtual node that was moved belong. */
 struct vnode_place {
-    pthread_mutex_t lock; /* a leaf; covers all below */
-    struct idset cpus, nodes;
+    pthread_mutex_t
+        lock; /* a leaf; covers all below, and host_cpus in machine.pins[] of its vCPUs */
+    struct idset nodes;
+    bool widened; /* vCPUs got all CPUs of the node, although they had been pinned to less */
     uint32_t n_asked, n_there; /* vCPU threads */
     struct errctx failed;      /* of the last that could not; .msg "" when none */
 };
@@ -108,6 +111,8 @@ struct machine {
     struct mover *mover;       /* NULL while nothing runs, and where the host has one node */
     struct balancer *balancer; /* as mover */
     struct vnode_place *places; /* one per virtual node; of those that were moved */
+    struct topo_plan_vcpu
+        *pins; /* the plan's, with the host CPUs of now; main thread changes them */
     pthread_mutex_t request_lock; /* covers the four below; a leaf but for the gate's lock */
     enum machine_request request;
     struct machine_end end;

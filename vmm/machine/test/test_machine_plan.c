@@ -89,6 +89,65 @@ static void places_are_made_when_asked_for_and_bind_no_node(void **state)
     }
 }
 
+/* Node 1 of a guest, planned on host nodes 0 and 1, on host node @to. */
+static int repin(const char *text, enum guest_pin pin, uint32_t to, char *buf, size_t size,
+                 char *notes, struct errctx *ec)
+{
+    struct topo_plan *plan = NULL;
+    struct host_topo host;
+    struct guest_spec spec;
+    struct idset cpus[8] = { 0 };
+    int r;
+
+    assert_int_equal(host_topo_from_synthetic(HOST, &host, NULL), 0);
+    spec_text_parse(text, &spec);
+    spec.pin = pin;
+    assert_int_equal(machine_plan_make(&spec, &host, NULL, &plan, NULL, NULL), 0);
+    r = machine_plan_repin(&spec, &host, plan, (struct vnode_id){ 1 }, (struct hnode_id){ to },
+                           cpus, notes, ec);
+    for (size_t i = 0; r == 0 && i < plan->n_vcpus; i++)
+        if (plan->vcpus[i].vnode.v == 1)
+            plan->vcpus[i].host_cpus = cpus[i];
+    (void)pins(plan, buf, size);
+    topo_plan_free(plan);
+    guest_spec_fini(&spec);
+    host_topo_fini(&host);
+    return r;
+}
+
+static void a_node_that_moves_is_pinned_as_it_was(void **state)
+{
+    static const struct {
+        const char *spec;
+        enum guest_pin pin;
+        uint32_t to;
+        int result;
+        const char *pins, *says;
+    } row[] = {
+        { "cpus=6 vnuma=2", GUEST_PIN_NODE, 3, 0, "0-3 0-3 0-3 12-15 12-15 12-15", "" },
+        { "cpus=6 vnuma=2", GUEST_PIN_SOCKET, 3, 0, "0-7 0-7 0-7 8-15 8-15 8-15", "" },
+        { "cpus=4 vnuma=2 threads=2", GUEST_PIN_LLC, 2, 0, "0-3 0-3 8-11 8-11", "" },
+        { "cpus=6 vnuma=2", GUEST_PIN_DEDICATED, 3, 0, "0 2 1 12 14 13", "" },
+        { "cpus=6 vnuma=2", GUEST_PIN_DEDICATED, 1, 0, "0 2 1 4 6 5", "" }, /* where it is */
+        { "cpus=6 vnuma=2", GUEST_PIN_DEDICATED, 0, -ENOSPC, "0 2 1 4 6 5",
+          "node 1: 3 CPUs of their own are wanted, its host nodes have 1 left" },
+        { "cpus=6 vnuma=2", GUEST_PIN_DEDICATED, 9, -ENOENT, "0 2 1 4 6 5",
+          "there is no host node 9" },
+    };
+    char buf[256], notes[MACHINE_PLAN_NOTES] = "";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct errctx ec = { 0 };
+
+        assert_int_equal(repin(row[i].spec, row[i].pin, row[i].to, buf, sizeof(buf), notes, &ec),
+                         row[i].result);
+        assert_string_equal(buf, row[i].pins);
+        assert_string_equal(ec.msg, row[i].says);
+        assert_string_equal(notes, "");
+    }
+}
+
 static void memory_without_a_policy_prefers_the_place(void **state)
 {
     static const struct {
@@ -235,6 +294,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(places_are_made_when_asked_for_and_bind_no_node),
+        cmocka_unit_test(a_node_that_moves_is_pinned_as_it_was),
         cmocka_unit_test(memory_without_a_policy_prefers_the_place),
         cmocka_unit_test(an_explanation_applies_nothing_by_itself),
         cmocka_unit_test(what_cannot_be_had_is_said),
