@@ -36,6 +36,11 @@ struct cli_option {
     bool is_file; /* completion offers files */
 };
 
+/* What completion offers behind an operand that is @after. */
+struct cli_more {
+    const char *after, *words;
+};
+
 struct cli_args;
 
 struct cli_command {
@@ -43,6 +48,7 @@ struct cli_command {
     const char *summary;
     const char *operands; /* "NAME ACTION"; NULL: none */
     const char *words;    /* completion offers these for the last operand that must be; NULL */
+    const struct cli_more *more; /* up to an ->after of NULL; by the second operand; NULL: nothing */
     bool offers_commands; /* completion offers the names of commands as its operand */
     bool offers_machines; /* ... of running machines as its first operand */
     size_t min_operands, max_operands;

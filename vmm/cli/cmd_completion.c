@@ -73,6 +73,8 @@ static void print_case(const struct cli_command *c)
     if (c->words != NULL)
         (void)printf("        [ \"$operands\" != %zu ] || words+=' %s'\n", c->min_operands - 1,
                      c->words);
+    for (const struct cli_more *m = c->more; m != NULL && m->after != NULL; m++)
+        (void)printf("        [ \"$second\" != %s ] || words+=' %s'\n", m->after, m->words);
     (void)printf("        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n");
 }
 
@@ -89,14 +91,17 @@ static void print_bash(void)
     print_commands();
     (void)printf("' -- \"$cur\"))\n        return\n    fi\n");
     print_values();
-    (void)printf("    local i operands=0\n"
+    (void)printf("    local i operands=0 second=\n"
                  "    for ((i = 2; i < COMP_CWORD; i++)); do\n"
                  "        case ${COMP_WORDS[i]} in\n");
     print_skipped();
     (void)printf("        -*) ;;\n"
                  "        *) operands=$((operands + 1)) ;;\n"
                  "        esac\n"
+                 "        [ \"$operands\" != 2 ] || second=${second:-${COMP_WORDS[i]}}\n"
                  "    done\n"
+                 /* behind a key's equals sign, a word of its own, stands a number */
+                 "    [ \"$prev\" != = ] && [ \"$cur\" != = ] || return\n"
                  "    case ${COMP_WORDS[1]} in\n");
     for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
         print_case(*c);

@@ -108,6 +108,13 @@ static const struct cli_option ctl_options[] = {
     { 0 },
 };
 
+static const struct cli_more ctl_more[] = {
+    { "move", "vnode= host= cancel" },
+    { "balance", "off advise on" },
+    { "evict", "node= by=" },
+    { 0 },
+};
+
 const struct cli_command cmd_ctl = {
     .name = "ctl",
     .summary = "Control: status, pause, resume, power, reset, stop, stats, memory, "
@@ -115,6 +122,7 @@ const struct cli_command cmd_ctl = {
     .operands = "NAME ACTION [vnode=N host=N|cancel|off|advise|on|node=N by=SIZE]",
     .offers_machines = true,
     .words = "status pause resume power reset stop stats memory ledger move balance evict",
+    .more = ctl_more,
     .min_operands = 2,
     .max_operands = 4,
     .options = ctl_options,

@@ -89,6 +89,10 @@ static void completion_is_bash_and_knows_every_word(void **state)
     assert_completes(path, "ctl \"\"", "--help --json --rate --stay --force --svg db web");
     assert_completes(path, "ctl --json w", "web");
     assert_completes(path, "ctl web re", "resume reset");
+    assert_completes(path, "ctl web --json move c", "cancel");
+    assert_completes(path, "ctl web move vnode = 1 h", "host=");
+    assert_completes(path, "ctl web move vnode =", "");
+    assert_completes(path, "ctl web pause h", "");
     assert_completes(path, "completion b", "bash");
     assert_completes(path, "run --on-reset e", "exit");
     assert_completes(path, "run --on-reset = e", "exit"); /* as bash splits --on-reset=e */
