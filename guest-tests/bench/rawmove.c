@@ -5,8 +5,9 @@
  * A memory file, bound to host node FROM, touched and mapped, one huge page for each 2 MiB with
  * "thp". Then move_pages(2) 2 MiB at a time, all of whose pages stand in one call; nothing is
  * looked at or asked between. Prints one line: seconds of CPU time of this thread, seconds of real
- * time, and pages. What was prepared and where pages are afterwards is checked outside the time.
- * One thread; addresses are listed once, before the first call.
+ * time, and pages. What was prepared and where pages are afterwards is checked outside the time,
+ * which begins when it has said "ready" and got a line. One thread; addresses are listed once,
+ * before the first call.
  */
 #include <linux/mempolicy.h>
 #include <stdbool.h>
@@ -101,6 +102,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < batch; i++)
         target[i] = to;
     check(page, status, n, from);
+    puts("ready");
+    (void)fflush(stdout);
+    (void)getchar();
 
     cpu_s = now(CLOCK_THREAD_CPUTIME_ID);
     real_s = now(CLOCK_MONOTONIC);
@@ -110,7 +114,8 @@ int main(int argc, char **argv)
     cpu_s = now(CLOCK_THREAD_CPUTIME_ID) - cpu_s;
     real_s = now(CLOCK_MONOTONIC) - real_s;
 
-    check(page, status, n, to);
     printf("%.9f %.9f %zu\n", cpu_s, real_s, n);
+    (void)fflush(stdout);
+    check(page, status, n, to);
     return 0;
 }

@@ -106,6 +106,29 @@ def kinds(tap, kernel):
                      36, "2M: all pages are back in their pools afterwards")
 
 
+def giant_moves(tap, kernel):
+    """A page of 1 GiB goes where there is a free one, and nowhere else. For a host with room."""
+    with pool_of(tap, 1048576, {1: 1, 3: 1}) as there:
+        if not there:
+            return
+        with machine(tap, kernel, "--node", "memory=1088M,cpus=0,host=3,pages=1G:1G+thp,prealloc") \
+                as vm:
+            code, end = move(vm, "vnode=0", "host=2")
+            tap.same((code, end["state"], end["why"]),
+                     (1, "returned", "host node 2 has no room for more"),
+                     "1G: without a free page there it goes back")
+            tap.same(to_bytes(agree(tap, vm, "1G, back")[0][0]), {3: 1088 * MIB},
+                     "1G: all is where it was")
+            code, end = move(vm, "vnode=0", "host=1")
+            tap.same((code, end["state"], end["moved"], end["left"]),
+                     (0, "arrived", 1088 * MIB, 0), "1G: with one it arrives")
+            tap.same(agree(tap, vm, "1G, there")[0][0],
+                     {1: {"pages_4k": 0, "pages_2m": 32, "pages_1g": 1}},
+                     "1G: it is one page still, and so is the rest")
+            tap.same((pool(1, 1048576, what="free_hugepages"), pool(3, 1048576, what="free_hugepages")),
+                     (0, 1), "1G: the pools know")
+
+
 def says(tap, vm, words, want, name):
     done = subprocess.run([PROGRAM, "ctl", vm.name, "move", *words], capture_output=True, text=True,
                           check=False, timeout=guestvm.PATIENCE)

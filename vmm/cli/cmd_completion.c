@@ -101,7 +101,8 @@ static void print_bash(void)
                  "        [ \"$operands\" != 2 ] || second=${second:-${COMP_WORDS[i]}}\n"
                  "    done\n"
                  /* behind a key's equals sign, a word of its own, stands a number */
-                 "    [ \"$prev\" != = ] && [ \"$cur\" != = ] || return\n"
+                 "    [[ ${COMP_WORDS[COMP_CWORD]} != = ]] || return\n"
+                 "    [[ ${COMP_WORDS[COMP_CWORD-1]} != = ]] || return\n"
                  "    case ${COMP_WORDS[1]} in\n");
     for (const struct cli_command *const *c = cli_commands(); *c != NULL; c++)
         print_case(*c);

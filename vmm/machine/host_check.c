@@ -357,6 +357,28 @@ static void check_landlock(struct host_check *c)
         ADVICE(f, "allow the system calls landlock_* in the container");
 }
 
+/* Only where a node can move. */
+static void check_moving(struct host_check *c, const struct host_topo *host)
+{
+    struct errctx why = { 0 };
+    struct host_finding *f;
+    int fd, r;
+
+    if (host->n_nodes < 2)
+        return;
+    r = uffd_open(&fd, &why);
+    f = add(c, "moving", r == 0 ? HOST_OK : HOST_LIMITED);
+    if (r == 0) {
+        (void)close(fd);
+        WHAT(f, "a virtual node's small pages move 2 MiB at a time while nobody can touch them");
+        return;
+    }
+    WHAT(f, "small pages that a guest uses while they move are taken from it one by one: %s",
+         why.msg);
+    ADVICE(f, "set the sysctl vm.unprivileged_userfaultfd to 1, or let the user open "
+              "/dev/userfaultfd (Linux 6.1)");
+}
+
 void host_check_run(const char *dev_kvm, const struct host_topo *host, struct host_check *ret)
 {
     struct kvm_sys sys = { .fd = -1 };
@@ -369,6 +391,7 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
         kvm_sys_close(&sys);
     }
     check_topology(ret, host);
+    check_moving(ret, host);
     check_huge_pages(ret, host);
     check_pager(ret);
     check_cpu_group(ret);

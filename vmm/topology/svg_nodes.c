@@ -179,13 +179,35 @@ static struct svg_size place_box(const struct drawing *d, struct range r, size_t
 
 /* --- a node ------------------------------------------------------------------------------- */
 
-enum { NODE_LINES = 8, NODE_LINE_BYTES = 56, NODE_TEXT = 11, NODE_LINE_H = 16 };
+enum { NODE_LINES = 14, NODE_PIECES = 6, NODE_LINE_BYTES = 56, NODE_TEXT = 11, NODE_LINE_H = 16 };
 
 /* What is said about a node in words, each line for itself. */
 struct node_text {
     char line[NODE_LINES][NODE_LINE_BYTES];
     size_t n;
 };
+
+/* What its memory is made of, a line each, where anything was said about it. */
+static void describe_memory(const struct topo_plan *plan, const struct topo_plan_node *n,
+                            struct node_text *t)
+{
+    size_t pieces = 0;
+    char b[32], list[24];
+
+    for (size_t i = 0; i < plan->n_backings && pieces < NODE_PIECES; i++) {
+        const struct topo_plan_backing *k = &plan->backings[i];
+
+        if (k->vnode.v != n->vnode.v ||
+            (k->pages == GUEST_PAGES_ANY && k->policy == GUEST_POLICY_NONE))
+            continue;
+        pieces++;
+        (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "%s, pages %s, %s%s%s",
+                       show_size(k->len_bytes, b, sizeof(b)), guest_page_name(k->pages),
+                       k->policy == GUEST_POLICY_NONE ? "anywhere" : guest_policy_words[k->policy],
+                       idset_empty(&k->host_nodes) ? "" : " ",
+                       idset_format(&k->host_nodes, list, sizeof(list)));
+    }
+}
 
 static void describe_node(const struct topo_plan *plan, const struct topo_plan_node *n, bool full,
                           struct node_text *t)
@@ -196,6 +218,7 @@ static void describe_node(const struct topo_plan *plan, const struct topo_plan_n
     (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "%s%s",
                    n->ram_bytes > 0 ? "memory " : "no memory",
                    n->ram_bytes > 0 ? show_size(n->ram_bytes, b, sizeof(b)) : "");
+    describe_memory(plan, n, t);
     if (n->hotplug_bytes > 0)
         (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "room to plug %s",
                        show_size(n->hotplug_bytes, b, sizeof(b)));

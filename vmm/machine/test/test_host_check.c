@@ -99,6 +99,26 @@ static void a_kvm_that_cannot_be_used_is_told_with_advice(void **state)
     }
 }
 
+static void moving_is_looked_at_where_there_is_somewhere_to_go(void **state)
+{
+    struct host_node nodes[2] = { 0 };
+
+    (void)state;
+    for (size_t n = 1; n <= 2; n++) {
+        const struct host_topo host = { .nodes = nodes, .n_nodes = n, .n_cpus = 2 };
+        const struct host_finding *found = NULL;
+        struct host_check c;
+
+        host_check_run("/nowhere/kvm", &host, &c);
+        for (size_t f = 0; f < c.n; f++)
+            if (strcmp(c.findings[f].name, "moving") == 0)
+                found = &c.findings[f];
+        assert_int_equal(found != NULL, n > 1);
+        if (found != NULL)
+            assert_int_equal(found->advice[0] == '\0', found->verdict == HOST_OK);
+    }
+}
+
 static void a_tun_that_cannot_be_opened_is_told_with_its_own_advice(void **state)
 {
     static const struct {
@@ -206,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_owns_the_device_is_named),
         cmocka_unit_test(a_kvm_that_cannot_be_used_is_told_with_advice),
+        cmocka_unit_test(moving_is_looked_at_where_there_is_somewhere_to_go),
         cmocka_unit_test(a_tun_that_cannot_be_opened_is_told_with_its_own_advice),
         cmocka_unit_test(pools_of_huge_pages_count_and_are_advised_where_there_are_none),
         cmocka_unit_test(a_kernel_without_landlock_is_told_with_advice),
