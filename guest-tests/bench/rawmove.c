@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rawmove 4K|thp MIB FROM TO - what the kernel alone takes to move as much memory.
+ * rawmove 4K|thp MIB FROM TO [PID ADDRESS] - what the kernel alone takes to move as much memory.
  *
  * A memory file, bound to host node FROM, touched and mapped, one huge page for each 2 MiB with
  * "thp". Then move_pages(2) 2 MiB at a time, all of whose pages stand in one call; nothing is
  * looked at or asked between. Prints one line: seconds of CPU time of this thread, seconds of real
- * time, and pages. What was prepared and where pages are afterwards is checked outside the time,
- * which begins when it has said "ready" and got a line. One thread; addresses are listed once,
- * before the first call.
+ * time, and pages. With PID it is that process's memory from ADDRESS on (hexadecimal), a guest's, say.
+ * What was prepared and where pages are afterwards is checked outside the time, which begins when it
+ * has said "ready" and got a line; after its figures it waits for another one. One thread; addresses
+ * are listed once, before the first call.
  */
 #include <linux/mempolicy.h>
 #include <stdbool.h>
@@ -69,10 +70,18 @@ static uint8_t *take(size_t bytes, bool huge, int from)
     return at;
 }
 
-/* Are all pages on @node? */
-static void check(void *const *page, int *status, size_t n, int node)
+static void wait_for_line(void)
 {
-    if (syscall(SYS_move_pages, 0, n, page, NULL, status, 0) < 0)
+    int c = getchar();
+
+    while (c != '\n' && c != EOF)
+        c = getchar();
+}
+
+/* Are all pages on @node? */
+static void check(pid_t pid, void *const *page, int *status, size_t n, int node)
+{
+    if (syscall(SYS_move_pages, pid, n, page, NULL, status, 0) < 0)
         die("where pages are");
     for (size_t i = 0; i < n; i++)
         if (status[i] != node)
@@ -81,11 +90,12 @@ static void check(void *const *page, int *status, size_t n, int node)
 
 int main(int argc, char **argv)
 {
-    const bool huge = argc == 5 && strcmp(argv[1], "thp") == 0;
-    const size_t bytes = argc == 5 ? strtoull(argv[2], NULL, 10) * MIB : 0;
+    const bool fits = argc == 5 || argc == 7, huge = fits && strcmp(argv[1], "thp") == 0;
+    const size_t bytes = fits ? strtoull(argv[2], NULL, 10) * MIB : 0;
+    const pid_t pid = argc == 7 ? atoi(argv[5]) : 0;
     const size_t page_bytes = huge ? HUGE_BYTES : SMALL, batch = huge ? 1 : BATCH;
     const size_t n = bytes / page_bytes;
-    const int from = argc == 5 ? atoi(argv[3]) : -1, to = argc == 5 ? atoi(argv[4]) : -1;
+    const int from = fits ? atoi(argv[3]) : -1, to = fits ? atoi(argv[4]) : -1;
     void **page = calloc(n + 1, sizeof(*page));
     int *target = calloc(batch, sizeof(*target)), *status = calloc(n + 1, sizeof(*status));
     double cpu_s, real_s;
@@ -93,29 +103,30 @@ int main(int argc, char **argv)
 
     if (bytes == 0 || bytes % HUGE_BYTES != 0 || from < 0 || from >= NODES || to < 0 || !page ||
         !target || !status) {
-        fprintf(stderr, "usage: rawmove 4K|thp MIB FROM TO\n");
+        fprintf(stderr, "usage: rawmove 4K|thp MIB FROM TO [PID ADDRESS]\n");
         return 2;
     }
-    at = take(bytes, huge, from);
+    at = pid != 0 ? (uint8_t *)(uintptr_t)strtoull(argv[6], NULL, 16) : take(bytes, huge, from);
     for (size_t i = 0; i < n; i++)
         page[i] = at + i * page_bytes;
     for (size_t i = 0; i < batch; i++)
         target[i] = to;
-    check(page, status, n, from);
+    check(pid, page, status, n, from);
     puts("ready");
     (void)fflush(stdout);
-    (void)getchar();
+    wait_for_line();
 
     cpu_s = now(CLOCK_THREAD_CPUTIME_ID);
     real_s = now(CLOCK_MONOTONIC);
     for (size_t i = 0; i < n; i += batch)
-        if (syscall(SYS_move_pages, 0, batch, page + i, target, status + i, MPOL_MF_MOVE) != 0)
+        if (syscall(SYS_move_pages, pid, batch, page + i, target, status + i, MPOL_MF_MOVE) != 0)
             die("move_pages");
     cpu_s = now(CLOCK_THREAD_CPUTIME_ID) - cpu_s;
     real_s = now(CLOCK_MONOTONIC) - real_s;
 
     printf("%.9f %.9f %zu\n", cpu_s, real_s, n);
     (void)fflush(stdout);
-    check(page, status, n, to);
+    wait_for_line();
+    check(pid, page, status, n, to);
     return 0;
 }
