@@ -114,11 +114,13 @@ static void open_clocks(struct host_watch *w, const char *root, const struct top
 static void know_cpus(struct host_watch *w, const char *root, const struct topo_plan_host *host,
                       uint16_t node)
 {
-    IDSET_FOREACH(cpu, &host->cpus) {
-        uint64_t full;
+    bool differ = true; /* most machines have no such file: one that lacks it stands for its node */
 
-        if (!kernel_file_u64(&full, root, CPU "/cpu_capacity", cpu) || full == 0 ||
-            full > HOST_CAPACITY_FULL)
+    IDSET_FOREACH(cpu, &host->cpus) {
+        uint64_t full = HOST_CAPACITY_FULL;
+
+        differ = differ && kernel_file_u64(&full, root, CPU "/cpu_capacity", cpu);
+        if (!differ || full == 0 || full > HOST_CAPACITY_FULL)
             full = HOST_CAPACITY_FULL;
         w->node_of[cpu] = node;
         w->full_milli[cpu] = (uint16_t)(full * CPU_MILLI / HOST_CAPACITY_FULL);
