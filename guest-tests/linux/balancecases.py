@@ -159,6 +159,27 @@ def moves(tap, spin):
     os.unlink(trace)
 
 
+def pair(tap, spin):
+    """Of two nodes the crowded one moves, also where memory may be paged."""
+    with machine(tap, "pair", spin, "--cpus", "2", "--memory", "128M", "--vnuma", "2", "--pager", "on",
+                 "--balance", "on", "--balance-epoch", "1s") as vm:
+        before = [n["home"] for n in epochs("pair", 2)["nodes"]]
+        tap.same(len(set(before)), 2, "pair: each on a host node of its own")
+        for node in (0, 1):
+            until("the eviction", lambda n=node: ctl("pair", "evict", f"node={n}", "by=1G")[0] == 0)
+        now = epochs("pair", 4)
+        tap.point(sum(n["resident"] for n in now["nodes"]) < 16 * MIB,
+                  "pair: what was evicted stays away however often it is looked for", now["nodes"])
+        with busy(before[0]):
+            now = until("a move", lambda: (b := balance("pair"))["moved"] and b)
+            tap.same([m["vnode"] for m in now["decisions"][0]["moves"]], [0],
+                     "pair: the crowded one moves")
+            now = epochs("pair", 4)
+        tap.point(now["nodes"][0]["home"] != before[0] and now["nodes"][1]["home"] == before[1],
+                  "pair: and the other one stays", now["nodes"])
+        tap.same(ctl("pair", "ledger")[1]["broken"], [], "pair: what the guest was told still holds")
+
+
 @contextlib.contextmanager
 def without(cpu):
     """The host without one of its CPUs."""
