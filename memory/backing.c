@@ -237,6 +237,48 @@ int backing_reserve(const struct backing *b, struct errctx *ec)
     return 0;
 }
 
+/* Bytes of [@off, @end) that the host has memory for. */
+static int count_present(const struct backing *b, size_t off, size_t end, uint64_t *ret_bytes)
+{
+    unsigned char there[HUGE_BYTES / PAGE_BYTES];
+    uint64_t bytes = 0;
+
+    while (off < end) {
+        const size_t len = MIN(end - off, (size_t)HUGE_BYTES);
+
+        if (mincore(b->host + off, len, there) < 0)
+            return -errno;
+        for (size_t i = 0; i < len / PAGE_BYTES; i++)
+            bytes += (there[i] & 1u) * (uint64_t)PAGE_BYTES;
+        off += len;
+    }
+    *ret_bytes = bytes;
+    return 0;
+}
+
+/* Counted twice, since the kernel clears a part of a huge page that it cannot split just now, and
+ * keeps it. */
+int backing_give_back(const struct backing *b, size_t off, size_t len_bytes, uint64_t *gone_bytes)
+{
+    const size_t page = backing_page_bytes(b);
+    const size_t first = align_up(off, page), end = align_down(off + len_bytes, page);
+    uint64_t before, after;
+    int r;
+
+    if (b->plan->reserve || b->plan->prealloc || first >= end)
+        return 0;
+    r = count_present(b, first, end, &before);
+    if (r < 0)
+        return r;
+    if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
+                  (off_t)(end - first)) < 0)
+        return -errno;
+    r = count_present(b, first, end, &after);
+    if (r == 0)
+        *gone_bytes += before - MIN(before, after);
+    return r;
+}
+
 /* What the pool gave stays ours: given back, it could be another's when we want it again. */
 static void clear_pages(const struct backing *b)
 {

@@ -99,6 +99,12 @@ int backing_take_huge(const struct backing *b, size_t off);
  *  fallocate. */
 int backing_reserve(const struct backing *b, struct errctx *ec);
 
+/** backing_give_back() - give the whole pages inside [@off, @off+@len_bytes) back to the host; they
+ *  read as zero. Nothing of a backing that is reserved or preallocated goes.
+ *  @gone_bytes: grows by what was there before and is not there afterwards.
+ *  Return: 0, or the errno of fallocate or mincore. */
+int backing_give_back(const struct backing *b, size_t off, size_t len_bytes, uint64_t *gone_bytes);
+
 /** backing_discard() - make all memory zero. Normal pages and those that were not set aside are
  *  given back to the host; the others stay and are cleared. Return: 0, or an errno of fallocate. */
 int backing_discard(struct backing *b, struct errctx *ec);

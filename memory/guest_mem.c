@@ -15,32 +15,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "memory/guest_mem_private.h"
 #include "memory/mem_fill.h"
-#include "memory/mem_load.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
-
-struct slot {
-    struct vnode_id vnode;
-    uint64_t base, len;
-    uint8_t *host;
-    _Atomic uint64_t leases;
-};
-
-struct guest_mem {
-    const struct topo_plan *plan;
-    const struct mem_layout *layout;
-    struct mem_area *areas;          /* one per virtual node; empty where it has no memory */
-    struct topo_plan_backing *plain; /* for nodes of which the plan lists no backings */
-    size_t n_plain;
-    struct backing *backings; /* by node and offset */
-    size_t n_backings;
-    struct slot *slots; /* RAM ranges by ascending base */
-    size_t n_slots;
-    struct mem_load load;
-    const struct guest_mem_dma_ops *dma_ops; /* NULL: nobody wants to know */
-    void *dma_ctx;
-};
 
 static bool is_listed(const struct topo_plan *plan, struct vnode_id vnode)
 {
@@ -98,6 +76,8 @@ static int add_node(struct guest_mem *mem, const struct topo_plan_node *n, struc
         if (plan->backings[i].vnode.v == n->vnode.v)
             align = MAX(align, guest_page_unit(plan->backings[i].pages));
     r = mem_area_init(n->ram_bytes, align, &mem->areas[n->vnode.v], ec);
+    if (r == 0 && mem_holds_init(n->ram_bytes, &mem->holds[n->vnode.v]) < 0)
+        r = errctx_set(ec, ENOMEM, "no memory to count its leases");
     if (r == 0 && !is_listed(plan, n->vnode))
         r = add_plain(mem, n, ec);
     for (size_t i = 0; r == 0 && i < plan->n_backings; i++)
@@ -113,13 +93,24 @@ static void add_slots(struct guest_mem *mem)
 
         if (range->kind != LAYOUT_RAM)
             continue;
-        mem->slots[mem->n_slots++] = (struct slot){
+        mem->slots[mem->n_slots++] = (struct guest_mem_range){
             .vnode = range->vnode,
             .base = range->base.v,
             .len = range->len_bytes,
             .host = mem->areas[range->vnode.v].start + range->backing_off,
+            .off = range->backing_off,
+            .holds = &mem->holds[range->vnode.v],
         };
     }
+}
+
+static pthread_mutex_t *new_lock(void)
+{
+    pthread_mutex_t *lock = malloc(sizeof(*lock));
+
+    if (lock != NULL)
+        (void)pthread_mutex_init(lock, NULL);
+    return lock;
 }
 
 int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
@@ -136,7 +127,10 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
     mem->plain = calloc(plan->n_nodes, sizeof(mem->plain[0]));
     mem->backings = calloc(plan->n_nodes + plan->n_backings, sizeof(mem->backings[0]));
     mem->slots = calloc(layout->n_ranges, sizeof(mem->slots[0]));
-    if (mem->areas == NULL || mem->plain == NULL || mem->backings == NULL || mem->slots == NULL) {
+    mem->holds = calloc(plan->n_nodes, sizeof(mem->holds[0]));
+    mem->pages_lock = new_lock();
+    if (mem->areas == NULL || mem->plain == NULL || mem->backings == NULL || mem->slots == NULL ||
+        mem->holds == NULL || mem->pages_lock == NULL) {
         r = errctx_set(ec, ENOMEM, "no memory for the guest's address space");
         goto err_free;
     }
@@ -169,6 +163,12 @@ void guest_mem_free(struct guest_mem *mem)
         backing_fini(&mem->backings[i]);
     for (size_t i = 0; mem->areas != NULL && i < mem->plan->n_nodes; i++)
         mem_area_fini(&mem->areas[i]);
+    for (size_t i = 0; mem->holds != NULL && i < mem->plan->n_nodes; i++)
+        mem_holds_fini(&mem->holds[i]);
+    if (mem->pages_lock != NULL)
+        (void)pthread_mutex_destroy(mem->pages_lock);
+    free(mem->pages_lock);
+    free(mem->holds);
     free(mem->areas);
     free(mem->plain);
     free(mem->backings);
@@ -176,13 +176,13 @@ void guest_mem_free(struct guest_mem *mem)
     free(mem);
 }
 
-static struct slot *find(struct guest_mem *mem, uint64_t addr)
+struct guest_mem_range *guest_mem_find(struct guest_mem *mem, uint64_t addr)
 {
     size_t lo = 0, hi = mem->n_slots;
 
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        struct slot *s = &mem->slots[mid];
+        struct guest_mem_range *s = &mem->slots[mid];
 
         if (addr < s->base)
             hi = mid;
@@ -194,18 +194,33 @@ static struct slot *find(struct guest_mem *mem, uint64_t addr)
     return NULL;
 }
 
+/* [@addr, @addr+@len) of @s is in use. */
+static void hold(struct guest_mem_range *s, uint64_t addr, size_t len)
+{
+    atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
+    mem_holds_take(s->holds, s->off + (addr - s->base), len);
+}
+
+static void unhold(struct guest_mem_range *s, uint64_t addr, size_t len)
+{
+    mem_holds_drop(s->holds, s->off + (addr - s->base), len);
+    atomic_fetch_sub_explicit(&s->leases, 1, memory_order_release);
+}
+
 int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
                           enum lease_mode mode, struct mem_lease *ret_lease)
 {
-    struct slot *s = find(mem, addr.v);
+    struct guest_mem_range *s = guest_mem_find(mem, addr.v);
 
     ret_lease->ptr = NULL;
     if (s == NULL || !checked_range(addr.v - s->base, len, s->len))
         return -EFAULT;
+    hold(s, addr.v, len);
     if (mode == LEASE_DMA && mem->dma_ops != NULL &&
-        mem->dma_ops->begin(mem->dma_ctx, s->vnode, s->host + (addr.v - s->base), len) < 0)
+        mem->dma_ops->begin(mem->dma_ctx, s->vnode, s->host + (addr.v - s->base), len) < 0) {
+        unhold(s, addr.v, len);
         return -EFAULT;
-    atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
+    }
     *ret_lease = (struct mem_lease){
         .ptr = s->host + (addr.v - s->base), .len = len, .mode = mode,
         .range = (uint32_t)(s - mem->slots),
@@ -219,8 +234,15 @@ void guest_mem_lease_end(struct guest_mem *mem, struct mem_lease *lease)
         return;
     if (lease->mode == LEASE_DMA && mem->dma_ops != NULL)
         mem->dma_ops->end(mem->dma_ctx, mem->slots[lease->range].vnode, lease->ptr, lease->len);
-    atomic_fetch_sub_explicit(&mem->slots[lease->range].leases, 1, memory_order_release);
+    unhold(&mem->slots[lease->range], guest_mem_lease_addr(mem, lease).v, lease->len);
     lease->ptr = NULL;
+}
+
+struct gpa guest_mem_lease_addr(const struct guest_mem *mem, const struct mem_lease *lease)
+{
+    const struct guest_mem_range *s = &mem->slots[lease->range];
+
+    return (struct gpa){ s->base + (uint64_t)((uint8_t *)lease->ptr - s->host) };
 }
 
 /* Walk [addr, addr+len) slot by slot; @buf NULL fills with @byte. */
@@ -230,20 +252,20 @@ static int copy(struct guest_mem *mem, uint64_t addr, void *buf, size_t len, boo
     uint8_t *p = buf;
 
     while (len > 0) {
-        struct slot *s = find(mem, addr);
+        struct guest_mem_range *s = guest_mem_find(mem, addr);
         size_t part;
 
         if (s == NULL)
             return -EFAULT;
         part = MIN(len, s->len - (addr - s->base));
-        atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
+        hold(s, addr, part);
         if (p == NULL)
             memset(s->host + (addr - s->base), byte, part);
         else if (to_guest)
             memcpy(s->host + (addr - s->base), p, part);
         else
             memcpy(p, s->host + (addr - s->base), part);
-        atomic_fetch_sub_explicit(&s->leases, 1, memory_order_release);
+        unhold(s, addr, part);
         p = p == NULL ? NULL : p + part;
         addr += part;
         len -= part;
@@ -277,28 +299,28 @@ static const struct backing *backing_at(const struct guest_mem *mem, const uint8
     return NULL;
 }
 
-/* What of [@addr, @addr+@len) lies in the slot and in the backing of its first byte. */
-static size_t first_part(struct guest_mem *mem, uint64_t addr, size_t len, struct slot **ret_slot,
-                         const struct backing **ret_backing)
+size_t guest_mem_first_part(struct guest_mem *mem, uint64_t addr, size_t len,
+                            struct guest_mem_range **ret_range,
+                            const struct backing **ret_backing)
 {
-    struct slot *s = find(mem, addr);
+    struct guest_mem_range *s = guest_mem_find(mem, addr);
     const struct backing *b = s != NULL ? backing_at(mem, s->host + (addr - s->base)) : NULL;
 
     if (b == NULL)
         return 0;
-    *ret_slot = s;
+    *ret_range = s;
     *ret_backing = b;
     len = MIN(len, s->len - (addr - s->base));
     return MIN(len, (size_t)(b->host + b->len_bytes - (s->host + (addr - s->base))));
 }
 
-static bool is_all_ram(struct guest_mem *mem, uint64_t addr, size_t len)
+bool guest_mem_is_ram(struct guest_mem *mem, uint64_t addr, size_t len)
 {
     const struct backing *b;
-    struct slot *s;
+    struct guest_mem_range *s;
 
     while (len > 0) {
-        const size_t part = first_part(mem, addr, len, &s, &b);
+        const size_t part = guest_mem_first_part(mem, addr, len, &s, &b);
 
         if (part == 0)
             return false;
@@ -312,21 +334,21 @@ int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off,
                    size_t *ret_len)
 {
     const struct backing *b;
-    struct slot *s;
+    struct guest_mem_range *s;
     size_t done = 0;
 
-    if (!is_all_ram(mem, addr.v, len))
+    if (!guest_mem_is_ram(mem, addr.v, len))
         return -EFAULT;
     while (done < len) {
         const uint64_t at = addr.v + done;
-        const size_t part = first_part(mem, at, len - done, &s, &b);
+        const size_t part = guest_mem_first_part(mem, at, len - done, &s, &b);
         size_t n = 0;
         int r;
 
-        atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
+        hold(s, at, part);
         r = mem_load(&mem->load, b, (size_t)(s->host + (at - s->base) - b->host), fd, off + done,
                      part, &n);
-        atomic_fetch_sub_explicit(&s->leases, 1, memory_order_release);
+        unhold(s, at, part);
         if (r < 0)
             return r;
         done += n;
@@ -435,7 +457,7 @@ size_t guest_mem_n_slots(const struct guest_mem *mem)
 
 struct guest_mem_slot guest_mem_slot(const struct guest_mem *mem, size_t i)
 {
-    const struct slot *s = &mem->slots[i];
+    const struct guest_mem_range *s = &mem->slots[i];
 
     return (struct guest_mem_slot){
         .vnode = s->vnode, .base = { s->base }, .len_bytes = s->len, .host = s->host

@@ -3,8 +3,8 @@
  * Guest memory: the only way from a guest physical address to a host pointer.
  *
  * Bounded copies for small things, leases for the rest. A lease is a promise that the bytes stay
- * where they are until it ends; it is counted, so that pausing and (later) paging know when
- * memory is in use. Nobody keeps a pointer after lease_end, and nobody holds a lock that the
+ * where they are until it ends; it is counted, for all memory and for each 2 MiB, so that pausing
+ * and giving memory back know what is in use. Nobody keeps a pointer after lease_end, and nobody holds a lock that the
  * pager needs while touching guest memory. All functions may be called from any thread.
  *
  * The guest changes its memory while we look at it: read a value once, check the copy.
@@ -62,6 +62,9 @@ int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
 /** guest_mem_lease_end() - return a lease; a lease that is not held is ignored. */
 void guest_mem_lease_end(struct guest_mem *mem, struct mem_lease *lease);
 
+/** guest_mem_lease_addr() - the guest's address of a lease that is held. */
+struct gpa guest_mem_lease_addr(const struct guest_mem *mem, const struct mem_lease *lease);
+
 /** guest_mem_read() / guest_mem_write() - copy; may cross ranges. Return: 0 or -EFAULT, in
  *  which case part of a write may have been done. */
 int guest_mem_read(struct guest_mem *mem, struct gpa addr, void *buf, size_t len);
@@ -94,6 +97,36 @@ struct guest_mem_dma_ops {
 
 /** guest_mem_set_dma_ops() - NULL: nobody wants to know. While no lease is out. */
 void guest_mem_set_dma_ops(struct guest_mem *mem, const struct guest_mem_dma_ops *ops, void *ctx);
+
+/**
+ * guest_mem_give_back() - give memory back to the host while the guest runs: from then on it reads
+ * as zero, and who touches it takes memory anew, by the policy that it had.
+ * @len_bytes: of it whole pages go, of 4 KiB or of their pool's size.
+ * What a lease holds stays, with the 2 MiB around it (of a pool of 1 GiB: the page), and so does
+ * what the plan has set aside. Any thread; takes one system call for 2 MiB, and a lease of them waits
+ * for that.
+ * @ret_gone_bytes: what was there and is not any more; counted, not assumed.
+ * Return: 0; -EFAULT when not all is RAM, in which case nothing happened and the result is untouched;
+ * or the errno of fallocate or mincore, with what was done until then. No sentence: a guest can
+ * cause this in a loop.
+ */
+int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
+                        uint64_t *ret_gone_bytes);
+
+/** guest_mem_page() - the page that @addr lies in, the smallest that can be given back: where it
+ *  begins, and its size, 4 KiB or its pool's. 0, result untouched: there is no RAM. */
+size_t guest_mem_page(struct guest_mem *mem, struct gpa addr, struct gpa *ret_start);
+
+/** guest_mem_present() - bit 0 of each byte of @ret_there: the host has memory for that page of 4
+ *  KiB. Touches nothing. Return: 0, -EFAULT when the pages are not in one range of RAM, or the errno
+ *  of mincore. */
+int guest_mem_present(struct guest_mem *mem, struct gpa addr, size_t n_pages, uint8_t *ret_there);
+
+/** guest_mem_pages_stay() / guest_mem_pages_may_go() - between the two no page is given back by
+ *  guest_mem_give_back(), whose callers wait: for who looks for pages first and then touches them,
+ *  which would take memory for one that has gone. Begin and end on one thread. */
+void guest_mem_pages_stay(const struct guest_mem *mem);
+void guest_mem_pages_may_go(const struct guest_mem *mem);
 
 /** guest_mem_leases() - leases that are out now; 0 after every device is quiesced. */
 uint64_t guest_mem_leases(const struct guest_mem *mem);

@@ -230,7 +230,9 @@ static int carry(struct mem_move *mv, size_t first, size_t n, uint64_t *left_byt
     }
     if (is_done(mv, &mv->extents[mv->order[first]]))
         return 0;
+    guest_mem_pages_stay(mv->params.mem); /* what is there is mapped: what has gone would return */
     r = move_extents(&mv->glass, task, n, way_of(mv, &mv->extents[mv->order[first]]), ec);
+    guest_mem_pages_may_go(mv->params.mem);
     if (r < 0 && r != -ENOMEM)
         return r;
     for (size_t i = 0; i < n; i++) {
@@ -250,11 +252,15 @@ static void mend(struct mem_move *mv, bool told, uint64_t splits)
     told = told && move_splits_read(mv->params.vmstat, &now) == 0;
     for (size_t i = 0; (!told || now != splits) && i < mv->n_extents; i++) {
         struct extent *e = &mv->extents[i];
+        bool whole;
 
         if (!e->unsure)
             continue;
         e->unsure = false;
-        if (move_extent_mend(&mv->glass, backing_of(mv, e), e->off))
+        guest_mem_pages_stay(mv->params.mem);
+        whole = move_extent_mend(&mv->glass, backing_of(mv, e), e->off);
+        guest_mem_pages_may_go(mv->params.mem);
+        if (whole)
             continue;
         e->kind = MOVE_SAMPLE_SMALL;
         mv->progress.split_bytes += MOVE_EXTENT_BYTES;
@@ -351,8 +357,10 @@ static void put_back(struct mem_move *mv, size_t first)
     for (size_t i = first; i < mv->n_extents; i++) {
         struct extent *e = &mv->extents[mv->order[i]];
 
+        guest_mem_pages_stay(mv->params.mem);
         if (e->zapped)
             move_glass_restore(&mv->glass, backing_of(mv, e), e->off);
+        guest_mem_pages_may_go(mv->params.mem);
         e->zapped = false;
     }
     move_glass_wipe(&mv->glass);

@@ -11,7 +11,8 @@
  * over is in memory/policy/move_policy.h.
  *
  * mem_move_run() works on the thread that calls it, which alone uses the object until it returns.
- * Pages must not be given back (guest_mem_discard()) but while it waits in mem_move_ops.between().
+ * Pages must not be given back (guest_mem_discard()) but while it waits in mem_move_ops.between();
+ * guest_mem_give_back() waits for the end of an extent by itself.
  */
 #ifndef MEMORY_MEM_MOVE_H
 #define MEMORY_MEM_MOVE_H

@@ -11,8 +11,8 @@
  * says: small pages come at most sixteen at a time. Pages of a pool are only ever taken by touching
  * them through the guest's mapping, so it is asked itself.
  *
- * A page that is given back between the first and the second look is taken again as zeroes: nothing
- * but a reset gives pages back, on the thread that scans. One that was only set aside (fallocate)
+ * A page that is given back between the first and the second look is taken again as zeroes: who
+ * scans forbids that (guest_mem_pages_stay()). One that was only set aside (fallocate)
  * is not "there" for mincore; it counts as reserved.
  */
 #ifndef MEMORY_RESIDENCY_H

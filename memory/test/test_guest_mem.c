@@ -143,6 +143,130 @@ static void discard_waits_for_leases_and_leaves_zeroes(void **state)
     assert_int_equal(guest_mem_resident_bytes(f->mem, (struct vnode_id){ 99 }), 0);
 }
 
+static uint64_t there(struct fixture *f, uint32_t vnode)
+{
+    return guest_mem_resident_bytes(f->mem, (struct vnode_id){ vnode });
+}
+
+static void memory_goes_back_page_by_page(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t gone = 77;
+    uint8_t byte, seen[3];
+
+    assert_int_equal(guest_mem_fill(f->mem, at(3 * M), 0xaa, 3 * M), 0); /* of two nodes */
+    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 3 * 4096 + 100, &gone), 0);
+    assert_int_equal(gone, 3 * 4096); /* what is no whole page stays */
+    assert_true(there(f, 0) == M - 8192 && there(f, 1) == 2 * M - 4096);
+    assert_int_equal(guest_mem_present(f->mem, at(4 * M), 2, seen), 0);
+    assert_true((seen[0] & 1) == 0 && (seen[1] & 1) == 1);
+    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 8192, &gone), 0);
+    assert_int_equal(gone, 0); /* a second time nothing goes */
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 8 * M, &gone), 0);
+    assert_int_equal(gone, 3 * M - 3 * 4096);
+    assert_true(there(f, 0) == 0 && there(f, 1) == 0);
+    assert_int_equal(guest_mem_read(f->mem, at(5 * M), &byte, 1), 0);
+    assert_int_equal(byte, 0);
+    gone = 77;
+    assert_int_equal(guest_mem_give_back(f->mem, at(7 * M), 2 * M, &gone), -EFAULT);
+    assert_int_equal(gone, 77);
+    assert_int_equal(guest_mem_present(f->mem, at(8 * M - 4096), 2, seen), -EFAULT);
+}
+
+static void what_is_leased_does_not_go_back(void **state)
+{
+    struct fixture *f = *state;
+    struct mem_lease l;
+    uint64_t gone;
+
+    assert_int_equal(guest_mem_fill(f->mem, at(0), 0xaa, 4 * M), 0);
+    assert_int_equal(guest_mem_lease_begin(f->mem, at(M), 16, LEASE_DMA, &l), 0);
+    assert_true(guest_mem_lease_addr(f->mem, &l).v == M);
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+    assert_int_equal(gone, 2 * M); /* the other extent */
+    assert_int_equal(*(uint8_t *)l.ptr, 0xaa);
+    guest_mem_lease_end(f->mem, &l);
+    assert_int_equal(guest_mem_lease_begin(f->mem, at(2 * M - 8), 16, LEASE_READ, &l), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+    assert_int_equal(gone, 0); /* it lies in both */
+    guest_mem_lease_end(f->mem, &l);
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+    assert_int_equal(gone, 2 * M);
+}
+
+static void pages_have_a_size(void **state)
+{
+    struct fixture *f = *state;
+    struct gpa start = { 77 };
+
+    assert_int_equal(guest_mem_page(f->mem, at(4 * M + 5000), &start), 4096);
+    assert_int_equal(start.v, 4 * M + 4096);
+    assert_int_equal(guest_mem_page(f->mem, at(8 * M), &start), 0);
+}
+
+/* Who writes under a lease finds what it wrote, whatever is given back around it. */
+static void *write_many(void *arg)
+{
+    struct fixture *f = arg;
+
+    for (uint32_t i = 0; i < 20000; i++) {
+        const uint64_t addr = i % 3 == 0 ? 2 * M - 4 : (i % 64) * 4096;
+        struct mem_lease l;
+        uint32_t v;
+
+        if (guest_mem_lease_begin(f->mem, at(addr), 8, LEASE_DMA, &l) < 0)
+            return arg;
+        memcpy(l.ptr, &i, sizeof(i));
+        memcpy(&v, l.ptr, sizeof(v));
+        if (v != i)
+            return arg;
+        guest_mem_lease_end(f->mem, &l);
+    }
+    return NULL;
+}
+
+static void a_lease_and_giving_back_exclude_each_other(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t writer;
+    void *failed;
+
+    assert_int_equal(pthread_create(&writer, NULL, write_many, f), 0);
+    for (int i = 0; i < 2000; i++) {
+        uint64_t gone;
+
+        assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+    }
+    assert_int_equal(pthread_join(writer, &failed), 0);
+    assert_null(failed);
+    assert_int_equal(guest_mem_leases(f->mem), 0);
+}
+
+static void *give_back_once(void *arg)
+{
+    struct fixture *f = arg;
+    uint64_t gone;
+
+    return guest_mem_give_back(f->mem, at(0), 4 * M, &gone) == 0 && gone == 4 * M ? NULL : arg;
+}
+
+static void pages_stay_while_somebody_looks(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t giver;
+    void *failed;
+
+    assert_int_equal(guest_mem_fill(f->mem, at(0), 0xaa, 4 * M), 0);
+    guest_mem_pages_stay(f->mem);
+    assert_int_equal(pthread_create(&giver, NULL, give_back_once, f), 0);
+    for (int i = 0; i < 1000; i++)
+        assert_true(there(f, 0) == 4 * M);
+    guest_mem_pages_may_go(f->mem);
+    assert_int_equal(pthread_join(giver, &failed), 0);
+    assert_null(failed);
+    assert_true(there(f, 0) == 0);
+}
+
 static void *lease_many(void *arg)
 {
     struct fixture *f = arg;
@@ -189,6 +313,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(discard_waits_for_leases_and_leaves_zeroes, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(leases_of_several_threads_add_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_goes_back_page_by_page, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_leased_does_not_go_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages_have_a_size, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lease_and_giving_back_exclude_each_other, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(pages_stay_while_somebody_looks, setup, teardown),
         cmocka_unit_test_setup_teardown(slots_are_the_ram_ranges, setup, teardown),
     };
 

@@ -16,7 +16,9 @@ static int count(const struct machine *m, const struct backing *b, struct reside
     int r;
 
     machine_pager_hold(m);
+    guest_mem_pages_stay(m->mem);
     r = residency_scan(b, m->pagemap, res, ec);
+    guest_mem_pages_may_go(m->mem);
     machine_pager_release(m);
     if (r < 0)
         return r;

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The struct behind memory/guest_mem.h, for the files that implement it. */
+#ifndef MEMORY_GUEST_MEM_PRIVATE_H
+#define MEMORY_GUEST_MEM_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "memory/guest_mem.h"
+#include "memory/mem_holds.h"
+#include "memory/mem_load.h"
+
+/* One range of RAM, which KVM maps as a slot. */
+struct guest_mem_range {
+    struct vnode_id vnode;
+    uint64_t base, len;
+    uint8_t *host;
+    size_t off; /* of ->host in its node's area */
+    struct mem_holds *holds;
+    _Atomic uint64_t leases;
+};
+
+struct guest_mem {
+    const struct topo_plan *plan;
+    const struct mem_layout *layout;
+    struct mem_area *areas;          /* one per virtual node; empty where it has no memory */
+    struct mem_holds *holds;         /* one per virtual node, over its area */
+    struct topo_plan_backing *plain; /* for nodes of which the plan lists no backings */
+    size_t n_plain;
+    struct backing *backings; /* by node and offset */
+    size_t n_backings;
+    struct guest_mem_range *slots; /* RAM ranges by ascending base */
+    size_t n_slots;
+    struct mem_load load;
+    const struct guest_mem_dma_ops *dma_ops; /* NULL: nobody wants to know */
+    void *dma_ctx;
+    pthread_mutex_t *pages_lock; /* held while pages are given back, or must not be */
+};
+
+/** guest_mem_find() - the range that holds @addr, or NULL. */
+struct guest_mem_range *guest_mem_find(struct guest_mem *mem, uint64_t addr);
+
+/** guest_mem_first_part() - how much of [@addr, @addr+@len) lies in the range and in the backing of
+ *  its first byte. 0, results untouched: there is no RAM. */
+size_t guest_mem_first_part(struct guest_mem *mem, uint64_t addr, size_t len,
+                            struct guest_mem_range **ret_range, const struct backing **ret_backing);
+
+/** guest_mem_is_ram() - all of [@addr, @addr+@len)? */
+bool guest_mem_is_ram(struct guest_mem *mem, uint64_t addr, size_t len);
+
+#endif
