@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
@@ -16,6 +17,7 @@ static const struct device_type *const types[] = {
     &rng_device_type,
     &console_device_type,
     &vsock_device_type,
+    &balloon_device_type,
     NULL,
 };
 

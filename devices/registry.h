@@ -70,6 +70,9 @@ struct device_type {
     const char *name;       /* "disk": option --disk, JSON "type": "disk" */
     const char *first_key;  /* the key that a bare first word sets ("file"); NULL: none */
     bool single;            /* at most one per machine */
+    /* Gives guest memory back to the host: lives on a loop that serves such devices only, and the
+     * guest's memory must not be set aside. */
+    bool reclaims;
     const char *help;       /* one line */
     const struct device_key *keys; /* up to an entry with name NULL */
     /* Cross-key rules ("tap= and hostfwd= exclude each other"). Optional. */

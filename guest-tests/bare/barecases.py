@@ -41,6 +41,7 @@ MANY = ["--cpus", "300", "--memory", "64M"]  # APIC ids above 255
 RNG = ["--rng"]
 NET = ["--net", "user"]
 PAGER = ["--cpus", "2", "--memory", "32M", "--vnuma", "2", "--pager", "on"]
+BALLOON = ["--balloon", "size=0"]
 VSOCK = ["--vsock", "cid=3,socket=@DIR@/vsock"]
 DISK = ["--disk", "@DISK@"]  # a fresh copy of the pattern for each case
 
@@ -105,7 +106,8 @@ def table():
     yield Case("interrupts", "300 CPUs", MANY, seconds=180)
     yield Case("virtio_io", "300 CPUs", MANY + DISK + RNG, seconds=180)
     yield Case("virtio_net", options=SMALL + NET)
-    yield Case("virtio_ring_abuse", "all devices", SMALL + DISK + RNG + NET + VSOCK, seconds=300)
+    yield Case("virtio_ring_abuse", "all devices", SMALL + DISK + RNG + NET + VSOCK + BALLOON,
+               seconds=300)
     # The serial port is silent then: the exit status tells, and the zeroes that were sent.
     yield Case("virtio_ring_abuse", "a virtio console", SMALL + ["--console", "virtio"],
                says="\0" * 8, seconds=120)
@@ -114,6 +116,7 @@ def table():
                seconds=240)
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG, evict=True,
                seconds=240)
+    yield Case("balloon_abuse", options=SMALL + BALLOON, seconds=120)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)
     yield Case("pci_scan", "128 nodes, 4 CPUs", cmdline="tame", facts=barefacts.pci)

@@ -330,6 +330,7 @@ void guest_main(void)
         { "disk", VIRTIO_ID_BLOCK, 0, READS_SECTORS, 0 },
         { "net, transmit queue", VIRTIO_ID_NET, 1, TAKES_BYTES, 12 + 60 },
         { "vsock, transmit queue", VIRTIO_ID_VSOCK, 1, TAKES_BYTES, 44 },
+        { "balloon, deflate queue", VIRTIO_ID_BALLOON, 1, TAKES_BYTES, 64 },
         { "console, transmit queue", VIRTIO_ID_CONSOLE, 1, TAKES_BYTES, 8 },
     };
     unsigned i;

@@ -7,6 +7,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/cli/commands.h"
 #include "vmm/cli/ctl_balance.h"
+#include "vmm/cli/ctl_balloon.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/ctl_evict.h"
 #include "vmm/cli/ctl_ledger.h"
@@ -24,8 +25,8 @@ static const struct {
     { "reset", "reset" },    { "stop", "stopped" },
     { "stats", NULL },       { "memory", NULL },
     { "ledger", NULL },      { "move", NULL },
-    { "balance", NULL },
-    { "evict", NULL },
+    { "balance", NULL },     { "evict", NULL },
+    { "balloon", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -40,7 +41,7 @@ static int find_action(const char *name, struct errctx *ec)
     }
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
-                      "memory, ledger, move, balance, evict%s",
+                      "memory, ledger, move, balance, evict, balloon%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -81,6 +82,8 @@ static int run_ctl(struct cli_args *args)
         return ctl_balance(args);
     if (strcmp(actions[action].name, "evict") == 0)
         return ctl_evict(args);
+    if (strcmp(actions[action].name, "balloon") == 0)
+        return ctl_balloon(args);
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (strcmp(actions[action].name, "ledger") == 0)
@@ -112,16 +115,17 @@ static const struct cli_more ctl_more[] = {
     { "move", "vnode= host= cancel" },
     { "balance", "off advise on" },
     { "evict", "node= by=" },
+    { "balloon", "target=" },
     { 0 },
 };
 
 const struct cli_command cmd_ctl = {
     .name = "ctl",
-    .summary = "Control: status, pause, resume, power, reset, stop, stats, memory, "
-               "ledger, move, balance, evict.",
-    .operands = "NAME ACTION [vnode=N host=N|cancel|off|advise|on|node=N by=SIZE]",
+    .summary = "Ask a running machine: status, stats, pause, resume, reset, stop, memory, move and "
+               "others.",
+    .operands = "NAME ACTION [KEY=VALUE...|cancel|off|advise|on]",
     .offers_machines = true,
-    .words = "status pause resume power reset stop stats memory ledger move balance evict",
+    .words = "status pause resume power reset stop stats memory ledger move balance evict balloon",
     .more = ctl_more,
     .min_operands = 2,
     .max_operands = 4,

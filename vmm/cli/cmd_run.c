@@ -70,6 +70,18 @@ static int run_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
     return machine_ledger(((struct run *)ctx)->machine, ret_json, ec);
 }
 
+static int run_balloon(void *ctx, const struct control_balloon *balloon, json_t **ret_json,
+                       struct errctx *ec)
+{
+    const struct machine_balloon_request req = {
+        .has_target = balloon->has_target,
+        .target_bytes = balloon->target_bytes,
+        .refresh = balloon->refresh,
+    };
+
+    return machine_balloon(((struct run *)ctx)->machine, &req, ret_json, ec);
+}
+
 static int run_move(void *ctx, const struct control_move *move, struct errctx *ec)
 {
     const struct machine_move_request req = {
@@ -138,6 +150,7 @@ static const struct control_ops run_control_ops = {
     .stats = run_stats,
     .memory = run_memory,
     .ledger = run_ledger,
+    .balloon = run_balloon,
     .move = run_move,
     .move_cancel = run_move_cancel,
     .move_status = run_move_status,

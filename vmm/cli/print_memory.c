@@ -107,6 +107,21 @@ static void print_pagers(FILE *out, const json_t *nodes)
     }
 }
 
+/* What the guest gave away of a node, if it has a balloon. */
+static void print_given(FILE *out, const json_t *node)
+{
+    static const char *const kinds[] = { "ballooned", "reported", "kept" };
+    static const char *const says[] = { "in the balloon", "reported free", "in the balloon and kept" };
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (number(node, kinds[i]) == 0)
+            continue;
+        (void)fprintf(out, "%4llu", (unsigned long long)number(node, "id"));
+        size(out, number(node, kinds[i]));
+        (void)fprintf(out, "  %s\n", says[i]);
+    }
+}
+
 void print_memory(FILE *out, const json_t *answer)
 {
     const json_t *nodes = json_object_get(answer, "nodes");
@@ -119,6 +134,7 @@ void print_memory(FILE *out, const json_t *answer)
 
         for (size_t k = 0; k < json_array_size(backings); k++)
             print_backing(out, number(n, "id"), json_array_get(backings, k));
+        print_given(out, n);
     }
     print_pagers(out, nodes);
 }

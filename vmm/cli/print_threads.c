@@ -10,7 +10,7 @@ static void print_thread(const char *name, const struct machine_thread *t, const
 {
     char cpus[LIST_BYTES], nodes[LIST_BYTES];
 
-    printf("  %-6s  %-16s  %-8s  %s\n", name,
+    printf("  %-7s  %-16s  %-8s  %s\n", name,
            idset_empty(&t->host_cpus) ? "any"
                                       : idset_format(&t->host_cpus, cpus, sizeof(cpus)),
            idset_format(&t->vnodes, nodes, sizeof(nodes)), serves);
@@ -42,15 +42,15 @@ static const char *format_devices(const struct machine_config *config,
 void print_threads(const struct machine_config *config, const struct machine_threads *t,
                    bool colour)
 {
-    char serves[4 * LIST_BYTES], name[16];
+    char serves[4 * LIST_BYTES], name[MACHINE_THREAD_NAME];
 
-    printf("\n%sThreads%s\n  %-6s  %-16s  %-8s  %s\n", colour ? "\033[1m" : "",
+    printf("\n%sThreads%s\n  %-7s  %-16s  %-8s  %s\n", colour ? "\033[1m" : "",
            colour ? "\033[0m" : "", "thread", "host CPUs", "nodes", "serves");
     print_thread("main", &t->main, "console, control");
     for (uint32_t i = 0; i < t->n_io; i++) {
         if (t->io[i].n_devices == 0)
             continue;
-        (void)snprintf(name, sizeof(name), "io%u", i);
+        (void)machine_thread_name(t, i, name);
         print_thread(name, &t->io[i], format_devices(config, t, i, serves, sizeof(serves)));
     }
 }

@@ -95,9 +95,46 @@ static int check_devices(const struct machine_config *config, struct errctx *ec)
     return 0;
 }
 
+/* Virtio devices that I/O threads serve. */
+static size_t count_served(const struct machine_config *config)
+{
+    size_t n = config->console == CONSOLE_VIRTIO;
+
+    for (size_t i = 0; i < config->n_devices; i++)
+        n += !config->devices[i].type->reclaims;
+    return n;
+}
+
+/* Memory that is set aside is there whatever happens; a device that gives it back would end that. */
+static int check_reclaims(const struct machine_config *config, struct errctx *ec)
+{
+    const struct guest_spec *spec = &config->spec;
+
+    for (size_t i = 0; i < config->n_devices; i++) {
+        const struct device_type *type = config->devices[i].type;
+
+        if (!type->reclaims)
+            continue;
+        if (config->pager == CONFIG_PAGER_ON)
+            return errctx_set(ec, EINVAL,
+                              "--%s gives memory back that --pager keeps account of: say one of them",
+                              type->name);
+        if (spec->prealloc)
+            return errctx_set(ec, EINVAL, "--%s gives memory back that --prealloc takes for good: "
+                              "leave one out", type->name);
+        for (size_t k = 0; k < spec->n_nodes; k++)
+            if (spec->nodes[k].reserve || spec->nodes[k].prealloc)
+                return errctx_set(ec, EINVAL,
+                                  "--%s gives memory back that --node %zu takes for good with %s: "
+                                  "leave one out", type->name, k,
+                                  spec->nodes[k].reserve ? "reserve" : "prealloc");
+    }
+    return 0;
+}
+
 int config_check(const struct machine_config *config, bool to_run, struct errctx *ec)
 {
-    size_t n_devices = config->n_devices + (config->console == CONSOLE_VIRTIO);
+    size_t n_devices = count_served(config);
     int r;
 
     if (config->name != NULL && !config_name_ok(config->name))
@@ -126,9 +163,9 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
                           "on all CPUs of its host node",
                           config->spec.pin == GUEST_PIN_LLC ? "llc" : "dedicated");
     r = check_devices(config, ec);
-    if (r < 0)
-        return r;
-    return guest_spec_check(&config->spec, ec);
+    if (r == 0)
+        r = guest_spec_check(&config->spec, ec);
+    return r < 0 ? r : check_reclaims(config, ec);
 }
 
 int config_complete(struct machine_config *config, struct errctx *ec)

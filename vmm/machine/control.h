@@ -35,6 +35,15 @@
  *     { "state": "evicting|over", "vnode", "wanted", "evicted" (bytes), "why" (it failed), "pager" (as
  *       a node of "memory" has it) }
  *
+ *   {"command": "balloon"}    optional: "target" (bytes that are to be in it), "refresh" (true: have
+ *                             the guest tell its statistics soon; "stats"."count" grows then)
+ *     { "name", "driver" (one runs the device), "target", "told" (bytes that it says are in the
+ *       balloon), "gone" (bytes that went back to the host in all), "rejected" (page numbers that
+ *       are no memory), "nodes": [{ "id", "ballooned", "reported", "kept" }] (as in devices/virtio/
+ *       balloon.h), "stats": { "count", "age_ms", "values": { "free": 1, ... } } }
+ *
+ * The nodes of "memory" have these three, too, where there is a balloon.
+ *
  * The ledger (vmm/topology/ledger.h) is { "name", "nodes": [{ "id", "home" (host nodes, "" where
  * nobody said), "resident", "at_home" (bytes), "share" (0 to 1; null without a home or memory),
  * "forced" }], "told": [[from 0], ...], "real": [[...]] (0: not known), "worst" and each of
@@ -70,12 +79,19 @@ struct control_move {
     bool stay, force;
 };
 
+struct control_balloon {
+    bool has_target, refresh;
+    uint64_t target_bytes;
+};
+
 /* All on the loop's thread. */
 struct control_ops {
     json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
     json_t *(*stats)(void *ctx);
     int (*memory)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
     int (*ledger)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
+    int (*balloon)(void *ctx, const struct control_balloon *req, json_t **ret_json,
+                   struct errctx *ec); /* a new object */
     int (*move)(void *ctx, const struct control_move *move, struct errctx *ec);
     int (*move_cancel)(void *ctx, bool stay, struct errctx *ec);
     json_t *(*move_status)(void *ctx);

@@ -123,6 +123,21 @@ static json_t *answer_evict(const struct control_ops *ops, void *ctx, const json
                                                              : grant(json_object());
 }
 
+static json_t *answer_balloon(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    struct control_balloon req = { .has_target = json_object_get(request, "target") != NULL };
+    struct errctx ec = { 0 };
+    json_t *result;
+    size_t known = 1;
+
+    if (!take_number(request, "target", INT64_MAX, &req.target_bytes, &known) ||
+        !take_flag(request, "refresh", &req.refresh, &known))
+        return refuse("a member of \"balloon\" has the wrong type or value");
+    if (json_object_size(request) != known)
+        return refuse("\"balloon\" has an unknown member");
+    return ops->balloon(ctx, &req, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
+}
+
 static json_t *answer_command(const struct control_ops *ops, void *ctx, const char *command,
                               bool *ret_stop)
 {
@@ -173,6 +188,8 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
         return answer_balance(ops, ctx, request);
     if (strcmp(command, "evict") == 0)
         return answer_evict(ops, ctx, request);
+    if (strcmp(command, "balloon") == 0)
+        return answer_balloon(ops, ctx, request);
     if (json_object_size(request) != 1)
         return refuse("the request has members other than \"command\"");
     return answer_command(ops, ctx, command, ret_stop);

@@ -88,6 +88,18 @@ json_t *machine_stats(const struct machine *m);
  *  The guest goes on meanwhile. Return: 0, or a negative errno with a sentence. */
 int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec);
 
+struct machine_balloon_request {
+    bool has_target;
+    uint64_t target_bytes;
+    bool refresh; /* have the guest tell its statistics anew; they come later */
+};
+
+/** machine_balloon() - set what is to be in the balloon, if @req has a target, and tell how it stands;
+ *  a new object for `ctl`, as in control.h. Return: 0; -ENODEV (no balloon), -ERANGE (more than the
+ *  guest has), -ENOMEM, or the errno of looking at pages. */
+int machine_balloon(struct machine *m, const struct machine_balloon_request *req,
+                    json_t **ret_json, struct errctx *ec);
+
 struct machine_move_request {
     struct vnode_id vnode;
     struct hnode_id to;

@@ -76,7 +76,9 @@ static int count_backing(struct balancer *b, const struct backing *backing,
     int r;
 
     machine_pager_hold(b->machine);
+    guest_mem_pages_stay(b->machine->mem);
     r = residency_scan_part(backing, b->machine->pagemap, pick, res, ec);
+    guest_mem_pages_may_go(b->machine->mem);
     machine_pager_release(b->machine);
     if (r < 0)
         return r;

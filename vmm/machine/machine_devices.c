@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "devices/registry.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/virtio_pci.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
@@ -92,7 +93,10 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
         vdev->ops->destroy(vdev);
         return errctx_wrap(ec, r, "%s", name);
     }
-    return machine_keep(m, dev, ec);
+    r = machine_keep(m, dev, ec);
+    if (r == 0 && args->type == &balloon_device_type)
+        m->balloon = vdev;
+    return r;
 }
 
 static int make_user_devices(struct machine *m, struct errctx *ec)
@@ -144,6 +148,7 @@ void stage_devices_undo(struct machine *m)
     free(m->devices);
     m->devices = NULL;
     m->ioapic = m->serial = m->power = m->reset_port = NULL;
+    m->balloon = NULL;
     machine_free_io(m);
     machine_console_free(m->console);
     m->console = NULL;

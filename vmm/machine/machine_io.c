@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * I/O threads: an event loop each, on which devices live.
+ * I/O threads: an event loop each, on which devices live. The one that gives guest memory back has
+ * a sandbox of its own kind and never polls.
  *
  * The loops exist as long as the devices; their threads only while the machine runs, and only where
  * a device lives on the loop. Before and after, what is called on a loop runs on the caller's
@@ -23,15 +24,16 @@ static void say_ready(void *ctx)
 static int io_thread_setup(struct io_thread *io)
 {
     const struct sandbox *sandbox = io->machine->sandbox;
-    char name[16];
+    const struct machine_threads *threads = io->machine->threads;
+    const enum sandbox_kind kind = threads->io[io->index].reclaims ? SANDBOX_RECLAIM : SANDBOX_IO;
+    char name[MACHINE_THREAD_NAME];
     int r;
 
-    (void)snprintf(name, sizeof(name), "io%u", io->index);
-    place_name_thread(name);
+    place_name_thread(machine_thread_name(threads, io->index, name));
     r = place_pin_thread(&io->machine->threads->io[io->index].host_cpus, &io->ec);
     if (r < 0)
         return r;
-    r = sandbox != NULL ? sandbox_enter(sandbox, SANDBOX_IO, &io->ec) : 0;
+    r = sandbox != NULL ? sandbox_enter(sandbox, kind, &io->ec) : 0;
     if (r == 0 && evloop_post(io->loop, say_ready, io) < 0) /* the first thing that is served */
         r = errctx_set(&io->ec, ENOMEM, "no memory");
     return r;
@@ -65,7 +67,8 @@ int machine_make_io(struct machine *m, struct errctx *ec)
         r = evloop_new(&io->loop, ec);
         if (r < 0)
             return r;
-        evloop_set_poll(io->loop, (uint64_t)m->config->io_poll_us * 1000u);
+        if (!m->threads->io[m->n_io].reclaims)
+            evloop_set_poll(io->loop, (uint64_t)m->config->io_poll_us * 1000u);
         io->index = (unsigned)m->n_io;
         io->machine = m;
     }

@@ -36,6 +36,22 @@ static json_t *backing_json(const struct backing *backing, const struct residenc
                      "unknown", (json_int_t)res->unknown_bytes, "where", where_json(res));
 }
 
+/* What the guest gave away joins the other facts of each node. */
+static int add_given(const struct machine *m, json_t *nodes, struct errctx *ec)
+{
+    json_t *given;
+    int r = machine_balloon_nodes(m, &given, ec);
+
+    if (r == -ENODEV)
+        return 0;
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        (void)json_object_update(json_array_get(nodes, i), json_array_get(given, i));
+    json_decref(given);
+    return 0;
+}
+
 int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
@@ -53,7 +69,9 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
 
             if (b->plan->vnode.v != n->vnode.v)
                 break;
+            guest_mem_pages_stay(m->mem);
             r = residency_scan(b, m->pagemap, res, ec);
+            guest_mem_pages_may_go(m->mem);
             if (r < 0)
                 break;
             (void)json_array_append_new(backings, backing_json(b, res));
@@ -64,6 +82,8 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
                              machine_pager_json(m, n->vnode)));
     }
     machine_pager_release(m);
+    if (r == 0)
+        r = add_given(m, nodes, ec);
     if (r < 0) {
         json_decref(nodes);
         return r;

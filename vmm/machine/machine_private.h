@@ -91,6 +91,7 @@ struct machine {
     size_t n_devices, cap_devices;
     struct pci_host *pci;
     struct device *ioapic, *serial, *power, *reset_port; /* borrowed from devices[] */
+    struct virtio_dev *balloon; /* borrowed from its transport; NULL: none */
     int console_pipe[2]; /* to the virtio console; -1 when there is none */
 
     struct boot_entry entry; /* firmware */
@@ -152,6 +153,10 @@ int machine_set_power_on(struct machine *m, struct errctx *ec);
  * descriptor out only while it does not, and would have the main loop wait for an exit. */
 int machine_stats_open(struct machine *m, struct errctx *ec);
 void machine_stats_close(struct machine *m);
+
+/* machine_balloon.c: what each virtual node's guest gave away, a new array as in control.h;
+ * -ENODEV where there is no balloon. Main thread. */
+int machine_balloon_nodes(const struct machine *m, json_t **ret_json, struct errctx *ec);
 
 /* machine_stages.c: have KVM forget the memory of @vnode and take it again, and with it make the
  * second-level page tables anew. While all vCPUs stand. On failure KVM lacks a part of it. */

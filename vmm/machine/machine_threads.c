@@ -22,6 +22,21 @@ static uint32_t vnode_of(const struct machine_config *config, size_t device)
     return config->devices[device].vnode;
 }
 
+static bool reclaims(const struct machine_config *config, size_t device)
+{
+    if (has_console(config))
+        return device > 0 && config->devices[device - 1].type->reclaims;
+    return config->devices[device].type->reclaims;
+}
+
+const char *machine_thread_name(const struct machine_threads *t, uint32_t i, char *buf)
+{
+    if (t->io[i].reclaims)
+        return strcpy(buf, "reclaim");
+    (void)snprintf(buf, MACHINE_THREAD_NAME, "io%u", i);
+    return buf;
+}
+
 const char *machine_device_name(const struct machine_config *config, size_t i, char *buf)
 {
     const size_t at = i - has_console(config);
@@ -40,19 +55,20 @@ static uint32_t count(const struct machine_config *config, const struct idset *v
     struct idset seen = { 0 };
 
     for (size_t i = 0; i < config->n_devices + has_console(config); i++)
-        if (vnodes == NULL || !idset_has(vnodes, vnode_of(config, i)))
+        if (!reclaims(config, i) && !idset_has(vnodes, vnode_of(config, i)))
             idset_add(&seen, vnode_of(config, i));
     return idset_count(&seen);
 }
 
-/* The thread for a device on @vnode: its node's emptiest, or an unused one that no node still
- * needs, or just the emptiest. */
-static uint32_t choose(const struct machine_threads *t, uint32_t vnode, uint32_t nodes_to_come)
+/* The thread for a device on @vnode, of the first @n: its node's emptiest, or an unused one that no
+ * node still needs, or just the emptiest. */
+static uint32_t choose(const struct machine_threads *t, uint32_t n, uint32_t vnode,
+                       uint32_t nodes_to_come)
 {
     uint32_t least = 0, own = UINT32_MAX, idle = UINT32_MAX, n_idle = 0;
     bool first = true;
 
-    for (uint32_t i = 0; i < t->n_io; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         const struct machine_thread *io = &t->io[i];
 
         if (io->n_devices < t->io[least].n_devices)
@@ -74,14 +90,20 @@ static uint32_t choose(const struct machine_threads *t, uint32_t vnode, uint32_t
 
 static void spread_devices(const struct machine_config *config, struct machine_threads *t)
 {
+    const uint32_t n_plain = (uint32_t)t->n_io - t->io[t->n_io - 1].reclaims;
     struct idset seen = { 0 };
 
     for (size_t i = 0; i < t->n_devices; i++) {
         const uint32_t vnode = vnode_of(config, i);
         struct machine_thread *io;
 
+        if (reclaims(config, i)) {
+            t->device[i] = n_plain;
+            t->io[n_plain].n_devices++;
+            continue;
+        }
         idset_add(&seen, vnode);
-        t->device[i] = choose(t, vnode, count(config, &seen));
+        t->device[i] = choose(t, n_plain, vnode, count(config, &seen));
         io = &t->io[t->device[i]];
         io->n_devices++;
         idset_add(&io->vnodes, vnode);
@@ -138,6 +160,21 @@ static void place(const struct machine_config *config, const struct topo_plan *p
         step_aside(plan, &thread->host_cpus);
 }
 
+static bool any_reclaims(const struct machine_config *config)
+{
+    for (size_t i = 0; i < config->n_devices; i++)
+        if (config->devices[i].type->reclaims)
+            return true;
+    return false;
+}
+
+static void serve_all_nodes(const struct topo_plan *plan, struct machine_thread *thread)
+{
+    for (size_t i = 0; i < plan->n_nodes; i++)
+        if (!idset_empty(&plan->nodes[i].cpus))
+            idset_add(&thread->vnodes, (uint32_t)i);
+}
+
 int machine_threads_plan(const struct machine_config *config, const struct topo_plan *plan,
                          struct machine_threads **ret_threads, struct errctx *ec)
 {
@@ -145,7 +182,7 @@ int machine_threads_plan(const struct machine_config *config, const struct topo_
 
     if (t == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the plan of threads");
-    t->n_io = MAX(config->io_threads, 1u);
+    t->n_io = MAX(config->io_threads, 1u) + any_reclaims(config);
     t->n_devices = config->n_devices + has_console(config);
     t->io = calloc(t->n_io, sizeof(*t->io));
     t->device = calloc(t->n_devices + 1, sizeof(*t->device));
@@ -153,12 +190,13 @@ int machine_threads_plan(const struct machine_config *config, const struct topo_
         machine_threads_free(t);
         return errctx_set(ec, ENOMEM, "no memory for the plan of threads");
     }
+    t->io[t->n_io - 1].reclaims = any_reclaims(config);
     spread_devices(config, t);
+    if (t->io[t->n_io - 1].reclaims)
+        serve_all_nodes(plan, &t->io[t->n_io - 1]);
     for (size_t i = 0; i < t->n_io; i++)
         place(config, plan, &t->io[i]);
-    for (size_t i = 0; i < plan->n_nodes; i++)
-        if (!idset_empty(&plan->nodes[i].cpus))
-            idset_add(&t->main.vnodes, (uint32_t)i);
+    serve_all_nodes(plan, &t->main);
     place(config, plan, &t->main);
     *ret_threads = t;
     return 0;
@@ -202,7 +240,7 @@ json_t *machine_threads_json(const struct machine_config *config,
             if (t->device[d] == i)
                 (void)json_array_append_new(devices,
                                             json_string(machine_device_name(config, d, name)));
-        (void)snprintf(name, sizeof(name), "io%u", i);
+        (void)machine_thread_name(t, i, name);
         ok = json_array_append_new(list, thread_json(name, &t->io[i], devices)) == 0;
     }
     if (!ok) {

@@ -19,6 +19,7 @@ struct machine_thread {
     struct idset host_cpus; /* empty: any */
     struct idset vnodes;    /* of the devices that it serves */
     uint32_t n_devices;     /* 0: the thread does not exist */
+    bool reclaims;          /* the one that gives guest memory back; "reclaim", always the last */
 };
 
 struct machine_threads {
@@ -35,6 +36,8 @@ struct machine_threads {
  * its own. A thread runs on all CPUs that its nodes' vCPUs are pinned to, a node without vCPUs
  * counting as its initiator; with dedicated CPUs it runs beside them while their host nodes have
  * others. Where one of its nodes is not pinned it runs anywhere. The main thread serves all nodes.
+ * Devices that give memory back (device_type.reclaims) share one more thread, which serves all nodes,
+ * too.
  * Return: 0 or -ENOMEM. Release with machine_threads_free().
  */
 int machine_threads_plan(const struct machine_config *config, const struct topo_plan *plan,
@@ -50,7 +53,10 @@ json_t *machine_threads_json(const struct machine_config *config,
  *  are pinned to; empty when one of them runs anywhere. */
 void machine_threads_cpus(const struct topo_plan *plan, uint32_t vnode, struct idset *ret_cpus);
 
-enum { MACHINE_DEVICE_NAME = 32 };
+enum { MACHINE_DEVICE_NAME = 32, MACHINE_THREAD_NAME = 16 };
+
+/** machine_thread_name() - of io[@i], in @buf: "io0", "reclaim". */
+const char *machine_thread_name(const struct machine_threads *threads, uint32_t i, char *buf);
 
 /** machine_device_name() - of device @i in the order of machine_threads.device, in @buf. */
 const char *machine_device_name(const struct machine_config *config, size_t i, char *buf);

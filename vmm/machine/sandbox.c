@@ -35,6 +35,7 @@ static const enum sandbox_role role_of[SANDBOX_KINDS] = {
     [SANDBOX_BALANCER] = SANDBOX_ROLE_BALANCER,
     [SANDBOX_FAULT] = SANDBOX_ROLE_FAULT,
     [SANDBOX_EVICT] = SANDBOX_ROLE_EVICT,
+    [SANDBOX_RECLAIM] = SANDBOX_ROLE_RECLAIM,
 };
 
 static int make_ours(const struct sandbox_program *from, struct sock_fprog *ret, struct errctx *ec)

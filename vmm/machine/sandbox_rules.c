@@ -150,6 +150,16 @@ static const struct sandbox_rule evict[] = {
     IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_WAKE),
 };
 
+static const struct sandbox_rule reclaim[] = {
+    ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime),
+    /* guest memory back to the host, and what is there of it */
+    ANY(fallocate), ANY(mincore),
+    /* following the vCPUs it serves to another host node */
+    MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
+    /* interrupts raised and routed by a reset of a device */
+    IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
+};
+
 const struct sandbox_rules sandbox_rules_all = RULES(all);
 const struct sandbox_rules sandbox_rules_start = RULES(start);
 const struct sandbox_rules sandbox_rules_vcpu = RULES(vcpu);
@@ -161,6 +171,7 @@ const struct sandbox_rules sandbox_rules_mover = RULES(mover);
 const struct sandbox_rules sandbox_rules_balancer = RULES(balancer);
 const struct sandbox_rules sandbox_rules_fault = RULES(fault);
 const struct sandbox_rules sandbox_rules_evict = RULES(evict);
+const struct sandbox_rules sandbox_rules_reclaim = RULES(reclaim);
 
 bool sandbox_role_has_devices(enum sandbox_role role)
 {
@@ -187,6 +198,8 @@ void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
         ret[n++] = &sandbox_rules_fault;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_EVICT)
         ret[n++] = &sandbox_rules_evict;
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MAIN || role == SANDBOX_ROLE_RECLAIM)
+        ret[n++] = &sandbox_rules_reclaim;
     if (sandbox_role_has_devices(role)) {
         ret[n++] = &sandbox_rules_io;
         if (has_net)

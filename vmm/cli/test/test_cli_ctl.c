@@ -28,8 +28,8 @@ static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
 {
     (void)ctx;
     (void)ec;
-    *ret_json = json_pack("{s[{sis[{sIsssssssIs[{sisI}{sisI}]}{sIsssI}]}]}", "nodes", "id", 0,
-                          "backings", "memory", (json_int_t)8 << 30, "pages", "thp", "policy",
+    *ret_json = json_pack("{s[{sisIsIs[{sIsssssssIs[{sisI}{sisI}]}{sIsssI}]}]}", "nodes", "id", 0,
+                          "ballooned", (json_int_t)3 << 20, "kept", (json_int_t)4096, "backings", "memory", (json_int_t)8 << 30, "pages", "thp", "policy",
                           "preferred", "host", "1", "present", (json_int_t)4 << 20, "where", "host",
                           1, "pages_2m", (json_int_t)1, "host", 2, "pages_4k", (json_int_t)512,
                           "memory", (json_int_t)1 << 30, "pages", "2M", "reserved",
@@ -80,6 +80,25 @@ static int wrong_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
     return 0;
 }
 
+/* The statistics that are asked for come with the second look. */
+static int fake_balloon(void *ctx, const struct control_balloon *req, json_t **ret_json,
+                        struct errctx *ec)
+{
+    static const char text[] =
+        "{\"driver\": true, \"target\": 1048576, \"told\": 524288, \"rejected\": 3,"
+        " \"nodes\": [{\"id\": 0, \"ballooned\": 4096, \"reported\": 2097152, \"kept\": 0}],"
+        " \"stats\": {\"count\": %d, \"age_ms\": 100, \"values\": {\"free\": 4096,"
+        " \"major-faults\": 4096}}}";
+    char buf[512];
+
+    (void)ctx;
+    if (req->target_bytes > 1048576)
+        return errctx_set(ec, 1, "so much it has not");
+    (void)snprintf(buf, sizeof(buf), text, req->refresh ? 1 : 2);
+    *ret_json = json_loads(buf, 0, NULL);
+    return 0;
+}
+
 /* A move that is over at once. */
 static int fake_move(void *ctx, const struct control_move *move, struct errctx *ec)
 {
@@ -119,6 +138,7 @@ static const struct control_ops fake_ops = {
     .stats = fake_stats,
     .memory = fake_memory,
     .ledger = fake_ledger,
+    .balloon = fake_balloon,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
@@ -177,7 +197,9 @@ static void ctl_and_list_speak_to_a_machine(void **state)
         "          0          1          0\n"
         "                                                                                      2"
         "        512          0          0\n"
-        "   0       1 GiB  2M     -                    any              -       1 GiB\n");
+        "   0       1 GiB  2M     -                    any              -       1 GiB\n"
+        "   0       3 MiB  in the balloon\n"
+        "   0       4 KiB  in the balloon and kept\n");
     outcome_fini(&o);
     o = run("ctl web stats"); /* zeros would hide the others, and are in the JSON form */
     assert_string_equal(o.out, "vcpus\n"
@@ -272,6 +294,37 @@ static void a_move_is_told_in_sentences(void **state)
     serve_end(&s);
 }
 
+static void a_balloon_is_shown_by_node(void **state)
+{
+    static const char want[] = "web: the balloon is to hold 1 MiB; the guest says it holds 512 KiB\n"
+                               "web: the guest named 3 pages that are no memory\n"
+                               "node   ballooned    reported        kept\n"
+                               "   0       4 KiB       2 MiB           -\n"
+                               "the guest's own count, 0.1 s old\n"
+                               "  free                       4 KiB\n"
+                               "  major-faults                4096\n";
+    struct served s;
+    struct outcome o;
+
+    (void)state;
+    serve(&s, &fake_ops, NULL);
+    o = run("ctl web balloon");
+    assert_int_equal(o.status, CLI_OK);
+    assert_string_equal(o.out, want);
+    outcome_fini(&o);
+    o = run("ctl web balloon --json");
+    assert_non_null(strstr(o.out, "\"count\": 2"));
+    outcome_fini(&o);
+    o = run("ctl web balloon target=1M");
+    assert_string_equal(o.out, want);
+    outcome_fini(&o);
+    o = run("ctl web balloon target=2M");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err, "numavisor: web: so much it has not\n");
+    outcome_fini(&o);
+    serve_end(&s);
+}
+
 static void the_ledger_is_judged_and_drawn(void **state)
 {
     struct control_ops wrong = fake_ops;
@@ -322,6 +375,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ctl_and_list_speak_to_a_machine),
         cmocka_unit_test(a_move_is_told_in_sentences),
+        cmocka_unit_test(a_balloon_is_shown_by_node),
         cmocka_unit_test(the_ledger_is_judged_and_drawn),
     };
 

@@ -51,6 +51,16 @@ static int fuzz_balance(void *ctx, const char *mode, json_t **ret_json, struct e
     return mode == NULL || mode[0] == 'o' ? 0 : errctx_set(ec, 22, "no");
 }
 
+static int fuzz_balloon(void *ctx, const struct control_balloon *req, json_t **ret_json,
+                        struct errctx *ec)
+{
+    (void)ctx;
+    if (req->has_target && req->target_bytes > 1000)
+        return errctx_set(ec, 1, "no");
+    *ret_json = json_object();
+    return 0;
+}
+
 static void fuzz_stop(void *ctx)
 {
     (void)ctx;
@@ -63,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .stats = fuzz_query,
         .memory = fuzz_memory,
         .ledger = fuzz_memory,
+        .balloon = fuzz_balloon,
         .move = fuzz_move,
         .move_cancel = fuzz_cancel,
         .move_status = fuzz_query,

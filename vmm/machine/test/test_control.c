@@ -35,6 +35,7 @@ struct fixture {
     atomic_int pauses, stops;
     bool big_stats;
     struct control_move move; /* the last one asked for */
+    struct control_balloon balloon;
 };
 
 static json_t *fake_status(void *ctx)
@@ -51,6 +52,16 @@ static json_t *fake_stats(void *ctx)
     for (int i = 0; i < (f->big_stats ? 20000 : 2); i++)
         (void)json_array_append_new(list, json_integer(1000000 + i));
     return json_pack("{so}", "exits", list);
+}
+
+static int fake_balloon(void *ctx, const struct control_balloon *req, json_t **ret_json,
+                        struct errctx *ec)
+{
+    if (req->target_bytes == 1)
+        return errctx_set(ec, EIO, "no balloon");
+    ((struct fixture *)ctx)->balloon = *req;
+    *ret_json = json_pack("{sb}", "driver", 1);
+    return 0;
 }
 
 static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
@@ -117,6 +128,7 @@ static const struct control_ops fake_ops = {
     .stats = fake_stats,
     .memory = fake_memory,
     .ledger = fake_memory,
+    .balloon = fake_balloon,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
@@ -497,6 +509,40 @@ static void a_name_belongs_to_one_machine_at_a_time(void **state)
     end(&f);
 }
 
+static void a_balloon_is_asked_for_member_by_member(void **state)
+{
+    static const struct {
+        const char *request, *reply;
+    } rows[] = {
+        { "{\"command\":\"balloon\",\"target\":4096,\"refresh\":true}\n",
+          "{\"ok\":true,\"result\":{\"driver\":true}}" },
+        { "{\"command\":\"balloon\",\"target\":1}\n", "{\"ok\":false,\"error\":\"no balloon\"}" },
+        { "{\"command\":\"balloon\",\"target\":-1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"balloon\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"balloon\",\"refresh\":1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"balloon\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"balloon\",\"size\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"balloon\\\" has an unknown member\"}" },
+        { "{\"command\":\"balloon\"}\n", "{\"ok\":true,\"result\":{\"driver\":true}}" },
+    };
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    (void)state;
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+        if (i == 0)
+            assert_true(f.balloon.has_target && f.balloon.target_bytes == 4096 && f.balloon.refresh);
+    }
+    assert_false(f.balloon.has_target || f.balloon.refresh);
+    close(fd);
+    end(&f);
+}
+
 static void a_stale_socket_is_replaced(void **state)
 {
     struct control_params params = { .name = "vm", .ops = &fake_ops };
@@ -616,6 +662,7 @@ int main(void)
         cmocka_unit_test(a_refusal_carries_the_machines_sentence),
         cmocka_unit_test(a_move_is_asked_for_member_by_member),
         cmocka_unit_test(an_eviction_is_asked_for_member_by_member),
+        cmocka_unit_test(a_balloon_is_asked_for_member_by_member),
         cmocka_unit_test(garbage_is_refused_and_the_next_request_served),
         cmocka_unit_test(an_endless_request_is_refused_and_dropped),
         cmocka_unit_test(a_peer_that_stalls_in_a_request_is_dropped),

@@ -135,6 +135,26 @@ static void a_virtio_console_is_the_first_device(void **state)
     fixture_fini(&f);
 }
 
+static void what_gives_memory_back_has_a_thread_of_its_own(void **state)
+{
+    struct fixture f;
+    char buf[512], name[MACHINE_THREAD_NAME];
+
+    (void)state;
+    fixture_init(&f, "cpus=8 vnuma=2", GUEST_PIN_NODE, "01", 2);
+    f.config.devices[1].type = registry_find("balloon");
+    f.config.devices[1].vnode = 0;
+    machine_threads_free(f.threads);
+    f.config.io_threads = 1;
+    assert_int_equal(machine_threads_plan(&f.config, f.plan, &f.threads, NULL), 0);
+    assert_string_equal(tell(&f, buf, sizeof(buf)), "main 0-7; io0 0-3 rng0; reclaim 0-7 balloon0");
+    assert_int_equal(f.threads->n_io, 2);
+    assert_true(f.threads->io[1].reclaims);
+    assert_string_equal(machine_thread_name(f.threads, 1, name), "reclaim");
+    assert_int_equal(idset_count(&f.threads->io[1].vnodes), 2);
+    fixture_fini(&f);
+}
+
 static uint32_t next_random(uint64_t *state, uint32_t below)
 {
     *state ^= *state << 13;
@@ -179,6 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_run_beside_the_vcpus_they_serve),
         cmocka_unit_test(a_virtio_console_is_the_first_device),
+        cmocka_unit_test(what_gives_memory_back_has_a_thread_of_its_own),
         cmocka_unit_test(devices_are_spread_evenly_and_by_node),
     };
     return cmocka_run_group_tests_name("machine/machine_threads", tests, NULL, NULL);

@@ -317,6 +317,33 @@ static void threads_that_page_have_one_direction_each(void **state)
     assert_killed(&plain, SANDBOX_FAULT, set_own_cpus);
 }
 
+static void give_memory_back(void)
+{
+    (void)syscall(SYS_fallocate, -1, 3, 0L, 4096L);
+    (void)syscall(SYS_mincore, NULL, 4096, NULL);
+}
+
+static void read_a_file(void)
+{
+    (void)syscall(SYS_pread64, -1, NULL, 0, 0L);
+}
+
+static void one_kind_gives_memory_back_and_little_else(void **state)
+{
+    const struct sandbox_request net = { .user_network = true };
+
+    (void)state;
+    assert_allowed(&plain, SANDBOX_RECLAIM, give_memory_back);
+    assert_allowed(&plain, SANDBOX_MAIN, give_memory_back);
+    assert_killed(&plain, SANDBOX_VCPU, give_memory_back);
+    assert_killed(&plain, SANDBOX_MOVER, give_memory_back);
+    assert_killed(&plain, SANDBOX_IO, give_memory_back);
+    assert_killed(&plain, SANDBOX_RECLAIM, read_a_file);
+    assert_killed(&plain, SANDBOX_RECLAIM, move_own_pages);
+    assert_killed(&net, SANDBOX_RECLAIM, inet_socket);
+    assert_allowed(&plain, SANDBOX_RECLAIM, set_own_cpus);
+}
+
 static void exit_unless_powerless(void)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -361,6 +388,7 @@ int main(void)
         cmocka_unit_test(threads_place_themselves_and_one_moves_memory),
         cmocka_unit_test(who_rebalances_looks_and_changes_nothing),
         cmocka_unit_test(threads_that_page_have_one_direction_each),
+        cmocka_unit_test(one_kind_gives_memory_back_and_little_else),
         cmocka_unit_test(capabilities_are_gone),
     };
 
