@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cases of test-move about memory that is taken away and comes back."""
+import json
+import os
+import subprocess
+import threading
+
+import guestvm
+from guestvm import PATIENCE, PROGRAM, Trouble, Vm, ctl
+from memorycases import KIB, MIB, counted
+
+ROUNDS = 4
+
+
+def evict(vm, node, size="1G"):
+    """The answer, when it is over."""
+    done = subprocess.run([PROGRAM, "ctl", "--json", vm.name, "evict", f"node={node}", f"by={size}"],
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if done.returncode != 0:
+        raise Trouble(f"evict: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def pager(vm, node):
+    return ctl(vm.name, "memory")[1]["nodes"][node]["pager"]
+
+
+def check(vm, name):
+    """Have the guest look at its memory; the verdict is one of its points."""
+    vm.send(name.encode() + b"\n")
+    vm.asked("next")
+
+
+def at_home(tap, vm, name):
+    """Every page that is there lies on the host node that its virtual node is bound to."""
+    mine = counted(vm)
+    tap.same({n: sorted(h) for n, h in mine.items()}, {0: [0], 1: [1]}, f"{name}: all is at home")
+
+
+def rounds(tap, vm):
+    """All of it goes, again and again, while the guest copies and compares."""
+    for i in range(ROUNDS):
+        gone = [evict(vm, node) for node in (0, 1)]
+        tap.point(all(g["evicted"] > 0 and g["why"] == "" for g in gone),
+                  f"paging: round {i}: memory of both nodes goes", gone)
+        check(vm, f"after eviction {i}")
+        at_home(tap, vm, f"paging: round {i}")
+    first = evict(vm, 1)["pager"]
+    print(f"# node 1: {first}", flush=True)
+    tap.point(first["evicted"] * 4 * KIB >= 100 * MIB, "paging: all of it has gone", first)
+    tap.point(first["store"] < first["away"], "paging: it takes less room than it gives", first)
+    tap.same(first["lost"], 0, "paging: nothing is lost")
+    check(vm, "at the end of the rounds")
+    tap.point(pager(vm, 1)["filled"] > 0, "paging: what is touched comes back", pager(vm, 1))
+
+
+def held(tap, vm):
+    """A pause in the midst."""
+    worker = threading.Thread(target=evict, args=(vm, 1))
+    worker.start()
+    tap.same(ctl(vm.name, "pause")[0], 0, "paging: a pause in the midst")
+    before = pager(vm, 1)["evicted"]
+    tap.same(pager(vm, 1)["evicted"], before, "paging: nothing goes meanwhile")
+    tap.same(ctl(vm.name, "resume")[0], 0, "paging: it goes on")
+    worker.join()
+    check(vm, "after a pause")
+
+
+def moved(tap, vm):
+    """A node that moves while memory of it is away."""
+    evict(vm, 1, "64M")
+    done = subprocess.run([PROGRAM, "ctl", "--json", vm.name, "move", "vnode=1", "host=2", "--force"],
+                          capture_output=True, text=True, timeout=PATIENCE, check=False)
+    tap.same((done.returncode, json.loads(done.stdout)["state"]), (0, "arrived"),
+             "paging: a node moves while some of it is away")
+    check(vm, "after a move")
+    mine = counted(vm)
+    tap.same(sorted(mine[1]), [2], "paging: what comes back is on its new node")
+
+
+def paging(tap, kernel):
+    """A Linux guest that writes, reads and compares its memory all the time."""
+    initrd = os.path.join(guestvm.BUILD, "guest/initrd-move.zst")
+    with Vm(tap, "paging", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
+                            "console=ttyS0 quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
+                            "cpus=0,memory=256M,host=0", "--node",
+                            "cpus=1,memory=224M,host=1", "--rng", "node=1", "--pager", "on"]) as vm:
+        vm.asked("next")
+        rounds(tap, vm)
+        held(tap, vm)
+        moved(tap, vm)
+        vm.send(b"end\n")
+        copies = int(vm.expect(rb"^### copies (\d+)")[1])
+        tap.point(copies > 1, "paging: copies went on to the end", copies)
+        tap.same(vm.wait(), 0, "paging: it ends by itself")
