@@ -87,12 +87,14 @@ int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t 
 int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off, size_t len,
                    size_t *ret_len);
 
-/* Who wants to know which pages are in the hands of devices, because it takes others away. */
+/* Who wants to know which pages are in the hands of devices or gone, because it takes others away. */
 struct guest_mem_dma_ops {
     /* [@ptr, @ptr+@len) is leased for DMA from now on: its frames stay. Return: 0, or an errno to
      * refuse the lease. Any thread, without a lock. */
     int (*begin)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     void (*end)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
+    /* [@ptr, @ptr+@len), whole pages, is given back next: what is kept of it is not wanted. */
+    void (*forget)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
 };
 
 /** guest_mem_set_dma_ops() - NULL: nobody wants to know. While no lease is out. */

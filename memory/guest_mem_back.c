@@ -8,6 +8,17 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
+/* What a pager keeps of its whole pages. */
+static void forget(const struct guest_mem *mem, const struct guest_mem_range *s, uint64_t addr,
+                   size_t len)
+{
+    const uint64_t start = align_up(addr - s->base, BACKING_PAGE);
+    const uint64_t end = align_down(addr - s->base + len, BACKING_PAGE);
+
+    if (mem->dma_ops != NULL && end > start)
+        mem->dma_ops->forget(mem->dma_ctx, s->vnode, s->host + start, end - start);
+}
+
 /* [@addr, @addr+@len), which lies in @b and in as many extents as its largest page has. */
 static int give_back_part(struct guest_mem *mem, struct guest_mem_range *s, const struct backing *b,
                           uint64_t addr, size_t len, uint64_t *gone_bytes)
@@ -18,6 +29,7 @@ static int give_back_part(struct guest_mem *mem, struct guest_mem_range *s, cons
 
     if (!mem_holds_close(s->holds, off, len))
         return 0;
+    forget(mem, s, addr, len);
     r = backing_give_back(b, (size_t)(s->host + (addr - s->base) - b->host), len, gone_bytes);
     mem_holds_open(s->holds, off, len);
     return r;

@@ -179,6 +179,22 @@ void page_unlease(page_word *word)
     (void)was;
 }
 
+bool page_forget(page_word *word, uint32_t *ret_object, bool *ret_was_away)
+{
+    uint64_t now = look(word);
+
+    while (page_state(now) != PAGE_PUNCHING && page_state(now) != PAGE_FILLING) {
+        const enum page_state state = page_state(now);
+
+        if (state == PAGE_RESIDENT || swap(word, &now, as(now, PAGE_RESIDENT, 0))) {
+            *ret_object = page_object(now);
+            *ret_was_away = state == PAGE_EMPTY;
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t page_reset(page_word *word)
 {
     return page_object(atomic_exchange_explicit(word, 0, memory_order_acq_rel));

@@ -106,6 +106,14 @@ void page_filled(page_word *word);
 bool page_lease(page_word *word, uint32_t *ret_object);
 void page_unlease(page_word *word);
 
+/**
+ * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY -> RESIDENT. Then the
+ * page is punched out of the file, which makes it zero.
+ * @ret_object: to be dropped, or 0. @ret_was_away: it was EMPTY.
+ * Return: false: somebody is at it for a moment, try again.
+ */
+bool page_forget(page_word *word, uint32_t *ret_object, bool *ret_was_away);
+
 /** page_reset() - whatever it was -> 0. While nobody else is at the page. Return: the object that
  *  the caller drops now, or 0. */
 uint32_t page_reset(page_word *word);

@@ -3,6 +3,7 @@
 #include "memory/pager/pager.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -142,9 +143,28 @@ static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
     return 0;
 }
 
+static void forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    struct pager *p = ctx;
+    struct pager_node *node = &p->nodes[vnode.v];
+
+    for (const uint8_t *at = ptr, *end = at + len; at < end; at += PAGER_PAGE) {
+        page_word *word = word_at(node, at);
+        bool was_away = false;
+        uint32_t object = 0;
+
+        while (word != NULL && !page_forget(word, &object, &was_away))
+            (void)sched_yield(); /* a hole is made or a page filled, by threads that wait for nobody */
+        store_drop(node->store, object);
+        pager_sub(&node->n.away, was_away);
+        pager_sub(&node->n.away_zero, was_away && object == STORE_ZERO);
+    }
+}
+
 static const struct guest_mem_dma_ops lease_ops = {
     .begin = lease_begin,
     .end = lease_end,
+    .forget = forget,
 };
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -23,7 +23,7 @@
 #include "memory/pager/page_word.h"
 
 enum { GUESTS = 2, ACCESSES = 2, ROUNDS = 2, OBJECTS = 6, NOBODY = 0xff };
-enum actor { EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, RESET, ACTORS };
+enum actor { EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, BALLOON, RESET, ACTORS };
 enum { WAITERS = GUESTS + 1, WAITER_DEVICE = GUESTS };
 
 /* All of the world; compared as bytes, so without holes. */
@@ -41,8 +41,8 @@ struct world {
     uint8_t fault_pc, fault_object, fault_copy;
     uint8_t guest_done[GUESTS];
     uint8_t device_pc, device_object, device_frame;
-    uint8_t stranger_done, reset_done;
-    uint8_t pad[5];
+    uint8_t stranger_done, reset_done, balloon_pc;
+    uint8_t pad[4];
 };
 
 static const char *broken; /* the first thing that did not hold */
@@ -324,10 +324,34 @@ static int go_stranger(struct world *w)
     return 1;
 }
 
+/* A guest that gives the page back, and reads it no more. */
+static int go_balloon(struct world *w)
+{
+    uint32_t object = 0;
+    bool was_away = false;
+
+    if (w->balloon_pc == 0) {
+        for (int i = 0; i < GUESTS; i++)
+            if (w->guest_done[i] != ACCESSES)
+                return 0;
+        if (w->device_pc != 5 || !MOVE(w, page_forget(&word_, &object, &was_away)))
+            return 0;
+        drop(w, object);
+        w->balloon_pc = 1;
+        return 1;
+    }
+    if (w->balloon_pc == 1) {
+        w->present = w->content = w->mapped = 0;
+        w->balloon_pc = 2;
+        return 1;
+    }
+    return 0;
+}
+
 /* While all stand still. */
 static int go_reset(struct world *w)
 {
-    if (w->reset_done || w->evict_pc != 0 || w->fault_pc != 0 ||
+    if (w->reset_done || w->balloon_pc == 1 || w->evict_pc != 0 || w->fault_pc != 0 ||
         (w->device_pc != 0 && w->device_pc != 5))
         return 0;
     for (int i = 0; i < WAITERS; i++)
@@ -354,6 +378,8 @@ static int go(struct world *w, enum actor actor, int choice)
         return go_device(w);
     case STRANGER:
         return go_stranger(w);
+    case BALLOON:
+        return go_balloon(w);
     default:
         return go_reset(w);
     }
@@ -447,7 +473,7 @@ static void explore(struct visited *v, const struct world *w, size_t *n_ends)
             if (n == 0)
                 break;
             /* who may do something is not who must: the guests' work can end without them */
-            any = any || (a != STRANGER && a != RESET);
+            any = any || (a != STRANGER && a != RESET && a != BALLOON);
             if (broken != NULL)
                 (void)fprintf(stderr, "# actor %d after word %#llx: %s\n", a,
                               (unsigned long long)w->word, broken);

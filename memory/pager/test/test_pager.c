@@ -290,6 +290,28 @@ static void what_a_device_has_stays(void **state)
     free(rig);
 }
 
+/* A guest gives memory back: its copies go, and it reads as zeroes. */
+static void what_is_given_back_is_not_kept(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    struct pager_counts c;
+    uint64_t gone;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    for (size_t i = 0; i < PAGES; i++)
+        make(page_at(rig, 0, i), i, 9);
+    assert_int_equal(evict(rig, 0, NODE_BYTES / 2), NODE_BYTES / 2);
+    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 0 }, NODE_BYTES, &gone), 0);
+    c = count(rig, 0);
+    assert_int_equal(c.away_pages + c.away_zero_pages + c.store.pages + c.store.objects, 0);
+    for (size_t i = 0; i < PAGES; i++)
+        assert_int_equal(*(volatile uint64_t *)page_at(rig, 0, i), 0);
+    rig_fini(rig);
+    free(rig);
+}
+
 /* As reading the file through another mapping does, or a huge page of an old kernel's. */
 static void holes_that_somebody_filled_are_no_pages(void **state)
 {
@@ -521,6 +543,7 @@ int main(void)
         cmocka_unit_test(what_is_evicted_comes_back),
         cmocka_unit_test(only_so_much_is_taken_as_was_asked_for),
         cmocka_unit_test(what_a_device_has_stays),
+        cmocka_unit_test(what_is_given_back_is_not_kept),
         cmocka_unit_test(holes_that_somebody_filled_are_no_pages),
         cmocka_unit_test(damage_is_told_and_does_not_block),
         cmocka_unit_test(a_reset_leaves_nothing_behind),
