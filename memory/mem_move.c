@@ -96,7 +96,7 @@ int mem_move_new(const struct mem_move_params *params, struct mem_move **ret_mov
     mv->state.stay = params->stay;
     r = list_extents(mv, ec);
     if (r == 0)
-        r = move_glass_init(params->pagemap, params->gate, &mv->glass, ec);
+        r = move_glass_init(params->pagemap, params->gate, params->paged, &mv->glass, ec);
     if (r < 0) {
         mem_move_free(mv);
         return r;

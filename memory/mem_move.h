@@ -30,6 +30,7 @@ struct mem_move_params {
     bool stay;            /* not back when the target is full or the move is cancelled */
     int pagemap;          /* as of residency_open() */
     int gate;             /* as of uffd_open(), or -1 */
+    bool paged;           /* a pager watches the mappings: they stay what they are */
     int vmstat;           /* as of move_splits_open(), or -1 */
 };
 

@@ -150,6 +150,24 @@ static int move_aside(struct move_glass *g, struct move_task *task, uint8_t *asi
     return back < 0 ? back : r;
 }
 
+/* Have KVM forget them all at once; they are mapped here afterwards. */
+static int take_in_place(struct move_glass *g, const struct move_task *task, size_t n, size_t len,
+                         struct errctx *ec)
+{
+    uint8_t *const at = task->b->host + task->off;
+    int r = move_gate_shake(&g->gate, at, len);
+
+    if (r == 0)
+        return move_glass_complete(g, at, n, ec);
+    if (r != -ENOTSUP)
+        r = backing_remap(task->b, task->off, len, ec);
+    else
+        r = madvise(at, len, MADV_DONTNEED) == 0
+                ? 0
+                : errctx_set_os(ec, errno, "take pages from the guest: madvise");
+    return r < 0 ? r : move_glass_map(g, n, ec);
+}
+
 static int move_small(struct move_glass *g, struct move_task *task, struct hnode_id to,
                       struct errctx *ec)
 {
@@ -164,9 +182,7 @@ static int move_small(struct move_glass *g, struct move_task *task, struct hnode
     aside = task->idle ? NULL : move_gate_take(&g->gate, at, len);
     if (aside != NULL)
         return move_aside(g, task, aside, n, to, ec);
-    if (madvise(at, len, MADV_DONTNEED) < 0)
-        return errctx_set_os(ec, errno, "take pages from the guest: madvise");
-    r = move_glass_map(g, n, ec);
+    r = take_in_place(g, task, n, len, ec);
     return r < 0 ? r : move_listed(g, n, BACKING_PAGE, to, &task->tally, ec);
 }
 

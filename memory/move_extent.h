@@ -13,8 +13,8 @@
  * Small pages go by the extent. Each that the guest has mapped would cost a flush of remote TLBs of
  * its own, so all are taken from it together, which is one. What is in use is moved while it is
  * mapped elsewhere (move_gate.h), so that nobody maps it in between. What is not, or where that is
- * impossible, is zapped and moved in the guest's mapping: that is a little less work, and what the
- * guest touches in between is flushed once more.
+ * impossible, is shaken out of KVM's tables, or zapped, and moved in the guest's mapping: that is
+ * less work, and what the guest touches in between is flushed once more.
  *
  * Where pages were is asked of all that are not all in one place by a sample of 16. Where they are
  * afterwards is what the kernel says of each page, and asked again where it does not say that all

@@ -7,10 +7,10 @@
 
 #include "memory/pager/uffd.h"
 
-int move_gate_init(int uffd, struct move_gate *ret_gate, struct errctx *ec)
+int move_gate_init(int uffd, bool fixed, struct move_gate *ret_gate, struct errctx *ec)
 {
-    struct move_gate g = { .uffd = uffd };
-    int r = uffd < 0 ? 0 : mem_area_init(BACKING_EXTENT, BACKING_EXTENT, &g.aside, ec);
+    struct move_gate g = { .uffd = fixed ? -1 : uffd };
+    int r = fixed ? 0 : mem_area_init(BACKING_EXTENT, BACKING_EXTENT, &g.aside, ec);
 
     if (r == 0)
         *ret_gate = g;
@@ -38,6 +38,20 @@ static int carry(void *from, void *to, size_t len_bytes)
                : 0;
 }
 
+/* Whose the addresses are after a failure only the kernel knows: they are not to be used again. */
+static void lose_aside(struct move_gate *g)
+{
+    g->uffd = -1;
+    g->aside.start = NULL;
+}
+
+/* What is there is mapped elsewhere next, and not twice. */
+static void clear_aside(struct move_gate *g)
+{
+    (void)mmap(g->aside.start, BACKING_EXTENT, PROT_NONE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+}
+
 uint8_t *move_gate_take(struct move_gate *g, void *at, size_t len_bytes)
 {
     int r;
@@ -50,12 +64,25 @@ uint8_t *move_gate_take(struct move_gate *g, void *at, size_t len_bytes)
     if (r == 0 && carry(at, g->aside.start, len_bytes) == 0)
         return g->aside.start;
     move_gate_wake(g, at, len_bytes); /* also where a part of it was registered */
-    if (r ==
-        0) { /* whose the addresses aside are now only the kernel knows: not to be used again */
-        g->uffd = -1;
-        g->aside.start = NULL;
-    }
+    if (r == 0)
+        lose_aside(g);
     return NULL;
+}
+
+int move_gate_shake(struct move_gate *g, void *at, size_t len_bytes)
+{
+    int r;
+
+    if (g->aside.start == NULL)
+        return -ENOTSUP;
+    if (carry(at, g->aside.start, len_bytes) < 0) {
+        lose_aside(g);
+        return -ENOTSUP;
+    }
+    r = carry(g->aside.start, at, len_bytes);
+    if (r < 0)
+        clear_aside(g);
+    return r;
 }
 
 int move_gate_give_back(struct move_gate *g, void *at, size_t len_bytes)
@@ -64,8 +91,7 @@ int move_gate_give_back(struct move_gate *g, void *at, size_t len_bytes)
 
     if (r == 0)
         move_gate_wake(g, at, len_bytes);
-    else /* its pages are mapped once again afterwards, not twice */
-        (void)mmap(g->aside.start, BACKING_EXTENT, PROT_NONE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    else
+        clear_aside(g);
     return r;
 }

@@ -16,6 +16,7 @@
 #ifndef MEMORY_MOVE_GATE_H
 #define MEMORY_MOVE_GATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,12 +25,13 @@
 
 struct move_gate {
     int uffd;              /* -1: nobody can be kept out */
-    struct mem_area aside; /* addresses for BACKING_EXTENT bytes */
+    struct mem_area aside; /* addresses for BACKING_EXTENT bytes; none: nothing is carried off */
 };
 
-/** move_gate_init() - @uffd: of uffd_open(), borrowed; negative: nothing will be taken. Return:
- *  0 or the errno of mmap. */
-int move_gate_init(int uffd, struct move_gate *ret_gate, struct errctx *ec);
+/** move_gate_init() - @uffd: of uffd_open(), borrowed; negative: nothing will be taken.
+ *  @fixed: mappings are watched by somebody (a pager's userfaultfd) and have to stay what they are.
+ *  Return: 0 or the errno of mmap. */
+int move_gate_init(int uffd, bool fixed, struct move_gate *ret_gate, struct errctx *ec);
 void move_gate_fini(struct move_gate *g);
 
 /**
@@ -48,6 +50,14 @@ uint8_t *move_gate_take(struct move_gate *g, void *at, size_t len_bytes);
  * waiting until it is mapped anew (content is the file's) and move_gate_wake() was called.
  */
 int move_gate_give_back(struct move_gate *g, void *at, size_t len_bytes);
+
+/**
+ * move_gate_shake() - have KVM forget what it has mapped of the piece, as if it had been zapped, while
+ * our page table keeps it: carried off and back, and nobody waits. What is touched meanwhile is
+ * mapped by KVM again.
+ * Return: 0; -ENOTSUP: it cannot be carried off; or as move_gate_give_back(), but nobody waits.
+ */
+int move_gate_shake(struct move_gate *g, void *at, size_t len_bytes);
 
 void move_gate_wake(struct move_gate *g, void *at, size_t len_bytes);
 

@@ -13,14 +13,15 @@ enum { WINDOW_BYTES = 32 * MOVE_EXTENT_BYTES };
 
 #define PAGEMAP_PRESENT (1ull << 63)
 
-int move_glass_init(int pagemap, int uffd, struct move_glass *ret_glass, struct errctx *ec)
+int move_glass_init(int pagemap, int uffd, bool fixed, struct move_glass *ret_glass,
+                    struct errctx *ec)
 {
     struct mem_area area;
     int r = mem_area_init(WINDOW_BYTES, MOVE_EXTENT_BYTES, &area, ec);
 
     if (r < 0)
         return r;
-    r = move_gate_init(uffd, &ret_glass->gate, ec);
+    r = move_gate_init(uffd, fixed, &ret_glass->gate, ec);
     if (r < 0) {
         mem_area_fini(&area);
         return r;

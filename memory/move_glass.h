@@ -39,9 +39,10 @@ struct move_glass {
 /* What an extent of normal memory is made of. */
 enum move_sample { MOVE_SAMPLE_NONE, MOVE_SAMPLE_SMALL, MOVE_SAMPLE_HUGE };
 
-/** move_glass_init() - @ret_glass is large: keep it off the stack. Return: 0 or an errno of mmap.
- */
-int move_glass_init(int pagemap, int uffd, struct move_glass *ret_glass, struct errctx *ec);
+/** move_glass_init() - @uffd, @fixed: as of move_gate_init(). @ret_glass is large: keep it off the
+ *  stack. Return: 0 or an errno of mmap. */
+int move_glass_init(int pagemap, int uffd, bool fixed, struct move_glass *ret_glass,
+                    struct errctx *ec);
 void move_glass_fini(struct move_glass *g);
 
 /** move_glass_at() - where the window shows @off of @b, 2 MiB from there on at most; valid until

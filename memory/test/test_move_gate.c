@@ -20,6 +20,7 @@
 #include "memory/move_gate.h"
 #include "memory/move_splits.h"
 #include "memory/pager/uffd.h"
+#include "memory/residency.h"
 
 enum { PAGE = 4096, PAGES = 512, LEN = PAGES * PAGE };
 
@@ -90,7 +91,7 @@ static void who_comes_waits(void **state)
     if (uffd < 0)
         skip();
     at = make(fd);
-    assert_int_equal(move_gate_init(uffd, &gate, NULL), 0);
+    assert_int_equal(move_gate_init(uffd, false, &gate, NULL), 0);
     for (int by_kernel = 0; by_kernel < 2; by_kernel++) {
         struct toucher t = { .at = at + 7 * PAGE, .by_kernel = by_kernel };
         pthread_t thread;
@@ -128,9 +129,9 @@ static void what_somebody_else_holds_stays(void **state)
     if (mine < 0 || other < 0)
         skip();
     at = make(fd);
-    assert_int_equal(move_gate_init(mine, &gate, NULL), 0);
-    assert_int_equal(move_gate_init(other, &another, NULL), 0);
-    assert_int_equal(move_gate_init(-1, &none, NULL), 0);
+    assert_int_equal(move_gate_init(mine, false, &gate, NULL), 0);
+    assert_int_equal(move_gate_init(other, false, &another, NULL), 0);
+    assert_int_equal(move_gate_init(-1, false, &none, NULL), 0);
     assert_null(move_gate_take(&none, at, LEN));
     assert_non_null(move_gate_take(&another, at, LEN));
     assert_null(move_gate_take(&gate, at, LEN));
@@ -173,10 +174,44 @@ static void splits_are_counted_where_the_kernel_does(void **state)
     (void)close(text);
 }
 
+/* Our own page table knows all of it afterwards, which is what it is for. */
+static void shaken_it_stays_mapped(void **state)
+{
+    const int fd = memfd_create("gate", MFD_CLOEXEC), pagemap = residency_open();
+    static uint64_t entry[PAGES];
+    struct move_gate gate, fixed;
+    uint8_t *at = make(fd);
+
+    (void)state;
+    assert_int_equal(move_gate_init(-1, true, &fixed, NULL), 0);
+    assert_int_equal(move_gate_shake(&fixed, at, LEN), -ENOTSUP);
+    assert_int_equal(move_gate_init(-1, false, &gate, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        at[i] = 43;
+        assert_int_equal(move_gate_shake(&gate, at, LEN), 0);
+        assert_int_equal(
+            pread(pagemap, entry, sizeof(entry), (off_t)((uintptr_t)at / PAGE * sizeof(entry[0]))),
+            sizeof(entry));
+        for (size_t p = 0; p < PAGES; p++)
+            assert_int_equal(entry[p] >> 63, 1);
+        assert_int_equal(at[i], 43);
+        assert_int_equal(at[LEN - 1], 42);
+    }
+    assert_int_equal(mprotect(at, PAGE, PROT_READ), 0); /* two mappings: some kernels refuse */
+    (void)move_gate_shake(&gate, at, LEN);
+    assert_int_equal(at[LEN - 1], 42);
+    move_gate_fini(&fixed);
+    move_gate_fini(&gate);
+    (void)munmap(at, LEN);
+    (void)close(fd);
+    (void)close(pagemap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_comes_waits),
+        cmocka_unit_test(shaken_it_stays_mapped),
         cmocka_unit_test(what_somebody_else_holds_stays),
         cmocka_unit_test(splits_are_counted_where_the_kernel_does),
     };

@@ -377,6 +377,7 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
         .pagemap = m->pagemap,
         .gate = m->move_gate,
         .vmstat = m->move_vmstat,
+        .paged = m->pager != NULL,
     };
     struct mem_move *job = NULL;
     bool breaks = false;
