@@ -159,8 +159,8 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
     if (config->spec.balance == GUEST_BALANCE_ON &&
         (config->spec.pin == GUEST_PIN_DEDICATED || config->spec.pin == GUEST_PIN_LLC))
         return errctx_set(ec, EINVAL,
-                          "--balance on and --pin %s exclude each other: a node that has moved runs "
-                          "on all CPUs of its host node",
+                          "--balance on and --pin %s exclude each other: rebalancing weighs CPU "
+                          "time, not which CPUs or caches are free",
                           config->spec.pin == GUEST_PIN_LLC ? "llc" : "dedicated");
     r = check_devices(config, ec);
     if (r == 0)
