@@ -231,8 +231,8 @@ def returns(tap, spin):
 def refuses(tap, _spin):
     """What would have no effect, or contradict, is refused."""
     tap.same(refused("--cpus", "1", "--pin", "dedicated", "--balance", "on", program="plan"),
-             (2, "numavisor: --balance on and --pin dedicated exclude each other: a node that has "
-                 "moved runs on all CPUs of its host node"), "refuses: dedicated CPUs")
+             (2, "numavisor: --balance on and --pin dedicated exclude each other: rebalancing weighs "
+                 "CPU time, not which CPUs or caches are free"), "refuses: dedicated CPUs")
     tap.same(refused(*on_node(0), "--balance", "on", program="plan"),
              (2, "numavisor: --balance has no effect when every node says host=: such nodes stay "
                  "where they are"), "refuses: fixed nodes alone")
