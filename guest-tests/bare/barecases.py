@@ -4,7 +4,7 @@ import dataclasses
 
 import barefacts
 
-PASS, RESET, POWER_OFF = 32, 3, 0  # exit statuses, see numavisor(1)
+PASS, RESET, STOPPED, POWER_OFF = 32, 3, 4, 0  # exit statuses, see numavisor(1)
 
 # Description of a machine -> options, or a dict for --config.
 TOPOLOGIES = {
@@ -41,6 +41,7 @@ MANY = ["--cpus", "300", "--memory", "64M"]  # APIC ids above 255
 RNG = ["--rng"]
 NET = ["--net", "user"]
 PAGER = ["--cpus", "2", "--memory", "32M", "--vnuma", "2", "--pager", "on"]
+ENDLESS = "rounds=1000000"  # the host stops it when it has seen enough
 BALLOON = ["--balloon", "size=0"]
 VSOCK = ["--vsock", "cid=3,socket=@DIR@/vsock"]
 DISK = ["--disk", "@DISK@"]  # a fresh copy of the pattern for each case
@@ -59,7 +60,7 @@ class Case:
     calm: str = ""                # command line of a second run: peak memory must be the same
     says: str = ""                # must be in the output
     seconds: int = 60
-    evict: bool = False           # all its memory, again and again, with a pause and a reset
+    evict: bool = False           # all its memory, again and again, with a pause and a reset; stop
 
     @property
     def name(self):
@@ -112,10 +113,10 @@ def table():
     yield Case("virtio_ring_abuse", "a virtio console", SMALL + ["--console", "virtio"],
                says="\0" * 8, seconds=120)
     yield Case("disk_abuse", options=SMALL + DISK)
-    yield Case("paging", "all of its memory evicted", PAGER, cmdline="passes=3", evict=True,
-               seconds=240)
-    yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG, evict=True,
-               seconds=240)
+    yield Case("paging", "all of its memory evicted", PAGER, cmdline=ENDLESS, evict=True,
+               status=STOPPED, seconds=240)
+    yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
+               cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
     yield Case("balloon_abuse", options=SMALL + BALLOON, seconds=120)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)

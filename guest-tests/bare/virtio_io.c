@@ -2,7 +2,8 @@
 /*
  * A disk and an entropy source do what a driver may expect: right data, and the interrupt of a
  * queue at the CPU that its MSI-X entry names. The host filled the disk with blk_pattern().
- * Without such a device the guest says so and skips.
+ * Without such a device the guest says so and skips. "rounds=N": all of that again and again, with a
+ * line "round I" behind each.
  */
 #include <linux/virtio_blk.h>
 
@@ -74,8 +75,8 @@ static void start_listeners(void)
 static void disk(void)
 {
     static uint8_t buf[READ_SECTORS * SECTOR] __attribute__((aligned(16)));
+    static struct vq q;
     struct vdev d;
-    struct vq q = { 0 };
     uint64_t capacity;
     unsigned i, bad = 0;
 
@@ -83,6 +84,7 @@ static void disk(void)
         skip("disk", "this machine has none");
         return;
     }
+    expected = interrupts;
     ok(vdev_reset(&d) && vdev_negotiate(&d, 0), "disk: features are agreed on");
     pci_msix_set(&d.pci, 0, target, VECTOR);
     pci_msix_enable(&d.pci, true);
@@ -119,8 +121,8 @@ static void rng(void)
 {
     static uint64_t buf[2][8];
     struct vpart part = { phys(buf[0]), sizeof(buf[0]), true };
+    static struct vq q;
     struct vdev d;
-    struct vq q = { 0 };
 
     if (!vdev_open(VIRTIO_ID_RNG, 0, &d)) {
         skip("rng", "this machine has none");
@@ -147,8 +149,15 @@ static void rng(void)
 
 void guest_main(void)
 {
+    const uint64_t rounds = text_number(boot.cmdline, "rounds", 1);
+    uint64_t round;
+
     start_listeners();
-    disk();
-    rng();
+    for (round = 0; round < rounds; round++) {
+        disk();
+        rng();
+        if (rounds > 1)
+            out("round %lu\n", round);
+    }
     tap_done();
 }
