@@ -21,203 +21,14 @@
 #include <unistd.h>
 
 #include "vmm/base/macros.h"
-#include "vmm/machine/control.h"
-#include "vmm/machine/control_dir.h"
 #include "vmm/machine/sandbox.h"
-
-enum { WAIT_MS = 10000 /* far beyond every deadline below */ };
-
-struct fixture {
-    char dir[64];
-    struct evloop *loop;
-    struct control *control;
-    pthread_t thread;
-    atomic_int pauses, stops;
-    bool big_stats;
-    struct control_move move; /* the last one asked for */
-    struct control_balloon balloon;
-};
-
-static json_t *fake_status(void *ctx)
-{
-    (void)ctx;
-    return json_pack("{ssss}", "state", "running", "name", "vm");
-}
-
-static json_t *fake_stats(void *ctx)
-{
-    const struct fixture *f = ctx;
-    json_t *list = json_array();
-
-    for (int i = 0; i < (f->big_stats ? 20000 : 2); i++)
-        (void)json_array_append_new(list, json_integer(1000000 + i));
-    return json_pack("{so}", "exits", list);
-}
-
-static int fake_balloon(void *ctx, const struct control_balloon *req, json_t **ret_json,
-                        struct errctx *ec)
-{
-    if (req->target_bytes == 1)
-        return errctx_set(ec, EIO, "no balloon");
-    ((struct fixture *)ctx)->balloon = *req;
-    *ret_json = json_pack("{sb}", "driver", 1);
-    return 0;
-}
-
-static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
-{
-    (void)ctx;
-    (void)ret_json;
-    return errctx_set(ec, EIO, "pages cannot be counted");
-}
-
-static int fake_move(void *ctx, const struct control_move *move, struct errctx *ec)
-{
-    ((struct fixture *)ctx)->move = *move;
-    return move->vnode < 2 ? 0 : errctx_set(ec, ENOENT, "no such node");
-}
-
-static int fake_move_cancel(void *ctx, bool stay, struct errctx *ec)
-{
-    (void)ctx;
-    return errctx_set(ec, EALREADY, stay ? "stay where?" : "go back where?");
-}
-
-static json_t *fake_move_status(void *ctx)
-{
-    (void)ctx;
-    return json_pack("{ss}", "state", "none");
-}
-
-static int fake_balance(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec)
-{
-    (void)ctx;
-    if (mode != NULL && strcmp(mode, "on") != 0)
-        return errctx_set(ec, EINVAL, "no such mode");
-    *ret_json = json_pack("{ss}", "mode", mode != NULL ? mode : "off");
-    return 0;
-}
-
-static int fake_evict(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
-{
-    (void)ctx;
-    return vnode < 2 ? 0 : errctx_set(ec, ENOENT, "no %u bytes of node %u", (unsigned)bytes, vnode);
-}
-
-static int fake_pause(void *ctx, struct errctx *ec)
-{
-    struct fixture *f = ctx;
-
-    return atomic_fetch_add(&f->pauses, 1) == 0 ? 0 : errctx_set(ec, EALREADY, "paused already");
-}
-
-static int fake_action(void *ctx, struct errctx *ec)
-{
-    (void)ctx;
-    (void)ec;
-    return 0;
-}
-
-static void fake_stop(void *ctx)
-{
-    atomic_fetch_add(&((struct fixture *)ctx)->stops, 1);
-}
-
-static const struct control_ops fake_ops = {
-    .status = fake_status,
-    .stats = fake_stats,
-    .memory = fake_memory,
-    .ledger = fake_memory,
-    .balloon = fake_balloon,
-    .move = fake_move,
-    .move_cancel = fake_move_cancel,
-    .move_status = fake_move_status,
-    .balance = fake_balance,
-    .evict = fake_evict,
-    .evict_status = fake_move_status,
-    .pause = fake_pause,
-    .resume = fake_action,
-    .power = fake_action,
-    .reset = fake_action,
-    .stop = fake_stop,
-};
+#include "vmm/machine/test/control_rig.h"
 
 static int foreign_uid(int fd, uid_t *ret_uid)
 {
     (void)fd;
     *ret_uid = geteuid() + 4711;
     return 0;
-}
-
-static void *run_loop(void *arg)
-{
-    assert_int_equal(evloop_run(arg, NULL), 0);
-    return NULL;
-}
-
-static void begin_with(struct fixture *f, const struct control_params *extra)
-{
-    struct control_params params = *extra;
-
-    *f = (struct fixture){ .dir = "/tmp/nv-control-XXXXXX" };
-    assert_non_null(mkdtemp(f->dir));
-    params.dir = f->dir;
-    params.name = "vm";
-    params.ops = &fake_ops;
-    params.ctx = f;
-    assert_int_equal(evloop_new(&f->loop, NULL), 0);
-    assert_int_equal(control_new(&params, f->loop, &f->control, NULL), 0);
-    assert_int_equal(pthread_create(&f->thread, NULL, run_loop, f->loop), 0);
-}
-
-static void begin(struct fixture *f)
-{
-    begin_with(f, &(struct control_params){ .deadline_ms = 60000 });
-}
-
-static void end(struct fixture *f)
-{
-    evloop_stop(f->loop);
-    assert_int_equal(pthread_join(f->thread, NULL), 0);
-    control_free(f->control);
-    evloop_free(f->loop);
-    assert_int_equal(rmdir(f->dir), 0); /* nothing is left in it */
-}
-
-static int join(const struct fixture *f)
-{
-    int fd = -1;
-
-    assert_int_equal(control_dir_connect(f->dir, "vm", &fd, NULL), 0);
-    return fd;
-}
-
-static void say(int fd, const char *text)
-{
-    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-/* One line; "" when the other side closed. */
-static const char *hear(int fd, char *buf, size_t size)
-{
-    size_t len = 0;
-
-    while (len + 1 < size) {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
-        ssize_t n;
-
-        assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-        n = recv(fd, buf + len, 1, 0);
-        if (n <= 0) {
-            buf[0] = '\0';
-            return buf;
-        }
-        if (buf[len] == '\n')
-            break;
-        len++;
-    }
-    buf[len] = '\0';
-    return buf;
 }
 
 static void status_is_the_machines_object(void **state)
@@ -248,95 +59,6 @@ static void a_refusal_carries_the_machines_sentence(void **state)
     say(fd, "{\"command\":\"pause\"}\n{\"command\":\"pause\"}\n"); /* both in one packet */
     assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":true,\"result\":{}}");
     assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":false,\"error\":\"paused already\"}");
-    close(fd);
-    end(&f);
-}
-
-static void a_move_is_asked_for_member_by_member(void **state)
-{
-    static const struct {
-        const char *request, *reply;
-    } rows[] = {
-        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"rate\":4096,\"stay\":true}\n",
-          "{\"ok\":true,\"result\":{}}" },
-        { "{\"command\":\"move\",\"vnode\":2,\"host\":3}\n",
-          "{\"ok\":false,\"error\":\"no such node\"}" },
-        { "{\"command\":\"move\",\"vnode\":1}\n",
-          "{\"ok\":false,\"error\":\"\\\"move\\\" needs \\\"vnode\\\" and \\\"host\\\"\"}" },
-        { "{\"command\":\"move\",\"vnode\":-1,\"host\":3}\n",
-          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
-        { "{\"command\":\"move\",\"vnode\":4294967296,\"host\":3}\n",
-          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
-        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"stay\":1}\n",
-          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
-        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"fast\":true}\n",
-          "{\"ok\":false,\"error\":\"\\\"move\\\" has an unknown member\"}" },
-        { "{\"command\":\"move-cancel\"}\n", "{\"ok\":false,\"error\":\"go back where?\"}" },
-        { "{\"command\":\"move-cancel\",\"stay\":true}\n",
-          "{\"ok\":false,\"error\":\"stay where?\"}" },
-        { "{\"command\":\"move-cancel\",\"vnode\":1}\n",
-          "{\"ok\":false,\"error\":\"\\\"move-cancel\\\" may have \\\"stay\\\", true or false, and "
-          "nothing else\"}" },
-        { "{\"command\":\"balance\"}\n", "{\"ok\":true,\"result\":{\"mode\":\"off\"}}" },
-        { "{\"command\":\"balance\",\"mode\":\"on\"}\n",
-          "{\"ok\":true,\"result\":{\"mode\":\"on\"}}" },
-        { "{\"command\":\"balance\",\"mode\":\"up\"}\n",
-          "{\"ok\":false,\"error\":\"no such mode\"}" },
-        { "{\"command\":\"balance\",\"mode\":1}\n",
-          "{\"ok\":false,\"error\":\"\\\"balance\\\" may have \\\"mode\\\", a word, and nothing "
-          "else\"}" },
-        { "{\"command\":\"move-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
-    };
-    struct fixture f;
-    char buf[256];
-    int fd;
-
-    (void)state;
-    begin(&f);
-    fd = join(&f);
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        say(fd, rows[i].request);
-        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
-        if (i == 0)
-            assert_true(f.move.vnode == 1 && f.move.host == 3 && f.move.bytes_per_s == 4096 &&
-                        f.move.stay);
-    }
-    assert_int_equal(f.move.vnode, 2); /* nothing else came through */
-    close(fd);
-    end(&f);
-}
-
-static void an_eviction_is_asked_for_member_by_member(void **state)
-{
-    static const char needs[] = "{\"ok\":false,\"error\":\"\\\"evict\\\" needs \\\"vnode\\\" and "
-                                "\\\"bytes\\\", and nothing else\"}";
-    static const char wrong[] = "{\"ok\":false,\"error\":\"a member of \\\"evict\\\" has the wrong "
-                                "type or value\"}";
-    static const struct {
-        const char *request, *reply;
-    } rows[] = {
-        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":4096}\n", "{\"ok\":true,\"result\":{}}" },
-        { "{\"command\":\"evict\",\"vnode\":2,\"bytes\":7}\n",
-          "{\"ok\":false,\"error\":\"no 7 bytes of node 2\"}" },
-        { "{\"command\":\"evict\",\"vnode\":1}\n", needs },
-        { "{\"command\":\"evict\",\"bytes\":1}\n", needs },
-        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":0}\n", needs },
-        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":1,\"all\":true}\n", needs },
-        { "{\"command\":\"evict\",\"vnode\":-1,\"bytes\":1}\n", wrong },
-        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":\"1G\"}\n", wrong },
-        { "{\"command\":\"evict-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
-    };
-    struct fixture f;
-    char buf[256];
-    int fd;
-
-    (void)state;
-    begin(&f);
-    fd = join(&f);
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        say(fd, rows[i].request);
-        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
-    }
     close(fd);
     end(&f);
 }
@@ -509,40 +231,6 @@ static void a_name_belongs_to_one_machine_at_a_time(void **state)
     end(&f);
 }
 
-static void a_balloon_is_asked_for_member_by_member(void **state)
-{
-    static const struct {
-        const char *request, *reply;
-    } rows[] = {
-        { "{\"command\":\"balloon\",\"target\":4096,\"refresh\":true}\n",
-          "{\"ok\":true,\"result\":{\"driver\":true}}" },
-        { "{\"command\":\"balloon\",\"target\":1}\n", "{\"ok\":false,\"error\":\"no balloon\"}" },
-        { "{\"command\":\"balloon\",\"target\":-1}\n",
-          "{\"ok\":false,\"error\":\"a member of \\\"balloon\\\" has the wrong type or value\"}" },
-        { "{\"command\":\"balloon\",\"refresh\":1}\n",
-          "{\"ok\":false,\"error\":\"a member of \\\"balloon\\\" has the wrong type or value\"}" },
-        { "{\"command\":\"balloon\",\"size\":1}\n",
-          "{\"ok\":false,\"error\":\"\\\"balloon\\\" has an unknown member\"}" },
-        { "{\"command\":\"balloon\"}\n", "{\"ok\":true,\"result\":{\"driver\":true}}" },
-    };
-    struct fixture f;
-    char buf[256];
-    int fd;
-
-    (void)state;
-    begin(&f);
-    fd = join(&f);
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        say(fd, rows[i].request);
-        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
-        if (i == 0)
-            assert_true(f.balloon.has_target && f.balloon.target_bytes == 4096 && f.balloon.refresh);
-    }
-    assert_false(f.balloon.has_target || f.balloon.refresh);
-    close(fd);
-    end(&f);
-}
-
 static void a_stale_socket_is_replaced(void **state)
 {
     struct control_params params = { .name = "vm", .ops = &fake_ops };
@@ -660,9 +348,6 @@ int main(void)
         cmocka_unit_test(the_server_lives_inside_the_sandbox),
         cmocka_unit_test(status_is_the_machines_object),
         cmocka_unit_test(a_refusal_carries_the_machines_sentence),
-        cmocka_unit_test(a_move_is_asked_for_member_by_member),
-        cmocka_unit_test(an_eviction_is_asked_for_member_by_member),
-        cmocka_unit_test(a_balloon_is_asked_for_member_by_member),
         cmocka_unit_test(garbage_is_refused_and_the_next_request_served),
         cmocka_unit_test(an_endless_request_is_refused_and_dropped),
         cmocka_unit_test(a_peer_that_stalls_in_a_request_is_dropped),

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests with members: each is checked by itself, and what was asked for is what arrives. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "vmm/base/macros.h"
+#include "vmm/machine/test/control_rig.h"
+
+static void a_move_is_asked_for_member_by_member(void **state)
+{
+    static const struct {
+        const char *request, *reply;
+    } rows[] = {
+        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"rate\":4096,\"stay\":true}\n",
+          "{\"ok\":true,\"result\":{}}" },
+        { "{\"command\":\"move\",\"vnode\":2,\"host\":3}\n",
+          "{\"ok\":false,\"error\":\"no such node\"}" },
+        { "{\"command\":\"move\",\"vnode\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"move\\\" needs \\\"vnode\\\" and \\\"host\\\"\"}" },
+        { "{\"command\":\"move\",\"vnode\":-1,\"host\":3}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"move\",\"vnode\":4294967296,\"host\":3}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"stay\":1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"move\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"fast\":true}\n",
+          "{\"ok\":false,\"error\":\"\\\"move\\\" has an unknown member\"}" },
+        { "{\"command\":\"move-cancel\"}\n", "{\"ok\":false,\"error\":\"go back where?\"}" },
+        { "{\"command\":\"move-cancel\",\"stay\":true}\n",
+          "{\"ok\":false,\"error\":\"stay where?\"}" },
+        { "{\"command\":\"move-cancel\",\"vnode\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"move-cancel\\\" may have \\\"stay\\\", true or false, and "
+          "nothing else\"}" },
+        { "{\"command\":\"balance\"}\n", "{\"ok\":true,\"result\":{\"mode\":\"off\"}}" },
+        { "{\"command\":\"balance\",\"mode\":\"on\"}\n",
+          "{\"ok\":true,\"result\":{\"mode\":\"on\"}}" },
+        { "{\"command\":\"balance\",\"mode\":\"up\"}\n",
+          "{\"ok\":false,\"error\":\"no such mode\"}" },
+        { "{\"command\":\"balance\",\"mode\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"balance\\\" may have \\\"mode\\\", a word, and nothing "
+          "else\"}" },
+        { "{\"command\":\"move-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
+    };
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    (void)state;
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+        if (i == 0)
+            assert_true(f.move.vnode == 1 && f.move.host == 3 && f.move.bytes_per_s == 4096 &&
+                        f.move.stay);
+    }
+    assert_int_equal(f.move.vnode, 2); /* nothing else came through */
+    close(fd);
+    end(&f);
+}
+
+static void an_eviction_is_asked_for_member_by_member(void **state)
+{
+    static const char needs[] = "{\"ok\":false,\"error\":\"\\\"evict\\\" needs \\\"vnode\\\" and "
+                                "\\\"bytes\\\", and nothing else\"}";
+    static const char wrong[] = "{\"ok\":false,\"error\":\"a member of \\\"evict\\\" has the wrong "
+                                "type or value\"}";
+    static const struct {
+        const char *request, *reply;
+    } rows[] = {
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":4096}\n", "{\"ok\":true,\"result\":{}}" },
+        { "{\"command\":\"evict\",\"vnode\":2,\"bytes\":7}\n",
+          "{\"ok\":false,\"error\":\"no 7 bytes of node 2\"}" },
+        { "{\"command\":\"evict\",\"vnode\":1}\n", needs },
+        { "{\"command\":\"evict\",\"bytes\":1}\n", needs },
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":0}\n", needs },
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":1,\"all\":true}\n", needs },
+        { "{\"command\":\"evict\",\"vnode\":-1,\"bytes\":1}\n", wrong },
+        { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":\"1G\"}\n", wrong },
+        { "{\"command\":\"evict-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
+    };
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    (void)state;
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+    }
+    close(fd);
+    end(&f);
+}
+
+static void a_balloon_is_asked_for_member_by_member(void **state)
+{
+    static const struct {
+        const char *request, *reply;
+    } rows[] = {
+        { "{\"command\":\"balloon\",\"target\":4096,\"refresh\":true}\n",
+          "{\"ok\":true,\"result\":{\"driver\":true}}" },
+        { "{\"command\":\"balloon\",\"target\":1}\n", "{\"ok\":false,\"error\":\"no balloon\"}" },
+        { "{\"command\":\"balloon\",\"target\":-1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"balloon\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"balloon\",\"refresh\":1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"balloon\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"balloon\",\"size\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"balloon\\\" has an unknown member\"}" },
+        { "{\"command\":\"balloon\"}\n", "{\"ok\":true,\"result\":{\"driver\":true}}" },
+    };
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    (void)state;
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+        if (i == 0)
+            assert_true(f.balloon.has_target && f.balloon.target_bytes == 4096 && f.balloon.refresh);
+    }
+    assert_false(f.balloon.has_target || f.balloon.refresh);
+    close(fd);
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_move_is_asked_for_member_by_member),
+        cmocka_unit_test(an_eviction_is_asked_for_member_by_member),
+        cmocka_unit_test(a_balloon_is_asked_for_member_by_member),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
