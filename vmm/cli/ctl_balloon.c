@@ -11,17 +11,11 @@
 #include <string.h>
 
 #include "vmm/base/units.h"
+#include "vmm/cli/ctl_answer.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/print_json.h"
 
 enum { LOOK_MS = 50, LOOKS = 40 };
-
-static uint64_t number(const json_t *object, const char *name)
-{
-    const json_int_t v = json_integer_value(json_object_get(object, name));
-
-    return v > 0 ? (uint64_t)v : 0;
-}
 
 /* Bytes in ten columns. */
 static void size(uint64_t bytes)
@@ -38,9 +32,10 @@ static void print_stats(const json_t *stats)
     const json_t *values = json_object_get(stats, "values"), *value;
     const char *name;
 
-    if (number(stats, "count") == 0)
+    if (answer_number(stats, "count") == 0)
         return;
-    (void)printf("the guest's own count, %.1f s old\n", (double)number(stats, "age_ms") / 1000);
+    (void)printf("the guest's own count, %.1f s old\n",
+                 (double)answer_number(stats, "age_ms") / 1000);
     json_object_foreach((json_t *)(uintptr_t)values, name, value) {
         bool is_size = false;
 
@@ -50,9 +45,9 @@ static void print_stats(const json_t *stats)
         print_json_text(stdout, name);
         (void)printf("%*s", (int)(20 - (strlen(name) < 20 ? strlen(name) : 20)), "");
         if (is_size)
-            size(number(values, name));
+            size(answer_number(values, name));
         else
-            (void)printf("  %10llu", (unsigned long long)number(values, name));
+            (void)printf("  %10llu", (unsigned long long)answer_number(values, name));
         (void)fputc('\n', stdout);
     }
 }
@@ -62,24 +57,24 @@ static void print_balloon(const char *name, const json_t *answer)
     const json_t *nodes = json_object_get(answer, "nodes");
     char target[32], told[32];
 
-    (void)units_format_human(number(answer, "target"), target, sizeof(target));
-    (void)units_format_human(number(answer, "told"), told, sizeof(told));
+    (void)units_format_human(answer_number(answer, "target"), target, sizeof(target));
+    (void)units_format_human(answer_number(answer, "told"), told, sizeof(told));
     (void)printf("%s: the balloon is to hold %s; ", name, target);
     if (json_is_true(json_object_get(answer, "driver")))
         (void)printf("the guest says it holds %s\n", told);
     else
         (void)printf("the guest has no driver for it\n");
-    if (number(answer, "rejected") > 0)
+    if (answer_number(answer, "rejected") > 0)
         (void)printf("%s: the guest named %llu pages that are no memory\n", name,
-                     (unsigned long long)number(answer, "rejected"));
+                     (unsigned long long)answer_number(answer, "rejected"));
     (void)printf("%4s  %10s  %10s  %10s\n", "node", "ballooned", "reported", "kept");
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *n = json_array_get(nodes, i);
 
-        (void)printf("%4llu", (unsigned long long)number(n, "id"));
-        size(number(n, "ballooned"));
-        size(number(n, "reported"));
-        size(number(n, "kept"));
+        (void)printf("%4llu", (unsigned long long)answer_number(n, "id"));
+        size(answer_number(n, "ballooned"));
+        size(answer_number(n, "reported"));
+        size(answer_number(n, "kept"));
         (void)fputc('\n', stdout);
     }
     print_stats(json_object_get(answer, "stats"));
@@ -114,7 +109,7 @@ static int ask(const char *name, json_t *request, bool wait, json_t **ret_answer
     r = ctl_client_request(NULL, name, request, CTL_TIMEOUT_MS, ret_answer, ec);
     if (r < 0 || !wait)
         return r;
-    before = number(json_object_get(*ret_answer, "stats"), "count");
+    before = answer_number(json_object_get(*ret_answer, "stats"), "count");
     (void)json_object_del(request, "refresh");
     for (int i = 0; i < LOOKS && before > 0; i++) {
         json_t *later;
@@ -124,7 +119,7 @@ static int ask(const char *name, json_t *request, bool wait, json_t **ret_answer
             break; /* it ended meanwhile; what it said before stands */
         json_decref(*ret_answer);
         *ret_answer = later;
-        if (number(json_object_get(later, "stats"), "count") != before)
+        if (answer_number(json_object_get(later, "stats"), "count") != before)
             break;
     }
     return 0;

@@ -8,24 +8,11 @@
 #include <string.h>
 
 #include "vmm/base/units.h"
+#include "vmm/cli/ctl_answer.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/print_json.h"
 
 enum { LOOK_MS = 100 }; /* how often the machine is asked */
-
-static uint64_t number(const json_t *object, const char *name)
-{
-    const json_int_t v = json_integer_value(json_object_get(object, name));
-
-    return v > 0 ? (uint64_t)v : 0;
-}
-
-static const char *text(const json_t *object, const char *name)
-{
-    const char *s = json_string_value(json_object_get(object, name));
-
-    return s != NULL ? s : "";
-}
 
 /* "node=1" or "by=512M" into @request. */
 static int parse_word(const char *word, json_t *request, struct errctx *ec)
@@ -76,11 +63,12 @@ static void say(const char *name, const json_t *status)
     }
     (void)printf("%s: %s of virtual node %llu %s, %s of it are away; what was evicted takes %s of "
                  "the host's memory\n",
-                 name, units_format_human(number(status, "evicted"), a, sizeof(a)),
-                 (unsigned long long)number(status, "vnode"),
-                 strcmp(text(status, "state"), "over") == 0 ? "were evicted" : "are evicted so far",
-                 units_format_human(number(pager, "away"), b, sizeof(b)),
-                 units_format_human(number(pager, "store"), c, sizeof(c)));
+                 name, units_format_human(answer_number(status, "evicted"), a, sizeof(a)),
+                 (unsigned long long)answer_number(status, "vnode"),
+                 strcmp(answer_text(status, "state"), "over") == 0 ? "were evicted"
+                                                                   : "are evicted so far",
+                 units_format_human(answer_number(pager, "away"), b, sizeof(b)),
+                 units_format_human(answer_number(pager, "store"), c, sizeof(c)));
 }
 
 static int report(const struct cli_args *args, const json_t *status)
@@ -92,7 +80,7 @@ static int report(const struct cli_args *args, const json_t *status)
         say(name, status);
     else if (print_json(stdout, status) < 0)
         return cli_error(CLI_FAILURE, "no memory to print the answer");
-    (void)snprintf(why, sizeof(why), "%.400s", text(status, "why"));
+    (void)snprintf(why, sizeof(why), "%.400s", answer_text(status, "why"));
     if (why[0] == '\0')
         return cli_flush(CLI_OK);
     for (char *p = why; *p != '\0'; p++) /* another process's bytes */
@@ -117,7 +105,7 @@ static int evict(const struct cli_args *args, const json_t *request, json_t **re
     while (r == 0) {
         json_decref(answer);
         r = ask(args, &answer, ec);
-        if (r == 0 && strcmp(text(answer, "state"), "evicting") != 0) {
+        if (r == 0 && strcmp(answer_text(answer, "state"), "evicting") != 0) {
             *ret_status = answer;
             return 0;
         }

@@ -9,28 +9,15 @@
 #include <unistd.h>
 
 #include "vmm/base/units.h"
+#include "vmm/cli/ctl_answer.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/print_json.h"
 
 enum { LOOK_MS = 200 }; /* how often progress is asked for */
 
-static uint64_t number(const json_t *status, const char *name)
-{
-    const json_int_t v = json_integer_value(json_object_get(status, name));
-
-    return v > 0 ? (uint64_t)v : 0;
-}
-
-static const char *text(const json_t *status, const char *name)
-{
-    const char *s = json_string_value(json_object_get(status, name));
-
-    return s != NULL ? s : "";
-}
-
 static bool is_state(const json_t *status, const char *word)
 {
-    return strcmp(text(status, "state"), word) == 0;
+    return strcmp(answer_text(status, "state"), word) == 0;
 }
 
 static bool is_on(const json_t *status)
@@ -92,11 +79,12 @@ static void show(const json_t *status, bool is_last)
     (void)fputc('\r', stderr);
     if (!is_last)
         (void)fprintf(stderr, "%s virtual node %llu, host node %llu: %s of %s, %s moved%s",
-                      text(status, "state"), (unsigned long long)number(status, "vnode"),
-                      (unsigned long long)number(status, "host"),
-                      units_format_human(number(status, "visited"), a, sizeof(a)),
-                      units_format_human(number(status, "memory"), b, sizeof(b)),
-                      units_format_human(number(status, "moved"), c, sizeof(c)),
+                      answer_text(status, "state"),
+                      (unsigned long long)answer_number(status, "vnode"),
+                      (unsigned long long)answer_number(status, "host"),
+                      units_format_human(answer_number(status, "visited"), a, sizeof(a)),
+                      units_format_human(answer_number(status, "memory"), b, sizeof(b)),
+                      units_format_human(answer_number(status, "moved"), c, sizeof(c)),
                       json_is_true(json_object_get(status, "held")) ? ", held by a pause" : "");
     (void)fputs("\033[K", stderr);
     (void)fflush(stderr);
@@ -104,10 +92,11 @@ static void show(const json_t *status, bool is_last)
 
 static void say(const char *name, const json_t *status)
 {
-    const unsigned long long node = number(status, "vnode"), host = number(status, "host");
+    const unsigned long long node = answer_number(status, "vnode");
+    const unsigned long long host = answer_number(status, "host");
     char moved[32], part[32];
 
-    (void)units_format_human(number(status, "moved"), moved, sizeof(moved));
+    (void)units_format_human(answer_number(status, "moved"), moved, sizeof(moved));
     if (is_on(status))
         (void)printf("%s: virtual node %llu is %s, %s are on host node %llu\n", name, node,
                      is_state(status, "moving") ? "on its way" : "on its way back", moved, host);
@@ -121,18 +110,18 @@ static void say(const char *name, const json_t *status)
                      node, moved, host);
     else
         (void)printf("%s: no node was moved\n", name);
-    if (number(status, "left") > 0 && !is_on(status))
+    if (answer_number(status, "left") > 0 && !is_on(status))
         (void)printf("%s: %s could not be moved, they are in use\n", name,
-                     units_format_human(number(status, "left"), part, sizeof(part)));
-    if (number(status, "split") > 0)
+                     units_format_human(answer_number(status, "left"), part, sizeof(part)));
+    if (answer_number(status, "split") > 0)
         (void)printf("%s: %s of huge pages have become small ones\n", name,
-                     units_format_human(number(status, "split"), part, sizeof(part)));
+                     units_format_human(answer_number(status, "split"), part, sizeof(part)));
     if (json_is_true(json_object_get(status, "widened")))
         (void)printf("%s: its vCPUs were pinned more narrowly and may run on all CPUs of the node now\n",
                      name);
-    if (text(status, "vcpus_error")[0] != '\0') {
+    if (answer_text(status, "vcpus_error")[0] != '\0') {
         (void)printf("%s: not all vCPUs followed: ", name);
-        print_json_text(stdout, text(status, "vcpus_error"));
+        print_json_text(stdout, answer_text(status, "vcpus_error"));
         (void)fputc('\n', stdout);
     }
 }
@@ -152,7 +141,7 @@ static int report(const struct cli_args *args, const json_t *status, bool must_a
     r = cli_flush(CLI_OK);
     if (!must_arrive || is_state(status, "arrived"))
         return r;
-    (void)snprintf(why, sizeof(why), "%.400s", text(status, "why"));
+    (void)snprintf(why, sizeof(why), "%.400s", answer_text(status, "why"));
     for (char *p = why; *p != '\0'; p++) /* another process's bytes */
         if ((unsigned char)*p < ' ' || *p == 0x7f)
             *p = '.';

@@ -6,14 +6,8 @@
 #include <stdint.h>
 
 #include "vmm/base/units.h"
+#include "vmm/cli/ctl_answer.h"
 #include "vmm/cli/print_json.h"
-
-static uint64_t number(const json_t *object, const char *name)
-{
-    const json_int_t v = json_integer_value(json_object_get(object, name));
-
-    return v > 0 ? (uint64_t)v : 0;
-}
 
 /* @width columns of a word, unprintable bytes replaced. */
 static void word(FILE *out, const json_t *object, const char *name, int width, const char *empty)
@@ -41,9 +35,9 @@ static void counts(FILE *out, const json_t *where)
 {
     static const char *const kinds[] = { "pages_4k", "pages_2m", "pages_1g" };
 
-    (void)fprintf(out, "  %9llu", (unsigned long long)number(where, "host"));
+    (void)fprintf(out, "  %9llu", (unsigned long long)answer_number(where, "host"));
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        (void)fprintf(out, "  %9llu", (unsigned long long)number(where, kinds[i]));
+        (void)fprintf(out, "  %9llu", (unsigned long long)answer_number(where, kinds[i]));
     (void)fputc('\n', out);
 }
 
@@ -53,12 +47,12 @@ static void print_backing(FILE *out, uint64_t node, const json_t *b)
     size_t n = json_array_size(where);
 
     (void)fprintf(out, "%4llu", (unsigned long long)node);
-    size(out, number(b, "memory"));
+    size(out, answer_number(b, "memory"));
     word(out, b, "pages", 5, "");
     word(out, b, "policy", 19, "-");
     word(out, b, "host", 6, "any");
-    size(out, number(b, "present"));
-    size(out, number(b, "reserved"));
+    size(out, answer_number(b, "present"));
+    size(out, answer_number(b, "reserved"));
     if (n == 0)
         (void)fputc('\n', out);
     for (size_t i = 0; i < n; i++) {
@@ -66,9 +60,9 @@ static void print_backing(FILE *out, uint64_t node, const json_t *b)
             (void)fprintf(out, "%*s", 4 + 12 + 7 + 21 + 8 + 12 + 12, "");
         counts(out, json_array_get(where, i));
     }
-    if (number(b, "unknown") > 0) {
+    if (answer_number(b, "unknown") > 0) {
         (void)fputs("      of which on no node that could be told:", out);
-        size(out, number(b, "unknown"));
+        size(out, answer_number(b, "unknown"));
         (void)fputc('\n', out);
     }
 }
@@ -79,14 +73,14 @@ static void print_pager(FILE *out, uint64_t node, const json_t *p)
     static const char *const counts_of[] = { "evicted", "cancelled", "filled", "faults" };
 
     (void)fprintf(out, "%4llu", (unsigned long long)node);
-    size(out, number(p, "away"));
-    size(out, number(p, "away_zero"));
-    size(out, number(p, "store"));
-    (void)fprintf(out, "  %9llu", (unsigned long long)number(p, "store_objects"));
+    size(out, answer_number(p, "away"));
+    size(out, answer_number(p, "away_zero"));
+    size(out, answer_number(p, "store"));
+    (void)fprintf(out, "  %9llu", (unsigned long long)answer_number(p, "store_objects"));
     for (size_t i = 0; i < sizeof(counts_of) / sizeof(counts_of[0]); i++)
-        (void)fprintf(out, "  %9llu", (unsigned long long)number(p, counts_of[i]));
-    (void)fprintf(out, "  %8.1f  %8.1f\n", (double)number(p, "fault_p50_ns") / 1000,
-                  (double)number(p, "fault_p99_ns") / 1000);
+        (void)fprintf(out, "  %9llu", (unsigned long long)answer_number(p, counts_of[i]));
+    (void)fprintf(out, "  %8.1f  %8.1f\n", (double)answer_number(p, "fault_p50_ns") / 1000,
+                  (double)answer_number(p, "fault_p99_ns") / 1000);
 }
 
 static void print_pagers(FILE *out, const json_t *nodes)
@@ -103,7 +97,7 @@ static void print_pagers(FILE *out, const json_t *nodes)
                           "away", "zeroes", "store", "objects", "evicted", "cancelled", "filled",
                           "faults", "p50 us", "p99 us");
         any = true;
-        print_pager(out, number(n, "id"), p);
+        print_pager(out, answer_number(n, "id"), p);
     }
 }
 
@@ -114,10 +108,10 @@ static void print_given(FILE *out, const json_t *node)
     static const char *const says[] = { "in the balloon", "reported free", "in the balloon and kept" };
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (number(node, kinds[i]) == 0)
+        if (answer_number(node, kinds[i]) == 0)
             continue;
-        (void)fprintf(out, "%4llu", (unsigned long long)number(node, "id"));
-        size(out, number(node, kinds[i]));
+        (void)fprintf(out, "%4llu", (unsigned long long)answer_number(node, "id"));
+        size(out, answer_number(node, kinds[i]));
         (void)fprintf(out, "  %s\n", says[i]);
     }
 }
@@ -133,7 +127,7 @@ void print_memory(FILE *out, const json_t *answer)
         const json_t *n = json_array_get(nodes, i), *backings = json_object_get(n, "backings");
 
         for (size_t k = 0; k < json_array_size(backings); k++)
-            print_backing(out, number(n, "id"), json_array_get(backings, k));
+            print_backing(out, answer_number(n, "id"), json_array_get(backings, k));
         print_given(out, n);
     }
     print_pagers(out, nodes);
