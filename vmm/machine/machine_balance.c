@@ -94,7 +94,6 @@ static void tell_homes(struct balancer *b)
 static void hand_over(struct balancer *b)
 {
     tell_homes(b);
-    machine_pager_hold(b->machine); /* a hole that is made while it looks would be filled by looking */
     b->busy = true;
     b->job_ec.msg[0] = '\0';
     LOCK_SCOPE(&b->lock);
@@ -128,7 +127,6 @@ static void is_over(void *ctx)
     struct balancer *b = ctx;
 
     b->busy = false;
-    machine_pager_release(b->machine);
     if (b->job_result == -ECANCELED) { /* held: what comes next says nothing of the time before */
         b->n_skipped++;
         b->has_before = false;

@@ -75,7 +75,7 @@ static int count_backing(struct balancer *b, const struct backing *backing,
     uint64_t seen, all;
     int r;
 
-    machine_pager_hold(b->machine);
+    machine_pager_hold(b->machine); /* looking would fill a hole that is made meanwhile */
     guest_mem_pages_stay(b->machine->mem);
     r = residency_scan_part(backing, b->machine->pagemap, pick, res, ec);
     guest_mem_pages_may_go(b->machine->mem);

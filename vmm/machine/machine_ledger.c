@@ -15,7 +15,7 @@ static int count(const struct machine *m, const struct backing *b, struct reside
 {
     int r;
 
-    machine_pager_hold(m);
+    machine_pager_hold(m); /* looking would fill a hole that is made meanwhile */
     guest_mem_pages_stay(m->mem);
     r = residency_scan(b, m->pagemap, res, ec);
     guest_mem_pages_may_go(m->mem);
@@ -37,13 +37,11 @@ static int gather(struct machine *m, struct ledger_node *nodes, struct errctx *e
 
     if (res == NULL)
         return errctx_set(ec, ENOMEM, "no memory to count pages");
-    machine_pager_hold(m); /* a hole that is made while we look would be filled by looking */
     for (size_t i = 0; r == 0 && i < guest_mem_n_backings(m->mem); i++) {
         const struct backing *b = guest_mem_backing(m->mem, i);
 
         r = count(m, b, res, &nodes[b->plan->vnode.v], ec);
     }
-    machine_pager_release(m);
     for (uint32_t i = 0; i < m->plan->n_nodes; i++) {
         guest_mem_home(m->mem, (struct vnode_id){ i }, &nodes[i].homes);
         nodes[i].forced = idset_has(&m->forced, i);
