@@ -6,7 +6,7 @@
  *   planner HOST.xml BATCHES
  *
  * A batch is 400 problems "one" (a guest of 1 to 16 virtual nodes on a host partly in use), two
- * problems "host" (300 virtual nodes of many guests, the host empty), and 20 small problems of
+ * problems "host" (300 virtual nodes of many guests, the host empty), and 60 small problems of
  * several guests. Gaps are against a cost that was proved to be the least, by the same search
  * with a far larger budget; a case in which that does not come to its end gives no gap. Peers are
  * first fit by node number, and the least loaded node; what their broken promises would cost is
@@ -32,7 +32,7 @@ enum {
     ONES = 400,
     HOSTS = 2,
     HOST_VNODES = 300,
-    SMALLS = 20,
+    SMALLS = 60,
     SMALL_VNODES = 9,
     EXACT_EVERY = 10,
     EXACT_BUDGET = 100 * 1000,

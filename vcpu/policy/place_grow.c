@@ -96,7 +96,7 @@ static void grow_from(struct place_search *s, struct growth *gr, uint32_t seed)
     int64_t cost;
     uint32_t n = 1;
 
-    cost = place_added(s, gr->list[0], seed);
+    cost = place_added(s, gr->list[0], seed) + place_traffic_at(s, gr->list[0], seed);
     find_candidates(s, gr, seed);
     place_spans_add(s, gr->list[0], (int)seed, &spans);
     place_put(s, gr->list[0], (int)seed);
@@ -155,7 +155,7 @@ static int64_t promise(const struct place_search *s, const struct growth *gr, ui
     if (!place_fits(s, gr->list[0], seed) ||
         !place_spans_keep(s, gr->list[0], (int)seed, &gr->spans))
         return PLACE_NEVER;
-    cost = place_added(s, gr->list[0], seed);
+    cost = place_added(s, gr->list[0], seed) + place_traffic_at(s, gr->list[0], seed);
     for (uint32_t k = 1; k < s->H && left > 0 && dist[order[k]] <= gr->told; k++) {
         const struct place_load *l = &s->load[order[k]];
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Better plans near a given one: a virtual node moves, two change places, a guest is taken out
- * and grown anew. Only what lowers the cost is kept, so it ends; rounds are limited besides. Pure.
+ * Better plans near a given one: a virtual node moves, two change places, a guest or a group of its
+ * nodes is taken out and grown anew. Only what lowers the cost is kept, so it ends; rounds are limited besides. Pure.
  */
 #include "vcpu/policy/place_private.h"
 
@@ -114,7 +114,7 @@ static bool try_swap(struct place_search *s, uint32_t i, uint32_t k)
     return false;
 }
 
-void place_polish(struct place_search *s, uint32_t guest)
+static void polish(struct place_search *s, uint32_t guest)
 {
     const struct place_guest *g = &s->problem->guests[guest];
     bool better = true;
@@ -131,43 +131,108 @@ void place_polish(struct place_search *s, uint32_t guest)
     }
 }
 
-/* The guest's own cost: its traffic and what its nodes add to the host when put there in order. */
-static int64_t take_guest(struct place_search *s, const struct place_guest *g, int *at)
+/* What @n virtual nodes of one guest cost, their traffic and what they add to the host when put there
+ * in order; they are taken out, and @at receives where they were. */
+static int64_t take_nodes(struct place_search *s, const uint32_t *node, uint32_t n, int *at)
 {
     int64_t cost = 0;
 
-    for (uint32_t i = g->first; i < g->first + g->n; i++) {
-        int h = at[i - g->first] = s->at[i];
+    for (uint32_t k = 0; k < n; k++) {
+        int h = at[k] = s->at[node[k]];
 
         if (h < 0)
             continue;
-        cost += place_traffic_at(s, i, (uint32_t)h);
-        place_take(s, i);
-        cost += place_added(s, i, (uint32_t)h);
+        cost += place_traffic_at(s, node[k], (uint32_t)h);
+        place_take(s, node[k]);
+        cost += place_added(s, node[k], (uint32_t)h);
     }
     return cost;
 }
 
-static bool regrow(struct place_search *s, uint32_t guest)
+static void put_nodes(struct place_search *s, const uint32_t *node, uint32_t n, const int *at)
 {
-    const struct place_guest *g = &s->problem->guests[guest];
+    for (uint32_t k = 0; k < n; k++)
+        if (at[k] >= 0)
+            place_put(s, node[k], at[k]);
+}
+
+/* Place @n virtual nodes of a guest anew, all that are placed or some; what is better is kept. */
+static bool regrow(struct place_search *s, uint32_t guest, const uint32_t *node, uint32_t n)
+{
     int was[GUEST_MAX_VNODES], now[GUEST_MAX_VNODES];
-    int64_t before = take_guest(s, g, was), after;
+    int64_t before = take_nodes(s, node, n, was);
 
     if (place_grow(s, guest)) {
-        place_polish(s, guest);
-        after = take_guest(s, g, now);
-        if (after < before) {
-            for (uint32_t k = 0; k < g->n; k++)
-                if (now[k] >= 0)
-                    place_put(s, g->first + k, now[k]);
+        polish(s, guest);
+        if (take_nodes(s, node, n, now) < before) {
+            put_nodes(s, node, n, now);
             return true;
         }
     }
-    for (uint32_t k = 0; k < g->n; k++)
-        if (was[k] >= 0)
-            place_put(s, g->first + k, was[k]);
+    put_nodes(s, node, n, was);
     return false;
+}
+
+/* Do nodes of the guest crowd each other: two on a host node that has too little for them? */
+static bool is_crowded(const struct place_search *s, const struct place_guest *g)
+{
+    for (uint32_t i = g->first; i < g->first + g->n; i++) {
+        const struct place_load *l = s->at[i] >= 0 ? &s->load[s->at[i]] : NULL;
+
+        if (l == NULL || l->milli <= l->cap)
+            continue;
+        for (uint32_t k = g->first; k < i; k++)
+            if (s->at[k] == s->at[i])
+                return true;
+    }
+    return false;
+}
+
+/*
+ * Where the order of distances counts, the first node of a group that was told to be far from
+ * another ties down the rest of it: all may end up on a host node that has too little for them. Each
+ * group that stands together is placed anew, whole.
+ */
+static bool regroup(struct place_search *s, uint32_t guest)
+{
+    const struct place_guest *g = &s->problem->guests[guest];
+    bool better = false;
+
+    for (uint32_t i = 0; i < g->n; i++) {
+        const uint8_t *class = s->class[guest] + (size_t)i * g->n;
+        uint32_t node[GUEST_MAX_VNODES], n = 0;
+        bool first = true;
+
+        for (uint32_t k = 0; k < g->n; k++) {
+            if (k != i && class[k] != 0)
+                continue;
+            first = first && k >= i;
+            node[n++] = g->first + k;
+        }
+        if (first && n < g->n)
+            better = regrow(s, guest, node, n) || better;
+    }
+    return better;
+}
+
+void place_polish(struct place_search *s, uint32_t guest)
+{
+    const struct place_guest *g = &s->problem->guests[guest];
+
+    polish(s, guest);
+    if (s->strict && s->n_classes[guest] > 1 && is_crowded(s, g) && regroup(s, guest))
+        polish(s, guest);
+}
+
+/* Place a whole guest anew. */
+static bool regrow_guest(struct place_search *s, uint32_t guest)
+{
+    const struct place_guest *g = &s->problem->guests[guest];
+    uint32_t node[GUEST_MAX_VNODES];
+
+    for (uint32_t k = 0; k < g->n; k++)
+        node[k] = g->first + k;
+    return regrow(s, guest, node, g->n);
 }
 
 void place_polish_all(struct place_search *s)
@@ -177,7 +242,7 @@ void place_polish_all(struct place_search *s)
     for (int round = 0; better && round < ROUNDS_OF_ALL; round++) {
         better = false;
         for (uint32_t g = 0; g < s->problem->n_guests; g++)
-            better = regrow(s, g) || better;
+            better = regrow_guest(s, g) || better;
         for (uint32_t i = 0; i < s->n; i++)
             for (uint32_t k = 0; s->at[i] >= 0 && k < i; k++)
                 if (s->at[k] >= 0 && s->guest_of[i] != s->guest_of[k])

@@ -101,6 +101,47 @@ static void nodes_of_a_guest_are_neighbours(void **state)
     end(&f);
 }
 
+/* A guest of two groups that were told to be far from each other: the first node of the second group
+ * may not stand where the others of its group have no room. Another guest is there besides. */
+static void groups_of_a_guest_have_room_for_all_their_nodes(void **state)
+{
+    static const uint8_t cpus[] = { 8, 6, 8, 8, 8, 4, 8, 8, 8 };
+    static const uint8_t gib[] = { 5, 1, 2, 2, 7, 7, 8, 7, 2 };
+    enum { SMALL = 3, GROUP = 3, N = SMALL + 2 * GROUP };
+    struct place_guest guests[2];
+    uint32_t told[SMALL * SMALL];
+    struct idset half;
+    struct fixture f;
+
+    (void)state;
+    begin(&f, BIG_HOST, 2 * GROUP, 1, 1ull << 30);
+    for (uint32_t i = 0; i < 2 * GROUP; i++)
+        for (uint32_t k = 0; k < 2 * GROUP; k++)
+            f.told[i * 2 * GROUP + k] = i == k ? 10 : i / GROUP == k / GROUP ? 20 : 40;
+    assert_int_equal(idset_parse("0-7,16-23", &half, NULL), 0); /* of two sockets */
+    for (uint32_t i = 0; i < SMALL * SMALL; i++)
+        told[i] = i / SMALL == i % SMALL ? 10 : 40;
+    for (uint32_t i = 0; i < N; i++)
+        f.vnodes[i] = (struct place_vnode){ .n_vcpus = cpus[i],
+                                            .demand_milli = cpus[i] * 1000u,
+                                            .mem_bytes = (uint64_t)gib[i] << 30,
+                                            .llc_vcpus = cpus[i],
+                                            .only = &half,
+                                            .current = PLACE_ANYWHERE };
+    guests[0] = (struct place_guest){ .n = SMALL, .distances = told };
+    guests[1] = (struct place_guest){ .first = SMALL, .n = 2 * GROUP, .distances = f.told };
+    f.problem.guests = guests;
+    f.problem.n_guests = 2;
+    f.problem.n_vnodes = N;
+    f.problem.budget = 1; /* the search tree may not make up for it */
+    assert_int_equal(solve(&f), 0);
+    assert_true(f.result.kept);
+    assert_int_equal(f.result.terms.overload, 0);
+    for (uint32_t i = SMALL; i < N; i++) /* one socket holds them */
+        assert_int_equal(f.result.node[i] / 16, f.result.node[SMALL] / 16);
+    end(&f);
+}
+
 static void a_promise_outweighs_everything_else(void **state)
 {
     struct place_use used[128] = { { 0 } };
@@ -436,6 +477,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nodes_of_a_guest_are_neighbours),
+        cmocka_unit_test(groups_of_a_guest_have_room_for_all_their_nodes),
         cmocka_unit_test(a_promise_outweighs_everything_else),
         cmocka_unit_test(measured_distances_count_more_than_the_firmwares),
         cmocka_unit_test(cpus_slowed_down_by_heat_hold_less),
