@@ -171,6 +171,16 @@ bool page_lease(page_word *word, uint32_t *ret_object)
     return false;
 }
 
+bool page_pin(page_word *word)
+{
+    uint64_t now = look(word);
+
+    while (page_state(now) == PAGE_RESIDENT && page_leases(now) < PAGE_LEASES_MAX)
+        if (swap(word, &now, now + LEASE_ONE))
+            return true;
+    return false;
+}
+
 void page_unlease(page_word *word)
 {
     uint64_t was = atomic_fetch_sub_explicit(word, LEASE_ONE, memory_order_acq_rel);

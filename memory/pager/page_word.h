@@ -106,6 +106,10 @@ void page_filled(page_word *word);
 bool page_lease(page_word *word, uint32_t *ret_object);
 void page_unlease(page_word *word);
 
+/** page_pin() - a lease of a RESIDENT page, so that it stays that until page_unlease(); cancels
+ *  nothing. Return: false when it is in another state or has too many. */
+bool page_pin(page_word *word);
+
 /**
  * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY -> RESIDENT. Then the
  * page is punched out of the file, which makes it zero.

@@ -46,10 +46,14 @@ static int add_region(struct pager *p, const struct backing *b, struct errctx *e
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (r->words == MAP_FAILED)
         return errctx_set_os(ec, errno, "find addresses for page states");
+    p->n_regions++;
     (void)madvise(r->words, words_bytes(r), MADV_NOHUGEPAGE);
+    r->n_extents = (r->n_pages + PAGER_EXTENT_PAGES - 1) / PAGER_EXTENT_PAGES;
+    r->extents = calloc(r->n_extents, sizeof(r->extents[0]));
+    if (r->extents == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for what is known of pages");
     if (node->n_regions++ == 0)
         node->regions = r;
-    p->n_regions++;
     return 0;
 }
 
@@ -231,8 +235,10 @@ void pager_free(struct pager *pager)
     for (size_t i = 0; i < pager->n_nodes; i++)
         if (pager->nodes[i].uffd >= 0)
             (void)close(pager->nodes[i].uffd);
-    for (size_t i = 0; i < pager->n_regions; i++)
+    for (size_t i = 0; i < pager->n_regions; i++) {
         (void)munmap(pager->regions[i].words, words_bytes(&pager->regions[i]));
+        free((void *)(uintptr_t)pager->regions[i].extents);
+    }
     for (size_t i = 0; i < pager->n_stores; i++)
         store_free(pager->stores[i]);
     free(pager->desk);
@@ -255,8 +261,11 @@ static int reset_node(struct pager_node *node, struct errctx *ec)
             return r;
     }
     atomic_store(&node->registered, false);
-    for (size_t i = 0; i < node->n_regions; i++)
+    for (size_t i = 0; i < node->n_regions; i++) {
         (void)madvise(node->regions[i].words, words_bytes(&node->regions[i]), MADV_DONTNEED);
+        for (size_t k = 0; k < node->regions[i].n_extents; k++)
+            atomic_store_explicit(&node->regions[i].extents[k], 0, memory_order_relaxed);
+    }
     atomic_store(&node->n.away, 0);
     atomic_store(&node->n.away_zero, 0);
     node->expected = NULL;
@@ -302,7 +311,10 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .first_touches = value(&n->first_touches),
         .strange_pages = value(&n->strange),
         .lost_pages = value(&n->lost),
+        .mended_extents = value(&n->mended),
+        .mapped_whole = value(&n->mapped_whole),
         .evict_cpu_ns = value(&n->evict_cpu_ns),
+        .mend_cpu_ns = value(&n->mend_cpu_ns),
     };
     for (size_t i = 0; i < PAGER_BUCKETS; i++)
         ret_counts->fault_ns[i] = value(&n->fault_ns[i]);

@@ -65,6 +65,16 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
                 const struct pager_evict_ops *ops, void *ctx, uint64_t *ret_evicted_bytes,
                 struct errctx *ec);
 
+/**
+ * pager_mend() - extents whose pages came back one by one become huge pages again, for @cpu_ns of this
+ * thread's CPU time or a little more than that. The thread that evicts.
+ * Return: whether there is more to do.
+ */
+bool pager_mend(struct pager *pager, uint64_t cpu_ns);
+
+/** pager_active() - was anything evicted since the start or a reset? Any thread. */
+bool pager_active(const struct pager *pager);
+
 /** pager_reset() - nothing is away any more, and nothing faults until the next eviction. Guest
  *  memory is to be discarded next. While nobody touches it. */
 int pager_reset(struct pager *pager, struct errctx *ec);
@@ -83,6 +93,9 @@ struct pager_counts {
     uint64_t first_touches;
     uint64_t strange_pages; /* that somebody else had filled a hole with */
     uint64_t lost_pages;
+    uint64_t mended_extents;            /* of 2 MiB that became huge pages again */
+    uint64_t mapped_whole;              /* huge pages that one fault mapped */
+    uint64_t mend_cpu_ns;               /* of making huge pages */
     uint64_t evict_cpu_ns;              /* of the thread that evicts */
     uint64_t fault_ns[PAGER_BUCKETS];   /* faults that took [2^i, 2^(i+1)) ns from read to answer */
     struct store_counts store;          /* of all nodes that share it */

@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "memory/pager/pager_int.h"
@@ -24,76 +23,31 @@
 
 enum { WINDOW = 8 }; /* extents that are armed before the first of them is copied */
 
-/* Part of a region, up to an extent. */
-struct span {
-    struct pager_node *node;
-    const struct pager_region *region;
-    size_t first, n; /* pages */
-    size_t n_armed;
-};
-
-static uint8_t *address(const struct span *s, size_t i)
+static void cancel(const struct pager_span *s, size_t i)
 {
-    return s->region->backing->host + (s->first + i) * PAGER_PAGE;
+    store_drop(s->node->store, page_cancel(pager_span_word(s, i)));
 }
 
-static page_word *word_of(const struct span *s, size_t i)
+static bool is_armed(const struct pager_span *s, size_t i)
 {
-    return &s->region->words[s->first + i];
-}
-
-static size_t extents_of(const struct pager_region *r)
-{
-    return (r->n_pages + PAGER_EXTENT_PAGES - 1) / PAGER_EXTENT_PAGES;
-}
-
-static size_t extents_in(const struct pager_node *node)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < node->n_regions; i++)
-        n += extents_of(&node->regions[i]);
-    return n;
-}
-
-/* Extent number @k of the node. */
-static struct span span_at(struct pager_node *node, size_t k)
-{
-    const struct pager_region *r = node->regions;
-
-    for (; k >= extents_of(r); r++)
-        k -= extents_of(r);
-    return (struct span){
-        .node = node, .region = r, .first = k * PAGER_EXTENT_PAGES,
-        .n = MIN((size_t)PAGER_EXTENT_PAGES, r->n_pages - k * PAGER_EXTENT_PAGES),
-    };
-}
-
-static void cancel(const struct span *s, size_t i)
-{
-    store_drop(s->node->store, page_cancel(word_of(s, i)));
-}
-
-static bool is_armed(const struct span *s, size_t i)
-{
-    return page_state(atomic_load_explicit(word_of(s, i), memory_order_acquire)) == PAGE_ARMED;
+    return page_state(atomic_load_explicit(pager_span_word(s, i), memory_order_acquire)) == PAGE_ARMED;
 }
 
 /* Arm at most @max pages of what the file has. */
-static int arm(struct span *s, size_t max, struct pager_desk *desk, struct errctx *ec)
+static int arm(struct pager_span *s, size_t max, struct pager_desk *desk, struct errctx *ec)
 {
-    if (mincore(address(s, 0), s->n * PAGER_PAGE, desk->there) < 0)
+    if (mincore(pager_span_address(s, 0), s->n * PAGER_PAGE, desk->there) < 0)
         return errctx_set_os(ec, errno, "mincore");
     for (size_t i = 0; i < s->n && s->n_armed < max; i++)
-        if ((desk->there[i] & 1) != 0 && page_arm(word_of(s, i)))
+        if ((desk->there[i] & 1) != 0 && page_arm(pager_span_word(s, i)))
             s->n_armed++;
-    if (s->n_armed > 0 && madvise(address(s, 0), s->n * PAGER_PAGE, MADV_DONTNEED) < 0)
+    if (s->n_armed > 0 && madvise(pager_span_address(s, 0), s->n * PAGER_PAGE, MADV_DONTNEED) < 0)
         return errctx_set_os(ec, errno, "take %zu pages out of the page table", s->n);
     return 0;
 }
 
 /* A copy of one page into the store. */
-static int keep(const struct span *s, size_t i, const uint8_t *page, struct pager_desk *desk,
+static int keep(const struct pager_span *s, size_t i, const uint8_t *page, struct pager_desk *desk,
                 struct errctx *ec)
 {
     struct pager_node *node = s->node;
@@ -101,13 +55,13 @@ static int keep(const struct span *s, size_t i, const uint8_t *page, struct page
 
     if (store_put(node->store, &desk->store, page, &object) < 0)
         return errctx_set(ec, ENOSPC, "the store of virtual node %u is full", node->vnode.v);
-    if (!page_keep(word_of(s, i), object))
+    if (!page_keep(pager_span_word(s, i), object))
         store_drop(node->store, object);
     return 0;
 }
 
 /* Copies of all armed pages of [@from, @from+EVICT_CHUNK). */
-static int keep_chunk(const struct span *s, size_t from, struct pager_desk *desk,
+static int keep_chunk(const struct pager_span *s, size_t from, struct pager_desk *desk,
                       struct errctx *ec)
 {
     const size_t n = MIN((size_t)EVICT_CHUNK, s->n - from);
@@ -134,7 +88,7 @@ static int keep_chunk(const struct span *s, size_t from, struct pager_desk *desk
 }
 
 /* [@from, @end) is PUNCHING: make the hole, or leave all as it was. */
-static int punch_run(const struct span *s, size_t from, size_t end, struct errctx *ec)
+static int punch_run(const struct pager_span *s, size_t from, size_t end, struct errctx *ec)
 {
     const int made = fallocate(s->region->backing->memfd,
                                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -148,23 +102,23 @@ static int punch_run(const struct span *s, size_t from, size_t end, struct errct
             continue;
         }
         pager_add(&s->node->n.away, 1);
-        if (page_object(atomic_load(word_of(s, i))) == STORE_ZERO)
+        if (page_object(atomic_load(pager_span_word(s, i))) == STORE_ZERO)
             pager_add(&s->node->n.away_zero, 1);
-        page_emptied(word_of(s, i));
+        page_emptied(pager_span_word(s, i));
     }
-    uffd_wake(s->node->uffd, address(s, from), (end - from) * PAGER_PAGE);
+    uffd_wake(s->node->uffd, pager_span_address(s, from), (end - from) * PAGER_PAGE);
     return made < 0 ? errctx_set_os(ec, code, "give %zu pages back", end - from) : 0;
 }
 
 /* What is STORED still. @ret_n: how many pages went. */
-static int punch(const struct span *s, size_t *ret_n, struct errctx *ec)
+static int punch(const struct pager_span *s, size_t *ret_n, struct errctx *ec)
 {
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < s->n; i++) {
         const size_t from = i;
 
-        while (i < s->n && page_punch(word_of(s, i)))
+        while (i < s->n && page_punch(pager_span_word(s, i)))
             i++;
         if (i > from)
             r = punch_run(s, from, i, ec);
@@ -175,7 +129,7 @@ static int punch(const struct span *s, size_t *ret_n, struct errctx *ec)
 }
 
 /* Whatever happens, no page stays half-way. */
-static int store_span(const struct span *s, struct pager_desk *desk, size_t *ret_n,
+static int store_span(const struct pager_span *s, struct pager_desk *desk, size_t *ret_n,
                       struct errctx *ec)
 {
     size_t n = 0;
@@ -186,13 +140,15 @@ static int store_span(const struct span *s, struct pager_desk *desk, size_t *ret
     r2 = punch(s, &n, r == 0 ? ec : NULL);
     for (size_t i = 0; (r < 0 || r2 < 0) && i < s->n; i++)
         cancel(s, i);
+    if (n > 0)
+        atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_WHOLE);
     pager_add(&s->node->n.evicted, n);
     pager_add(&s->node->n.cancelled, s->n_armed - n);
     *ret_n += n;
     return r < 0 ? r : r2;
 }
 
-static void forget_span(const struct span *s)
+static void forget_span(const struct pager_span *s)
 {
     for (size_t i = 0; s->n_armed > 0 && i < s->n; i++)
         cancel(s, i);
@@ -203,15 +159,15 @@ static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want
                         size_t *ret_n, struct errctx *ec)
 {
     struct pager_desk *desk = node->pager->desk;
-    struct span span[WINDOW];
+    struct pager_span span[WINDOW];
     size_t armed = 0, n = 0;
     int r = 0;
 
     for (; r == 0 && n < n_extents && armed < want_pages; n++) {
-        span[n] = span_at(node, node->hand);
+        span[n] = pager_span_at(node, node->hand);
         r = arm(&span[n], want_pages - armed, desk, ec);
         armed += span[n].n_armed;
-        node->hand = (node->hand + 1) % extents_in(node);
+        node->hand = (node->hand + 1) % pager_extents_in(node);
     }
     for (size_t i = 0; i < n; i++) {
         if (r == 0)
@@ -236,14 +192,6 @@ static int register_node(struct pager_node *node, struct errctx *ec)
     return r;
 }
 
-static uint64_t cpu_ns(void)
-{
-    struct timespec t = { 0 };
-
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
                 const struct pager_evict_ops *ops, void *ctx, uint64_t *ret_evicted_bytes,
                 struct errctx *ec)
@@ -255,15 +203,15 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
 
     if (node == NULL || node->n_regions == 0)
         return errctx_set(ec, ENOENT, "virtual node %u has no memory", vnode.v);
-    while (r >= 0 && done < want && seen < extents_in(node)) {
-        const uint64_t begin = cpu_ns();
+    while (r >= 0 && done < want && seen < pager_extents_in(node)) {
+        const uint64_t begin = pager_cpu_ns();
 
         if (!atomic_load(&node->registered)) /* the first time, and after a reset in between() */
             r = register_node(node, ec);
         if (r < 0)
             break;
-        r = evict_window(node, MIN((size_t)WINDOW, extents_in(node) - seen), want - done, &done, ec);
-        pager_add(&node->n.evict_cpu_ns, cpu_ns() - begin);
+        r = evict_window(node, MIN((size_t)WINDOW, pager_extents_in(node) - seen), want - done, &done, ec);
+        pager_add(&node->n.evict_cpu_ns, pager_cpu_ns() - begin);
         seen += r > 0 ? (size_t)r : 0;
         if (!ops->between(ctx, (uint64_t)done * PAGER_PAGE))
             break;

@@ -21,7 +21,7 @@
 
 enum {
     AHEAD_FIRST = 4,
-    AHEAD_MAX = 64,
+    AHEAD_MAX = PAGER_EXTENT_PAGES,
     /* How long a fill tries to get a page from the host. */
     TRIES = 1000,
     TRY_NS = 10 * 1000 * 1000,
@@ -75,18 +75,9 @@ static bool wait_for_memory(unsigned *n_tries)
  * which is kept already, among them. */
 static size_t pin(const struct spot *s, size_t n)
 {
-    for (size_t i = 1; i < n; i++) {
-        page_word *word = &s->region->words[s->page + i];
-        uint32_t object;
-
-        if (page_state(atomic_load(word)) != PAGE_RESIDENT || !page_lease(word, &object))
+    for (size_t i = 1; i < n; i++)
+        if (!page_pin(&s->region->words[s->page + i]))
             return i;
-        store_drop(s->node->store, object);
-        if (page_state(atomic_load(word)) != PAGE_RESIDENT) { /* between the two it went */
-            page_unlease(word);
-            return i;
-        }
-    }
     return n;
 }
 
@@ -111,14 +102,50 @@ static int first_touch(const struct spot *s)
 
 /* --- mapping and filling ---------------------------------------------------------------------- */
 
+static struct pager_span extent_of(const struct spot *s)
+{
+    const size_t first = s->page - s->page % PAGER_EXTENT_PAGES;
+
+    return (struct pager_span){
+        .node = s->node, .region = s->region, .first = first,
+        .n = MIN((size_t)PAGER_EXTENT_PAGES, s->region->n_pages - first),
+    };
+}
+
+/* Have it looked at whether its extent can be a huge page. */
+static void want_mending(const struct spot *s)
+{
+    const struct pager_span extent = extent_of(s);
+    _Atomic uint8_t *known = pager_span_extent(&extent);
+
+    if ((atomic_load_explicit(known, memory_order_relaxed) & EXTENT_MEND) != 0)
+        return;
+    atomic_fetch_or(known, EXTENT_MEND);
+    atomic_store(&s->node->any_to_mend, true);
+}
+
+/* Map the huge page that it was part of when last seen. */
+static bool map_whole(const struct spot *s)
+{
+    const struct pager_span extent = extent_of(s);
+
+    if ((atomic_load(pager_span_extent(&extent)) & EXTENT_WHOLE) == 0 || !pager_make_whole(&extent))
+        return false;
+    pager_add(&s->node->n.mapped_whole, 1);
+    return true;
+}
+
 /* What the file has. */
 static void map_page(const struct spot *s)
 {
     unsigned n_tries = 0;
     int r;
 
+    if (map_whole(s))
+        return;
+    want_mending(s);
     do {
-        r = uffd_continue(s->node->uffd, address(s));
+        r = uffd_continue(s->node->uffd, address(s), PAGER_PAGE);
         if (r == -EFAULT)
             r = first_touch(s); /* EEXIST: it came meanwhile; the next fault maps it */
     } while (r == -ENOMEM && wait_for_memory(&n_tries));
@@ -132,14 +159,14 @@ static void map_page(const struct spot *s)
 static int put_page(const struct spot *s)
 {
     const struct backing *b = s->region->backing;
-    int r = uffd_copy(s->node->uffd, address(s), s->node->page);
+    int r = uffd_copy(s->node->uffd, address(s), s->node->page[0]);
 
     if (r != -EEXIST)
         return r;
     pager_add(&s->node->n.strange, 1);
-    if (pwrite(b->memfd, s->node->page, PAGER_PAGE, (off_t)(s->page * PAGER_PAGE)) != PAGER_PAGE)
+    if (pwrite(b->memfd, s->node->page[0], PAGER_PAGE, (off_t)(s->page * PAGER_PAGE)) != PAGER_PAGE)
         return -EIO;
-    r = uffd_continue(s->node->uffd, address(s));
+    r = uffd_continue(s->node->uffd, address(s), PAGER_PAGE);
     if (r == -EEXIST) {
         uffd_wake(s->node->uffd, address(s), PAGER_PAGE);
         r = 0;
@@ -147,21 +174,41 @@ static int put_page(const struct spot *s)
     return r;
 }
 
+/* The copy of a page that is FILLING, by us, or zeroes where it is lost. */
+static void get_page(const struct spot *s, uint32_t object, uint8_t *page)
+{
+    struct pager_node *node = s->node;
+    char why[96];
+
+    if (store_get(node->store, object, page) == 0)
+        return;
+    (void)snprintf(why, sizeof(why), "page %zu of virtual node %u was damaged in the store",
+                   (size_t)(address(s) - node->regions[0].backing->host) / PAGER_PAGE,
+                   node->vnode.v);
+    tell_lost(node, why);
+    memset(page, 0, PAGER_PAGE);
+}
+
+static void is_back(const struct spot *s, uint32_t object)
+{
+    struct pager_node *node = s->node;
+
+    page_filled(word_of(s));
+    store_drop(node->store, object);
+    pager_add(&node->n.filled, 1);
+    pager_sub(&node->n.away, 1);
+    if (object == STORE_ZERO)
+        pager_sub(&node->n.away_zero, 1);
+}
+
 /* The page is FILLING, by us. Return: false when it could not be had. */
 static bool fill_page(const struct spot *s, uint32_t object)
 {
     struct pager_node *node = s->node;
     unsigned n_tries = 0;
-    char why[96];
     int r;
 
-    if (store_get(node->store, object, node->page) < 0) {
-        (void)snprintf(why, sizeof(why), "page %zu of virtual node %u was damaged in the store",
-                       (size_t)(address(s) - node->regions[0].backing->host) / PAGER_PAGE,
-                       node->vnode.v);
-        tell_lost(node, why);
-        memset(node->page, 0, sizeof(node->page));
-    }
+    get_page(s, object, node->page[0]);
     do
         r = put_page(s);
     while (r == -ENOMEM && wait_for_memory(&n_tries));
@@ -171,31 +218,66 @@ static bool fill_page(const struct spot *s, uint32_t object)
         uffd_wake(node->uffd, address(s), PAGER_PAGE);
         return false;
     }
-    page_filled(word_of(s));
-    store_drop(node->store, object);
-    pager_add(&node->n.filled, 1);
-    pager_sub(&node->n.away, 1);
-    if (object == STORE_ZERO)
-        pager_sub(&node->n.away_zero, 1);
+    is_back(s, object);
     return true;
 }
 
-/* Who reads in sequence gets more and more of what comes next. */
+/*
+ * Bring back what is EMPTY from @s on, up to @max pages and FILL_CHUNK, before anybody asked: written into
+ * the file at once and mapped at once. Return: how many.
+ */
+static size_t fill_chunk(const struct spot *s, size_t max)
+{
+    struct pager_node *node = s->node;
+    uint32_t object[FILL_CHUNK];
+    struct spot at = *s;
+    size_t n = 0, n_put;
+    ssize_t put;
+
+    for (; n < MIN(max, (size_t)FILL_CHUNK); n++, at.page++) {
+        object[n] = page_fetch(word_of(&at));
+        if (object[n] == 0)
+            break;
+        get_page(&at, object[n], node->page[n]);
+    }
+    if (n == 0)
+        return 0;
+    put = pwrite(s->region->backing->memfd, node->page, n * PAGER_PAGE,
+                 (off_t)(s->page * PAGER_PAGE));
+    n_put = put > 0 ? (size_t)put / PAGER_PAGE : 0;
+    /* Before they can be armed. Where it fails each costs one fault more. */
+    if (n_put > 0)
+        (void)uffd_continue(node->uffd, address(s), n_put * PAGER_PAGE);
+    at.page = s->page;
+    for (size_t i = 0; i < n; i++, at.page++) {
+        if (i < n_put)
+            is_back(&at, object[i]);
+        else
+            page_unfetch(word_of(&at)); /* no memory now: it comes when it is asked for */
+    }
+    uffd_wake(node->uffd, address(s), n * PAGER_PAGE);
+    return n_put;
+}
+
+/* Who reads in sequence gets more and more of what comes next, at last all of an extent. */
 static void fill_ahead(const struct spot *s)
 {
     struct pager_node *node = s->node;
     struct spot next = *s;
+    size_t left, n;
 
     node->ahead = node->expected != word_of(s) ? 0
                   : node->ahead == 0           ? AHEAD_FIRST
                                                : MIN(2 * node->ahead, (unsigned)AHEAD_MAX);
     next.page++;
-    for (unsigned i = 0; i < node->ahead && next.page < s->region->n_pages; i++, next.page++) {
-        const uint32_t object = page_fetch(word_of(&next));
-
-        if (object == 0 || !fill_page(&next, object))
+    left = MIN((size_t)node->ahead, s->region->n_pages - next.page);
+    if (node->ahead == AHEAD_MAX) /* and not a few pages of the one behind it */
+        left = MIN(left, PAGER_EXTENT_PAGES - s->page % PAGER_EXTENT_PAGES - 1);
+    for (; left > 0; left -= n, next.page += n) {
+        n = fill_chunk(&next, left);
+        if (n == 0)
             break;
-        pager_add(&node->n.ahead, 1);
+        pager_add(&node->n.ahead, n);
     }
     node->expected = word_of(&next);
 }
@@ -211,6 +293,7 @@ static void serve(const struct spot *s)
         store_drop(s->node->store, object);
         return;
     case PAGE_TOUCH_FILL:
+        want_mending(s);
         if (fill_page(s, object))
             fill_ahead(s);
         return;

@@ -14,6 +14,7 @@ enum {
     PAGER_EXTENT = BACKING_EXTENT,
     PAGER_EXTENT_PAGES = PAGER_EXTENT / PAGER_PAGE,
     EVICT_CHUNK = 16, /* pages that are copied at once: they stay in the nearest cache */
+    FILL_CHUNK = 16,  /* pages that are brought back at once */
 };
 
 /* A backing and the words of its pages, in a range of its own that the kernel fills with zeroes as it
@@ -22,11 +23,19 @@ struct pager_region {
     const struct backing *backing;
     page_word *words;
     size_t n_pages;
+    _Atomic uint8_t *extents; /* enum pager_extent of each extent of 2 MiB, the last may be shorter */
+    size_t n_extents;
+};
+
+/* What is known of an extent; for deciding what pays, never for what is right. */
+enum pager_extent {
+    EXTENT_MEND = 1 << 0,  /* its pages came one by one: see whether they can be a huge page */
+    EXTENT_WHOLE = 1 << 1, /* it was one huge page when last seen */
 };
 
 struct pager_counters {
     _Atomic uint64_t away, away_zero, evicted, cancelled, filled, ahead, faults, first_touches,
-        strange, lost, evict_cpu_ns;
+        strange, lost, mended, mapped_whole, evict_cpu_ns, mend_cpu_ns;
     _Atomic uint64_t fault_ns[PAGER_BUCKETS];
 };
 
@@ -39,13 +48,15 @@ struct pager_node {
     struct store *store; /* shared with nodes of the same home */
     _Atomic bool registered;
     struct pager_counters n;
+    _Atomic bool any_to_mend;
 
     /* the thread that evicts */
-    size_t hand; /* extent to look at next, counted through all regions */
+    size_t hand;      /* extent to look at next, counted through all regions */
+    size_t mend_hand; /* the same for mending */
 
     /* the fault thread, and a reset, which waits for the end of what it is at */
     pthread_mutex_t serving; /* taken before the store's lock; covers the rest */
-    uint8_t page[PAGER_PAGE];
+    uint8_t page[FILL_CHUNK][PAGER_PAGE];
     const page_word *expected; /* where a fault would be that goes on in sequence */
     unsigned ahead;            /* pages to bring with it */
 };
@@ -66,7 +77,42 @@ struct pager {
     struct store **stores;
     size_t n_stores;
     struct pager_desk *desk;
+    size_t mend_first; /* the thread that evicts: node to begin with */
 };
+
+/* An extent of a region. */
+struct pager_span {
+    struct pager_node *node;
+    const struct pager_region *region;
+    size_t first, n; /* pages; n: up to PAGER_EXTENT_PAGES */
+    size_t n_armed;  /* the thread that evicts */
+};
+
+size_t pager_extents_in(const struct pager_node *node);
+
+/** pager_span_at() - extent number @k of the node, counted through all its regions. */
+struct pager_span pager_span_at(struct pager_node *node, size_t k);
+
+static inline uint8_t *pager_span_address(const struct pager_span *s, size_t i)
+{
+    return s->region->backing->host + (s->first + i) * PAGER_PAGE;
+}
+
+static inline page_word *pager_span_word(const struct pager_span *s, size_t i)
+{
+    return &s->region->words[s->first + i];
+}
+
+static inline _Atomic uint8_t *pager_span_extent(const struct pager_span *s)
+{
+    return &s->region->extents[s->first / PAGER_EXTENT_PAGES];
+}
+
+/** pager_make_whole() - one huge page of @s, mapped as that, where all its pages are there and none
+ *  is on its way out. The thread that evicts, or the fault thread. Return: whether it is now. */
+bool pager_make_whole(const struct pager_span *s);
+
+uint64_t pager_cpu_ns(void);
 
 static inline void pager_add(_Atomic uint64_t *counter, uint64_t n)
 {

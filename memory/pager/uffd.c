@@ -115,11 +115,17 @@ int uffd_zero(int fd, uint8_t *addr, size_t len)
     return 0;
 }
 
-int uffd_continue(int fd, uint8_t *addr)
+int uffd_continue(int fd, uint8_t *addr, size_t len)
 {
-    struct uffdio_continue cont = { .range = { .start = (uintptr_t)addr, .len = PAGE_BYTES } };
+    struct uffdio_continue cont = { .range = { .start = (uintptr_t)addr, .len = len } };
 
-    return repeat(fd, UFFDIO_CONTINUE, &cont);
+    while (ioctl(fd, UFFDIO_CONTINUE, &cont) < 0) {
+        if (cont.mapped > 0) /* a part of it */
+            return 0;
+        if (errno != EAGAIN)
+            return -errno;
+    }
+    return 0;
 }
 
 void uffd_wake(int fd, uint8_t *addr, size_t len)

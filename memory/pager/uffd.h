@@ -45,8 +45,9 @@ int uffd_copy(int fd, uint8_t *addr, const void *page);
  *  is not the rest stays as it is. */
 int uffd_zero(int fd, uint8_t *addr, size_t len);
 
-/** uffd_continue() - map the page of the file. -EEXIST: it is mapped; -EFAULT: the file has none. */
-int uffd_continue(int fd, uint8_t *addr);
+/** uffd_continue() - map pages of the file. -EEXIST: the first is mapped; -EFAULT: the file has none;
+ *  where that is so of a later one the rest stays as it is. */
+int uffd_continue(int fd, uint8_t *addr, size_t len);
 
 /** uffd_wake() - who waits in the range tries again. */
 void uffd_wake(int fd, uint8_t *addr, size_t len);

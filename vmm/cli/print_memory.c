@@ -70,7 +70,8 @@ static void print_backing(FILE *out, uint64_t node, const json_t *b)
 /* What of a node was taken away; only where the machine has a pager. */
 static void print_pager(FILE *out, uint64_t node, const json_t *p)
 {
-    static const char *const counts_of[] = { "evicted", "cancelled", "filled", "faults" };
+    static const char *const counts_of[] = { "evicted", "cancelled", "filled", "faults",
+                                             "mended" };
 
     (void)fprintf(out, "%4llu", (unsigned long long)node);
     size(out, answer_number(p, "away"));
@@ -93,9 +94,9 @@ static void print_pagers(FILE *out, const json_t *nodes)
         if (p == NULL)
             continue;
         if (!any)
-            (void)fprintf(out, "\n%4s  %10s  %10s  %10s  %9s  %9s  %9s  %9s  %9s  %8s  %8s\n", "node",
+            (void)fprintf(out, "\n%4s  %10s  %10s  %10s  %9s  %9s  %9s  %9s  %9s  %9s  %8s  %8s\n", "node",
                           "away", "zeroes", "store", "objects", "evicted", "cancelled", "filled",
-                          "faults", "p50 us", "p99 us");
+                          "faults", "mended", "p50 us", "p99 us");
         any = true;
         print_pager(out, answer_number(n, "id"), p);
     }

@@ -132,6 +132,7 @@ static void is_over(void *ctx)
     }
     mem_move_free(mv->job);
     mv->job = NULL;
+    machine_pager_release(m);
     mv->over = true;
     explain(mv, &mv->progress, why, sizeof(why));
     machine_balancer_moved(m, mv->request.vnode, mv->request.to,
@@ -398,6 +399,7 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
     mv->any = true;
     mv->over = false;
     mv->job = job;
+    machine_pager_hold(m); /* until is_over(): both make huge pages */
     LOCK_SCOPE(&mv->lock);
     mv->progress = *mem_move_progress(job);
     mv->word = MEM_MOVE_GO;

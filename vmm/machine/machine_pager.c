@@ -9,12 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "memory/pager/pager.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
+
+enum {
+    TICK_MS = 100,     /* between two looks for something to do by itself */
+    MEND_PER_CENT = 10 /* of a CPU that making huge pages may take */
+};
 
 /* One virtual node's. */
 struct fault_thread {
@@ -138,16 +144,41 @@ static void run_job(struct machine_pager *mp)
         machine_request_end(mp->machine, MACHINE_END_FAILURE, 0, "no memory to end an eviction");
 }
 
-/* Return: false to end. */
-static bool wait_for_job(struct machine_pager *mp)
+enum errand { ERRAND_QUIT, ERRAND_JOB, ERRAND_TICK };
+
+/* Where nothing was ever evicted nothing comes up by itself, and nobody is woken. */
+static enum errand wait_for_errand(struct machine_pager *mp)
 {
+    const bool ticks = pager_active(mp->pager);
+    struct timespec until;
+    bool late = false;
     LOCK_SCOPE(&mp->lock);
 
-    while (!mp->quit && (mp->n_held > 0 || !mp->todo))
-        (void)pthread_cond_wait(&mp->wake, &mp->lock);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TICK_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    while (!mp->quit && (mp->n_held > 0 || (!mp->todo && !late))) {
+        if (ticks && !late)
+            late = pthread_cond_timedwait(&mp->wake, &mp->lock, &until) == ETIMEDOUT;
+        else
+            (void)pthread_cond_wait(&mp->wake, &mp->lock);
+    }
+    if (mp->quit)
+        return ERRAND_QUIT;
+    mp->working = true;
+    if (!mp->todo)
+        return ERRAND_TICK;
     mp->todo = false;
-    mp->working = !mp->quit;
-    return !mp->quit;
+    return ERRAND_JOB;
+}
+
+static void tick(struct machine_pager *mp)
+{
+    (void)pager_mend(mp->pager, TICK_MS * UINT64_C(1000000) * MEND_PER_CENT / 100);
+    LOCK_SCOPE(&mp->lock);
+    mp->working = false;
+    (void)pthread_cond_broadcast(&mp->still);
 }
 
 static void *evict_main(void *arg)
@@ -157,9 +188,18 @@ static void *evict_main(void *arg)
     place_name_thread("evict");
     if (begin_thread(mp, SANDBOX_EVICT, &mp->machine->threads->main.host_cpus) < 0)
         return NULL;
-    while (wait_for_job(mp))
-        run_job(mp);
-    return NULL;
+    for (;;) {
+        switch (wait_for_errand(mp)) {
+        case ERRAND_QUIT:
+            return NULL;
+        case ERRAND_JOB:
+            run_job(mp);
+            break;
+        case ERRAND_TICK:
+            tick(mp);
+            break;
+        }
+    }
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -167,6 +207,7 @@ static void *evict_main(void *arg)
 int machine_make_pager(struct machine *m, struct errctx *ec)
 {
     struct machine_pager *mp;
+    pthread_condattr_t attr;
     int r;
 
     if (m->config->pager == CONFIG_PAGER_OFF)
@@ -177,7 +218,10 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
     mp->machine = m;
     (void)sem_init(&mp->ready, 0, 0);
     (void)pthread_mutex_init(&mp->lock, NULL);
-    (void)pthread_cond_init(&mp->wake, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&mp->wake, &attr);
+    (void)pthread_condattr_destroy(&attr);
     (void)pthread_cond_init(&mp->still, NULL);
     m->pager = mp;
     mp->faults = calloc(m->plan->n_nodes, sizeof(mp->faults[0]));
@@ -353,7 +397,8 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
     if (m->pager == NULL || !pager_count(m->pager->pager, vnode, &c))
         return NULL;
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I}",
         "away", (json_int_t)c.away_pages * BACKING_PAGE, "away_zero",
         (json_int_t)c.away_zero_pages * BACKING_PAGE, "store", (json_int_t)c.store.held_bytes,
         "store_pages", (json_int_t)c.store.pages, "store_objects", (json_int_t)c.store.objects,
@@ -361,6 +406,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         "cancelled", (json_int_t)c.cancelled_pages, "filled", (json_int_t)c.filled_pages, "ahead",
         (json_int_t)c.ahead_pages, "faults", (json_int_t)c.faults, "first_touches",
         (json_int_t)c.first_touches, "strange", (json_int_t)c.strange_pages, "lost",
-        (json_int_t)c.lost_pages, "evict_cpu_ns", (json_int_t)c.evict_cpu_ns, "fault_p50_ns",
+        (json_int_t)c.lost_pages, "mended", (json_int_t)c.mended_extents, "mapped_whole",
+        (json_int_t)c.mapped_whole, "mend_cpu_ns", (json_int_t)c.mend_cpu_ns, "evict_cpu_ns", (json_int_t)c.evict_cpu_ns, "fault_p50_ns",
         (json_int_t)pager_fault_ns(&c, 500), "fault_p99_ns", (json_int_t)pager_fault_ns(&c, 990));
 }

@@ -6,7 +6,8 @@
  *
  * Fault threads run from before the first vCPU to after the last I/O thread: who waits for a page
  * cannot be interrupted. While pages are being evicted guest memory must not be given back, so a pause
- * and a reset hold the evicting thread as they do the mover, and the two never work at a time.
+ * and a reset hold the evicting thread as they do the mover, and so does a move: the two never work at a
+ * time. Once something was evicted that thread makes huge pages of what came back, by itself.
  */
 #ifndef VMM_MACHINE_MACHINE_PAGER_H
 #define VMM_MACHINE_MACHINE_PAGER_H

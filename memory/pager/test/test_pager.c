@@ -331,12 +331,139 @@ static void holes_that_somebody_filled_are_no_pages(void **state)
     assert_true(other != MAP_FAILED);
     for (size_t i = 0; i < PAGES; i += 3)
         assert_int_equal(*(const volatile uint8_t *)(other + i * SMALL), 0);
+    for (size_t i = PAGES; i > PAGES / 2; i--) { /* backwards, each alone */
+        make(want, i - 1, 4);
+        assert_memory_equal(page_at(rig, 0, i - 1), want, SMALL);
+    }
+    assert_true(count(rig, 0).strange_pages >= PAGES / 6);
     for (size_t i = 0; i < PAGES; i++) {
         make(want, i, 4);
         assert_memory_equal(page_at(rig, 0, i), want, SMALL);
     }
-    assert_true(count(rig, 0).strange_pages >= PAGES / 3);
     (void)munmap((void *)(uintptr_t)other, NODE_BYTES);
+    rig_fini(rig);
+    free(rig);
+}
+
+/* Bytes of memory files that huge pages map here. */
+static uint64_t huge_bytes(void)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    unsigned long long kib, sum = 0;
+    char line[512];
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f) != NULL)
+        if (sscanf(line, "ShmemPmdMapped: %llu", &kib) == 1)
+            sum += kib * KIB;
+    (void)fclose(f);
+    return sum;
+}
+
+static void skip_without_collapse(void)
+{
+    struct mem_area area;
+    int fd = memfd_create("probe", MFD_CLOEXEC), r;
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, BACKING_EXTENT), 0);
+    assert_int_equal(mem_area_init(BACKING_EXTENT, BACKING_EXTENT, &area, NULL), 0);
+    assert_true(mmap(area.start, BACKING_EXTENT, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+                     0) != MAP_FAILED);
+    memset(area.start, 1, BACKING_EXTENT);
+    r = madvise(area.start, BACKING_EXTENT, 25 /* MADV_COLLAPSE */);
+    mem_area_fini(&area);
+    (void)close(fd);
+    if (r < 0) {
+        print_message("# skip: this kernel makes no huge pages of memory files (Linux 6.1 does)\n");
+        skip();
+    }
+}
+
+static void mend(struct rig *rig)
+{
+    while (pager_mend(rig->pager, 100 * 1000 * 1000))
+        ;
+}
+
+static void what_came_back_becomes_huge_again(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint8_t want[SMALL];
+    struct pager_counts c;
+
+    (void)state;
+    assert_non_null(rig);
+    skip_without_collapse();
+    rig_init(rig);
+    assert_false(pager_active(rig->pager));
+    for (size_t i = 0; i < PAGES; i++)
+        make(page_at(rig, 0, i), i, 5);
+    assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
+    assert_true(pager_active(rig->pager));
+    mend(rig);
+    assert_int_equal(count(rig, 0).mended_extents, 0); /* nothing is there */
+    assert_int_equal(huge_bytes(), 0);
+    for (size_t i = 0; i < PAGES - 1; i++) { /* one page of the last extent is not asked for */
+        make(want, i, 5);
+        assert_memory_equal(page_at(rig, 0, i), want, SMALL);
+    }
+    for (size_t i = 0; i < PAGES; i++)
+        make(page_at(rig, 0, i), i, 6); /* never in sequence with itself */
+    (void)count_all_back(rig, 0);
+    mend(rig);
+    c = count(rig, 0);
+    assert_int_equal(c.mended_extents, NODE_BYTES / BACKING_EXTENT);
+    assert_true(c.mend_cpu_ns > 0);
+    assert_int_equal(huge_bytes(), NODE_BYTES);
+    /* one fault maps all of it, where it was taken out of the page table only */
+    assert_int_equal(madvise(page_at(rig, 0, 0), BACKING_EXTENT, MADV_DONTNEED), 0);
+    make(want, 77, 6);
+    assert_memory_equal(page_at(rig, 0, 77), want, SMALL);
+    assert_int_equal(huge_bytes(), NODE_BYTES);
+    while (count(rig, 0).mapped_whole == 0) /* the fault thread counts when the guest goes on already */
+        (void)sched_yield();
+    assert_int_equal(count(rig, 0).mapped_whole, 1);
+    /* and it goes like any other */
+    assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
+    assert_int_equal(huge_bytes(), 0);
+    for (size_t i = 0; i < PAGES; i++) {
+        make(want, i, 6);
+        assert_memory_equal(page_at(rig, 0, i), want, SMALL);
+    }
+    rig_fini(rig);
+    free(rig);
+}
+
+static void an_extent_with_a_lease_is_not_touched_by_that(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    struct mem_lease lease;
+    struct iovec iov;
+    int pipe_fd[2];
+    uint8_t got;
+
+    (void)state;
+    assert_non_null(rig);
+    skip_without_collapse();
+    rig_init(rig);
+    memset(page_at(rig, 0, 0), 7, NODE_BYTES);
+    (void)evict(rig, 0, UINT64_MAX);
+    memset(page_at(rig, 0, 0), 8, NODE_BYTES);
+    (void)count_all_back(rig, 0);
+    /* the kernel has a frame, for a device that writes later */
+    assert_int_equal(guest_mem_lease_begin(rig->mem, (struct gpa){ 0 }, SMALL, LEASE_DMA, &lease), 0);
+    assert_int_equal(pipe2(pipe_fd, O_CLOEXEC), 0);
+    iov = (struct iovec){ .iov_base = lease.ptr, .iov_len = SMALL };
+    assert_int_equal(vmsplice(pipe_fd[1], &iov, 1, 0), SMALL);
+    mend(rig);
+    assert_int_equal(count(rig, 0).mended_extents, NODE_BYTES / BACKING_EXTENT - 1);
+    *page_at(rig, 0, 0) = 9;
+    assert_int_equal(read(pipe_fd[0], &got, 1), 1);
+    assert_int_equal(got, 9); /* the same frame */
+    guest_mem_lease_end(rig->mem, &lease);
+    (void)close(pipe_fd[0]);
+    (void)close(pipe_fd[1]);
     rig_fini(rig);
     free(rig);
 }
@@ -506,10 +633,14 @@ static void nothing_is_lost_while_all_of_it_goes_and_comes(void **state)
     /* until everything went three times over */
     do {
         for (uint32_t node = 0; node < NODES; node++) {
-            (void)evict(rig, node, UINT64_MAX);
+            /* all, or so little that whole extents come back and become huge */
+            (void)evict(rig, node, rounds % 2 == 0 ? UINT64_MAX : (uint64_t)MIB);
             c[node] = count(rig, node);
         }
-        (void)usleep(1000); /* let some of it come back */
+        for (int i = 0; i < 20; i++) { /* let some of it come back */
+            (void)usleep(50);
+            (void)pager_mend(rig->pager, 100 * 1000);
+        }
     } while (++rounds < 100000 &&
              (c[0].filled_pages < 3 * PAGES || c[1].filled_pages < 3 * PAGES));
     atomic_store(&quit, true);
@@ -522,10 +653,13 @@ static void nothing_is_lost_while_all_of_it_goes_and_comes(void **state)
         c[i] = count(rig, i);
         assert_true(c[i].filled_pages >= 3 * PAGES);
         print_message("# node %u: %llu evicted, %llu cancelled, %llu filled, %llu faults, "
+                      "%llu + %llu whole extents, "
                       "p50 %llu ns, p99 %llu ns, %llu ns CPU an evicted page\n",
                       i, (unsigned long long)c[i].evicted_pages,
                       (unsigned long long)c[i].cancelled_pages,
                       (unsigned long long)c[i].filled_pages, (unsigned long long)c[i].faults,
+                      (unsigned long long)c[i].mended_extents,
+                      (unsigned long long)c[i].mapped_whole,
                       (unsigned long long)pager_fault_ns(&c[i], 500),
                       (unsigned long long)pager_fault_ns(&c[i], 990),
                       (unsigned long long)(c[i].evict_cpu_ns / c[i].evicted_pages));
@@ -545,6 +679,8 @@ int main(void)
         cmocka_unit_test(what_a_device_has_stays),
         cmocka_unit_test(what_is_given_back_is_not_kept),
         cmocka_unit_test(holes_that_somebody_filled_are_no_pages),
+        cmocka_unit_test(what_came_back_becomes_huge_again),
+        cmocka_unit_test(an_extent_with_a_lease_is_not_touched_by_that),
         cmocka_unit_test(damage_is_told_and_does_not_block),
         cmocka_unit_test(a_reset_leaves_nothing_behind),
         cmocka_unit_test(pools_are_refused),

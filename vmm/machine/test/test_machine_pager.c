@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "memory/pager/uffd.h"
@@ -136,6 +137,35 @@ static void what_is_evicted_comes_back(void **state)
     end(f);
 }
 
+/* With a hold and a release in between: it starts by itself, after each. */
+static void what_came_back_becomes_huge_by_itself(void **state)
+{
+    struct fixture *f = begin(CONFIG_PAGER_ON);
+    json_int_t before;
+
+    (void)state;
+    memset(memory_of(f), 7, NODE_BYTES);
+    if (madvise(memory_of(f), BACKING_EXTENT, 25 /* MADV_COLLAPSE */) < 0) {
+        print_message("# skip: this kernel makes no huge pages of memory files (Linux 6.1 does)\n");
+        end(f);
+        skip();
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(machine_evict(&f->m, node0, NODE_BYTES, NULL), 0);
+        run_until_over(f);
+        machine_pager_hold(&f->m);
+        before = number(f, "pager", "mended");
+        memset(memory_of(f), 8 + i, NODE_BYTES);
+        assert_int_equal(number(f, "pager", "mended"), before);
+        machine_pager_release(&f->m);
+        while (number(f, "pager", "mended") < before + NODE_BYTES / BACKING_EXTENT)
+            (void)usleep(1000);
+        for (size_t k = 0; k < NODE_BYTES; k += SMALL)
+            assert_int_equal(memory_of(f)[k], 8 + i);
+    }
+    end(f);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     struct fixture *f = begin(CONFIG_PAGER_OFF);
@@ -229,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_evicted_comes_back),
+        cmocka_unit_test(what_came_back_becomes_huge_by_itself),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(nothing_goes_while_it_is_held),
         cmocka_unit_test(a_reset_finds_it_evicting),

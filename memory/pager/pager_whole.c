@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Extents of 2 MiB as wholes: huge pages, again.
+ *
+ * What is brought back comes by pages of 4 KiB, and so does what the guest touches while it is being
+ * evicted. MADV_COLLAPSE (Linux 6.1) makes a huge page of an extent's 512 pages, in the guest's mapping,
+ * where it maps it, too: if it is one already that costs no more than a fault. It maps all of the extent,
+ * so all of its pages are pinned meanwhile: none is armed, and all are RESIDENT, also those that were never
+ * touched, where the kernel's zeroes are right. Linux 6.1 fills holes with zeroes even where it then
+ * refuses.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "memory/pager/pager_int.h"
+#include "memory/pager/uffd.h"
+#include "vmm/base/macros.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
+#endif
+
+size_t pager_extents_in(const struct pager_node *node)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < node->n_regions; i++)
+        n += node->regions[i].n_extents;
+    return n;
+}
+
+struct pager_span pager_span_at(struct pager_node *node, size_t k)
+{
+    const struct pager_region *r = node->regions;
+
+    for (; k >= r->n_extents; r++)
+        k -= r->n_extents;
+    return (struct pager_span){
+        .node = node, .region = r, .first = k * PAGER_EXTENT_PAGES,
+        .n = MIN((size_t)PAGER_EXTENT_PAGES, r->n_pages - k * PAGER_EXTENT_PAGES),
+    };
+}
+
+uint64_t pager_cpu_ns(void)
+{
+    struct timespec t = { 0 };
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static bool can_be_whole(const struct pager_span *s)
+{
+    return s->n == PAGER_EXTENT_PAGES && s->region->backing->plan->pages != GUEST_PAGES_4K &&
+           (uintptr_t)pager_span_address(s, 0) % PAGER_EXTENT == 0;
+}
+
+bool pager_make_whole(const struct pager_span *s)
+{
+    size_t n = 0;
+    bool is = false;
+
+    if (!can_be_whole(s))
+        return false;
+    while (n < s->n && page_pin(pager_span_word(s, n)))
+        n++;
+    if (n == s->n) {
+        is = madvise(pager_span_address(s, 0), PAGER_EXTENT, MADV_COLLAPSE) == 0;
+        if (is)
+            atomic_fetch_or(pager_span_extent(s), EXTENT_WHOLE);
+        else
+            atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_WHOLE);
+    }
+    while (n > 0)
+        page_unlease(pager_span_word(s, --n));
+    if (is) /* the kernel wakes nobody */
+        uffd_wake(s->node->uffd, pager_span_address(s, 0), PAGER_EXTENT);
+    return is;
+}
+
+/* All 512 in the file, as far as one look tells: cheaper than a refusal. */
+static bool is_complete(const struct pager_span *s, unsigned char *there)
+{
+    if (!can_be_whole(s) || mincore(pager_span_address(s, 0), PAGER_EXTENT, there) < 0)
+        return false;
+    for (size_t i = 0; i < PAGER_EXTENT_PAGES; i++)
+        if ((there[i] & 1) == 0)
+            return false;
+    return true;
+}
+
+/* Once around the node at most. Return: whether time ran out first. */
+static bool mend_node(struct pager_node *node, uint64_t until_cpu_ns)
+{
+    const size_t n = pager_extents_in(node);
+
+    if (!atomic_exchange(&node->any_to_mend, false))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const struct pager_span s = pager_span_at(node, node->mend_hand);
+
+        node->mend_hand = (node->mend_hand + 1) % n;
+        if ((atomic_load_explicit(pager_span_extent(&s), memory_order_relaxed) & EXTENT_MEND) == 0)
+            continue;
+        atomic_fetch_and(pager_span_extent(&s), (uint8_t)~EXTENT_MEND); /* the next fault says it anew */
+        if (is_complete(&s, node->pager->desk->there) && pager_make_whole(&s))
+            pager_add(&node->n.mended, 1);
+        if (pager_cpu_ns() >= until_cpu_ns) {
+            atomic_store(&node->any_to_mend, true);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pager_mend(struct pager *pager, uint64_t cpu_ns)
+{
+    const uint64_t until = pager_cpu_ns() + cpu_ns;
+    bool more = false;
+
+    for (size_t i = 0; i < pager->n_nodes && !more; i++) {
+        struct pager_node *node = &pager->nodes[(pager->mend_first + i) % pager->n_nodes];
+        const uint64_t begin = pager_cpu_ns();
+
+        if (!atomic_load(&node->registered))
+            continue;
+        more = mend_node(node, until);
+        pager_add(&node->n.mend_cpu_ns, pager_cpu_ns() - begin);
+    }
+    pager->mend_first = (pager->mend_first + 1) % pager->n_nodes;
+    return more;
+}
+
+bool pager_active(const struct pager *pager)
+{
+    for (size_t i = 0; i < pager->n_nodes; i++)
+        if (atomic_load(&pager->nodes[i].registered))
+            return true;
+    return false;
+}
