@@ -191,6 +191,9 @@ static int make_nodes(struct pager *p, struct errctx *ec)
         r = uffd_open(&p->nodes[i].uffd, ec);
         if (r == 0)
             r = give_store(p, &p->nodes[i], ec);
+        if (r == 0 && heat_init(&p->nodes[i].heat, (uint32_t)pager_extents_in(&p->nodes[i]),
+                                LOOK_REGIONS, p->nodes[i].vnode.v) < 0)
+            r = errctx_set(ec, ENOMEM, "no memory for what is known of pages");
     }
     return r;
 }
@@ -232,9 +235,11 @@ void pager_free(struct pager *pager)
     if (pager == NULL)
         return;
     guest_mem_set_dma_ops(pager->params.mem, NULL, NULL);
-    for (size_t i = 0; i < pager->n_nodes; i++)
+    for (size_t i = 0; i < pager->n_nodes; i++) {
         if (pager->nodes[i].uffd >= 0)
             (void)close(pager->nodes[i].uffd);
+        heat_fini(&pager->nodes[i].heat);
+    }
     for (size_t i = 0; i < pager->n_regions; i++) {
         (void)munmap(pager->regions[i].words, words_bytes(&pager->regions[i]));
         free((void *)(uintptr_t)pager->regions[i].extents);
@@ -270,6 +275,7 @@ static int reset_node(struct pager_node *node, struct errctx *ec)
     atomic_store(&node->n.away_zero, 0);
     node->expected = NULL;
     node->hand = 0;
+    node->n_asked = 0;
     return 0;
 }
 
@@ -312,9 +318,15 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .strange_pages = value(&n->strange),
         .lost_pages = value(&n->lost),
         .mended_extents = value(&n->mended),
-        .mapped_whole = value(&n->mapped_whole),
         .evict_cpu_ns = value(&n->evict_cpu_ns),
         .mend_cpu_ns = value(&n->mend_cpu_ns),
+        .look_cpu_ns = value(&n->look_cpu_ns),
+        .samples = value(&n->samples),
+        .rounds = value(&n->rounds),
+        .regions = value(&n->regions),
+        .hot_bytes = value(&n->hot),
+        .warm_bytes = value(&n->warm),
+        .cold_bytes = value(&n->cold),
     };
     for (size_t i = 0; i < PAGER_BUCKETS; i++)
         ret_counts->fault_ns[i] = value(&n->fault_ns[i]);

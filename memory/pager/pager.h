@@ -28,6 +28,8 @@ struct pager_params {
      * more before this returns. The page reads as zeroes then. Fault thread. */
     void (*lost)(void *ctx, struct vnode_id vnode, const char *why);
     void *ctx;
+    uint32_t budget_milli; /* thousandths of a CPU that pager_look() may take, faults that it causes
+                              included */
 };
 
 /**
@@ -72,6 +74,14 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
  */
 bool pager_mend(struct pager *pager, uint64_t cpu_ns);
 
+/**
+ * pager_look() - find out what of a node's memory is in use: see which samples of the last call were
+ * touched, take new ones, as many as the budget has CPU time for since then. For nodes of which memory
+ * was evicted. The thread that evicts, some times a second.
+ * @now_ns: any clock that does not go back.
+ */
+void pager_look(struct pager *pager, uint64_t now_ns);
+
 /** pager_active() - was anything evicted since the start or a reset? Any thread. */
 bool pager_active(const struct pager *pager);
 
@@ -94,8 +104,11 @@ struct pager_counts {
     uint64_t strange_pages; /* that somebody else had filled a hole with */
     uint64_t lost_pages;
     uint64_t mended_extents;            /* of 2 MiB that became huge pages again */
-    uint64_t mapped_whole;              /* huge pages that one fault mapped */
+    uint64_t samples, rounds;           /* that pager_look() took */
+    uint64_t regions;                   /* now: pieces of memory that are alike in use */
+    uint64_t hot_bytes, warm_bytes, cold_bytes; /* by the last round; of what is not evicted */
     uint64_t mend_cpu_ns;               /* of making huge pages */
+    uint64_t look_cpu_ns;               /* of pager_look() and the faults that it causes */
     uint64_t evict_cpu_ns;              /* of the thread that evicts */
     uint64_t fault_ns[PAGER_BUCKETS];   /* faults that took [2^i, 2^(i+1)) ns from read to answer */
     struct store_counts store;          /* of all nodes that share it */

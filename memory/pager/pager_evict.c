@@ -36,11 +36,14 @@ static bool is_armed(const struct pager_span *s, size_t i)
 /* Arm at most @max pages of what the file has. */
 static int arm(struct pager_span *s, size_t max, struct pager_desk *desk, struct errctx *ec)
 {
+    atomic_fetch_or(pager_span_extent(s), EXTENT_AWAY); /* before it is so: the next fault finds it */
     if (mincore(pager_span_address(s, 0), s->n * PAGER_PAGE, desk->there) < 0)
         return errctx_set_os(ec, errno, "mincore");
-    for (size_t i = 0; i < s->n && s->n_armed < max; i++)
-        if ((desk->there[i] & 1) != 0 && page_arm(pager_span_word(s, i)))
+    for (size_t i = 0; i < s->n; i++) {
+        s->n_there += desk->there[i] & 1;
+        if ((desk->there[i] & 1) != 0 && s->n_armed < max && page_arm(pager_span_word(s, i)))
             s->n_armed++;
+    }
     if (s->n_armed > 0 && madvise(pager_span_address(s, 0), s->n * PAGER_PAGE, MADV_DONTNEED) < 0)
         return errctx_set_os(ec, errno, "take %zu pages out of the page table", s->n);
     return 0;
@@ -138,6 +141,8 @@ static int store_span(const struct pager_span *s, struct pager_desk *desk, size_
     for (size_t from = 0; r == 0 && s->n_armed > 0 && from < s->n; from += EVICT_CHUNK)
         r = keep_chunk(s, from, desk, ec);
     r2 = punch(s, &n, r == 0 ? ec : NULL);
+    if (n < s->n_there)
+        atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_AWAY);
     for (size_t i = 0; (r < 0 || r2 < 0) && i < s->n; i++)
         cancel(s, i);
     if (n > 0)
@@ -152,6 +157,7 @@ static void forget_span(const struct pager_span *s)
 {
     for (size_t i = 0; s->n_armed > 0 && i < s->n; i++)
         cancel(s, i);
+    atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_AWAY);
 }
 
 /* Once through a few extents. @ret_n: pages that went. */
@@ -178,7 +184,7 @@ static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want
     return r < 0 ? r : (int)n;
 }
 
-static int register_node(struct pager_node *node, struct errctx *ec)
+int pager_register(struct pager_node *node, struct errctx *ec)
 {
     int r = 0;
 
@@ -207,7 +213,7 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
         const uint64_t begin = pager_cpu_ns();
 
         if (!atomic_load(&node->registered)) /* the first time, and after a reset in between() */
-            r = register_node(node, ec);
+            r = pager_register(node, ec);
         if (r < 0)
             break;
         r = evict_window(node, MIN((size_t)WINDOW, pager_extents_in(node) - seen), want - done, &done, ec);

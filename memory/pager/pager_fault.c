@@ -22,6 +22,7 @@
 enum {
     AHEAD_FIRST = 4,
     AHEAD_MAX = PAGER_EXTENT_PAGES,
+    MAP_RUN = 64, /* pages that are mapped at once; a hole among them costs the rest a fault each */
     /* How long a fill tries to get a page from the host. */
     TRIES = 1000,
     TRY_NS = 10 * 1000 * 1000,
@@ -124,15 +125,49 @@ static void want_mending(const struct spot *s)
     atomic_store(&s->node->any_to_mend, true);
 }
 
-/* Map the huge page that it was part of when last seen. */
-static bool map_whole(const struct spot *s)
+/* Pages of the extent from @first on, up to @max, that are not on their way out. Return: how many. */
+static size_t map_run(const struct pager_span *extent, size_t first, size_t max)
+{
+    size_t n = 0;
+
+    while (n < max && page_pin(pager_span_word(extent, first + n)))
+        n++;
+    if (n > 0)
+        (void)uffd_continue(extent->node->uffd, pager_span_address(extent, first), n * PAGER_PAGE);
+    for (size_t i = 0; i < n; i++)
+        page_unlease(pager_span_word(extent, first + i));
+    return n;
+}
+
+/* The extent was taken out of the page table, to see who faults in it, or in order to evict it. All that is
+ * there comes back, or each page would cost a fault. (MADV_COLLAPSE would map a huge page as one, but
+ * waits for all CPUs of the host before it begins: that is left to pager_mend().) */
+static void put_back(const struct spot *s)
 {
     const struct pager_span extent = extent_of(s);
+    const size_t at = s->page - extent.first;
+    const uint64_t begin = pager_cpu_ns();
 
-    if ((atomic_load(pager_span_extent(&extent)) & EXTENT_WHOLE) == 0 || !pager_make_whole(&extent))
-        return false;
-    pager_add(&s->node->n.mapped_whole, 1);
-    return true;
+    for (size_t i = 0, n; i < extent.n; i += MAX(n, (size_t)1)) {
+        const size_t end = i <= at ? at : extent.n; /* @s itself is mapped already */
+
+        n = map_run(&extent, i, MIN((size_t)MAP_RUN, end - i));
+    }
+    pager_add(&s->node->n.look_cpu_ns, pager_cpu_ns() - begin);
+}
+
+/* Return: whether the extent has to be put back. */
+static bool was_touched(const struct spot *s)
+{
+    const struct pager_span extent = extent_of(s);
+    _Atomic uint8_t *known = pager_span_extent(&extent);
+    const uint8_t was = atomic_load(known);
+
+    if ((was & (EXTENT_SEEN | EXTENT_AWAY | EXTENT_ZAPPED)) != EXTENT_SEEN) {
+        atomic_fetch_or(known, EXTENT_SEEN);
+        atomic_fetch_and(known, (uint8_t)~(EXTENT_AWAY | EXTENT_ZAPPED));
+    }
+    return (was & (EXTENT_ZAPPED | EXTENT_WHOLE)) != 0;
 }
 
 /* What the file has. */
@@ -141,8 +176,6 @@ static void map_page(const struct spot *s)
     unsigned n_tries = 0;
     int r;
 
-    if (map_whole(s))
-        return;
     want_mending(s);
     do {
         r = uffd_continue(s->node->uffd, address(s), PAGER_PAGE);
@@ -256,6 +289,9 @@ static size_t fill_chunk(const struct spot *s, size_t max)
             page_unfetch(word_of(&at)); /* no memory now: it comes when it is asked for */
     }
     uffd_wake(node->uffd, address(s), n * PAGER_PAGE);
+    at.page = s->page + n - 1; /* some of it is mapped: to be asked about anew */
+    (void)was_touched(s);
+    (void)was_touched(&at);
     return n_put;
 }
 
@@ -284,6 +320,7 @@ static void fill_ahead(const struct spot *s)
 
 static void serve(const struct spot *s)
 {
+    const bool was_zapped = was_touched(s);
     uint32_t object;
 
     switch (page_touch(word_of(s), &object)) {
@@ -291,11 +328,15 @@ static void serve(const struct spot *s)
         map_page(s);
         page_touched(word_of(s));
         store_drop(s->node->store, object);
+        if (was_zapped)
+            put_back(s);
         return;
     case PAGE_TOUCH_FILL:
         want_mending(s);
         if (fill_page(s, object))
             fill_ahead(s);
+        if (was_zapped)
+            put_back(s);
         return;
     case PAGE_TOUCH_WAIT:
         return; /* who makes the hole wakes, and the next fault finds it */

@@ -8,6 +8,7 @@
 
 #include "memory/pager/page_word.h"
 #include "memory/pager/pager.h"
+#include "memory/policy/heat.h"
 
 enum {
     PAGER_PAGE = BACKING_PAGE,
@@ -15,6 +16,7 @@ enum {
     PAGER_EXTENT_PAGES = PAGER_EXTENT / PAGER_PAGE,
     EVICT_CHUNK = 16, /* pages that are copied at once: they stay in the nearest cache */
     FILL_CHUNK = 16,  /* pages that are brought back at once */
+    LOOK_REGIONS = 200, /* of a node, that are taken to be alike in use */
 };
 
 /* A backing and the words of its pages, in a range of its own that the kernel fills with zeroes as it
@@ -31,11 +33,15 @@ struct pager_region {
 enum pager_extent {
     EXTENT_MEND = 1 << 0,  /* its pages came one by one: see whether they can be a huge page */
     EXTENT_WHOLE = 1 << 1, /* it was one huge page when last seen */
+    EXTENT_ZAPPED = 1 << 2, /* taken out of the page table to see whether it is touched, and not touched yet */
+    EXTENT_SEEN = 1 << 3,   /* touched since somebody asked */
+    EXTENT_AWAY = 1 << 4,   /* nothing of it is there, as far as was seen */
 };
 
 struct pager_counters {
     _Atomic uint64_t away, away_zero, evicted, cancelled, filled, ahead, faults, first_touches,
-        strange, lost, mended, mapped_whole, evict_cpu_ns, mend_cpu_ns;
+        strange, lost, mended, samples, rounds, regions, hot, warm, cold, evict_cpu_ns,
+        mend_cpu_ns, look_cpu_ns;
     _Atomic uint64_t fault_ns[PAGER_BUCKETS];
 };
 
@@ -53,6 +59,12 @@ struct pager_node {
     /* the thread that evicts */
     size_t hand;      /* extent to look at next, counted through all regions */
     size_t mend_hand; /* the same for mending */
+    struct heat heat;
+    struct pager_sample {
+        size_t region;
+        uint32_t extent;
+    } asked[LOOK_REGIONS]; /* and not answered; n of them */
+    size_t n_asked;
 
     /* the fault thread, and a reset, which waits for the end of what it is at */
     pthread_mutex_t serving; /* taken before the store's lock; covers the rest */
@@ -77,7 +89,10 @@ struct pager {
     struct store **stores;
     size_t n_stores;
     struct pager_desk *desk;
-    size_t mend_first; /* the thread that evicts: node to begin with */
+    /* the thread that evicts */
+    size_t mend_first, look_first; /* nodes to begin with */
+    int64_t look_credit_ns;        /* CPU time that looking may take now */
+    uint64_t look_then_ns, look_spent_ns;
 };
 
 /* An extent of a region. */
@@ -85,7 +100,7 @@ struct pager_span {
     struct pager_node *node;
     const struct pager_region *region;
     size_t first, n; /* pages; n: up to PAGER_EXTENT_PAGES */
-    size_t n_armed;  /* the thread that evicts */
+    size_t n_there, n_armed; /* the thread that evicts */
 };
 
 size_t pager_extents_in(const struct pager_node *node);
@@ -108,11 +123,11 @@ static inline _Atomic uint8_t *pager_span_extent(const struct pager_span *s)
     return &s->region->extents[s->first / PAGER_EXTENT_PAGES];
 }
 
-/** pager_make_whole() - one huge page of @s, mapped as that, where all its pages are there and none
- *  is on its way out. The thread that evicts, or the fault thread. Return: whether it is now. */
-bool pager_make_whole(const struct pager_span *s);
-
 uint64_t pager_cpu_ns(void);
+
+/** pager_register() - from now on the node's faults come to its fault thread. The thread that evicts.
+ *  Return: 0 or the errno of uffd_register(). */
+int pager_register(struct pager_node *node, struct errctx *ec);
 
 static inline void pager_add(_Atomic uint64_t *counter, uint64_t n)
 {

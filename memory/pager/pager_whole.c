@@ -56,26 +56,29 @@ static bool can_be_whole(const struct pager_span *s)
            (uintptr_t)pager_span_address(s, 0) % PAGER_EXTENT == 0;
 }
 
-bool pager_make_whole(const struct pager_span *s)
+/*
+ * One huge page of @s, mapped as that. Its pages are taken out of the page table first, with one flush of
+ * remote TLBs: the kernel would do so one by one. Return: whether it is one now.
+ */
+static bool make_whole(const struct pager_span *s)
 {
+    uint8_t *const at = pager_span_address(s, 0);
     size_t n = 0;
     bool is = false;
 
-    if (!can_be_whole(s))
-        return false;
     while (n < s->n && page_pin(pager_span_word(s, n)))
         n++;
     if (n == s->n) {
-        is = madvise(pager_span_address(s, 0), PAGER_EXTENT, MADV_COLLAPSE) == 0;
-        if (is)
-            atomic_fetch_or(pager_span_extent(s), EXTENT_WHOLE);
-        else
-            atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_WHOLE);
+        if ((atomic_load(pager_span_extent(s)) & EXTENT_WHOLE) == 0)
+            (void)madvise(at, PAGER_EXTENT, MADV_DONTNEED);
+        is = madvise(at, PAGER_EXTENT, MADV_COLLAPSE) == 0;
+        atomic_fetch_and(pager_span_extent(s), (uint8_t)~(EXTENT_WHOLE | EXTENT_ZAPPED));
+        atomic_fetch_or(pager_span_extent(s), is ? EXTENT_WHOLE : EXTENT_ZAPPED);
     }
     while (n > 0)
         page_unlease(pager_span_word(s, --n));
     if (is) /* the kernel wakes nobody */
-        uffd_wake(s->node->uffd, pager_span_address(s, 0), PAGER_EXTENT);
+        uffd_wake(s->node->uffd, at, PAGER_EXTENT);
     return is;
 }
 
@@ -104,7 +107,7 @@ static bool mend_node(struct pager_node *node, uint64_t until_cpu_ns)
         if ((atomic_load_explicit(pager_span_extent(&s), memory_order_relaxed) & EXTENT_MEND) == 0)
             continue;
         atomic_fetch_and(pager_span_extent(&s), (uint8_t)~EXTENT_MEND); /* the next fault says it anew */
-        if (is_complete(&s, node->pager->desk->there) && pager_make_whole(&s))
+        if (is_complete(&s, node->pager->desk->there) && make_whole(&s))
             pager_add(&node->n.mended, 1);
         if (pager_cpu_ns() >= until_cpu_ns) {
             atomic_store(&node->any_to_mend, true);

@@ -102,6 +102,32 @@ static void print_pagers(FILE *out, const json_t *nodes)
     }
 }
 
+/* What of a node is in use, as far as was looked. */
+static void print_heat(FILE *out, const json_t *nodes)
+{
+    static const char *const sizes[] = { "hot", "warm", "cold" };
+    bool any = false;
+
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i), *p = json_object_get(n, "pager");
+
+        if (p == NULL || answer_number(p, "rounds") == 0)
+            continue;
+        if (!any)
+            (void)fprintf(out, "\n%4s  %10s  %10s  %10s  %9s  %9s  %9s  %9s\n", "node", "hot", "warm",
+                          "cold", "regions", "rounds", "samples", "CPU ms");
+        any = true;
+        (void)fprintf(out, "%4llu", (unsigned long long)answer_number(n, "id"));
+        for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++)
+            size(out, answer_number(p, sizes[k]));
+        (void)fprintf(out, "  %9llu  %9llu  %9llu  %9.1f\n",
+                      (unsigned long long)answer_number(p, "regions"),
+                      (unsigned long long)answer_number(p, "rounds"),
+                      (unsigned long long)answer_number(p, "samples"),
+                      (double)answer_number(p, "look_cpu_ns") / 1000000);
+    }
+}
+
 /* What the guest gave away of a node, if it has a balloon. */
 static void print_given(FILE *out, const json_t *node)
 {
@@ -132,4 +158,5 @@ void print_memory(FILE *out, const json_t *answer)
         print_given(out, n);
     }
     print_pagers(out, nodes);
+    print_heat(out, nodes);
 }

@@ -14,6 +14,7 @@
 
 #include "memory/pager/pager.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
 
@@ -175,6 +176,7 @@ static enum errand wait_for_errand(struct machine_pager *mp)
 
 static void tick(struct machine_pager *mp)
 {
+    pager_look(mp->pager, evloop_now_ns());
     (void)pager_mend(mp->pager, TICK_MS * UINT64_C(1000000) * MEND_PER_CENT / 100);
     LOCK_SCOPE(&mp->lock);
     mp->working = false;
@@ -204,6 +206,19 @@ static void *evict_main(void *arg)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+/* 1 % of a CPU for each 16 GiB or part of it. */
+static uint32_t budget_milli(const struct machine *m)
+{
+    const uint64_t unit = UINT64_C(16) * GIB;
+    uint64_t bytes = 0;
+
+    if (m->config->pager_budget_milli > 0)
+        return m->config->pager_budget_milli;
+    for (size_t i = 0; i < m->plan->n_nodes; i++)
+        bytes += m->plan->nodes[i].ram_bytes;
+    return (uint32_t)MIN((bytes + unit - 1) / unit * 10, UINT64_C(1000));
+}
+
 int machine_make_pager(struct machine *m, struct errctx *ec)
 {
     struct machine_pager *mp;
@@ -229,7 +244,8 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
     if (mp->faults == NULL || mp->quit_fd < 0)
         r = errctx_set(ec, ENOMEM, "no memory for paging");
     else
-        r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost, .ctx = mp },
+        r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost, .ctx = mp,
+                                              .budget_milli = budget_milli(m) },
                       &mp->pager, ec);
     if (r < 0) {
         machine_free_pager(m);
@@ -393,20 +409,47 @@ json_t *machine_evict_status(struct machine *m)
 json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
 {
     struct pager_counts c;
+    json_t *json;
 
     if (m->pager == NULL || !pager_count(m->pager->pager, vnode, &c))
         return NULL;
-    return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I}",
-        "away", (json_int_t)c.away_pages * BACKING_PAGE, "away_zero",
-        (json_int_t)c.away_zero_pages * BACKING_PAGE, "store", (json_int_t)c.store.held_bytes,
-        "store_pages", (json_int_t)c.store.pages, "store_objects", (json_int_t)c.store.objects,
-        "store_raw", (json_int_t)c.store.raw_objects, "evicted", (json_int_t)c.evicted_pages,
-        "cancelled", (json_int_t)c.cancelled_pages, "filled", (json_int_t)c.filled_pages, "ahead",
-        (json_int_t)c.ahead_pages, "faults", (json_int_t)c.faults, "first_touches",
-        (json_int_t)c.first_touches, "strange", (json_int_t)c.strange_pages, "lost",
-        (json_int_t)c.lost_pages, "mended", (json_int_t)c.mended_extents, "mapped_whole",
-        (json_int_t)c.mapped_whole, "mend_cpu_ns", (json_int_t)c.mend_cpu_ns, "evict_cpu_ns", (json_int_t)c.evict_cpu_ns, "fault_p50_ns",
-        (json_int_t)pager_fault_ns(&c, 500), "fault_p99_ns", (json_int_t)pager_fault_ns(&c, 990));
+    const struct {
+        const char *name;
+        uint64_t value;
+    } members[] = {
+        { "away", c.away_pages * BACKING_PAGE },
+        { "away_zero", c.away_zero_pages * BACKING_PAGE },
+        { "store", c.store.held_bytes },
+        { "store_pages", c.store.pages },
+        { "store_objects", c.store.objects },
+        { "store_raw", c.store.raw_objects },
+        { "evicted", c.evicted_pages },
+        { "cancelled", c.cancelled_pages },
+        { "filled", c.filled_pages },
+        { "ahead", c.ahead_pages },
+        { "faults", c.faults },
+        { "first_touches", c.first_touches },
+        { "strange", c.strange_pages },
+        { "lost", c.lost_pages },
+        { "mended", c.mended_extents },
+        { "mend_cpu_ns", c.mend_cpu_ns },
+        { "hot", c.hot_bytes },
+        { "warm", c.warm_bytes },
+        { "cold", c.cold_bytes },
+        { "regions", c.regions },
+        { "rounds", c.rounds },
+        { "samples", c.samples },
+        { "look_cpu_ns", c.look_cpu_ns },
+        { "evict_cpu_ns", c.evict_cpu_ns },
+        { "fault_p50_ns", pager_fault_ns(&c, 500) },
+        { "fault_p99_ns", pager_fault_ns(&c, 990) },
+    };
+    json = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+        if (json_object_set_new(json, members[i].name, json_integer((json_int_t)members[i].value)) <
+            0) {
+            json_decref(json);
+            return NULL;
+        }
+    return json;
 }

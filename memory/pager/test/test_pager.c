@@ -26,6 +26,7 @@
 #include "memory/pager/pager_int.h"
 #include "memory/pager/uffd.h"
 #include "memory/test/plan_ram.h"
+#include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
 enum { SMALL = 4096, NODES = 2, NODE_BYTES = 16 * MIB, PAGES = NODE_BYTES / SMALL, WRITERS = 3 };
@@ -39,6 +40,7 @@ struct rig {
     int quit_fd;
     _Atomic int lost;
     char why[128];
+    uint64_t now_ns;
 };
 
 static bool always(void *ctx, uint64_t evicted_bytes)
@@ -89,7 +91,8 @@ static void rig_init(struct rig *rig)
     plan_ram_init(&rig->plan, NODES, ram);
     assert_int_equal(mem_layout_make(&rig->plan.plan, 40, &rig->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&rig->plan.plan, rig->layout, &rig->mem, NULL), 0);
-    r = pager_new(&(struct pager_params){ .mem = rig->mem, .lost = was_lost, .ctx = rig },
+    r = pager_new(&(struct pager_params){ .mem = rig->mem, .lost = was_lost, .ctx = rig,
+                                       .budget_milli = 1000 },
                   &rig->pager, &ec);
     if (r < 0)
         fail_msg("%s", ec.msg);
@@ -380,6 +383,17 @@ static void skip_without_collapse(void)
     }
 }
 
+/* The fault thread may be some lines behind who touched. */
+static void touch(struct rig *rig, size_t page)
+{
+    (void)*(volatile uint8_t *)page_at(rig, 0, page);
+    for (;;) {
+        LOCK_SCOPE(&rig->pager->nodes[0].serving);
+        if (page_leases(atomic_load(&rig->pager->nodes[0].regions[0].words[page])) == 0)
+            return;
+    }
+}
+
 static void mend(struct rig *rig)
 {
     while (pager_mend(rig->pager, 100 * 1000 * 1000))
@@ -416,14 +430,17 @@ static void what_came_back_becomes_huge_again(void **state)
     assert_int_equal(c.mended_extents, NODE_BYTES / BACKING_EXTENT);
     assert_true(c.mend_cpu_ns > 0);
     assert_int_equal(huge_bytes(), NODE_BYTES);
-    /* one fault maps all of it, where it was taken out of the page table only */
+    /* where it was only taken out of the page table one fault brings all of it back, and it is mended */
     assert_int_equal(madvise(page_at(rig, 0, 0), BACKING_EXTENT, MADV_DONTNEED), 0);
-    make(want, 77, 6);
-    assert_memory_equal(page_at(rig, 0, 77), want, SMALL);
+    for (size_t i = 0; i < 512; i++) {
+        make(want, i, 6);
+        touch(rig, i);
+        assert_memory_equal(page_at(rig, 0, i), want, SMALL);
+    }
+    assert_int_equal(count(rig, 0).faults, c.faults + 1);
+    mend(rig);
     assert_int_equal(huge_bytes(), NODE_BYTES);
-    while (count(rig, 0).mapped_whole == 0) /* the fault thread counts when the guest goes on already */
-        (void)sched_yield();
-    assert_int_equal(count(rig, 0).mapped_whole, 1);
+    assert_int_equal(count(rig, 0).mended_extents, c.mended_extents + 1);
     /* and it goes like any other */
     assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
     assert_int_equal(huge_bytes(), 0);
@@ -464,6 +481,100 @@ static void an_extent_with_a_lease_is_not_touched_by_that(void **state)
     guest_mem_lease_end(rig->mem, &lease);
     (void)close(pipe_fd[0]);
     (void)close(pipe_fd[1]);
+    rig_fini(rig);
+    free(rig);
+}
+
+enum { EXTENTS = NODE_BYTES / BACKING_EXTENT };
+
+/* Extents 2 and 5 of node 0 are in use: all small pages, all huge ones, or away. */
+static void look_while_two_are_used(struct rig *rig, unsigned rounds)
+{
+    const uint64_t until = count(rig, 0).rounds + rounds;
+
+    for (size_t i = 0; count(rig, 0).rounds < until; i++) {
+        touch(rig, 2 * 512 + i * 31 % 512);
+        touch(rig, 5 * 512 + i * 31 % 512);
+        rig->now_ns += 100 * 1000 * 1000;
+        pager_look(rig->pager, rig->now_ns);
+    }
+}
+
+static void what_is_in_use_is_found(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    struct pager_counts c;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    memset(page_at(rig, 0, 0), 7, NODE_BYTES);
+    rig->now_ns = 1000 * 1000 * 1000;
+    pager_look(rig->pager, rig->now_ns);
+    assert_int_equal(count(rig, 0).samples, 0); /* nothing was evicted, nothing is looked at */
+    assert_int_equal(evict(rig, 0, SMALL), SMALL);
+    look_while_two_are_used(rig, 12);
+    c = count(rig, 0);
+    assert_int_equal(c.regions, EXTENTS);
+    assert_int_equal(c.hot_bytes, 2 * BACKING_EXTENT);
+    assert_int_equal(c.warm_bytes, 0);
+    assert_int_equal(c.cold_bytes, (EXTENTS - 2) * (uint64_t)BACKING_EXTENT);
+    assert_true(c.samples >= 12 * 4 * EXTENTS);
+    assert_true(c.look_cpu_ns > 0);
+    mend(rig); /* the same of huge pages, where the kernel makes some */
+    look_while_two_are_used(rig, 12);
+    assert_int_equal(count(rig, 0).hot_bytes, 2 * BACKING_EXTENT);
+    assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES - SMALL);
+    look_while_two_are_used(rig, 12);
+    c = count(rig, 0);
+    assert_int_equal(c.hot_bytes, 2 * BACKING_EXTENT);
+    assert_int_equal(c.cold_bytes, 0); /* gone */
+    for (size_t i = 0; i < NODE_BYTES; i++)
+        assert_int_equal(page_at(rig, 0, 0)[i], 7);
+    assert_int_equal(pager_reset(rig->pager, NULL), 0);
+    pager_look(rig->pager, rig->now_ns += 1000 * 1000 * 1000);
+    assert_int_equal(count(rig, 0).rounds, c.rounds);
+    rig_fini(rig);
+    free(rig);
+}
+
+/* One touch of an extent brings all of it back into the page table. */
+static void a_look_costs_the_guest_one_fault_an_extent(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint64_t before;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    memset(page_at(rig, 0, 0), 7, NODE_BYTES);
+    assert_int_equal(evict(rig, 0, SMALL), SMALL);
+    pager_look(rig->pager, 1000 * 1000 * 1000);
+    assert_int_equal(count(rig, 0).samples, EXTENTS);
+    before = count(rig, 0).faults;
+    for (size_t i = 0; i < 512; i++)
+        touch(rig, 3 * 512 + i * 31 % 512);
+    assert_int_equal(count(rig, 0).faults, before + 1);
+    rig_fini(rig);
+    free(rig);
+}
+
+static void without_a_budget_nothing_is_looked_at(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    rig->pager->params.budget_milli = 0;
+    memset(page_at(rig, 0, 0), 7, NODE_BYTES);
+    assert_int_equal(evict(rig, 0, SMALL), SMALL);
+    for (uint64_t i = 1; i < 50; i++)
+        pager_look(rig->pager, i * 1000 * 1000 * 1000);
+    assert_int_equal(count(rig, 0).samples, 0);
+    rig->pager->params.budget_milli = 10;
+    pager_look(rig->pager, UINT64_C(51) * 1000 * 1000 * 1000);
+    assert_true(count(rig, 0).samples > 0);
     rig_fini(rig);
     free(rig);
 }
@@ -640,6 +751,7 @@ static void nothing_is_lost_while_all_of_it_goes_and_comes(void **state)
         for (int i = 0; i < 20; i++) { /* let some of it come back */
             (void)usleep(50);
             (void)pager_mend(rig->pager, 100 * 1000);
+            pager_look(rig->pager, rig->now_ns += 100 * 1000 * 1000);
         }
     } while (++rounds < 100000 &&
              (c[0].filled_pages < 3 * PAGES || c[1].filled_pages < 3 * PAGES));
@@ -653,13 +765,12 @@ static void nothing_is_lost_while_all_of_it_goes_and_comes(void **state)
         c[i] = count(rig, i);
         assert_true(c[i].filled_pages >= 3 * PAGES);
         print_message("# node %u: %llu evicted, %llu cancelled, %llu filled, %llu faults, "
-                      "%llu + %llu whole extents, "
+                      "%llu mended, "
                       "p50 %llu ns, p99 %llu ns, %llu ns CPU an evicted page\n",
                       i, (unsigned long long)c[i].evicted_pages,
                       (unsigned long long)c[i].cancelled_pages,
                       (unsigned long long)c[i].filled_pages, (unsigned long long)c[i].faults,
                       (unsigned long long)c[i].mended_extents,
-                      (unsigned long long)c[i].mapped_whole,
                       (unsigned long long)pager_fault_ns(&c[i], 500),
                       (unsigned long long)pager_fault_ns(&c[i], 990),
                       (unsigned long long)(c[i].evict_cpu_ns / c[i].evicted_pages));
@@ -681,6 +792,9 @@ int main(void)
         cmocka_unit_test(holes_that_somebody_filled_are_no_pages),
         cmocka_unit_test(what_came_back_becomes_huge_again),
         cmocka_unit_test(an_extent_with_a_lease_is_not_touched_by_that),
+        cmocka_unit_test(what_is_in_use_is_found),
+        cmocka_unit_test(a_look_costs_the_guest_one_fault_an_extent),
+        cmocka_unit_test(without_a_budget_nothing_is_looked_at),
         cmocka_unit_test(damage_is_told_and_does_not_block),
         cmocka_unit_test(a_reset_leaves_nothing_behind),
         cmocka_unit_test(pools_are_refused),

@@ -81,6 +81,7 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
         { "ctl name balloon target=1G now", "ctl balloon: now is not target=SIZE" },
         { "ctl name balloon target=much", NULL },
         { "ctl name balloon --stay", "ctl: --stay has no meaning for balloon" },
+        { "run --kernel k --pager-budget 1%", "--pager-budget has no effect without --pager on" },
         { "run --kernel k --balloon 1G --pager on",
           "--balloon gives memory back that --pager keeps account of: say one of them" },
         { "run --kernel k --balloon --prealloc",

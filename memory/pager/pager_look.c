@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finding what is in use, without counters of the hardware: an extent that stands for others (heat.h) is
+ * taken out of our page table, which costs some microseconds and no content; KVM's tables follow. Who
+ * touches it faults, and the fault thread maps all that is there of it again and says so. What is not
+ * touched stays out, and costs nothing when it is asked about again.
+ *
+ * The words of pages do not change by this: a page that is out of the page table may be RESIDENT.
+ */
+#include <sys/mman.h>
+
+#include "memory/pager/pager_int.h"
+#include "vmm/base/macros.h"
+
+enum {
+    CREDIT_MAX_NS = 1000 * 1000 * 1000, /* a pause saves up no more than a second's CPU time */
+    HOT_FROM = HEAT_MAX / 2,
+    COLD_BELOW = HEAT_MAX / 20,
+};
+
+static bool ask(struct pager_node *node, uint32_t extent)
+{
+    const struct pager_span s = pager_span_at(node, extent);
+    _Atomic uint8_t *known = pager_span_extent(&s);
+    uint8_t was;
+
+    atomic_fetch_and(known, (uint8_t)~EXTENT_SEEN);
+    was = atomic_fetch_or(known, EXTENT_ZAPPED); /* before it is so: the first fault finds it */
+    return (was & EXTENT_ZAPPED) != 0 ||
+           madvise(pager_span_address(&s, 0), s.n * PAGER_PAGE, MADV_DONTNEED) == 0;
+}
+
+static void hear(struct pager_node *node)
+{
+    for (size_t i = 0; i < node->n_asked; i++) {
+        const struct pager_span s = pager_span_at(node, node->asked[i].extent);
+        const uint8_t known = atomic_load(pager_span_extent(&s));
+
+        heat_note(&node->heat, node->asked[i].region, (known & EXTENT_SEEN) != 0);
+    }
+    node->n_asked = 0;
+}
+
+static void publish(struct pager_node *node)
+{
+    uint64_t hot = 0, warm = 0, cold = 0;
+
+    for (size_t i = 0; i < node->heat.n; i++) {
+        const struct heat_region *r = &node->heat.regions[i];
+        uint64_t bytes = 0;
+
+        for (uint32_t k = r->first; k < r->first + r->n; k++) {
+            const struct pager_span s = pager_span_at(node, k);
+
+            if ((atomic_load(pager_span_extent(&s)) & EXTENT_AWAY) == 0)
+                bytes += s.n * PAGER_PAGE;
+        }
+        if (r->heat >= HOT_FROM)
+            hot += bytes;
+        else if (r->heat >= COLD_BELOW)
+            warm += bytes;
+        else
+            cold += bytes;
+    }
+    atomic_store(&node->n.hot, hot);
+    atomic_store(&node->n.warm, warm);
+    atomic_store(&node->n.cold, cold);
+    atomic_store(&node->n.regions, node->heat.n);
+    pager_add(&node->n.rounds, 1);
+}
+
+/* Return: whether time ran out. */
+static bool look_at(struct pager_node *node, uint64_t until_cpu_ns)
+{
+    const size_t most = MIN(node->heat.n, (size_t)LOOK_REGIONS); /* each region once */
+    struct pager_sample *at;
+
+    hear(node);
+    while (node->n_asked < most) {
+        at = &node->asked[node->n_asked];
+        if (!heat_pick(&node->heat, &at->region, &at->extent)) {
+            if (node->n_asked > 0) /* the answers come first */
+                return false;
+            heat_end_round(&node->heat);
+            publish(node);
+            return false;
+        }
+        if (!ask(node, at->extent))
+            continue;
+        node->n_asked++;
+        pager_add(&node->n.samples, 1);
+        if (pager_cpu_ns() >= until_cpu_ns)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t spent(const struct pager *p)
+{
+    uint64_t ns = 0;
+
+    for (size_t i = 0; i < p->n_nodes; i++)
+        ns += atomic_load(&p->nodes[i].n.look_cpu_ns);
+    return ns;
+}
+
+/* What time has brought, less what the last samples cost, also in the fault threads. */
+static void settle(struct pager *p, uint64_t now_ns)
+{
+    const uint64_t passed = MIN(now_ns - p->look_then_ns, (uint64_t)CREDIT_MAX_NS), all = spent(p);
+    const int64_t most = (int64_t)CREDIT_MAX_NS / 1000 * p->params.budget_milli;
+
+    p->look_credit_ns += (int64_t)(passed / 1000 * p->params.budget_milli);
+    p->look_credit_ns -= (int64_t)(all - p->look_spent_ns);
+    p->look_credit_ns = MIN(p->look_credit_ns, most);
+    p->look_then_ns = now_ns;
+    p->look_spent_ns = all;
+}
+
+void pager_look(struct pager *pager, uint64_t now_ns)
+{
+    const uint64_t start = pager_cpu_ns();
+    uint64_t begin = start;
+    bool late;
+
+    settle(pager, now_ns);
+    late = pager->look_credit_ns <= 0;
+    for (size_t i = 0; i < pager->n_nodes && !late; i++) {
+        struct pager_node *node = &pager->nodes[(pager->look_first + i) % pager->n_nodes];
+        uint64_t end;
+
+        if (!atomic_load(&node->registered))
+            continue;
+        late = look_at(node, start + (uint64_t)pager->look_credit_ns);
+        end = pager_cpu_ns();
+        pager_add(&node->n.look_cpu_ns, end - begin);
+        begin = end;
+    }
+    pager->look_first = (pager->look_first + 1) % pager->n_nodes;
+}
