@@ -182,10 +182,13 @@ install: all
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(BUILD)/numavisor completion bash \
 	    >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/numavisor
+	mkdir -p $(DESTDIR)$(PREFIX)/share/numavisor/topologies
+	install -m 644 vmm/topology/presets/*.json $(DESTDIR)$(PREFIX)/share/numavisor/topologies
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/numavisor $(DESTDIR)$(PREFIX)/share/man/man1/numavisor.1 \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/numavisor
+	rm -rf $(DESTDIR)$(PREFIX)/share/numavisor
 
 clean:
 	rm -rf build

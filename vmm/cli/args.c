@@ -152,7 +152,7 @@ int cli_args_parse(const struct cli_command *command, int argc, char **argv,
     }
     if (r == 0 && args->n_operands < command->min_operands)
         r = errctx_set(ec, EINVAL, "usage: numavisor %s %s", command->name, command->operands);
-    return r;
+    return r == 0 && command->takes_config ? config_input_finish(&args->input, ec) : r;
 }
 
 void cli_args_fini(struct cli_args *args)

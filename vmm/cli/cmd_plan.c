@@ -14,6 +14,7 @@
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_placement.h"
 #include "vmm/cli/print_threads.h"
+#include "vmm/cli/print_topology.h"
 #include "vmm/config/config_json.h"
 #include "vmm/machine/machine_config.h"
 #include "vmm/machine/machine_plan.h"
@@ -153,7 +154,10 @@ static int run_plan(struct cli_args *args)
     machine_placement_fini(&placement);
     topo_plan_free(plan);
     host_topo_fini(&host);
-    return r < 0 ? cli_fail(CLI_FAILURE, &ec) : cli_flush(CLI_OK);
+    if (r < 0)
+        return cli_fail(CLI_FAILURE, &ec);
+    print_topology_notes(&args->input.notes);
+    return cli_flush(CLI_OK);
 }
 
 static const struct cli_option plan_options[] = {

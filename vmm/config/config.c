@@ -22,6 +22,7 @@ void config_fini(struct machine_config *config)
     free(config->kernel);
     free(config->initrd);
     free(config->cmdline);
+    free(config->about);
     free(config->balance_trace);
     guest_spec_fini(&config->spec);
     for (size_t i = 0; i < config->n_devices; i++)

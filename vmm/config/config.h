@@ -35,6 +35,7 @@ struct machine_config {
     char *kernel;  /* required to run, not to plan */
     char *initrd;  /* NULL: none */
     char *cmdline; /* NULL: not said, see config_linux_cmdline() */
+    char *about;   /* what the topology is modelled on, for people; NULL: not said */
     struct guest_spec spec;
 
     struct device_args *devices; /* in the order given */

@@ -11,6 +11,7 @@
 #include "vmm/config/config_json.h"
 #include "vmm/config/config_parse.h"
 #include "vmm/config/config_shapes.h"
+#include "vmm/config/config_topology.h"
 
 static const struct config_option option_rows[] = {
     { .name = "config",
@@ -41,6 +42,24 @@ static const struct config_option option_rows[] = {
       .field = "cmdline",
       .group = CONFIG_GROUP_BOOT,
       .help = "kernel command line (Linux' default: console=ttyS0, or as --console says)" },
+    { .name = "topology",
+      .arg = "PRESET|FILE|DIR|TEXT|host",
+      .group = CONFIG_GROUP_TOPOLOGY,
+      .is_file = true,
+      .parse = config_parse_topology,
+      .help = "CPUs, memory, nodes, caches and distances of a preset, or of a machine as hwloc "
+              "(XML, synthetic, archive), numactl -H or our JSON describe it" },
+    { .name = "scale",
+      .arg = "memory=1/N,cpus=1/N",
+      .group = CONFIG_GROUP_TOPOLOGY,
+      .parse = config_parse_scale,
+      .help = "shrink the topology and keep its shape; one of the two may be left out" },
+    { .name = "distances",
+      .arg = "SHAPE|FILE",
+      .group = CONFIG_GROUP_TOPOLOGY,
+      .values = "flat line ring one-way mesh torus hypercube",
+      .parse = config_parse_distances,
+      .help = "all distances: flat, line, ring, one-way, mesh, torus, hypercube, or a matrix" },
     { .name = "cpus",
       .arg = "N",
       .field = "cpus",
@@ -323,7 +342,10 @@ int config_input_find(const char *name)
 void config_input_fini(struct config_input *in)
 {
     free(in->file);
-    in->file = NULL;
+    free(in->topology);
+    free(in->distances);
+    free(in->scale);
+    in->file = in->topology = in->distances = in->scale = NULL;
 }
 
 static int field_index(const char *name)
@@ -387,5 +409,10 @@ int config_input_option(struct config_input *in, int row, const char *text, stru
         return parse_device(in->config, o.device, text, ec); /* the sentence names the option */
     r = o.parse != NULL ? o.parse(in, text, ec)
                         : config_member_parse(config_machine_member(o.field), in->config, text, ec);
-    return r < 0 && o.field != NULL ? errctx_wrap(ec, r, "--%s", o.name) : r;
+    return r < 0 && o.parse != config_parse_config ? errctx_wrap(ec, r, "--%s", o.name) : r;
+}
+
+int config_input_finish(struct config_input *in, struct errctx *ec)
+{
+    return config_topology_apply(in, ec);
 }

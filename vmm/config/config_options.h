@@ -12,6 +12,7 @@
 
 #include "vmm/base/errctx.h"
 #include "vmm/config/config.h"
+#include "vmm/topology/topo_notes.h"
 
 enum config_group {
     CONFIG_GROUP_BOOT,
@@ -48,6 +49,8 @@ enum { CONFIG_MAX_OPTIONS = 64, CONFIG_MAX_FIELDS = 64 };
 struct config_input {
     struct machine_config *config;
     char *file; /* of --config; owned */
+    char *topology, *distances, *scale; /* of the options; owned; see config_topology.h */
+    struct topo_notes notes; /* what of the topology a guest cannot have */
     bool option_given[CONFIG_MAX_OPTIONS];
     bool field_in_file[CONFIG_MAX_FIELDS]; /* index as in config_json_fields() */
 };
@@ -64,6 +67,10 @@ int config_input_find(const char *name);
  * Return: 0, -EINVAL, -ERANGE, -ENOMEM, or a file's errno, the sentence naming the option.
  */
 int config_input_option(struct config_input *in, int row, const char *text, struct errctx *ec);
+
+/** config_input_finish() - after the last option: what waits for all of them. Return: as
+ *  config_topology_apply(). */
+int config_input_finish(struct config_input *in, struct errctx *ec);
 
 /** config_input_claim() - the file says @field: mark it, or refuse what an option said before.
  *  For config_json.c. */

@@ -33,6 +33,7 @@ static const struct config_member machine_members[] = {
     { .name = "kernel", .kind = CONFIG_TEXT, .off = MACHINE(kernel) },
     { .name = "initrd", .kind = CONFIG_TEXT, .off = MACHINE(initrd) },
     { .name = "cmdline", .kind = CONFIG_TEXT, .off = MACHINE(cmdline) },
+    { .name = "about", .kind = CONFIG_TEXT, .off = MACHINE(about) },
     { .name = "cpus", .kind = CONFIG_U32, .off = MACHINE(spec.n_cpus), .min = 1 },
     { .name = "memory", .kind = CONFIG_SIZE, .off = MACHINE(spec.memory_bytes), .min = 2 * MIB },
     { .name = "pages", .kind = CONFIG_PAGES, .off = MACHINE(spec.pages) },

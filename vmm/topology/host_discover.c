@@ -13,6 +13,7 @@
  */
 #include "vmm/topology/host_topo.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -433,12 +434,37 @@ int host_topo_from_xml(const char *path, struct host_topo *ret_host, struct errc
     return finish(topo, &host, ret_host, ec);
 }
 
+/*
+ * How many objects the lowest level of a synthetic description asks for, at most IDSET_MAX + 1:
+ * hwloc makes them all, however long that takes.
+ */
+static uint64_t synthetic_leaves(const char *description)
+{
+    uint64_t leaves = 1;
+
+    for (const char *at = description; *at != '\0'; at++) {
+        uint64_t n;
+
+        if (*at == '(') /* attributes, sizes among them */
+            at += strcspn(at, ")");
+        if (*at == '\0')
+            break;
+        if (*at != ':' || !isdigit((unsigned char)at[1]))
+            continue;
+        n = strtoul(at + 1, NULL, 0);
+        leaves = n > IDSET_MAX ? IDSET_MAX + 1 : MIN(leaves * n, (uint64_t)IDSET_MAX + 1);
+    }
+    return leaves;
+}
+
 int host_topo_from_synthetic(const char *description, struct host_topo *ret_host, struct errctx *ec)
 {
     struct host_topo host = { 0 };
     hwloc_topology_t topo;
     int r;
 
+    if (synthetic_leaves(description) > IDSET_MAX)
+        return errctx_set(ec, EINVAL, "\"%s\" describes more than %d CPUs", description, IDSET_MAX);
     r = prepare(&topo, ec);
     if (r < 0)
         return r;

@@ -31,6 +31,8 @@ static inline int config_words(const char *words, struct machine_config *config,
                 config_options_get((size_t)row).arg != NULL ? strtok_r(NULL, " ", &rest) : NULL,
                 ec);
     }
+    if (r == 0)
+        r = config_input_finish(&in, ec);
     free(copy);
     config_input_fini(&in);
     return r < 0 ? r : config_check(config, false, ec);
