@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A host snapshot from hwloc: this machine, an archived /sys, an XML file or a synthetic
- * description. The only file that sees hwloc.
+ * description.
  *
  * I/O devices stay out (with them discovery costs 11.6 ms of CPU, without 4.6), and so does
  * hwloc's x86 back end, which binds the thread to every CPU in turn to run CPUID there; the
  * kernel's files tell the same. Offline CPUs and those that cgroups forbid are left out by hwloc.
  *
- * An archived tree reaches hwloc through environment variables, the one way it has. They are set
- * only when a tree is named and put back before the call returns, but the environment belongs to
- * the whole process: call with a tree only while no other thread uses the environment.
+ * Some things reach hwloc through environment variables only (host_hwloc.h). They are put back before
+ * a call returns, but the environment belongs to the whole process: call while no other thread uses
+ * it.
  */
 #include "vmm/topology/host_topo.h"
 
@@ -28,6 +28,7 @@
 
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+#include "vmm/topology/host_hwloc.h"
 #include "vmm/topology/host_kernel.h"
 #include "vmm/topology/host_memory.h"
 
@@ -296,46 +297,6 @@ static int finish(hwloc_topology_t topo, struct host_topo *host, struct host_top
     return r;
 }
 
-/* An environment variable and what it was. */
-struct env_change {
-    const char *name;
-    char *before; /* NULL: it was not set */
-};
-
-static int env_set(struct env_change *e, const char *value)
-{
-    const char *now = getenv(e->name);
-
-    e->before = now != NULL ? strdup(now) : NULL;
-    return (now != NULL && e->before == NULL) || setenv(e->name, value, 1) < 0 ? -ENOMEM : 0;
-}
-
-static void env_restore(struct env_change *e)
-{
-    if (e->before != NULL)
-        (void)setenv(e->name, e->before, 1);
-    else
-        (void)unsetenv(e->name);
-    free(e->before);
-}
-
-/* hwloc_topology_load() with /sys and /proc below @root. */
-static int load_below(hwloc_topology_t topo, const char *root, struct errctx *ec)
-{
-    struct env_change fsroot = { .name = "HWLOC_FSROOT" }, only = { .name = "HWLOC_COMPONENTS" };
-    int r;
-
-    r = env_set(&fsroot, root);
-    if (r == 0) {
-        r = env_set(&only, "linux,stop");
-        if (r == 0)
-            r = hwloc_topology_load(topo) < 0 ? -EIO : 0;
-        env_restore(&only);
-    }
-    env_restore(&fsroot);
-    return r < 0 ? errctx_set(ec, -r, "hwloc cannot read the machine below %s", root) : 0;
-}
-
 int host_topo_discover(const char *kernel_root, struct host_topo *ret_host, struct errctx *ec)
 {
     struct host_topo host = { 0 };
@@ -349,8 +310,8 @@ int host_topo_discover(const char *kernel_root, struct host_topo *ret_host, stru
     if (r < 0)
         return r;
     if (archived)
-        r = load_below(topo, kernel_root, ec);
-    else if (hwloc_topology_load(topo) < 0)
+        r = host_hwloc_load_below(topo, kernel_root, ec);
+    else if (host_hwloc_load(topo) < 0)
         r = errctx_set_os(ec, EIO, "hwloc cannot read this machine");
     if (r < 0) {
         hwloc_topology_destroy(topo);
@@ -399,7 +360,7 @@ static int try_xml(const char *path, struct errctx *ec)
         (void)setrlimit(RLIMIT_CORE, &no_core);
         (void)dup2(null, STDERR_FILENO); /* what a sanitizer or hwloc has to say of it */
         _exit(prepare(&topo, NULL) < 0 || hwloc_topology_set_xml(topo, path) < 0 ||
-              hwloc_topology_load(topo) < 0);
+              host_hwloc_load(topo) < 0);
     }
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR)
@@ -426,7 +387,7 @@ int host_topo_from_xml(const char *path, struct host_topo *ret_host, struct errc
     r = prepare(&topo, ec);
     if (r < 0)
         return r;
-    if (hwloc_topology_set_xml(topo, path) < 0 || hwloc_topology_load(topo) < 0) {
+    if (hwloc_topology_set_xml(topo, path) < 0 || host_hwloc_load(topo) < 0) {
         hwloc_topology_destroy(topo);
         return errctx_set(ec, EINVAL, "%s is not a machine in hwloc's XML form", path);
     }
@@ -468,7 +429,7 @@ int host_topo_from_synthetic(const char *description, struct host_topo *ret_host
     r = prepare(&topo, ec);
     if (r < 0)
         return r;
-    if (hwloc_topology_set_synthetic(topo, description) < 0 || hwloc_topology_load(topo) < 0) {
+    if (hwloc_topology_set_synthetic(topo, description) < 0 || host_hwloc_load(topo) < 0) {
         hwloc_topology_destroy(topo);
         return errctx_set(ec, EINVAL, "\"%s\" is not a machine in hwloc's synthetic form",
                           description);

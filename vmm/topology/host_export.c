@@ -7,6 +7,8 @@
 
 #include <hwloc.h>
 
+#include "vmm/topology/host_hwloc.h"
+
 int host_export_xml(FILE *out, struct errctx *ec)
 {
     hwloc_topology_t topo;
@@ -18,7 +20,7 @@ int host_export_xml(FILE *out, struct errctx *ec)
     (void)hwloc_topology_set_components(topo, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
     (void)hwloc_topology_set_io_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_NONE);
     (void)hwloc_topology_set_icache_types_filter(topo, HWLOC_TYPE_FILTER_KEEP_ALL);
-    if (hwloc_topology_load(topo) < 0) {
+    if (host_hwloc_load(topo) < 0) {
         r = errctx_set_os(ec, errno != 0 ? errno : EIO, "hwloc cannot read this machine");
     } else if (hwloc_topology_export_xmlbuffer(topo, &xml, &len, 0) < 0) {
         r = errctx_set(ec, EIO, "hwloc cannot write this machine as XML");

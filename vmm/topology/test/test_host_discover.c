@@ -180,6 +180,76 @@ static void nodes_of_one_package_without_caches_keep_their_cpus(void **state)
     host_topo_fini(&h);
 }
 
+enum { CUBE_NODES = 16, CUBE_CPUS = 8 };
+
+/* The first eight nodes have a CPU each. Nodes are 10 more apart for each bit that differs. */
+static void put_cube(const char *dir)
+{
+    char name[128], text[128];
+
+    archive_put(dir, "sys/devices/system/cpu/online", "0-7");
+    archive_put(dir, "sys/devices/system/cpu/possible", "0-7");
+    archive_put(dir, "sys/devices/system/node/online", "0-15");
+    for (unsigned n = 0; n < CUBE_NODES; n++) {
+        size_t at = 0;
+
+        for (unsigned m = 0; m < CUBE_NODES; m++)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, "%d ",
+                                   10 + 10 * __builtin_popcount(n ^ m));
+        (void)snprintf(name, sizeof(name), "sys/devices/system/node/node%u/distance", n);
+        archive_put(dir, name, text);
+        (void)snprintf(name, sizeof(name), "sys/devices/system/node/node%u/meminfo", n);
+        (void)snprintf(text, sizeof(text), "Node %u MemTotal:       4194304 kB", n);
+        archive_put(dir, name, text);
+        (void)snprintf(name, sizeof(name), "sys/devices/system/node/node%u/cpumap", n);
+        (void)snprintf(text, sizeof(text), "%08x", n < CUBE_CPUS ? 1u << n : 0);
+        archive_put(dir, name, text);
+        if (n >= CUBE_CPUS)
+            continue;
+        (void)snprintf(name, sizeof(name), "sys/devices/system/cpu/cpu%u/topology/core_cpus", n);
+        archive_put(dir, name, text);
+        (void)snprintf(name, sizeof(name), "sys/devices/system/cpu/cpu%u/topology/package_cpus", n);
+        archive_put(dir, name, text);
+        (void)snprintf(name, sizeof(name),
+                       "sys/devices/system/cpu/cpu%u/topology/physical_package_id", n);
+        (void)snprintf(text, sizeof(text), "%u", n);
+        archive_put(dir, name, text);
+    }
+}
+
+static void distances_that_are_no_tree_are_read_without_a_word(void **state)
+{
+    char dir[] = "/tmp/test_host_discover.XXXXXX";
+    struct host_topo h = { 0 };
+    FILE *said = tmpfile();
+    const int err = dup(STDERR_FILENO);
+    int r;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_non_null(said);
+    assert_true(err >= 0);
+    put_cube(dir);
+    assert_int_equal(setenv("HWLOC_USE_NUMA_DISTANCES", "7", 1), 0);
+    (void)fflush(stderr);
+    assert_true(dup2(fileno(said), STDERR_FILENO) >= 0);
+    r = host_topo_discover(dir, &h, NULL);
+    (void)fflush(stderr);
+    assert_true(dup2(err, STDERR_FILENO) >= 0);
+    (void)close(err);
+    archive_remove(dir);
+    assert_int_equal(r, 0);
+    assert_int_equal(lseek(fileno(said), 0, SEEK_END), 0);
+    (void)fclose(said);
+    assert_string_equal(getenv("HWLOC_USE_NUMA_DISTANCES"), "7");
+    assert_int_equal(unsetenv("HWLOC_USE_NUMA_DISTANCES"), 0);
+    assert_int_equal(h.n_nodes, CUBE_NODES);
+    assert_set(&h.nodes[7].cpus, "7");
+    assert_int_equal(host_topo_distance(&h, 0, 15), 50);
+    assert_int_equal(host_topo_distance(&h, 5, 6), 30);
+    host_topo_fini(&h);
+}
+
 static void this_machine_has_a_node_with_memory_and_cpus(void **state)
 {
     struct host_topo h = { 0 };
@@ -279,6 +349,7 @@ int main(void)
         cmocka_unit_test(nodes_beside_packages_and_caches_keep_their_cpus),
         cmocka_unit_test(archived_sysfs_tells_offline_cpus_and_free_memory),
         cmocka_unit_test(nodes_of_one_package_without_caches_keep_their_cpus),
+        cmocka_unit_test(distances_that_are_no_tree_are_read_without_a_word),
         cmocka_unit_test(this_machine_has_a_node_with_memory_and_cpus),
         cmocka_unit_test(what_is_no_machine_is_refused_untouched),
         cmocka_unit_test(a_damaged_file_is_refused_with_a_sentence),
