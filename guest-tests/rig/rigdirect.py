@@ -32,7 +32,8 @@ def hardware_kvm():
 
 def possible(args):
     """Only when nothing was asked for that describes one particular host."""
-    particular = (args.force_emulation or args.cpus or args.memory or args.distances
+    particular = (args.force_emulation or args.cpus or args.memory or args.node_memory
+                  or args.distances
                   or args.kernel or args.keep_log or args.disk or args.net or args.extra
                   or args.count_accesses or args.distance_delay)
     return not particular and hardware_kvm() and nodes_online() >= max(2, args.nodes or 2)

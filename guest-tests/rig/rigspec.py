@@ -57,6 +57,22 @@ def distances(text, n):
             for a in range(n) for b in range(n) if a != b}
 
 
+def given_sizes(items, n):
+    """{node: bytes} for items NODE=SIZE."""
+    given = {}
+    for item in items:
+        match = re.fullmatch(r"(\d+)=(\d+[KMGT]?)", item)
+        if not match:
+            raise RigError(f"--node-memory: '{item}' is not NODE=SIZE")
+        node, memory = int(match[1]), size(match[2])
+        if node >= n or node in given:
+            raise RigError(f"--node-memory: '{item}' must name a node below {n}, and once")
+        if memory < 32 * MIB or memory % (2 * MIB):
+            raise RigError(f"--node-memory: '{item}': at least 32M, in whole 2M")
+        given[node] = memory
+    return given
+
+
 class Spec:
     def __init__(self, args):
         self.nodes = 4 if args.nodes is None else args.nodes
@@ -68,6 +84,7 @@ class Spec:
         self.memory = args.memory or max(4 << 30, self.nodes * 64 * MIB)
         if self.memory < self.nodes * 32 * MIB or self.memory < 512 * MIB:
             raise RigError("--memory: at least 512M, and 32M for each node")
+        self.given_sizes = given_sizes(args.node_memory, self.nodes)
         self.distances = distances(args.distances, self.nodes)
 
     def node_cpus(self, node):
@@ -86,10 +103,14 @@ class Spec:
         return self.nodes if self.cpus % self.nodes == 0 else self.cpus
 
     def node_sizes(self):
-        """Bytes of each node: whole 2 MiB pages; the first node takes the rest."""
+        """Bytes of each node: whole 2 MiB pages; the first node takes the rest.
+
+        A node that was given a size of its own has that instead of its share.
+        """
         share = self.memory // self.nodes // (2 * MIB) * 2 * MIB
         first = self.memory // (2 * MIB) * 2 * MIB - share * (self.nodes - 1)
-        return [first] + [share] * (self.nodes - 1)
+        shares = [first] + [share] * (self.nodes - 1)
+        return [self.given_sizes.get(node, shares[node]) for node in range(self.nodes)]
 
     def qemu_args(self):
         sizes = self.node_sizes()
