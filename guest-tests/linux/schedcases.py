@@ -163,6 +163,32 @@ def reserve(tap, spin, _linux):
     tap.same(groups(), [], "reserve: no group is left")
 
 
+def reserve_moves(tap, spin, _linux):
+    """A floor goes along with a node only where there is room, and weights follow it."""
+    with machine(tap, "floor", spin, *on_node(0), "--cpu-reserve", "50%") as vm, \
+            machine(tap, "heavy", spin, *on_node(1), "--cpu-weight", "1000"):
+        with machine(tap, "wall", spin, *on_node(1), "--cpu-reserve", "0.6"):
+            want = ("--cpu-reserve: host node 1 has 1 CPUs, 0.6 of them are reserved by other "
+                    "machines (wall 0.6), and 0.5 more would be")
+            for forced in ((), ("--force",)):
+                status, said = move(vm, "vnode=0", "host=1", *forced)
+                tap.point(status != 0 and want in said["state"],
+                          "reserve moves: no move to where there is no room", said)
+            tap.same(threads_on_host(vm.child.pid)["vcpu0"], host_cpus(0),
+                     "reserve moves: it stays where it is")
+        tap.same(move(vm, "vnode=0", "host=1")[0], 0, "reserve moves: where there is room it goes")
+        part = compete("floor", "heavy")
+        tap.point(part > 0.42, "reserve moves: its floor holds there, too", part)
+        share = ctl("floor", "status")[1]["cpu_share"]
+        tap.same(str(share["weight"]), read(share["cgroup"], "cpu.weight"),
+                 "reserve moves: status tells the weight of now")
+        tap.same(refused(*on_node(0), "--cpu-reserve", "1", program="plan"), (0, ""),
+                 "reserve moves: where it was, all can be reserved")
+        tap.same(refused(*on_node(1), "--cpu-reserve", "0.6", program="plan")[0], 2,
+                 "reserve moves: where it is, no more than is left")
+    tap.same(groups(), [], "reserve moves: no group is left")
+
+
 def without(tap, spin, _linux):
     """No cgroup: what can be had is, and what cannot is said."""
     bare = ["unshare", "--mount", "sh", "-c", f"umount {CGROUPS}; exec \"$@\"", "sh", PROGRAM]

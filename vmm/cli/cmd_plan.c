@@ -125,7 +125,7 @@ static int run_plan(struct cli_args *args)
         return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
     if (cli_args_get(args, "explain") != NULL)
         why = &placement;
-    if (!host_source_is_other(args) && neighbours_read(NULL, false, &others, &ec) < 0)
+    if (!host_source_is_other(args) && neighbours_read(NULL, 0, &others, &ec) < 0)
         (void)cli_error(0, "other machines are not counted: %s", ec.msg);
     r = machine_plan_make(&args->config.spec, &host, &others, &plan, why, &ec);
     if (r == 0)

@@ -217,11 +217,28 @@ static int make_plan(struct run *run, const struct machine_config *config, struc
     return r;
 }
 
-static void moved(void *ctx, struct vnode_id vnode, struct hnode_id to)
+/* In the guard's process. */
+static int share_move(void *ctx, const struct guard_move *move, struct errctx *ec)
 {
     struct run *run = ctx;
 
-    run_share_moved(&run->share, run->plan, vnode, to);
+    return run_share_move(&run->share, &run->host, run->plan, move, ec);
+}
+
+/* Who reserves nothing needs no room. */
+static int may_move(void *ctx, struct vnode_id vnode, struct hnode_id to, struct errctx *ec)
+{
+    const struct run *run = ctx;
+
+    return run->share.use.reserve_milli > 0 ? guard_ask(&run->guard, vnode, to, ec) : 0;
+}
+
+static void moved(void *ctx, struct vnode_id vnode, struct hnode_id to, bool arrived)
+{
+    const struct run *run = ctx;
+
+    if (arrived || run->share.use.reserve_milli > 0)
+        guard_tell(&run->guard, vnode, to, arrived);
 }
 
 /* The terminal may be raw: a new line alone would not go back to its beginning. */
@@ -264,6 +281,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
     const struct machine_hooks hooks = { .progress = taken,
                                          .give_way = give_way,
                                          .host = &run->host,
+                                         .may_move = may_move,
                                          .moved = moved,
                                          .balanced = balanced,
                                          .ctx = run };
@@ -273,6 +291,8 @@ static int build(struct run *run, const struct machine_config *config, struct er
         .name = config->name,
         .socket = machine_config_needs(config).socket,
         .cgroup = run->share.group.dir[0] != '\0' ? run->share.group.dir : NULL,
+        .move = share_move,
+        .ctx = run,
     };
     int r = terminal_block_signals(ec);
 

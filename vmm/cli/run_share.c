@@ -5,19 +5,22 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/kernel_file.h"
 #include "vmm/base/place.h"
 #include "vmm/cli/cli.h"
+
+enum { MOVE_LOCK_MS = 2000 }; /* the machine waits meanwhile, not its guest */
 
 int run_share_begin(const struct machine_config *config, struct run_share *ret_share,
                     struct errctx *ec)
 {
     *ret_share = (struct run_share){ .config = config,
                                      .others = { .dir_fd = -1, .lock_fd = -1 },
-                                     .group = CPU_GROUP_NONE,
-                                     .use_fd = -1 };
-    return neighbours_read(NULL, true, &ret_share->others, ec);
+                                     .group = CPU_GROUP_NONE };
+    return neighbours_read(NULL, NEIGHBOURS_LOCK_MS, &ret_share->others, ec);
 }
 
 /* Where somebody has a reservation, who asks for nothing is in a group as well: only then do weights
@@ -67,12 +70,13 @@ int run_share_admit(struct run_share *share, const struct host_topo *host,
     return r;
 }
 
-/* With a reservation among them, weights of all change when one more comes. Those of machines that
- * end meanwhile are gone, which is no matter. */
-static int set_weights(const struct run_share *share, const struct host_topo *host, bool *ret_any,
-                       uint32_t *ret_own, struct errctx *ec)
+/* With a reservation among them, weights of all change when one more comes, or goes elsewhere. Those
+ * of machines that end meanwhile are gone, which is no matter. */
+static int set_weights(const struct neighbours *others, const struct machine_use *use,
+                       const struct host_topo *host, bool *ret_any, uint32_t *ret_own,
+                       struct errctx *ec)
 {
-    const size_t n = share->others.n;
+    const size_t n = others->n;
     struct machine_use *all = calloc(n + 1, sizeof(*all));
     uint32_t *weights = calloc(n + 1, sizeof(*weights));
     size_t grouped = 0;
@@ -83,9 +87,9 @@ static int set_weights(const struct run_share *share, const struct host_topo *ho
         return errctx_set(ec, ENOMEM, "no memory for the weights of machines");
     }
     for (size_t i = 0; i < n; i++)
-        if (share->others.uses[i].cgroup[0] != '\0')
-            all[grouped++] = share->others.uses[i];
-    all[grouped] = share->use;
+        if (others->uses[i].cgroup[0] != '\0')
+            all[grouped++] = others->uses[i];
+    all[grouped] = *use;
     *ret_any = false;
     for (size_t i = 0; i <= grouped; i++)
         *ret_any = *ret_any || all[i].reserve_milli > 0;
@@ -104,7 +108,7 @@ static int enter_group(struct run_share *share, const struct host_topo *host, st
     struct errctx why = { 0 };
     uint32_t weight = 0;
     bool any = false;
-    int r = set_weights(share, host, &any, &weight, ec);
+    int r = set_weights(&share->others, &share->use, host, &any, &weight, ec);
 
     if (r < 0)
         return r;
@@ -121,38 +125,139 @@ int run_share_enter(struct run_share *share, const struct host_topo *host, struc
     int r = share->group.dir[0] != '\0' ? enter_group(share, host, ec) : 0;
 
     if (r == 0)
-        r = neighbours_publish(&share->others, &share->use, &share->use_fd, ec);
+        r = neighbours_publish(&share->others, &share->use, ec);
     neighbours_fini(&share->others);
     return r;
 }
 
-void run_share_moved(struct run_share *share, const struct topo_plan *plan, struct vnode_id vnode,
-                     struct hnode_id to)
-{
-    struct machine_use use;
+/* --- moves, in the guard ---------------------------------------------------------------------- */
 
+/* What we said that we take, out of the list of all. */
+static int take_own(struct run_share *share, struct neighbours *nb, struct errctx *ec)
+{
+    for (size_t i = 0; i < nb->n; i++) {
+        if (strcmp(nb->uses[i].name, share->use.name) != 0)
+            continue;
+        (void)snprintf(share->use.cgroup, sizeof(share->use.cgroup), "%s", nb->uses[i].cgroup);
+        machine_use_fini(&nb->uses[i]);
+        nb->uses[i] = nb->uses[--nb->n];
+        return 0;
+    }
+    return errctx_set(ec, EIO, "what this machine takes of the host cannot be read");
+}
+
+/* Where we are by now. */
+static int use_now(const struct run_share *share, const struct topo_plan *plan,
+                   struct machine_use *ret_use, struct errctx *ec)
+{
+    int r = machine_use_moved(share->config, plan, share->at, ret_use, ec);
+
+    if (r == 0)
+        (void)snprintf(ret_use->cgroup, sizeof(ret_use->cgroup), "%s", share->use.cgroup);
+    return r;
+}
+
+static int begin_move(struct run_share *share, const struct neighbours *nb,
+                      const struct host_topo *host, const struct topo_plan *plan,
+                      const struct guard_move *move, struct errctx *ec)
+{
+    const int was_at = share->at[move->vnode];
+    struct machine_use before = { 0 }, after = { 0 }, both = { 0 };
+    int r = use_now(share, plan, &before, ec);
+
+    share->at[move->vnode] = (int)move->to;
+    if (r == 0)
+        r = use_now(share, plan, &after, ec);
+    share->at[move->vnode] = was_at;
+    if (r == 0)
+        r = machine_use_admit_move(host, nb->uses, nb->n, &before, &after, ec);
+    if (r == 0)
+        r = machine_use_hold(&before, &after, &both, ec);
+    if (r == 0)
+        r = neighbours_publish(nb, &both, ec);
+    machine_use_fini(&before);
+    machine_use_fini(&after);
+    machine_use_fini(&both);
+    return r;
+}
+
+static int end_move(const struct run_share *share, const struct neighbours *nb,
+                    const struct host_topo *host, const struct topo_plan *plan, struct errctx *ec)
+{
+    struct machine_use use = { 0 };
+    uint32_t weight;
+    bool any;
+    int r = use_now(share, plan, &use, ec);
+
+    if (r == 0)
+        r = neighbours_publish(nb, &use, ec);
+    if (r == 0 && use.cgroup[0] != '\0')
+        r = set_weights(nb, &use, host, &any, &weight, ec);
+    else
+        any = false;
+    if (r == 0 && any)
+        (void)cpu_group_set_weight(use.cgroup, weight);
+    machine_use_fini(&use);
+    return r;
+}
+
+/* Each node's CPUs that are online at this moment. Release .nodes with free(). */
+static int host_now(const struct host_topo *host, struct host_topo *ret_now, struct errctx *ec)
+{
+    struct idset online;
+
+    *ret_now = *host;
+    ret_now->nodes = calloc(host->n_nodes + 1, sizeof(*ret_now->nodes));
+    if (ret_now->nodes == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to look at the host");
+    memcpy(ret_now->nodes, host->nodes, host->n_nodes * sizeof(*host->nodes));
+    if (kernel_file_set(&online, "", "/sys/devices/system/cpu/online"))
+        for (size_t h = 0; h < host->n_nodes; h++)
+            idset_and(&ret_now->nodes[h].cpus, &online);
+    return 0;
+}
+
+static int make_at(struct run_share *share, size_t n, struct errctx *ec)
+{
     if (share->at == NULL) {
-        share->at = malloc(plan->n_nodes * sizeof(*share->at));
-        for (size_t i = 0; share->at != NULL && i < plan->n_nodes; i++)
+        share->at = malloc(n * sizeof(*share->at));
+        for (size_t i = 0; share->at != NULL && i < n; i++)
             share->at[i] = -1;
     }
-    if (share->at == NULL || share->use_fd < 0)
-        return;
-    share->at[vnode.v] = (int)to.v;
-    if (machine_use_moved(share->config, plan, share->at, &use, NULL) < 0)
-        return;
-    (void)snprintf(use.cgroup, sizeof(use.cgroup), "%s", share->use.cgroup);
-    (void)neighbours_say_anew(share->use_fd, &use);
-    machine_use_fini(&share->use);
-    share->use = use;
+    return share->at != NULL ? 0 : errctx_set(ec, ENOMEM, "no memory to tell what moves");
+}
+
+int run_share_move(struct run_share *share, const struct host_topo *host,
+                   const struct topo_plan *plan, const struct guard_move *move, struct errctx *ec)
+{
+    struct neighbours nb = { .dir_fd = -1, .lock_fd = -1 };
+    struct host_topo now = { .nodes = NULL };
+    int r;
+
+    if (move->vnode >= plan->n_nodes || move->to >= IDSET_MAX)
+        return errctx_set(ec, EINVAL, "there is no such node");
+    r = make_at(share, plan->n_nodes, ec);
+    if (r < 0)
+        return r;
+    if (move->step == GUARD_MOVE_ARRIVED)
+        share->at[move->vnode] = (int)move->to;
+    r = host_now(host, &now, ec);
+    if (r == 0)
+        r = neighbours_read(NULL, MOVE_LOCK_MS, &nb, ec);
+    if (r == 0)
+        r = take_own(share, &nb, ec);
+    if (r == 0)
+        r = move->step == GUARD_MOVE_BEGINS ? begin_move(share, &nb, &now, plan, move, ec)
+                                            : end_move(share, &nb, &now, plan, ec);
+    neighbours_fini(&nb);
+    free(now.nodes);
+    return r;
 }
 
 bool run_share_end(struct run_share *share)
 {
     neighbours_fini(&share->others);
     machine_use_fini(&share->use);
-    if (share->use_fd >= 0)
-        (void)close(share->use_fd);
     free(share->at);
     return cpu_group_leave(&share->group);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The CPU share of the machine that `run` starts: its place among the user's other machines, its
- * cgroup, and what there is instead where no cgroup is to be had. Main thread.
+ * cgroup, and what there is instead where no cgroup is to be had. Main thread; of moves, the guard.
  */
 #ifndef VMM_CLI_RUN_SHARE_H
 #define VMM_CLI_RUN_SHARE_H
 
+#include "vmm/cli/guard.h"
 #include "vmm/config/config.h"
 #include "vmm/machine/cpu_group.h"
 #include "vmm/machine/neighbours.h"
@@ -16,8 +17,7 @@ struct run_share {
     struct neighbours others;
     struct machine_use use;
     struct cpu_group group;
-    int use_fd; /* what others read; -1: not told yet */
-    int *at;    /* per virtual node: where it was moved to; NULL: nothing was */
+    int *at; /* in the guard, per virtual node: where it was moved to; NULL: nothing was */
 };
 
 /** run_share_begin() - see who else runs; from here on nobody else starts. */
@@ -36,9 +36,17 @@ int run_share_admit(struct run_share *share, const struct host_topo *host,
  *  start. The guard runs, the machine's name is ours, no other thread was made. */
 int run_share_enter(struct run_share *share, const struct host_topo *host, struct errctx *ec);
 
-/** run_share_moved() - tell the others, the sandbox around us. Without memory they learn nothing. */
-void run_share_moved(struct run_share *share, const struct topo_plan *plan, struct vnode_id vnode,
-                     struct hnode_id to);
+/**
+ * run_share_move() - a step of a move, in the guard's process (guard_duties.move).
+ *
+ * Before it begins, what is reserved has to be admitted on the target, and is held there from then
+ * on; when it arrived, its old place is free and the weights of all are set anew. All under the lock
+ * that machines start under.
+ * @host: as it was at the start; CPUs that are not online now do not count.
+ * Return: 0; -ENOSPC with a sentence; -EBUSY, when others hold the lock; -EINVAL, -ENOMEM, an errno.
+ */
+int run_share_move(struct run_share *share, const struct host_topo *host,
+                   const struct topo_plan *plan, const struct guard_move *move, struct errctx *ec);
 
 /** run_share_end() - after the machine's last thread. Return: false when the group can be removed
  *  only after our end. */

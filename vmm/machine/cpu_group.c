@@ -171,10 +171,17 @@ static int open_home(void)
     return fd < 0 ? -errno : fd;
 }
 
+static int open_read(const char *dir, const char *file)
+{
+    char path[FILE_MAX];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 int cpu_group_enter(struct cpu_group *g, uint32_t weight, uint32_t max_milli, struct errctx *ec)
 {
     CLEANUP_CLOSE int home = open_home();
-    char path[FILE_MAX];
     int r = 0;
 
     if (mkdir(g->dir, 0755) < 0 && errno != EEXIST)
@@ -189,10 +196,9 @@ int cpu_group_enter(struct cpu_group *g, uint32_t weight, uint32_t max_milli, st
         (void)rmdir(g->dir);
         return errctx_set_os(ec, -r, "use the cgroup %s", g->dir);
     }
-    (void)snprintf(path, sizeof(path), "%s/cpu.stat", g->dir);
-    g->stat_fd = open(path, O_RDONLY | O_CLOEXEC); /* -1: no counters */
+    g->stat_fd = open_read(g->dir, "cpu.stat"); /* -1: no counters */
+    g->weight_fd = open_read(g->dir, "cpu.weight");
     g->home_fd = home >= 0 ? take_fd(&home) : -1;
-    g->weight = weight;
     g->max_milli = max_milli;
     g->entered = true;
     return 0;
@@ -206,7 +212,9 @@ bool cpu_group_leave(struct cpu_group *g)
         (void)close(g->home_fd);
     if (g->stat_fd >= 0)
         (void)close(g->stat_fd);
-    g->home_fd = g->stat_fd = -1;
+    if (g->weight_fd >= 0)
+        (void)close(g->weight_fd);
+    g->home_fd = g->stat_fd = g->weight_fd = -1;
     g->entered = false;
     return out;
 }
@@ -219,15 +227,25 @@ void cpu_group_remove(const char *dir)
         (void)nanosleep(&wait, NULL);
 }
 
+static bool read_text(int fd, char *buf, size_t size)
+{
+    const ssize_t len = fd >= 0 ? pread(fd, buf, size - 1, 0) : -1;
+
+    if (len > 0)
+        buf[len] = '\0';
+    return len > 0;
+}
+
 json_t *cpu_group_status(const struct cpu_group *g)
 {
     json_t *status = json_object();
+    char text[32];
 
     if (!g->entered)
         return status;
     (void)json_object_set_new(status, "cgroup", json_string(g->dir));
-    if (g->weight > 0)
-        (void)json_object_set_new(status, "weight", json_integer(g->weight));
+    if (read_text(g->weight_fd, text, sizeof(text)))
+        (void)json_object_set_new(status, "weight", json_integer(strtoll(text, NULL, 10)));
     if (g->max_milli > 0)
         (void)json_object_set_new(status, "max", json_real(g->max_milli / 1000.0));
     return status;
@@ -237,11 +255,9 @@ json_t *cpu_group_stat(const struct cpu_group *g)
 {
     json_t *stat = json_object();
     char text[FILE_MAX], *save = NULL;
-    ssize_t len = g->stat_fd >= 0 ? pread(g->stat_fd, text, sizeof(text) - 1, 0) : -1;
 
-    if (len <= 0)
+    if (!read_text(g->stat_fd, text, sizeof(text)))
         return stat;
-    text[len] = '\0';
     for (char *l = strtok_r(text, "\n", &save); l != NULL; l = strtok_r(NULL, "\n", &save)) {
         char *space = strchr(l, ' ');
 

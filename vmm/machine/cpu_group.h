@@ -27,10 +27,11 @@ struct cpu_group {
     bool entered;
     int home_fd; /* cgroup.procs of where we came from; -1 unless entered */
     int stat_fd; /* cpu.stat; -1 unless entered */
-    uint32_t weight, max_milli; /* in force; 0: not set */
+    int weight_fd; /* cpu.weight, which others set, too; likewise */
+    uint32_t max_milli; /* in force; 0: not set */
 };
 
-#define CPU_GROUP_NONE { .home_fd = -1, .stat_fd = -1 }
+#define CPU_GROUP_NONE { .home_fd = -1, .stat_fd = -1, .weight_fd = -1 }
 
 /**
  * cpu_group_choose() - where the group will be: "numavisor-NAME.PID". Makes nothing, but may hand
@@ -59,7 +60,7 @@ bool cpu_group_leave(struct cpu_group *group);
  *  time. Any process. */
 void cpu_group_remove(const char *dir);
 
-/** cpu_group_status() - {"cgroup", "weight", "max"}; cpu_group_stat() - the kernel's counters. Both
+/** cpu_group_status() - {"cgroup", "weight", "max"} as of now; cpu_group_stat() - the kernel's counters. Both
  *  are new objects, without members where there is no group. */
 json_t *cpu_group_status(const struct cpu_group *group);
 json_t *cpu_group_stat(const struct cpu_group *group);

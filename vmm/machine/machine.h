@@ -46,8 +46,13 @@ struct machine_hooks {
     bool (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
     /* Something that was asked for cannot be had, and the machine goes on without: a sentence. */
     void (*give_way)(void *ctx, const char *what);
-    /* A virtual node lives on host node @to now, memory and vCPUs. Main loop's thread. */
-    void (*moved)(void *ctx, struct vnode_id vnode, struct hnode_id to);
+    /* May a virtual node be moved to host node @to? 0, or a negative errno with a sentence; -EBUSY:
+     * not now. It is asked last: after 0 the move begins, and moved() tells of its end. Main loop's
+     * thread. */
+    int (*may_move)(void *ctx, struct vnode_id vnode, struct hnode_id to, struct errctx *ec);
+    /* @arrived: a virtual node lives on host node @to now, memory and vCPUs; else it is where it was,
+     * or half-way. Main loop's thread. */
+    void (*moved)(void *ctx, struct vnode_id vnode, struct hnode_id to, bool arrived);
     /* What rebalancing decided, did, or would do: a sentence. Main loop's thread. */
     void (*balanced)(void *ctx, const char *what);
     void *ctx;
@@ -113,7 +118,8 @@ struct machine_move_request {
  * machine_move_status() tells how far it is, the guest goes on meanwhile.
  * Return: 0; -EBUSY (paused, or a move is on); -ENOENT (no such node, no memory); -ENOTSUP (the
  * host has one node); -EDOM (it would break a distance, and nobody forces it); -ENOSPC (--pin
- * dedicated: the host node has too few CPUs that no other vCPU has, and nobody forces it); -ENOMEM.
+ * dedicated: the host node has too few CPUs that no other vCPU has, and nobody forces it); what
+ * hooks.may_move() says; -ENOMEM.
  */
 int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec);
 

@@ -123,9 +123,9 @@ static void is_over(void *ctx)
         (mv->breaks ? idset_add : idset_del)(&m->forced, mv->request.vnode.v);
         if (machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) < 0)
             machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
-        else if (m->hooks.moved != NULL)
-            m->hooks.moved(m->hooks.ctx, mv->request.vnode, mv->request.to);
     }
+    if (m->hooks.moved != NULL)
+        m->hooks.moved(m->hooks.ctx, mv->request.vnode, mv->request.to, p->phase == MOVE_ARRIVED);
     {
         LOCK_SCOPE(&mv->lock);
         mv->progress = *p;
@@ -390,6 +390,8 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
         r = judge_distance(m, req, &breaks, ec);
     if (r == 0 && !req->force)
         r = machine_judge_cpus(m, req->vnode, req->to, ec);
+    if (r == 0 && m->hooks.may_move != NULL)
+        r = m->hooks.may_move(m->hooks.ctx, req->vnode, req->to, ec);
     if (r < 0) {
         mem_move_free(job);
         return r;

@@ -167,6 +167,37 @@ int machine_use_moved(const struct machine_config *config, const struct topo_pla
     return r;
 }
 
+static const struct machine_use_node *on_node(const struct machine_use *use, struct hnode_id id)
+{
+    for (size_t i = 0; i < use->n_nodes; i++)
+        if (use->nodes[i].node.v == id.v)
+            return &use->nodes[i];
+    return NULL;
+}
+
+int machine_use_hold(const struct machine_use *before, const struct machine_use *after,
+                     struct machine_use *ret_use, struct errctx *ec)
+{
+    struct machine_use use = *before;
+
+    use.nodes = calloc(before->n_nodes + after->n_nodes + 1, sizeof(*use.nodes));
+    if (use.nodes == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to tell what the machine takes");
+    for (size_t i = 0; i < before->n_nodes; i++)
+        use.nodes[i] = before->nodes[i];
+    for (size_t i = 0; i < after->n_nodes; i++) {
+        const struct machine_use_node *a = &after->nodes[i], *b = on_node(before, a->node);
+        const uint32_t had = b != NULL ? b->reserve_milli : 0;
+        struct machine_use_node *n = &use.nodes[b != NULL ? (size_t)(b - before->nodes) : use.n_nodes++];
+
+        n->node = a->node;
+        n->held_milli = a->reserve_milli - MIN(had, a->reserve_milli);
+        n->mem_bytes = MAX(n->mem_bytes, a->mem_bytes);
+    }
+    *ret_use = use;
+    return 0;
+}
+
 void machine_use_fini(struct machine_use *use)
 {
     free(use->nodes);
@@ -182,9 +213,10 @@ json_t *machine_use_to_json(const struct machine_use *use)
     for (size_t i = 0; i < use->n_nodes; i++) {
         const struct machine_use_node *n = &use->nodes[i];
 
-        if (json_array_append_new(nodes, json_pack("{si sI sI sI}", "node", (int)n->node.v, "cpu",
-                                                   (json_int_t)n->cpu_milli, "reserve",
-                                                   (json_int_t)n->reserve_milli, "memory",
+        if (json_array_append_new(nodes, json_pack("{si sI sI sI sI}", "node", (int)n->node.v,
+                                                   "cpu", (json_int_t)n->cpu_milli, "reserve",
+                                                   (json_int_t)n->reserve_milli, "held",
+                                                   (json_int_t)n->held_milli, "memory",
                                                    (json_int_t)n->mem_bytes)) < 0) {
             json_decref(nodes);
             return NULL;
@@ -212,15 +244,17 @@ static bool text(const json_t *object, const char *name, char *buf, size_t size)
 
 static bool read_node(const json_t *json, struct machine_use_node *n)
 {
-    json_int_t node, cpu, reserve, memory;
+    json_int_t node, cpu, reserve, held = 0, memory;
 
     if (!number(json, "node", IDSET_MAX - 1, &node) || !number(json, "cpu", MILLI_MOST, &cpu) ||
         !number(json, "reserve", MILLI_MOST, &reserve) ||
+        (json_object_get(json, "held") != NULL && !number(json, "held", MILLI_MOST, &held)) ||
         !number(json, "memory", INT64_MAX, &memory))
         return false;
     *n = (struct machine_use_node){ .node = { (uint32_t)node },
                                     .cpu_milli = (uint32_t)cpu,
                                     .reserve_milli = (uint32_t)reserve,
+                                    .held_milli = (uint32_t)held,
                                     .mem_bytes = (uint64_t)memory };
     return true;
 }
@@ -254,14 +288,6 @@ int machine_use_from_json(const json_t *json, struct machine_use *ret_use)
 
 /* --- of several machines -------------------------------------------------------------------- */
 
-static const struct machine_use_node *on_node(const struct machine_use *use, struct hnode_id id)
-{
-    for (size_t i = 0; i < use->n_nodes; i++)
-        if (use->nodes[i].node.v == id.v)
-            return &use->nodes[i];
-    return NULL;
-}
-
 void machine_use_sum(const struct host_topo *host, const struct machine_use *uses, size_t n,
                      struct place_use *ret_used)
 {
@@ -271,7 +297,7 @@ void machine_use_sum(const struct host_topo *host, const struct machine_use *use
         for (size_t i = 0; i < n; i++) {
             const struct machine_use_node *u = on_node(&uses[i], host->nodes[h].id);
 
-            milli += u != NULL ? u->cpu_milli : 0;
+            milli += u != NULL ? u->cpu_milli + u->held_milli : 0;
             bytes += u != NULL ? MIN(u->mem_bytes, UINT64_MAX - bytes) : 0;
         }
         ret_used[h] = (struct place_use){ (uint32_t)MIN(milli, (uint64_t)UINT32_MAX), bytes };
@@ -288,21 +314,22 @@ static const char *who_has(const struct machine_use *others, size_t n, struct hn
     for (size_t i = 0; i < n && len < WHO_BYTES; i++) {
         const struct machine_use_node *u = on_node(&others[i], id);
 
-        if (u != NULL && u->reserve_milli > 0)
+        if (u != NULL && u->reserve_milli + u->held_milli > 0)
             len += (size_t)snprintf(buf + len, WHO_BYTES - len, "%s%s %g", len > 0 ? ", " : "",
-                                    others[i].name, u->reserve_milli / 1000.0);
+                                    others[i].name, (u->reserve_milli + u->held_milli) / 1000.0);
     }
     return buf;
 }
 
-static uint64_t reserved(const struct machine_use *uses, size_t n, struct hnode_id id)
+static uint64_t reserved(const struct machine_use *uses, size_t n, struct hnode_id id, bool held)
 {
     uint64_t milli = 0;
 
     for (size_t i = 0; i < n; i++) {
         const struct machine_use_node *u = on_node(&uses[i], id);
 
-        milli += u != NULL ? u->reserve_milli : 0;
+        if (u != NULL)
+            milli += u->reserve_milli + (held ? u->held_milli : 0);
     }
     return milli;
 }
@@ -311,7 +338,7 @@ static int admit_on(const struct host_node *node, const struct machine_use *othe
                     uint32_t wanted, struct errctx *ec)
 {
     uint64_t has = (uint64_t)idset_count(&node->cpus) * CPU_MILLI;
-    uint64_t taken = reserved(others, n, node->id);
+    uint64_t taken = reserved(others, n, node->id, true);
     char who[WHO_BYTES];
 
     if (taken + wanted <= has)
@@ -352,6 +379,22 @@ int machine_use_admit(const struct host_topo *host, const struct machine_use *ot
     return r;
 }
 
+int machine_use_admit_move(const struct host_topo *host, const struct machine_use *others, size_t n,
+                           const struct machine_use *before, const struct machine_use *after,
+                           struct errctx *ec)
+{
+    int r = 0;
+
+    for (size_t h = 0; r == 0 && h < host->n_nodes; h++) {
+        const struct machine_use_node *a = on_node(after, host->nodes[h].id);
+        const struct machine_use_node *b = on_node(before, host->nodes[h].id);
+
+        if (a != NULL && a->reserve_milli > (b != NULL ? b->reserve_milli : 0))
+            r = admit_on(&host->nodes[h], others, n, a->reserve_milli, ec);
+    }
+    return r;
+}
+
 /* The part of machine @use's vCPUs that is on a host node. */
 static double part_on(const struct machine_use *use, struct hnode_id id)
 {
@@ -366,7 +409,8 @@ static double part_on(const struct machine_use *use, struct hnode_id id)
 /* What a weight of one gets on a node beyond reservations, in CPUs. */
 static double left_on(const struct host_node *node, const struct machine_use *uses, size_t n)
 {
-    double left = idset_count(&node->cpus) - (double)reserved(uses, n, node->id) / 1000.0, want = 0;
+    double left = idset_count(&node->cpus) - (double)reserved(uses, n, node->id, false) / 1000.0;
+    double want = 0;
 
     for (size_t i = 0; i < n; i++)
         want += uses[i].weight * part_on(&uses[i], node->id);

@@ -22,6 +22,7 @@ struct machine_use_node {
     struct hnode_id node;
     uint32_t cpu_milli;     /* wanted */
     uint32_t reserve_milli; /* promised */
+    uint32_t held_milli;    /* promised as well, to what is on its way here and does not run here yet */
     uint64_t mem_bytes;
 };
 
@@ -53,6 +54,11 @@ void machine_use_fini(struct machine_use *use);
 int machine_use_moved(const struct machine_config *config, const struct topo_plan *plan,
                       const int *at, struct machine_use *ret_use, struct errctx *ec);
 
+/** machine_use_hold() - @before, and of what @after has more, memory and reservations, the latter as
+ *  held: what a machine takes while it moves from one to the other. Return: 0, -ENOMEM. */
+int machine_use_hold(const struct machine_use *before, const struct machine_use *after,
+                     struct machine_use *ret_use, struct errctx *ec);
+
 /** machine_use_to_json() - NULL without memory. machine_use_from_json() - 0, -ENOMEM, or -EINVAL
  *  for what is no such thing. */
 json_t *machine_use_to_json(const struct machine_use *use);
@@ -70,6 +76,12 @@ void machine_use_sum(const struct host_topo *host, const struct machine_use *use
  */
 int machine_use_admit(const struct host_topo *host, const struct machine_use *others, size_t n,
                       const struct machine_use *use, struct errctx *ec);
+
+/** machine_use_admit_move() - the same of a machine that takes @before and is to take @after, on the
+ *  host nodes of which it would reserve more. */
+int machine_use_admit_move(const struct host_topo *host, const struct machine_use *others, size_t n,
+                           const struct machine_use *before, const struct machine_use *after,
+                           struct errctx *ec);
 
 /**
  * machine_use_weights() - weights with which every admitted reservation holds when all are busy.

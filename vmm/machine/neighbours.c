@@ -19,28 +19,28 @@
 
 enum {
     USE_FILE_MAX = 256 * 1024, /* a machine on 1,024 host nodes needs less than half */
-    LOCK_TRIES = 1000,
-    LOCK_WAIT_NS = 10 * 1000 * 1000,
+    LOCK_WAIT_MS = 10, /* between two tries */
     NEIGHBOURS_MAX = 4096,
 };
 
 static const char admission[] = ".admission"; /* no name of a machine starts with a dot */
 
-static int take_lock(struct neighbours *nb, struct errctx *ec)
+static int take_lock(struct neighbours *nb, unsigned lock_ms, struct errctx *ec)
 {
-    const struct timespec wait = { .tv_nsec = LOCK_WAIT_NS };
+    const struct timespec wait = { .tv_nsec = LOCK_WAIT_MS * 1000 * 1000 };
 
     nb->lock_fd = openat(nb->dir_fd, admission, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (nb->lock_fd < 0)
         return errctx_set_os(ec, errno, "open %s", admission);
-    for (int i = 0; i < LOCK_TRIES; i++) {
+    for (unsigned i = 0; i <= lock_ms / LOCK_WAIT_MS; i++) {
         if (flock(nb->lock_fd, LOCK_EX | LOCK_NB) == 0)
             return 0;
         if (errno != EWOULDBLOCK && errno != EINTR)
             return errctx_set_os(ec, errno, "lock %s", admission);
         (void)nanosleep(&wait, NULL);
     }
-    return errctx_set(ec, EBUSY, "another machine has been starting for ten seconds");
+    return errctx_set(ec, EBUSY, "another machine has been starting for %g seconds",
+                      lock_ms / 1000.0);
 }
 
 /* "web.lock" -> "web": every running machine has a lock, whatever it says. */
@@ -116,19 +116,19 @@ static int read_all(struct neighbours *nb, struct errctx *ec)
     return r;
 }
 
-int neighbours_read(const char *dir, bool lock, struct neighbours *ret, struct errctx *ec)
+int neighbours_read(const char *dir, unsigned lock_ms, struct neighbours *ret, struct errctx *ec)
 {
     struct neighbours nb = { .dir_fd = -1, .lock_fd = -1 };
     char path[256];
-    int r = control_dir_open(dir != NULL ? dir : control_dir_path(path, sizeof(path)), lock,
+    int r = control_dir_open(dir != NULL ? dir : control_dir_path(path, sizeof(path)), lock_ms > 0,
                              &nb.dir_fd, ec);
 
-    if (r == -ENOENT && !lock) { /* no machine ever ran */
+    if (r == -ENOENT && lock_ms == 0) { /* no machine ever ran */
         *ret = nb;
         return 0;
     }
-    if (r == 0 && lock)
-        r = take_lock(&nb, ec);
+    if (r == 0 && lock_ms > 0)
+        r = take_lock(&nb, lock_ms, ec);
     if (r == 0)
         r = read_all(&nb, ec);
     if (r < 0)
@@ -138,7 +138,8 @@ int neighbours_read(const char *dir, bool lock, struct neighbours *ret, struct e
     return r;
 }
 
-int neighbours_say_anew(int fd, const struct machine_use *use)
+/* Blanks over what a longer text leaves: who only looks finds an object at any time but this. */
+static int say(int fd, const struct machine_use *use)
 {
     json_t *json = machine_use_to_json(use);
     CLEANUP_FREE char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
@@ -151,7 +152,6 @@ int neighbours_say_anew(int fd, const struct machine_use *use)
         return -ENOMEM;
     if (fstat(fd, &st) < 0)
         return -errno;
-    /* Blanks over what a longer text leaves: cutting the file is not among the sandbox's calls. */
     len = strlen(text);
     all = MAX(len, MIN((size_t)st.st_size, (size_t)USE_FILE_MAX));
     padded = malloc(all);
@@ -162,7 +162,7 @@ int neighbours_say_anew(int fd, const struct machine_use *use)
     return pwrite(fd, padded, all, 0) == (ssize_t)all ? 0 : -EIO;
 }
 
-int neighbours_publish(const struct neighbours *nb, const struct machine_use *use, int *ret_fd,
+int neighbours_publish(const struct neighbours *nb, const struct machine_use *use,
                        struct errctx *ec)
 {
     char file[MACHINE_USE_NAME + 8];
@@ -170,14 +170,11 @@ int neighbours_publish(const struct neighbours *nb, const struct machine_use *us
     int r;
 
     (void)snprintf(file, sizeof(file), "%s.use", use->name);
-    fd = openat(nb->dir_fd, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    fd = openat(nb->dir_fd, file, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return errctx_set_os(ec, errno, "make %s", file);
-    r = neighbours_say_anew(fd, use);
-    if (r < 0)
-        return errctx_set_os(ec, -r, "write %s", file);
-    *ret_fd = take_fd(&fd);
-    return 0;
+    r = say(fd, use);
+    return r < 0 ? errctx_set_os(ec, -r, "write %s", file) : 0;
 }
 
 void neighbours_unlock(struct neighbours *nb)

@@ -78,7 +78,7 @@ static void the_first_group_that_can_is_taken(void **state)
 
 static void without_one_the_reason_is_told(void **state)
 {
-    struct cpu_group g = { .weight = 77 };
+    struct cpu_group g = { .max_milli = 77 };
     struct errctx ec = { 0 };
 
     (void)state;
@@ -92,7 +92,7 @@ static void without_one_the_reason_is_told(void **state)
     assert_int_equal(cpu_group_choose(root, "web", 42, &g, &ec), -ENOTSUP);
     assert_string_equal(ec.msg, "no cgroup of ours has the cpu controller");
     assert_int_equal(cpu_group_possible(root, &ec), -ENOTSUP);
-    assert_int_equal(g.weight, 77);
+    assert_int_equal(g.max_milli, 77);
 }
 
 static void a_weight_is_written_and_an_empty_group_removed(void **state)

@@ -228,6 +228,59 @@ static void what_cannot_be_is_refused(void **state)
     end(&f);
 }
 
+static struct {
+    int answer;
+    unsigned asked, ended, arrived;
+} room;
+
+static int may_move(void *ctx, struct vnode_id vnode, struct hnode_id to, struct errctx *ec)
+{
+    (void)ctx;
+    assert_int_equal(vnode.v, 0);
+    assert_int_equal(to.v, TARGET);
+    room.asked++;
+    return room.answer < 0 ? errctx_set(ec, -room.answer, "no room") : 0;
+}
+
+static void moved(void *ctx, struct vnode_id vnode, struct hnode_id to, bool arrived)
+{
+    (void)ctx;
+    assert_int_equal(vnode.v, 0);
+    assert_int_equal(to.v, TARGET);
+    room.ended++;
+    room.arrived += arrived;
+}
+
+static void it_begins_where_there_is_room_and_tells_how_it_ended(void **state)
+{
+    struct errctx ec = { 0 };
+    struct fixture f;
+
+    (void)state;
+    begin(&f, 2);
+    f.m.hooks = (struct machine_hooks){ .may_move = may_move, .moved = moved };
+    room.answer = -ENOSPC;
+    assert_int_equal(machine_move(&f.m, &there, &ec), -ENOSPC);
+    assert_string_equal(ec.msg, "no room");
+    run_until(&f, "none");
+    assert_int_equal(moves() + room.ended, 0);
+    room.answer = 0;
+    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
+    assert_int_equal(machine_move(&f.m, &there, NULL), -EBUSY);
+    assert_int_equal(room.asked, 2); /* not by who is refused for another reason */
+    while (moves() == 0)
+        ; /* back it would go as slowly */
+    assert_int_equal(machine_move_cancel(&f.m, true, NULL), 0);
+    run_until(&f, "half-way");
+    assert_int_equal(room.ended, 1);
+    assert_int_equal(room.arrived, 0);
+    assert_int_equal(machine_move(&f.m, &there, NULL), 0);
+    run_until(&f, "arrived");
+    assert_int_equal(room.ended, 2);
+    assert_int_equal(room.arrived, 1);
+    end(&f);
+}
+
 static void cancelled_it_does_not_wait_for_its_turn(void **state)
 {
     struct fixture f;
@@ -282,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_node_arrives_and_its_threads_follow),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(it_begins_where_there_is_room_and_tells_how_it_ended),
         cmocka_unit_test(cancelled_it_does_not_wait_for_its_turn),
         cmocka_unit_test(held_it_stands_still_and_then_goes_on),
         cmocka_unit_test(the_end_comes_in_the_middle),

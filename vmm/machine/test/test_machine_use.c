@@ -241,6 +241,59 @@ static void no_node_is_reserved_twice(void **state)
     assert_int_equal(machine_use_admit(&host, p.use, 2, mine, &ec), 0);
 }
 
+static void what_moves_is_reserved_at_both_ends_meanwhile(void **state)
+{
+    struct pen p = { .n = 0 };
+    struct machine_use *before, *after, *db, *late, both, again;
+    struct place_use used[3];
+    uint32_t weights[2], still[2];
+    struct errctx ec = { 0 };
+    json_t *json;
+
+    (void)state;
+    before = add(&p, "web", 100);
+    on(before, 0, 4000, 1000);
+    on(before, 1, 4000, 1000);
+    after = add(&p, "web", 100); /* what was on node 0 is on node 1, beside what was there */
+    on(after, 1, 8000, 2000);
+    db = add(&p, "db", 100);
+    on(db, 1, 4000, 2500);
+    assert_int_equal(machine_use_admit_move(&host, db, 1, before, after, &ec), -ENOSPC);
+    assert_string_equal(ec.msg, "--cpu-reserve: host node 1 has 4 CPUs, 2.5 of them are reserved by "
+                                "other machines (db 2.5), and 2 more would be");
+    db->nodes[0].reserve_milli = db->reserve_milli = 2000;
+    assert_int_equal(machine_use_admit_move(&host, db, 1, before, after, &ec), 0);
+    /* A node that takes nothing more is not asked, however full it is. */
+    db->nodes[0].reserve_milli = db->reserve_milli = 4000;
+    assert_int_equal(machine_use_admit_move(&host, db, 1, after, before, &ec), 0);
+
+    assert_int_equal(machine_use_hold(before, after, &both, NULL), 0);
+    json = machine_use_to_json(&both);
+    assert_int_equal(machine_use_from_json(json, &again), 0);
+    json_decref(json);
+    assert_int_equal(again.n_nodes, 2);
+    assert_int_equal(again.nodes[0].reserve_milli, 1000);
+    assert_int_equal(again.nodes[0].held_milli, 0);
+    assert_int_equal(again.nodes[1].reserve_milli, 1000);
+    assert_int_equal(again.nodes[1].held_milli, 1000);
+    /* Nobody else is given what is held; and it runs nowhere yet, so it weighs nothing. */
+    late = add(&p, "late", 100);
+    on(late, 1, 4000, 2001);
+    assert_int_equal(machine_use_admit(&host, &again, 1, late, &ec), -ENOSPC);
+    assert_string_equal(ec.msg, "--cpu-reserve: host node 1 has 4 CPUs, 2 of them are reserved by "
+                                "other machines (web 2), and 2.001 more would be");
+    machine_use_sum(&host, &again, 1, used);
+    assert_int_equal(used[1].cpu_milli, 5000);
+    p.use[0] = again;
+    p.use[1] = *late;
+    machine_use_weights(&host, p.use, 2, weights);
+    again.nodes[1].held_milli = 0;
+    machine_use_weights(&host, p.use, 2, still);
+    assert_memory_equal(weights, still, sizeof(weights));
+    machine_use_fini(&again);
+    machine_use_fini(&both);
+}
+
 static void the_planner_sees_the_sum(void **state)
 {
     struct place_use used[3];
@@ -354,6 +407,7 @@ int main(void)
         cmocka_unit_test(more_than_the_vcpus_can_use_is_not_reserved),
         cmocka_unit_test(what_is_told_is_read_back),
         cmocka_unit_test(no_node_is_reserved_twice),
+        cmocka_unit_test(what_moves_is_reserved_at_both_ends_meanwhile),
         cmocka_unit_test(the_planner_sees_the_sum),
         cmocka_unit_test(weights_are_as_asked_for_where_nothing_is_reserved),
         cmocka_unit_test(admitted_reservations_hold),

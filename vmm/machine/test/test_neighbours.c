@@ -39,17 +39,14 @@ static void publish(const char *name, uint32_t reserve)
 {
     struct machine_use use = { .weight = 100, .reserve_milli = reserve };
     struct neighbours nb;
-    int use_fd;
 
     (void)snprintf(use.name, sizeof(use.name), "%s", name);
-    assert_int_equal(neighbours_read(dir, false, &nb, NULL), 0);
-    assert_int_equal(neighbours_publish(&nb, &use, &use_fd, NULL), 0);
-    /* Later a shorter text takes the place of a longer one. */
+    assert_int_equal(neighbours_read(dir, 0, &nb, NULL), 0);
     use.reserve_milli = 123456;
-    assert_int_equal(neighbours_say_anew(use_fd, &use), 0);
+    assert_int_equal(neighbours_publish(&nb, &use, NULL), 0);
+    /* A shorter text takes the place of a longer one. */
     use.reserve_milli = reserve;
-    assert_int_equal(neighbours_say_anew(use_fd, &use), 0);
-    close(use_fd);
+    assert_int_equal(neighbours_publish(&nb, &use, NULL), 0);
     neighbours_fini(&nb);
 }
 
@@ -74,7 +71,7 @@ static void only_running_machines_count(void **state)
     publish("web", 1500);
     publish("dead", 700); /* nobody holds its lock */
     put(dir_fd, "silent.use", "not what is written there");
-    assert_int_equal(neighbours_read(dir, true, &nb, NULL), 0);
+    assert_int_equal(neighbours_read(dir, NEIGHBOURS_LOCK_MS, &nb, NULL), 0);
     assert_int_equal(nb.n, 1);
     assert_int_equal(nb.n_silent, 1);
     assert_string_equal(nb.uses[0].name, "web");
@@ -85,7 +82,7 @@ static void only_running_machines_count(void **state)
     control_dir_remove(dir_fd, "silent");
     close(web);
     close(silent);
-    assert_int_equal(neighbours_read(dir, false, &nb, NULL), 0);
+    assert_int_equal(neighbours_read(dir, 0, &nb, NULL), 0);
     assert_int_equal(nb.n + nb.n_silent, 0);
     neighbours_fini(&nb);
     close(dir_fd);
@@ -103,10 +100,10 @@ static void what_the_dead_left_goes_when_a_machine_starts(void **state)
     put(dir_fd, "dead.lock", "");
     put(dir_fd, "dead.sock", "");
     put(dir_fd, "dead.use", "{}");
-    assert_int_equal(neighbours_read(dir, false, &nb, NULL), 0);
+    assert_int_equal(neighbours_read(dir, 0, &nb, NULL), 0);
     neighbours_fini(&nb);
     assert_int_equal(faccessat(dir_fd, "dead.lock", F_OK, 0), 0); /* looking changes nothing */
-    assert_int_equal(neighbours_read(dir, true, &nb, NULL), 0);
+    assert_int_equal(neighbours_read(dir, NEIGHBOURS_LOCK_MS, &nb, NULL), 0);
     neighbours_fini(&nb);
     assert_int_equal(faccessat(dir_fd, "dead.lock", F_OK, 0), -1);
     assert_int_equal(faccessat(dir_fd, "dead.sock", F_OK, 0), -1);
@@ -123,7 +120,7 @@ static void nobody_is_no_error(void **state)
     struct neighbours nb;
 
     (void)state;
-    assert_int_equal(neighbours_read("/tmp/nv-no-such-folder", false, &nb, NULL), 0);
+    assert_int_equal(neighbours_read("/tmp/nv-no-such-folder", 0, &nb, NULL), 0);
     assert_int_equal(nb.n, 0);
     neighbours_fini(&nb);
 }
@@ -143,16 +140,16 @@ static void two_that_start_together_see_each_other(void **state)
         if (pid[i] == 0) {
             struct machine_use use = { .weight = 100 };
             struct neighbours nb;
-            int lock, seen, use_fd;
+            int lock, seen;
             char byte;
 
             (void)snprintf(use.name, sizeof(use.name), "twin%d", i);
-            if (neighbours_read(dir, true, &nb, NULL) < 0)
+            if (neighbours_read(dir, NEIGHBOURS_LOCK_MS, &nb, NULL) < 0)
                 _exit(9);
             seen = (int)nb.n;
             usleep(20 * 1000); /* the other one has begun by now, or does later */
             if (control_dir_lock(nb.dir_fd, use.name, &lock, NULL) < 0 ||
-                neighbours_publish(&nb, &use, &use_fd, NULL) < 0)
+                neighbours_publish(&nb, &use, NULL) < 0)
                 _exit(9);
             neighbours_fini(&nb);
             close(go[1]);
