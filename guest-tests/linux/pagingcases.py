@@ -2,12 +2,15 @@
 """The cases of test-move about memory that is taken away and comes back."""
 import json
 import os
+import re
 import subprocess
 import threading
 
 import guestvm
 from guestvm import PATIENCE, PROGRAM, Trouble, Vm, ctl
 from memorycases import KIB, MIB, counted
+from placecases import threads_on_host
+from schedcases import host_cpus, until
 
 ROUNDS = 4
 
@@ -66,14 +69,47 @@ def held(tap, vm):
     check(vm, "after a pause")
 
 
+def stores(vm):
+    """{host node that a store is bound to: {host node: pages}}, by the kernel."""
+    found = {}
+    with open(f"/proc/{vm.child.pid}/numa_maps", encoding="ascii") as f:
+        for line in f:
+            words = line.split()
+            if words[1].startswith("bind:") and not any(w.startswith("file=") for w in words):
+                there = found.setdefault(int(words[1][5:]), {})
+                for node, pages in re.findall(r" N(\d+)=(\d+)", line):
+                    there[int(node)] = there.get(int(node), 0) + int(pages)
+    return found
+
+
+def kept_on(tap, vm, nodes, name):
+    """What is kept is on NODES; a page may be in use when it is to move, but not many."""
+    found = stores(vm)
+    tap.same(sorted(found), nodes, f"{name}: memory for it is bound to its nodes")
+    tap.point(all(n in p and p[n] >= 0.98 * sum(p.values()) for n, p in found.items()),
+              f"{name}: what is kept is there", found)
+
+
+def fault_thread(vm, node):
+    return threads_on_host(vm.child.pid)[f"fault{node}"]
+
+
 def moved(tap, vm):
     """A node that moves while memory of it is away."""
+    kept_on(tap, vm, [0, 1], "paging: before a move")
     evict(vm, 1, "64M")
     done = subprocess.run([PROGRAM, "ctl", "--json", vm.name, "move", "vnode=1", "host=2", "--force"],
                           capture_output=True, text=True, timeout=PATIENCE, check=False)
     tap.same((done.returncode, json.loads(done.stdout)["state"]), (0, "arrived"),
              "paging: a node moves while some of it is away")
+    until("the fault thread to follow", lambda: fault_thread(vm, 1) == host_cpus(2))
+    tap.same(fault_thread(vm, 0), host_cpus(0), "paging: only its fault thread goes along")
+    kept_on(tap, vm, [0, 2], "paging: after a move")
     check(vm, "after a move")
+    gone = evict(vm, 1)
+    tap.point(gone["evicted"] > 0 and gone["why"] == "", "paging: memory goes on going", gone)
+    kept_on(tap, vm, [0, 2], "paging: after another eviction")
+    check(vm, "after another eviction")
     mine = counted(vm)
     tap.same(sorted(mine[1]), [2], "paging: what comes back is on its new node")
 

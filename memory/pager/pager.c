@@ -57,7 +57,7 @@ static int add_region(struct pager *p, const struct backing *b, struct errctx *e
     return 0;
 }
 
-static uint64_t pages_of(const struct pager_node *node)
+uint64_t pager_pages(const struct pager_node *node)
 {
     uint64_t n = 0;
 
@@ -66,30 +66,36 @@ static uint64_t pages_of(const struct pager_node *node)
     return n;
 }
 
+int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
+                     struct store **ret_store, struct errctx *ec)
+{
+    const int r = store_new(pages * (PAGER_PAGE + PAGER_PAGE / 32),
+                            (uint32_t)MIN(pages, (uint64_t)PAGER_OBJECTS_MAX), home,
+                            &p->stores[p->n_stores], ec);
+
+    if (r == 0)
+        *ret_store = p->stores[p->n_stores++];
+    return r;
+}
+
 /* Nodes of one home share a store; the first of them makes it. */
 static int give_store(struct pager *p, struct pager_node *node, struct errctx *ec)
 {
     struct idset home, other;
     uint64_t pages = 0;
-    int r;
 
     guest_mem_home(p->params.mem, node->vnode, &home);
     for (size_t i = 0; i < p->n_nodes; i++) {
         guest_mem_home(p->params.mem, p->nodes[i].vnode, &other);
         if (p->nodes[i].n_regions == 0 || !idset_equal(&home, &other))
             continue;
-        if (p->nodes[i].store != NULL) {
-            node->store = p->nodes[i].store;
+        if (p->nodes[i].first != NULL) {
+            node->first = p->nodes[i].first;
             return 0;
         }
-        pages += pages_of(&p->nodes[i]);
+        pages += pager_pages(&p->nodes[i]);
     }
-    r = store_new(pages * (PAGER_PAGE + PAGER_PAGE / 32), (uint32_t)MIN(pages, UINT32_MAX / 2),
-                  &home, &p->stores[p->n_stores], ec);
-    if (r < 0)
-        return r;
-    node->store = p->stores[p->n_stores++];
-    return 0;
+    return pager_make_store(p, pages, &home, &node->first, ec);
 }
 
 /* --- leases ----------------------------------------------------------------------------------- */
@@ -142,7 +148,7 @@ static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
                 lease_end(ctx, vnode, ptr, (size_t)(at - (const uint8_t *)ptr));
             return -EBUSY;
         }
-        store_drop(node->store, object);
+        pager_drop(node, object);
     }
     return 0;
 }
@@ -159,7 +165,7 @@ static void forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
 
         while (word != NULL && !page_forget(word, &object, &was_away))
             (void)sched_yield(); /* a hole is made or a page filled, by threads that wait for nobody */
-        store_drop(node->store, object);
+        pager_drop(node, object);
         pager_sub(&node->n.away, was_away);
         pager_sub(&node->n.away_zero, was_away && object == STORE_ZERO);
     }
@@ -213,7 +219,7 @@ int pager_new(const struct pager_params *params, struct pager **ret_pager, struc
     p->n_nodes = plan->n_nodes;
     p->nodes = calloc(plan->n_nodes, sizeof(*p->nodes));
     p->regions = calloc(guest_mem_n_backings(params->mem), sizeof(*p->regions));
-    p->stores = calloc(plan->n_nodes, sizeof(struct store *));
+    p->stores = calloc(plan->n_nodes * 2, sizeof(struct store *)); /* one, and one of its own */
     p->desk = malloc(sizeof(*p->desk));
     if (p->nodes == NULL || p->regions == NULL || p->stores == NULL || p->desk == NULL) {
         p->n_nodes = 0;
@@ -330,7 +336,7 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
     };
     for (size_t i = 0; i < PAGER_BUCKETS; i++)
         ret_counts->fault_ns[i] = value(&n->fault_ns[i]);
-    store_count(node->store, &ret_counts->store);
+    store_count(pager_store(node), &ret_counts->store);
     return true;
 }
 

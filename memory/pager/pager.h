@@ -85,6 +85,22 @@ void pager_look(struct pager *pager, uint64_t now_ns);
 /** pager_active() - was anything evicted since the start or a reset? Any thread. */
 bool pager_active(const struct pager *pager);
 
+struct pager_follow_ops {
+    /* After each part. Return: false to leave the rest where it is. */
+    bool (*between)(void *ctx, uint64_t done_bytes);
+};
+
+/**
+ * pager_follow() - memory of @vnode is on host node @to now: what is evicted from now on is kept there,
+ * too. A store that no other node uses goes there with all that it has, as far as there is room; who
+ * shared one gets one of its own, and what it has in the other stays there until it comes back.
+ * On failure pages go to where they went.
+ * Not while memory is evicted.
+ * Return: 0; -ENOMEM, or the errno of mmap or mbind.
+ */
+int pager_follow(struct pager *pager, struct vnode_id vnode, struct hnode_id to,
+                 const struct pager_follow_ops *ops, void *ctx, struct errctx *ec);
+
 /** pager_reset() - nothing is away any more, and nothing faults until the next eviction. Guest
  *  memory is to be discarded next. While nobody touches it. */
 int pager_reset(struct pager *pager, struct errctx *ec);

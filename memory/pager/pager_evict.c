@@ -25,7 +25,7 @@ enum { WINDOW = 8 }; /* extents that are armed before the first of them is copie
 
 static void cancel(const struct pager_span *s, size_t i)
 {
-    store_drop(s->node->store, page_cancel(pager_span_word(s, i)));
+    pager_drop(s->node, page_cancel(pager_span_word(s, i)));
 }
 
 static bool is_armed(const struct pager_span *s, size_t i)
@@ -56,10 +56,10 @@ static int keep(const struct pager_span *s, size_t i, const uint8_t *page, struc
     struct pager_node *node = s->node;
     uint32_t object;
 
-    if (store_put(node->store, &desk->store, page, &object) < 0)
+    if (pager_put(node, &desk->store, page, &object) < 0)
         return errctx_set(ec, ENOSPC, "the store of virtual node %u is full", node->vnode.v);
     if (!page_keep(pager_span_word(s, i), object))
-        store_drop(node->store, object);
+        pager_drop(node, object);
     return 0;
 }
 
@@ -222,7 +222,9 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
         if (!ops->between(ctx, (uint64_t)done * PAGER_PAGE))
             break;
     }
-    store_trim(node->store);
+    store_trim(node->first);
+    if (pager_store(node) != node->first)
+        store_trim(pager_store(node));
     *ret_evicted_bytes = (uint64_t)done * PAGER_PAGE;
     return MIN(r, 0);
 }

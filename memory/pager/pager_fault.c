@@ -213,7 +213,7 @@ static void get_page(const struct spot *s, uint32_t object, uint8_t *page)
     struct pager_node *node = s->node;
     char why[96];
 
-    if (store_get(node->store, object, page) == 0)
+    if (pager_get(node, object, page) == 0)
         return;
     (void)snprintf(why, sizeof(why), "page %zu of virtual node %u was damaged in the store",
                    (size_t)(address(s) - node->regions[0].backing->host) / PAGER_PAGE,
@@ -227,7 +227,7 @@ static void is_back(const struct spot *s, uint32_t object)
     struct pager_node *node = s->node;
 
     page_filled(word_of(s));
-    store_drop(node->store, object);
+    pager_drop(node, object);
     pager_add(&node->n.filled, 1);
     pager_sub(&node->n.away, 1);
     if (object == STORE_ZERO)
@@ -327,7 +327,7 @@ static void serve(const struct spot *s)
     case PAGE_TOUCH_MAP:
         map_page(s);
         page_touched(word_of(s));
-        store_drop(s->node->store, object);
+        pager_drop(s->node, object);
         if (was_zapped)
             put_back(s);
         return;

@@ -51,7 +51,8 @@ struct pager_node {
     int uffd; /* -1: no memory */
     struct pager_region *regions; /* into pager.regions, n of them */
     size_t n_regions;
-    struct store *store; /* shared with nodes of the same home */
+    struct store *first; /* shared with nodes that had the same home at the start */
+    struct store *_Atomic own; /* for what goes since it moved away from these; NULL: it did not */
     _Atomic bool registered;
     struct pager_counters n;
     _Atomic bool any_to_mend;
@@ -129,6 +130,41 @@ uint64_t pager_cpu_ns(void);
  *  Return: 0 or the errno of uffd_register(). */
 int pager_register(struct pager_node *node, struct errctx *ec);
 
+/* The objects of a node are those of two stores: a bit of the number tells them apart. */
+enum { PAGER_OBJECTS_MAX = 0x7ffffff0 };
+#define PAGER_OBJECT_OWN 0x80000000u
+
+/* The store that pages go to. */
+static inline struct store *pager_store(const struct pager_node *node)
+{
+    struct store *own = atomic_load(&node->own);
+
+    return own != NULL ? own : node->first;
+}
+
+static inline int pager_put(const struct pager_node *node, struct store_desk *desk,
+                            const void *page, uint32_t *ret_object)
+{
+    struct store *own = atomic_load(&node->own);
+    int r = store_put(own != NULL ? own : node->first, desk, page, ret_object);
+
+    if (r == 0 && own != NULL && *ret_object != STORE_ZERO)
+        *ret_object |= PAGER_OBJECT_OWN;
+    return r;
+}
+
+static inline int pager_get(const struct pager_node *node, uint32_t object, void *page)
+{
+    return store_get((object & PAGER_OBJECT_OWN) != 0 ? atomic_load(&node->own) : node->first,
+                     object & ~PAGER_OBJECT_OWN, page);
+}
+
+static inline void pager_drop(const struct pager_node *node, uint32_t object)
+{
+    store_drop((object & PAGER_OBJECT_OWN) != 0 ? atomic_load(&node->own) : node->first,
+               object & ~PAGER_OBJECT_OWN);
+}
+
 static inline void pager_add(_Atomic uint64_t *counter, uint64_t n)
 {
     (void)atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
@@ -138,5 +174,12 @@ static inline void pager_sub(_Atomic uint64_t *counter, uint64_t n)
 {
     (void)atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
 }
+
+/** pager_pages() - of all memory of a node. */
+uint64_t pager_pages(const struct pager_node *node);
+
+/** pager_make_store() - for @pages pages. One for each node at the start, and one more, later, at most. */
+int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
+                     struct store **ret_store, struct errctx *ec);
 
 #endif

@@ -77,7 +77,7 @@ int arena_new(uint64_t limit_bytes, const struct idset *host_nodes, struct arena
     (void)madvise(a->start, n * ARENA_BLOCK + 1, MADV_DONTDUMP);
     (void)madvise(a->start, n * ARENA_BLOCK + 1, MADV_DONTFORK);
     if (!idset_empty(host_nodes)) {
-        r = numa_policy_bind(a->start, n * ARENA_BLOCK + 1, host_nodes, ec);
+        r = arena_bind(a, host_nodes, ec);
         if (r < 0)
             goto err_free;
     }
@@ -287,6 +287,21 @@ void arena_trim(struct arena *arena, size_t max_moves,
     }
     for (uint32_t i = arena->free_blocks; i != NO_BLOCK; i = arena->blocks[i].next)
         give_pages(arena, i);
+}
+
+int arena_bind(struct arena *arena, const struct idset *host_nodes, struct errctx *ec)
+{
+    return numa_policy_bind(arena->start, (size_t)arena->n_blocks * ARENA_BLOCK + 1, host_nodes, ec);
+}
+
+size_t arena_pages(const struct arena *arena, uint32_t *block, void **pages)
+{
+    size_t n = 0;
+
+    for (; n == 0 && *block < arena->n_fresh; ++*block)
+        for (; n < arena->blocks[*block].held_pages; n++)
+            pages[n] = arena->start + (size_t)*block * ARENA_BLOCK + n * HOST_PAGE;
+    return n;
 }
 
 void arena_clear(struct arena *arena)

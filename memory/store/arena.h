@@ -26,6 +26,7 @@ enum {
     ARENA_BLOCK = 256 * 1024,
     ARENA_SLOT_MAX = 4096 + ARENA_UNIT, /* a page and the owner's word */
     ARENA_CLASSES = ARENA_SLOT_MAX / ARENA_UNIT,
+    ARENA_BLOCK_PAGES = ARENA_BLOCK / 4096,
 };
 
 struct arena;
@@ -59,6 +60,16 @@ uint8_t *arena_at(const struct arena *arena, struct arena_slot slot);
  */
 void arena_trim(struct arena *arena, size_t max_moves,
                 void (*moved)(void *ctx, uint32_t owner, struct arena_slot slot), void *ctx);
+
+/** arena_bind() - memory that is taken from now on comes from @host_nodes. Return: as numa_policy_bind(). */
+int arena_bind(struct arena *arena, const struct idset *host_nodes, struct errctx *ec);
+
+/**
+ * arena_pages() - host pages that there may be memory under, block by block.
+ * @block: the one to go on with, 0 at first; the next one afterwards.
+ * Return: how many were written to @pages, at most ARENA_BLOCK_PAGES; 0 at the end only.
+ */
+size_t arena_pages(const struct arena *arena, uint32_t *block, void **pages);
 
 /** arena_clear() - no slot is used; all memory goes back. */
 void arena_clear(struct arena *arena);

@@ -11,6 +11,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "memory/numa_policy.h"
 #include "memory/store/arena.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
@@ -245,6 +246,28 @@ void store_trim(struct store *store)
 {
     LOCK_SCOPE(&store->lock);
     arena_trim(store->arena, TRIM_MOVES, was_moved, store);
+}
+
+int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec)
+{
+    LOCK_SCOPE(&store->lock);
+
+    return arena_bind(store->arena, host_nodes, ec);
+}
+
+/* Who needs a page that is on its way waits for the kernel, not for us: the lock is not held. */
+int store_move_some(struct store *store, uint32_t *at, struct hnode_id to, struct errctx *ec)
+{
+    void *pages[ARENA_BLOCK_PAGES];
+    int nodes[2 * ARENA_BLOCK_PAGES], r;
+    size_t n;
+
+    {
+        LOCK_SCOPE(&store->lock);
+        n = arena_pages(store->arena, at, pages);
+    }
+    r = n > 0 ? numa_policy_move(pages, n, to, nodes, ec) : 0;
+    return r < 0 ? r : (int)(n * CODEC_PAGE);
 }
 
 void store_clear(struct store *store)

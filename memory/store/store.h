@@ -19,6 +19,7 @@
 
 #include "memory/store/codec.h"
 #include "vmm/base/errctx.h"
+#include "vmm/base/ids.h"
 #include "vmm/base/idset.h"
 
 struct store;
@@ -67,6 +68,18 @@ void store_drop(struct store *store, uint32_t object);
 
 /** store_trim() - compact a little and give memory back. */
 void store_trim(struct store *store);
+
+/** store_bind() - memory that it takes from now on comes from @host_nodes; what it has stays where it
+ *  is. Return: 0 or the errno of mbind. */
+int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec);
+
+/**
+ * store_move_some() - move the next part of its memory, up to ARENA_BLOCK, to host node @to. Pages may
+ * be put, got and dropped meanwhile, but not by store_trim() or store_clear().
+ * @at: where to go on, 0 at first.
+ * Return: bytes that were looked at, 0 at the end; or as numa_policy_move().
+ */
+int store_move_some(struct store *store, uint32_t *at, struct hnode_id to, struct errctx *ec);
 
 /** store_clear() - forget all objects, give all memory back. No reference is used any more. */
 void store_clear(struct store *store);

@@ -143,6 +143,7 @@ static void follow_beside(struct machine *m)
 static void follow_threads(struct machine *m, struct vnode_id vnode, const struct idset *nodes)
 {
     struct vnode_place *p = &m->places[vnode.v];
+    struct topo_plan now;
 
     {
         LOCK_SCOPE(&p->lock);
@@ -156,6 +157,8 @@ static void follow_threads(struct machine *m, struct vnode_id vnode, const struc
         if (m->plan->vcpus[i].vnode.v == vnode.v)
             vcpu_ask(m->vcpus[i]);
     follow_beside(m);
+    now = plan_now(m);
+    machine_pager_follow(m, &now);
 }
 
 /* None was asked to follow this time. */

@@ -15,6 +15,8 @@
 #include <time.h>
 
 #include "memory/mem_move.h"
+#include "memory/pager/pager.h"
+#include "memory/policy/move_policy.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
@@ -141,12 +143,47 @@ static void is_over(void *ctx)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
+/* While what was evicted of the node is moved. Its end is part of the move, but cannot be cancelled. */
+struct store_move {
+    struct mover *mv;
+    struct move_rate rate;
+    uint64_t began_ns, done_bytes; /* of the present part; so far */
+};
+
+static bool between_parts(void *ctx, uint64_t done_bytes)
+{
+    struct store_move *sm = ctx;
+    struct mover *mv = sm->mv;
+    LOCK_SCOPE(&mv->lock);
+
+    move_rate_spend(&sm->rate, sm->began_ns, done_bytes - sm->done_bytes);
+    sm->done_bytes = done_bytes;
+    mv->word = MEM_MOVE_GO;
+    if (mv->held || mv->quit || sm->rate.ready_ns > evloop_now_ns())
+        wait_locked(mv, sm->rate.ready_ns);
+    sm->began_ns = evloop_now_ns();
+    return !mv->quit;
+}
+
+static void move_store(struct mover *mv)
+{
+    static const struct pager_follow_ops ops = { .between = between_parts };
+    struct store_move sm = { .mv = mv, .rate = { .bytes_per_s = mv->request.bytes_per_s },
+                             .began_ns = evloop_now_ns() };
+
+    /* Where it cannot go it stays, and serves from there. */
+    (void)machine_pager_follow_memory(mv->machine, mv->request.vnode, mv->request.to, &ops, &sm,
+                                      NULL);
+}
+
 static void run_job(struct mover *mv, struct mem_move *job)
 {
     static const struct mem_move_ops ops = { .between = between };
     struct errctx ec = { 0 };
     const int r = mem_move_run(job, &ops, mv, &ec);
 
+    if (r == 0 && mem_move_progress(job)->phase == MOVE_ARRIVED)
+        move_store(mv);
     {
         LOCK_SCOPE(&mv->lock);
         mv->job_result = r;

@@ -6,6 +6,7 @@
 #include "vmm/machine/machine_pager.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -29,14 +30,18 @@ struct fault_thread {
     struct vnode_id vnode;
     pthread_t thread;
     bool started;
+    int word_fd;              /* readable: look at quit_faults and at place */
+    struct place_group place; /* where it belongs since its node was moved */
+    struct idset cpus;        /* where it was sent; main thread */
 };
 
 struct machine_pager {
     struct machine *machine;
     struct pager *pager;
     struct fault_thread *faults; /* one per virtual node */
-    int quit_fd;                 /* readable: fault threads end */
+    atomic_bool quit_faults;
     pthread_t evictor;
+    struct place_group evictor_place;
     bool evictor_started;
     sem_t ready; /* posted by a thread that is in its sandbox, or cannot be */
 
@@ -79,16 +84,21 @@ static int begin_thread(struct machine_pager *mp, enum sandbox_kind kind, const 
 
 static void *fault_main(void *arg)
 {
-    const struct fault_thread *ft = arg;
+    struct fault_thread *ft = arg;
     struct machine_pager *mp = ft->mp;
-    struct idset cpus;
+    unsigned place_seen = 0;
+    eventfd_t word;
     char name[16];
 
     (void)snprintf(name, sizeof(name), "fault%u", ft->vnode.v);
     place_name_thread(name);
-    machine_threads_cpus(mp->machine->plan, ft->vnode.v, &cpus);
-    if (begin_thread(mp, SANDBOX_FAULT, &cpus) == 0)
-        pager_serve(mp->pager, ft->vnode, mp->quit_fd);
+    if (begin_thread(mp, SANDBOX_FAULT, &ft->cpus) < 0)
+        return NULL;
+    while (!atomic_load(&mp->quit_faults)) {
+        pager_serve(mp->pager, ft->vnode, ft->word_fd);
+        (void)eventfd_read(ft->word_fd, &word);
+        place_group_follow(&ft->place, &place_seen);
+    }
     return NULL;
 }
 
@@ -186,21 +196,21 @@ static void tick(struct machine_pager *mp)
 static void *evict_main(void *arg)
 {
     struct machine_pager *mp = arg;
+    unsigned place_seen = 0;
 
     place_name_thread("evict");
     if (begin_thread(mp, SANDBOX_EVICT, &mp->machine->threads->main.host_cpus) < 0)
         return NULL;
     for (;;) {
-        switch (wait_for_errand(mp)) {
-        case ERRAND_QUIT:
+        const enum errand errand = wait_for_errand(mp);
+
+        if (errand == ERRAND_QUIT)
             return NULL;
-        case ERRAND_JOB:
+        place_group_follow(&mp->evictor_place, &place_seen);
+        if (errand == ERRAND_JOB)
             run_job(mp);
-            break;
-        case ERRAND_TICK:
+        else
             tick(mp);
-            break;
-        }
     }
 }
 
@@ -217,6 +227,37 @@ static uint32_t budget_milli(const struct machine *m)
     for (size_t i = 0; i < m->plan->n_nodes; i++)
         bytes += m->plan->nodes[i].ram_bytes;
     return (uint32_t)MIN((bytes + unit - 1) / unit * 10, UINT64_C(1000));
+}
+
+static int make_faults(struct machine_pager *mp, struct errctx *ec)
+{
+    const struct topo_plan *plan = mp->machine->plan;
+
+    mp->faults = calloc(plan->n_nodes, sizeof(mp->faults[0]));
+    if (mp->faults == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for paging");
+    for (size_t i = 0; i < plan->n_nodes; i++) {
+        struct fault_thread *ft = &mp->faults[i];
+
+        *ft = (struct fault_thread){ .mp = mp, .vnode = plan->nodes[i].vnode };
+        place_group_init(&ft->place);
+        machine_threads_cpus(plan, ft->vnode.v, &ft->cpus);
+        ft->word_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    }
+    for (size_t i = 0; i < plan->n_nodes; i++)
+        if (mp->faults[i].word_fd < 0)
+            return errctx_set(ec, EMFILE, "no descriptors for the threads that page");
+    return 0;
+}
+
+static void free_faults(struct machine_pager *mp)
+{
+    for (size_t i = 0; mp->faults != NULL && i < mp->machine->plan->n_nodes; i++) {
+        if (mp->faults[i].word_fd >= 0)
+            (void)close(mp->faults[i].word_fd);
+        place_group_fini(&mp->faults[i].place);
+    }
+    free(mp->faults);
 }
 
 int machine_make_pager(struct machine *m, struct errctx *ec)
@@ -238,12 +279,10 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
     (void)pthread_cond_init(&mp->wake, &attr);
     (void)pthread_condattr_destroy(&attr);
     (void)pthread_cond_init(&mp->still, NULL);
+    place_group_init(&mp->evictor_place);
     m->pager = mp;
-    mp->faults = calloc(m->plan->n_nodes, sizeof(mp->faults[0]));
-    mp->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (mp->faults == NULL || mp->quit_fd < 0)
-        r = errctx_set(ec, ENOMEM, "no memory for paging");
-    else
+    r = make_faults(mp, ec);
+    if (r == 0)
         r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost, .ctx = mp,
                                               .budget_milli = budget_milli(m) },
                       &mp->pager, ec);
@@ -261,13 +300,12 @@ void machine_free_pager(struct machine *m)
     if (mp == NULL)
         return;
     pager_free(mp->pager);
-    if (mp->quit_fd >= 0)
-        (void)close(mp->quit_fd);
+    free_faults(mp);
+    place_group_fini(&mp->evictor_place);
     (void)pthread_cond_destroy(&mp->still);
     (void)pthread_cond_destroy(&mp->wake);
     (void)pthread_mutex_destroy(&mp->lock);
     (void)sem_destroy(&mp->ready);
-    free(mp->faults);
     free(mp);
     m->pager = NULL;
 }
@@ -286,7 +324,6 @@ int machine_start_pager(struct machine *m, struct errctx *ec)
     if (mp == NULL)
         return 0;
     for (size_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
-        mp->faults[i] = (struct fault_thread){ .mp = mp, .vnode = m->plan->nodes[i].vnode };
         if (m->plan->nodes[i].ram_bytes == 0)
             continue;
         r = pthread_create(&mp->faults[i].thread, NULL, fault_main, &mp->faults[i]);
@@ -318,10 +355,13 @@ void machine_stop_pager(struct machine *m)
     }
     if (mp->evictor_started)
         (void)pthread_join(mp->evictor, NULL);
-    (void)eventfd_write(mp->quit_fd, 1);
-    for (size_t i = 0; i < m->plan->n_nodes; i++)
-        if (mp->faults[i].started)
-            (void)pthread_join(mp->faults[i].thread, NULL);
+    atomic_store(&mp->quit_faults, true);
+    for (size_t i = 0; i < m->plan->n_nodes; i++) {
+        if (!mp->faults[i].started)
+            continue;
+        (void)eventfd_write(mp->faults[i].word_fd, 1);
+        (void)pthread_join(mp->faults[i].thread, NULL);
+    }
     machine_free_pager(m);
 }
 
@@ -351,6 +391,31 @@ void machine_pager_release(const struct machine *m)
 int machine_pager_reset(struct machine *m, struct errctx *ec)
 {
     return m->pager != NULL ? pager_reset(m->pager->pager, ec) : 0;
+}
+
+void machine_pager_follow(struct machine *m, const struct topo_plan *now)
+{
+    struct machine_pager *mp = m->pager;
+    struct idset cpus;
+
+    for (size_t i = 0; mp != NULL && i < m->plan->n_nodes; i++) {
+        struct fault_thread *ft = &mp->faults[i];
+
+        machine_threads_cpus(now, ft->vnode.v, &cpus);
+        if (!ft->started || idset_empty(&cpus) || idset_equal(&cpus, &ft->cpus))
+            continue;
+        ft->cpus = cpus;
+        place_group_send(&ft->place, &cpus);
+        (void)eventfd_write(ft->word_fd, 1);
+    }
+    if (mp != NULL && !idset_empty(&m->threads->main.host_cpus))
+        place_group_send(&mp->evictor_place, &m->threads->main.host_cpus);
+}
+
+int machine_pager_follow_memory(struct machine *m, struct vnode_id vnode, struct hnode_id to,
+                                const struct pager_follow_ops *ops, void *ctx, struct errctx *ec)
+{
+    return m->pager != NULL ? pager_follow(m->pager->pager, vnode, to, ops, ctx, ec) : 0;
 }
 
 bool machine_pager_busy(const struct machine *m, struct vnode_id *ret_vnode)

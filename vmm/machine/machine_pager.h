@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pager's threads and what of the machine goes through them: a fault thread for each virtual node,
- * on the CPUs of its vCPUs, and one that evicts. For the files of vmm/machine only. All functions but
+ * on the CPUs of its vCPUs, also after a move, and one that evicts. For the files of vmm/machine only. All functions but
  * where said on the main thread; without --pager on they do nothing.
  *
  * Fault threads run from before the first vCPU to after the last I/O thread: who waits for a page
@@ -17,9 +17,11 @@
 
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
+#include "vmm/topology/topo_plan.h"
 
 struct machine;
 struct machine_pager;
+struct pager_follow_ops;
 
 /** machine_make_pager() - where the configuration wants one: descriptors, tables, stores. Part of the
  *  memory stage. Return: 0 or as pager_new(). */
@@ -39,6 +41,15 @@ void machine_pager_release(const struct machine *m);
 
 /** machine_pager_reset() - forget what is away. On a machine that stands still. */
 int machine_pager_reset(struct machine *m, struct errctx *ec);
+
+/** machine_pager_follow() - have fault threads run where the vCPUs of their nodes do by @now, and the
+ *  one that evicts where the main thread does. They go when they have been told. */
+void machine_pager_follow(struct machine *m, const struct topo_plan *now);
+
+/** machine_pager_follow_memory() - have what is evicted of @vnode kept on host node @to; see
+ *  pager_follow(). The mover's thread, whose sandbox has the calls for it. */
+int machine_pager_follow_memory(struct machine *m, struct vnode_id vnode, struct hnode_id to,
+                                const struct pager_follow_ops *ops, void *ctx, struct errctx *ec);
 
 /** machine_pager_busy() - is memory being evicted, of @ret_vnode? */
 bool machine_pager_busy(const struct machine *m, struct vnode_id *ret_vnode);

@@ -141,6 +141,8 @@ static const struct sandbox_rule balancer[] = {
 static const struct sandbox_rule fault[] = {
     ANY(poll), ANY(ppoll), ANY(pwrite64),
     IOCTL(UFFDIO_COPY), IOCTL(UFFDIO_ZEROPAGE), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
+    /* following the vCPUs it serves to another host node */
+    MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
 };
 
 static const struct sandbox_rule evict[] = {
@@ -148,6 +150,8 @@ static const struct sandbox_rule evict[] = {
     /* holes in guest memory */
     ANY(fallocate),
     IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_WAKE),
+    /* following the vCPUs to another host node */
+    MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
 };
 
 static const struct sandbox_rule reclaim[] = {

@@ -9,9 +9,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,7 +21,9 @@
 
 #include "memory/pager/uffd.h"
 #include "memory/test/plan_ram.h"
+#include "vmm/base/kernel_file.h"
 #include "vmm/base/macros.h"
+#include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
 
 enum { SMALL = 4096, NODE_BYTES = 24 * MIB };
@@ -241,6 +245,72 @@ static void a_reset_finds_it_evicting(void **state)
     end(f);
 }
 
+/* Where the thread of that name may run, by the kernel. */
+static bool place_of(const char *name, char *buf, size_t size)
+{
+    DIR *dir = opendir("/proc/self/task");
+    const struct dirent *entry;
+    char text[4096];
+    bool found = false;
+
+    assert_non_null(dir);
+    while (!found && (entry = readdir(dir)) != NULL) {
+        const char *list;
+
+        if (!kernel_file_text(text, sizeof(text), "", "/proc/self/task/%s/comm", entry->d_name) ||
+            strcmp(text, name) != 0 ||
+            !kernel_file_text(text, sizeof(text), "", "/proc/self/task/%s/status", entry->d_name))
+            continue;
+        list = strstr(text, "Cpus_allowed_list:\t");
+        found = list != NULL && sscanf(list, "Cpus_allowed_list:\t%31s", buf) == 1 && size >= 32;
+    }
+    (void)closedir(dir);
+    return found;
+}
+
+static void threads_go_where_vcpus_went(void **state)
+{
+    struct fixture *f = begin(CONFIG_PAGER_ON);
+    struct topo_plan now = f->ram.plan;
+    struct topo_plan_node nodes[2];
+    struct topo_plan_vcpu vcpu = { .vnode = { 0 } };
+    char want[32], place[32] = "";
+    struct idset all;
+    int n = 0;
+
+    (void)state;
+    assert_int_equal(place_get_thread(&all), 0);
+    if (idset_count(&all) < 2) {
+        end(f);
+        skip();
+    }
+    memcpy(nodes, f->ram.nodes, sizeof(nodes));
+    idset_add(&nodes[0].cpus, 0);
+    now.nodes = nodes;
+    now.vcpus = &vcpu;
+    now.n_vcpus = 1;
+    IDSET_FOREACH(cpu, &all) {
+        if (n++ == 4)
+            break;
+        vcpu.host_cpus = f->threads.main.host_cpus = (struct idset){ 0 };
+        idset_add(&vcpu.host_cpus, cpu);
+        idset_add(&f->threads.main.host_cpus, cpu);
+        machine_pager_follow(&f->m, &now);
+        (void)idset_format(&vcpu.host_cpus, want, sizeof(want));
+        while (!place_of("fault0", place, sizeof(place)) || strcmp(place, want) != 0)
+            (void)sched_yield();
+        /* It serves from there; the other one goes when it has something to do. */
+        memset(memory_of(f), 7, NODE_BYTES);
+        assert_int_equal(machine_evict(&f->m, node0, NODE_BYTES, NULL), 0);
+        run_until_over(f);
+        for (size_t i = 0; i < NODE_BYTES; i += SMALL)
+            assert_int_equal(memory_of(f)[i], 7);
+        assert_true(place_of("evict", place, sizeof(place)));
+        assert_string_equal(place, want);
+    }
+    end(f);
+}
+
 /* With pages half-way at any point. */
 static void an_end_in_the_middle_waits_for_nobody(void **state)
 {
@@ -263,6 +333,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(nothing_goes_while_it_is_held),
         cmocka_unit_test(a_reset_finds_it_evicting),
+        cmocka_unit_test(threads_go_where_vcpus_went),
         cmocka_unit_test(an_end_in_the_middle_waits_for_nobody),
     };
     return cmocka_run_group_tests_name("vmm/machine/machine_pager", tests, NULL, NULL);

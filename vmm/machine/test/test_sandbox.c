@@ -314,7 +314,10 @@ static void threads_that_page_have_one_direction_each(void **state)
     assert_killed(&plain, SANDBOX_IO, continue_a_page);
     assert_killed(&plain, SANDBOX_FAULT, open_for_reading);
     assert_killed(&plain, SANDBOX_EVICT, open_for_reading);
-    assert_killed(&plain, SANDBOX_FAULT, set_own_cpus);
+    assert_allowed(&plain, SANDBOX_FAULT, set_own_cpus); /* they follow vCPUs that move */
+    assert_allowed(&plain, SANDBOX_EVICT, set_own_cpus);
+    assert_killed(&plain, SANDBOX_FAULT, set_cpus_of_another);
+    assert_killed(&plain, SANDBOX_EVICT, set_cpus_of_another);
 }
 
 static void give_memory_back(void)
