@@ -187,6 +187,11 @@ void backing_fini(struct backing *b)
     *b = (struct backing){ 0 };
 }
 
+bool backing_can_collapse(void)
+{
+    return madvise(NULL, 0, MADV_COLLAPSE) == 0; /* an unknown word is refused even for nothing */
+}
+
 /* With shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which wants
  * one page to be there and fills the rest. */
 int backing_take_huge(const struct backing *b, size_t off)

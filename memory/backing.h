@@ -90,6 +90,10 @@ int backing_aim(const struct backing *b, const struct backing_home *home, struct
 /** backing_aim_home() - the same for the home that it has. */
 int backing_aim_home(const struct backing *b, struct errctx *ec);
 
+/** backing_can_collapse() - does the kernel make huge pages where it is asked to (MADV_COLLAPSE)?
+ *  Changes nothing. */
+bool backing_can_collapse(void);
+
 /** backing_take_huge() - have the host give the extent of 2 MiB that holds @off as one huge page.
  *  Content stays. Return: 0; -EINVAL where the plan forbids it or the extent is not all in this
  *  backing, or the errno of madvise. */

@@ -64,6 +64,14 @@ int numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
                          idset_format(host_nodes, list, sizeof(list)));
 }
 
+bool numa_policy_can_prefer_many(void)
+{
+    struct idset nodes = { 0 };
+
+    idset_add(&nodes, 0);
+    return syscall(SYS_mbind, NULL, 0ul, MPOL_PREFERRED_MANY, nodes.word, max_node(&nodes), 0) == 0;
+}
+
 int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_nodes,
                      struct errctx *ec)
 {

@@ -10,6 +10,7 @@
 #ifndef MEMORY_NUMA_POLICY_H
 #define MEMORY_NUMA_POLICY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "vmm/base/errctx.h"
@@ -27,6 +28,9 @@
  */
 int numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
                       const struct idset *host_nodes, struct errctx *ec);
+
+/** numa_policy_can_prefer_many() - does the kernel know PREFERRED of several nodes? Changes nothing. */
+bool numa_policy_can_prefer_many(void);
 
 /** numa_policy_bind() - the same for BIND. */
 int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_nodes,

@@ -197,6 +197,11 @@ def without(tap, spin, _linux):
                           timeout=guestvm.PATIENCE, check=False)
     tap.same((done.returncode, done.stderr.strip()),
              (2, "numavisor: --cpu-max: there is no cgroup of version 2"), "without: no limit")
+    done = subprocess.run([*bare, "check", "--json"], stdout=subprocess.PIPE, text=True,
+                          timeout=guestvm.PATIENCE, check=False)
+    found = {f["name"]: f for f in json.loads(done.stdout)["findings"]}["cpu-cgroup"]
+    tap.same((found["verdict"], found["what"].endswith(": there is no cgroup of version 2")),
+             ("limited", True), "without: check says so")
     with subprocess.Popen([*bare, *options, "--cpu-weight", "50", "--cpu-reserve", "0.5"],
                           stderr=subprocess.PIPE, text=True) as child:
         until("the machine to run", lambda: ctl("without", "status")[0] == 0)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What of KVM, devices and the sandbox there is. Findings about the kernel's files and memory are in
+ * host_check_kernel.c.
+ */
 #include "vmm/machine/host_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,32 +20,8 @@
 #include "memory/pager/uffd.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/landlock.h"
-#include "vmm/base/macros.h"
 #include "vmm/kvm/kvm_probe.h"
-#include "vmm/machine/cpu_group.h"
-
-static struct host_finding *add(struct host_check *c, const char *name, enum host_verdict verdict)
-{
-    struct host_finding *f = &c->findings[c->n++];
-
-    f->name = name;
-    f->verdict = verdict;
-    return f;
-}
-
-static void say(char *into, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
-static void say(char *into, size_t size, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    (void)vsnprintf(into, size, fmt, ap);
-    va_end(ap);
-}
-
-#define WHAT(f, ...)   say((f)->what, sizeof((f)->what), __VA_ARGS__)
-#define ADVICE(f, ...) say((f)->advice, sizeof((f)->advice), __VA_ARGS__)
+#include "vmm/machine/host_check_private.h"
 
 /* Who may use the device, and who has to change that. */
 static void advise_group(struct host_finding *f, const char *dev_kvm)
@@ -72,7 +50,7 @@ static bool check_device(struct host_check *c, const char *dev_kvm, struct kvm_s
     struct host_finding *f;
     int r = kvm_sys_open(dev_kvm, sys, &ec);
 
-    f = add(c, "kvm", r == 0 ? HOST_OK : HOST_MISSING);
+    f = host_check_add(c, "kvm", r == 0 ? HOST_OK : HOST_MISSING);
     if (r == 0) {
         WHAT(f, "%s can be opened and speaks version 12", dev_kvm);
         return true;
@@ -94,7 +72,7 @@ static void check_native(struct host_check *c, const struct kvm_sys *sys)
     bool native = false;
     int r = kvm_probe_kernel_code(sys, &native, &ec);
     struct host_finding *f =
-        add(c, "kernel-code", r < 0 ? HOST_MISSING : native ? HOST_OK : HOST_MISSING);
+        host_check_add(c, "kernel-code", r < 0 ? HOST_MISSING : native ? HOST_OK : HOST_MISSING);
 
     if (r == -ENOSYS) {
         f->verdict = HOST_LIMITED;
@@ -133,9 +111,9 @@ static void check_capabilities(struct host_check *c, const struct kvm_sys *sys)
         if (!kvm_sys_check(sys, needed[i].cap)) {
             size_t len = strlen(missing);
 
-            say(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", needed[i].name);
+            host_check_say(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", needed[i].name);
         }
-    f = add(c, "capabilities", missing[0] == '\0' ? HOST_OK : HOST_MISSING);
+    f = host_check_add(c, "capabilities", missing[0] == '\0' ? HOST_OK : HOST_MISSING);
     if (missing[0] == '\0') {
         WHAT(f, "up to %d vCPUs with APIC ids below %d", kvm_sys_check(sys, KVM_CAP_MAX_VCPUS),
              kvm_sys_check(sys, KVM_CAP_MAX_VCPU_ID));
@@ -161,11 +139,12 @@ static bool has_steal_time(const struct kvm_sys *sys)
     return found;
 }
 
-/* What of the scheduling class KVM does. */
+/* What KVM does of the scheduling class, and tells of what it did. */
 static void check_scheduling(struct host_check *c, const struct kvm_sys *sys)
 {
     const bool steal = has_steal_time(sys), poll = kvm_sys_check(sys, KVM_CAP_HALT_POLL) != 0;
-    struct host_finding *f = add(c, "steal-time", steal ? HOST_OK : HOST_LIMITED);
+    const bool stats = kvm_sys_check(sys, KVM_CAP_BINARY_STATS_FD) != 0;
+    struct host_finding *f = host_check_add(c, "steal-time", steal ? HOST_OK : HOST_LIMITED);
 
     if (steal) {
         WHAT(f, "a guest sees the time in which its CPUs had to wait");
@@ -173,50 +152,25 @@ static void check_scheduling(struct host_check *c, const struct kvm_sys *sys)
         WHAT(f, "a guest does not see the time in which its CPUs had to wait (steal)");
         ADVICE(f, "use a kernel with CONFIG_SCHED_INFO or scheduling statistics");
     }
-    f = add(c, "halt-poll", poll ? HOST_OK : HOST_LIMITED);
+    f = host_check_add(c, "halt-poll", poll ? HOST_OK : HOST_LIMITED);
     if (poll) {
         WHAT(f, "--halt-poll is known for each machine");
     } else {
         WHAT(f, "KVM looks for work for halted CPUs equally long for all machines");
         ADVICE(f, "use Linux 5.8 or later, or set the parameter halt_poll_ns of the module kvm");
     }
-}
-
-/* What --balance looks at beyond what every kernel tells. */
-static void check_balance(struct host_check *c)
-{
-    const bool waits = access("/proc/schedstat", R_OK) == 0;
-    const bool pressure = access("/proc/pressure/memory", R_OK) == 0;
-    struct host_finding *f = add(c, "balance", waits && pressure ? HOST_OK : HOST_LIMITED);
-
-    if (waits && pressure) {
-        WHAT(f, "--balance sees how long tasks wait for CPUs, and for memory");
-        return;
+    f = host_check_add(c, "kvm-stats", stats ? HOST_OK : HOST_LIMITED);
+    if (stats) {
+        WHAT(f, "ctl NAME stats has KVM's own counters");
+    } else {
+        WHAT(f, "ctl NAME stats lacks KVM's own counters: exits, TLB flushes, page sizes");
+        ADVICE(f, "use Linux 5.14 or later");
     }
-    WHAT(f, "--balance does not see how long tasks wait for %s",
-         waits ? "memory" : pressure ? "CPUs" : "CPUs and for memory");
-    ADVICE(f, "use a kernel with %s%s%s", waits ? "" : "CONFIG_SCHEDSTATS",
-           waits || pressure ? "" : " and ", pressure ? "" : "CONFIG_PSI, and say psi=1");
-}
-
-static void check_cpu_group(struct host_check *c)
-{
-    struct errctx why = { 0 };
-    const bool possible = cpu_group_possible("", &why) == 0;
-    struct host_finding *f = add(c, "cpu-cgroup", possible ? HOST_OK : HOST_LIMITED);
-
-    if (possible) {
-        WHAT(f, "a machine can have a cgroup of its own: --cpu-weight, --cpu-max, --cpu-reserve");
-        return;
-    }
-    WHAT(f, "no --cpu-max, a weight becomes a nice value, reservations are not kept: %s", why.msg);
-    ADVICE(f, "mount cgroup2 with the cpu controller and run where a group is handed over: "
-              "systemd-run --user --scope -p Delegate=yes numavisor run ...");
 }
 
 static void check_topology(struct host_check *c, const struct host_topo *host)
 {
-    struct host_finding *f = add(c, "nodes", host->n_nodes > 1 ? HOST_OK : HOST_LIMITED);
+    struct host_finding *f = host_check_add(c, "nodes", host->n_nodes > 1 ? HOST_OK : HOST_LIMITED);
 
     WHAT(f, "%zu NUMA node%s, %zu CPUs", host->n_nodes, host->n_nodes == 1 ? "" : "s",
          host->n_cpus);
@@ -225,70 +179,12 @@ static void check_topology(struct host_check *c, const struct host_topo *host)
                   "a host with several nodes");
 }
 
-/* The word in brackets of one of the kernel's choices, or "" where there is no such file. */
-static void read_choice(const char *path, char *buf, size_t size)
-{
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char text[128] = "";
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    char *start = n > 0 ? strchr(text, '[') : NULL, *end = start != NULL ? strchr(start, ']') : NULL;
-
-    buf[0] = '\0';
-    if (end != NULL)
-        (void)snprintf(buf, size, "%.*s", (int)(end - start - 1), start + 1);
-}
-
-/* Free pages of @page_bytes in the host's pools. */
-static uint64_t pool_free(const struct host_topo *host, uint64_t page_bytes)
-{
-    uint64_t n = 0;
-
-    for (size_t i = 0; i < host->n_nodes; i++)
-        for (uint32_t k = 0; k < host->nodes[i].n_pools; k++)
-            if (host->nodes[i].pool[k].page_bytes == page_bytes)
-                n += host->nodes[i].pool[k].free_pages;
-    return n;
-}
-
-/* Guest memory is memory files: they have a choice of the kernel's of their own, and the pools that
- * --pages names. */
-static void check_huge_pages(struct host_check *c, const struct host_topo *host)
-{
-    static const char path[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
-    const uint64_t n_2m = pool_free(host, 2 * MIB), n_1g = pool_free(host, GIB);
-    struct host_finding *f;
-    char choice[32], pools[96] = "";
-    bool huge;
-
-    read_choice(path, choice, sizeof(choice));
-    huge = strcmp(choice, "always") == 0 || strcmp(choice, "within_size") == 0 ||
-           strcmp(choice, "force") == 0;
-    if (n_2m + n_1g > 0)
-        say(pools, sizeof(pools), "; the pools for --pages have %" PRIu64 " free of 2M, %" PRIu64
-            " of 1G", n_2m, n_1g);
-    f = add(c, "huge-pages", huge || n_2m + n_1g > 0 ? HOST_OK : HOST_LIMITED);
-    if (huge)
-        WHAT(f, "guest memory comes in huge pages where the kernel has them (%s)%s", choice, pools);
-    else if (strcmp(choice, "advise") == 0)
-        WHAT(f, "guest memory comes in huge pages with --pages thp or --prealloc only%s", pools);
-    else
-        WHAT(f, "guest memory comes in pages of 4 KiB unless --prealloc or --pages asks for others%s",
-             pools);
-    if (f->verdict == HOST_OK)
-        return;
-    if (choice[0] != '\0')
-        ADVICE(f, "write always into %s, or fill a pool for --pages 2M: sysctl vm.nr_hugepages=N", path);
-    else
-        ADVICE(f, "use a kernel with transparent huge pages for memory files, or fill a pool for "
-                  "--pages 2M: sysctl vm.nr_hugepages=N");
-}
-
 static void check_pager(struct host_check *c)
 {
     CLEANUP_CLOSE int fd = -1;
     struct errctx why = { 0 };
     const int r = uffd_open(&fd, &why);
-    struct host_finding *f = add(c, "pager", r == 0 ? HOST_OK : HOST_LIMITED);
+    struct host_finding *f = host_check_add(c, "pager", r == 0 ? HOST_OK : HOST_LIMITED);
 
     if (r == 0) {
         WHAT(f, "guest memory can be taken away and brought back (--pager on)");
@@ -306,7 +202,7 @@ static void check_io_uring(struct host_check *c)
 {
     struct io_uring_params params = { 0 };
     const int fd = (int)syscall(SYS_io_uring_setup, 2, &params);
-    struct host_finding *f = add(c, "io_uring", fd >= 0 ? HOST_OK : HOST_LIMITED);
+    struct host_finding *f = host_check_add(c, "io_uring", fd >= 0 ? HOST_OK : HOST_LIMITED);
 
     if (fd >= 0) {
         (void)close(fd);
@@ -320,7 +216,7 @@ static void check_io_uring(struct host_check *c)
 static void check_tap(struct host_check *c)
 {
     const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), code = errno;
-    struct host_finding *f = add(c, "tap", fd >= 0 ? HOST_OK : HOST_LIMITED);
+    struct host_finding *f = host_check_add(c, "tap", fd >= 0 ? HOST_OK : HOST_LIMITED);
 
     if (fd >= 0) {
         (void)close(fd);
@@ -338,7 +234,7 @@ static void check_tap(struct host_check *c)
 static void check_landlock(struct host_check *c)
 {
     const int abi = landlock_abi();
-    struct host_finding *f = add(c, "landlock", abi > 0 ? HOST_OK : HOST_LIMITED);
+    struct host_finding *f = host_check_add(c, "landlock", abi > 0 ? HOST_OK : HOST_LIMITED);
 
     if (abi > 0) {
         WHAT(f, "a running machine names no files but its sockets and /etc/resolv.conf (Landlock "
@@ -367,7 +263,7 @@ static void check_moving(struct host_check *c, const struct host_topo *host)
     if (host->n_nodes < 2)
         return;
     r = uffd_open(&fd, &why);
-    f = add(c, "moving", r == 0 ? HOST_OK : HOST_LIMITED);
+    f = host_check_add(c, "moving", r == 0 ? HOST_OK : HOST_LIMITED);
     if (r == 0) {
         (void)close(fd);
         WHAT(f, "a virtual node's small pages move 2 MiB at a time while nobody can touch them");
@@ -392,10 +288,8 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
     }
     check_topology(ret, host);
     check_moving(ret, host);
-    check_huge_pages(ret, host);
     check_pager(ret);
-    check_cpu_group(ret);
-    check_balance(ret);
+    host_check_kernel(ret, "", host);
     check_io_uring(ret);
     check_tap(ret);
     check_landlock(ret);

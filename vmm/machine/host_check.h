@@ -23,7 +23,7 @@ struct host_finding {
     char advice[256]; /* what to do about it; "" when all is well */
 };
 
-enum { HOST_CHECK_MAX = 16 };
+enum { HOST_CHECK_MAX = 24 };
 
 struct host_check {
     struct host_finding findings[HOST_CHECK_MAX];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `check` says when /dev/kvm is not what it should be, and of the kernel's Landlock. */
-// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi
+// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_sys_check -Wl,--wrap=kvm_sys_supported_cpuid -Wl,--wrap=kvm_probe_kernel_code -Wl,--wrap=uffd_open -Wl,--wrap=backing_can_collapse -Wl,--wrap=numa_policy_can_prefer_many
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,12 +9,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "vmm/base/landlock.h"
 #include "vmm/base/macros.h"
-#include "vmm/machine/host_check.h"
+#include "vmm/kvm/kvm_sys.h"
+#include "vmm/machine/host_check_private.h"
+#include "vmm/topology/test/archive.h"
 
 static int tun_code; /* with which /dev/net/tun fails; 0: it does what it does */
 
@@ -221,6 +225,174 @@ static void a_kernel_without_landlock_is_told_with_advice(void **state)
     }
 }
 
+/* --- kernels that lack something ---------------------------------------------------------------- */
+
+/* What the kernel that is played has. */
+static struct {
+    bool plays, kvm_can, uffd, collapse, prefer_many;
+} kernel;
+
+int __real_kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec);
+int __wrap_kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec);
+int __wrap_kvm_sys_check(const struct kvm_sys *sys, unsigned cap);
+int __wrap_kvm_sys_supported_cpuid(const struct kvm_sys *sys, struct kvm_cpuid2 **ret_cpuid,
+                                   struct errctx *ec);
+int __wrap_kvm_probe_kernel_code(const struct kvm_sys *sys, bool *ret_native, struct errctx *ec);
+int __real_uffd_open(int *ret_fd, struct errctx *ec);
+int __wrap_uffd_open(int *ret_fd, struct errctx *ec);
+bool __wrap_backing_can_collapse(void);
+bool __wrap_numa_policy_can_prefer_many(void);
+
+int __wrap_kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec)
+{
+    if (!kernel.plays)
+        return __real_kvm_sys_open(path, ret_sys, ec);
+    ret_sys->fd = -1;
+    return 0;
+}
+
+/* Without kvm_can: all that is needed, and nothing that may be missing. */
+int __wrap_kvm_sys_check(const struct kvm_sys *sys, unsigned cap)
+{
+    (void)sys;
+    if (cap == KVM_CAP_HALT_POLL || cap == KVM_CAP_BINARY_STATS_FD)
+        return kernel.kvm_can;
+    return 1024;
+}
+
+int __wrap_kvm_sys_supported_cpuid(const struct kvm_sys *sys, struct kvm_cpuid2 **ret_cpuid,
+                                   struct errctx *ec)
+{
+    struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + sizeof(cpuid->entries[0]));
+
+    (void)sys;
+    (void)ec;
+    assert_non_null(cpuid);
+    cpuid->nent = 1;
+    cpuid->entries[0].function = 0x40000001;
+    cpuid->entries[0].eax = kernel.kvm_can ? 1u << 5 : 0;
+    *ret_cpuid = cpuid;
+    return 0;
+}
+
+int __wrap_kvm_probe_kernel_code(const struct kvm_sys *sys, bool *ret_native, struct errctx *ec)
+{
+    (void)sys;
+    (void)ec;
+    *ret_native = true;
+    return 0;
+}
+
+int __wrap_uffd_open(int *ret_fd, struct errctx *ec)
+{
+    if (!kernel.plays)
+        return __real_uffd_open(ret_fd, ec);
+    if (!kernel.uffd)
+        return errctx_set_os(ec, ENOSYS, "userfaultfd");
+    *ret_fd = dup(0);
+    return *ret_fd < 0 ? -errno : 0;
+}
+
+bool __wrap_backing_can_collapse(void)
+{
+    return kernel.collapse;
+}
+
+bool __wrap_numa_policy_can_prefer_many(void)
+{
+    return kernel.prefer_many;
+}
+
+/* Every finding about what may be missing, with what there is less. */
+static const struct {
+    const char *name, *what, *advice;
+} lacking[] = {
+    { "steal-time", "a guest does not see the time", "CONFIG_SCHED_INFO" },
+    { "halt-poll", "equally long for all machines", "Linux 5.8" },
+    { "kvm-stats", "lacks KVM's own counters", "Linux 5.14" },
+    { "moving", "one by one: userfaultfd: Function not implemented", "userfaultfd" },
+    { "pager", "no --pager on: userfaultfd: Function not implemented", "CONFIG_USERFAULTFD" },
+    { "collapse", "that a move has to split stay small", "Linux 6.1" },
+    { "preferred", "prefers the lowest of them", "Linux 5.15" },
+    { "cpu-cgroup", "a weight becomes a nice value, reservations are not kept: there is no cgroup",
+      "systemd-run" },
+    { "balance", "how long tasks wait for CPUs and for memory", "CONFIG_PSI" },
+    { "heat", "count as whole ones", "cpufreq" },
+};
+
+static bool is_of_kernel(const char *name)
+{
+    static const char *const parts[] = { "collapse", "preferred", "cpu-cgroup", "balance", "heat" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if (strcmp(parts[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void what_the_kernel_lacks_is_told_with_one_line_each(void **state)
+{
+    struct host_node node[2] = { 0 };
+    const struct host_topo host = { .nodes = node, .n_nodes = 2, .n_cpus = 2 };
+    char root[] = "/tmp/test_host_check.XXXXXX";
+    struct host_check c, files = { .n = 0 };
+
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    memset(&kernel, 0, sizeof(kernel));
+    kernel.plays = true;
+    host_check_run("/dev/kvm", &host, &c);
+    assert_true(c.can_run); /* all of it is done without */
+    host_check_kernel(&files, root, &host);
+    for (size_t i = 0; i < ARRAY_SIZE(lacking); i++) {
+        const struct host_finding *f =
+            find(is_of_kernel(lacking[i].name) ? &files : &c, lacking[i].name);
+
+        assert_int_equal(f->verdict, HOST_LIMITED);
+        if (strstr(f->what, lacking[i].what) == NULL || strstr(f->advice, lacking[i].advice) == NULL)
+            fail_msg("%s: %s -> %s", f->name, f->what, f->advice);
+        assert_null(strchr(f->what, '\n'));
+    }
+    assert_int_equal(rmdir(root), 0); /* nothing was left there */
+    kernel.plays = false;
+}
+
+static void what_the_kernel_has_needs_no_advice(void **state)
+{
+    struct host_node node[2] = { 0 };
+    const struct host_topo host = { .nodes = node, .n_nodes = 2, .n_cpus = 2 };
+    char root[] = "/tmp/test_host_check.XXXXXX";
+    struct host_check c, files = { .n = 0 };
+
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    archive_put(root, "proc/schedstat", "version 15");
+    archive_put(root, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "3000000");
+    archive_put(root, "proc/self/mountinfo", "30 20 0:26 / /cg rw shared:9 - cgroup2 cgroup2 rw");
+    archive_put(root, "proc/self/cgroup", "0::/");
+    archive_put(root, "cg/cgroup.controllers", "cpu");
+    archive_put(root, "cg/cgroup.subtree_control", "cpu");
+    archive_put(root, "cg/cgroup.procs", "1");
+    kernel.plays = kernel.kvm_can = kernel.uffd = kernel.collapse = kernel.prefer_many = true;
+    host_check_run("/dev/kvm", &host, &c);
+    host_check_kernel(&files, root, &host);
+    assert_int_equal(find(&files, "balance")->verdict, HOST_LIMITED);
+    assert_non_null(strstr(find(&files, "balance")->what, "how long tasks wait for memory"));
+    archive_put(root, "proc/pressure/memory", "some avg10=0.00");
+    files = (struct host_check){ .n = 0 };
+    host_check_kernel(&files, root, &host);
+    for (size_t i = 0; i < ARRAY_SIZE(lacking); i++) {
+        const struct host_finding *f =
+            find(is_of_kernel(lacking[i].name) ? &files : &c, lacking[i].name);
+
+        if (f->verdict != HOST_OK)
+            fail_msg("%s: %s", f->name, f->what);
+        assert_string_equal(f->advice, "");
+    }
+    kernel.plays = false;
+    archive_remove(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +402,8 @@ int main(void)
         cmocka_unit_test(a_tun_that_cannot_be_opened_is_told_with_its_own_advice),
         cmocka_unit_test(pools_of_huge_pages_count_and_are_advised_where_there_are_none),
         cmocka_unit_test(a_kernel_without_landlock_is_told_with_advice),
+        cmocka_unit_test(what_the_kernel_lacks_is_told_with_one_line_each),
+        cmocka_unit_test(what_the_kernel_has_needs_no_advice),
     };
 
     return cmocka_run_group_tests_name("machine/host_check", tests, NULL, NULL);
