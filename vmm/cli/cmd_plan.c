@@ -91,9 +91,10 @@ static int show(const struct cli_args *args, const struct topo_plan *plan,
     return 0;
 }
 
-/* Would `run` be allowed what it is to reserve? On failure the plan is gone. */
+/* Would `run` be allowed what it is to reserve? */
 static int admit(const struct machine_config *config, const struct host_topo *host,
-                 const struct neighbours *others, struct topo_plan *plan, struct errctx *ec)
+                 const struct neighbours *others, const struct topo_plan *plan,
+                 struct errctx *ec)
 {
     struct machine_use use;
     int r = machine_use_make(config, plan, &use, ec);
@@ -102,8 +103,32 @@ static int admit(const struct machine_config *config, const struct host_topo *ho
         r = machine_use_admit(host, others->uses, others->n, &use, ec);
         machine_use_fini(&use);
     }
+    return r;
+}
+
+/* What `run` would do here, beside the machines that run already; as for another host alone. */
+static int make(const struct cli_args *args, const struct host_topo *host,
+                struct machine_placement *why, struct topo_plan **ret_plan, struct errctx *ec)
+{
+    struct neighbours others = { .dir_fd = -1, .lock_fd = -1 };
+    const bool here = !host_source_is_other(args);
+    struct topo_plan *plan = NULL;
+    int r;
+
+    if (here && neighbours_read(NULL, 0, &others, ec) < 0)
+        (void)cli_error(0, "other machines are not counted: %s", ec->msg);
+    r = machine_plan_make(&args->config.spec, host, &others, &plan, why, ec);
+    if (r == 0)
+        r = admit(&args->config, host, &others, plan, ec);
+    neighbours_fini(&others);
+    if (r == 0 && here) /* another host's addresses are not known */
+        r = machine_config_fits(plan, ec);
+    if (r == 0)
+        r = machine_config_pageable(&args->config, plan, ec);
     if (r < 0)
         topo_plan_free(plan);
+    else
+        *ret_plan = plan;
     return r;
 }
 
@@ -111,7 +136,6 @@ static int run_plan(struct cli_args *args)
 {
     struct errctx ec = { 0 };
     struct machine_placement placement = { 0 }, *why = NULL;
-    struct neighbours others = { .dir_fd = -1, .lock_fd = -1 };
     struct machine_threads *threads = NULL;
     struct host_topo host;
     struct topo_plan *plan;
@@ -125,20 +149,7 @@ static int run_plan(struct cli_args *args)
         return cli_fail(r == -ENOMEM || r == -EIO ? CLI_FAILURE : CLI_USAGE, &ec);
     if (cli_args_get(args, "explain") != NULL)
         why = &placement;
-    if (!host_source_is_other(args) && neighbours_read(NULL, 0, &others, &ec) < 0)
-        (void)cli_error(0, "other machines are not counted: %s", ec.msg);
-    r = machine_plan_make(&args->config.spec, &host, &others, &plan, why, &ec);
-    if (r == 0)
-        r = admit(&args->config, &host, &others, plan, &ec);
-    neighbours_fini(&others);
-    if (r == 0) {
-        if (!host_source_is_other(args)) /* another host's addresses are not known */
-            r = machine_config_fits(plan, &ec);
-        if (r == 0)
-            r = machine_config_pageable(&args->config, plan, &ec);
-        if (r < 0)
-            topo_plan_free(plan);
-    }
+    r = make(args, &host, why, &plan, &ec);
     if (r < 0) {
         machine_placement_fini(&placement);
         host_topo_fini(&host);

@@ -117,39 +117,59 @@ static int store_ids(void *at, const char *text, struct errctx *ec)
     return idset_parse(text, at, ec);
 }
 
+/* Of the kinds up to CONFIG_RATE. */
+static int parse_number(const struct config_member *m, const char *text, uint64_t *ret_v,
+                        struct errctx *ec)
+{
+    switch (m->kind) {
+    case CONFIG_COUNT:
+        if (strcmp(text, "auto") != 0)
+            return units_parse_uint(text, UINT32_MAX - 1, ret_v, ec);
+        *ret_v = UINT32_MAX;
+        return 0;
+    case CONFIG_SIZE:
+        return units_parse_size(text, ret_v, ec);
+    case CONFIG_NS:
+        return units_parse_ns(text, ret_v, ec);
+    case CONFIG_RATE:
+        return units_parse_rate(text, ret_v, ec);
+    default:
+        return units_parse_uint(text, UINT32_MAX, ret_v, ec);
+    }
+}
+
+static int store_cpus(const struct config_member *m, void *at, const char *text, struct errctx *ec)
+{
+    uint32_t milli = 0;
+    int r = units_parse_cpus(text, &milli, ec);
+
+    if (r == 0 && (milli < m->min || milli > m->max))
+        r = errctx_set(ec, ERANGE, "%s is not between %g and %g CPUs", text,
+                       (double)m->min / 1000.0, (double)m->max / 1000.0);
+    if (r == 0)
+        *(uint32_t *)at = milli;
+    return r;
+}
+
 int config_member_parse(const struct config_member *m, void *target, const char *text,
                         struct errctx *ec)
 {
     void *at = (char *)target + m->off;
-    uint32_t milli = 0;
     uint64_t v = 0;
     int r = 0;
 
     switch (m->kind) {
     case CONFIG_U32:
-        r = units_parse_uint(text, UINT32_MAX, &v, ec);
-        break;
     case CONFIG_COUNT:
-        v = UINT32_MAX;
-        if (strcmp(text, "auto") != 0)
-            r = units_parse_uint(text, UINT32_MAX - 1, &v, ec);
-        break;
     case CONFIG_SIZE:
-        r = units_parse_size(text, &v, ec);
-        break;
     case CONFIG_NS:
-        r = units_parse_ns(text, &v, ec);
-        break;
     case CONFIG_RATE:
-        r = units_parse_rate(text, &v, ec);
+        r = parse_number(m, text, &v, ec);
+        if (r == 0)
+            r = store_number(m, at, v, ec);
         break;
     case CONFIG_CPUS:
-        r = units_parse_cpus(text, &milli, ec);
-        if (r == 0 && (milli < m->min || milli > m->max))
-            r = errctx_set(ec, ERANGE, "%s is not between %g and %g CPUs", text,
-                           (double)m->min / 1000.0, (double)m->max / 1000.0);
-        if (r == 0)
-            *(uint32_t *)at = milli;
+        r = store_cpus(m, at, text, ec);
         break;
     case CONFIG_IDSET:
         r = store_ids(at, text, ec);
@@ -174,8 +194,6 @@ int config_member_parse(const struct config_member *m, void *target, const char 
         r = config_memory_fallback(text, at, ec);
         break;
     }
-    if (r == 0 && m->kind <= CONFIG_RATE)
-        r = store_number(m, at, v, ec);
     if (r == 0)
         mark_given(m, target);
     return r;

@@ -143,6 +143,20 @@ static void evict_cancel(struct world *w)
     evict_end(w);
 }
 
+/* Or the hole cannot be made. */
+static void evict_punch(struct world *w, bool fails)
+{
+    if (fails) {
+        drop(w, MOVE(w, page_cancel(&word_)));
+        w->evict_pc = 7;
+        return;
+    }
+    must(!w->mapped, "a page is punched that is mapped");
+    w->present = 0;
+    w->content = 0;
+    w->evict_pc = 6;
+}
+
 static int go_evictor(struct world *w, int choice)
 {
     uint8_t object;
@@ -178,24 +192,15 @@ static int go_evictor(struct world *w, int choice)
         }
         return 1;
     case 4:
-        if (choice == 1) {
+        if (choice == 1)
             evict_cancel(w);
-        } else if (MOVE(w, page_punch(&word_))) {
+        else if (MOVE(w, page_punch(&word_)))
             w->evict_pc = 5;
-        } else {
+        else
             evict_end(w);
-        }
         return 2;
-    case 5: /* or the hole cannot be made */
-        if (choice == 1) {
-            drop(w, MOVE(w, page_cancel(&word_)));
-            w->evict_pc = 7;
-            return 2;
-        }
-        must(!w->mapped, "a page is punched that is mapped");
-        w->present = 0;
-        w->content = 0;
-        w->evict_pc = 6;
+    case 5:
+        evict_punch(w, choice == 1);
         return 2;
     case 6:
         MOVE_VOID(w, page_emptied(&word_));

@@ -17,85 +17,85 @@
 #include "vmm/cli/cli.h"
 #include "vmm/cli/test/cli_fixture.h"
 
+static const struct {
+    const char *words, *sentence;
+} wrong_lines[] = {
+    { "", "say what to do (numavisor --help lists the commands)" },
+    { "plam", "unknown command plam; did you mean plan? (numavisor --help lists them)" },
+    { "plan --vnuam 2", "unknown option --vnuam; did you mean --vnuma?" },
+    { "plan -x", "unknown option -x" },
+    { "plan extra", "plan: unexpected argument \"extra\"" },
+    { "plan --cpus", "--cpus needs a value" },
+    { "plan --json=1", "--json takes no value" },
+    { "plan --json --json", "--json is given twice" },
+    { "plan --rng --rng", "--rng is given twice" },
+    { "--version please", "--version: unexpected argument \"please\"" },
+    { "plan --cpu-feature -bogus",
+      "--cpu-feature -bogus: no feature of that name can be taken away" },
+    { "run --kernel k --cpu-feature -bogus",
+      "--cpu-feature -bogus: no feature of that name can be taken away" },
+    { "plan --memory 4096T", NULL }, /* more than 52 address bits: on no processor */
+    { "run --kernel k --memory 4096T", NULL },
+    { "plan --node=", "--node: an empty text says nothing" },
+    { "plan --host-xml a --host-synthetic b",
+      "--host-xml and --host-synthetic name two hosts, say one" },
+    { "plan --node cpus=0,host=99,memory=1G --host-synthetic node:1@pu:4", NULL },
+    { "host --cpus 2", "--cpus has no meaning for host" },
+    { "host --json --xml", "--json and --xml are two forms, say one" },
+    { "host --measure --xml", "hwloc's XML has no place for what --measure finds" },
+    { "host --measure --host-synthetic node:2@pu:4",
+      "--measure measures this machine, not node:2 pu:4" },
+    { "ctl name",
+      "usage: numavisor ctl NAME ACTION [KEY=VALUE...|cancel|off|advise|on]" },
+    { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
+                       "stats, memory, ledger, move, balance, evict, balloon; did you mean "
+                       "pause?" },
+    { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
+    { "ctl name pause now", "ctl: unexpected argument \"now\"" },
+    { "ctl name move --svg x.svg", "ctl: --svg has no meaning for move" },
+    { "ctl name ledger --force", "ctl: --force has no meaning for ledger" },
+    { "ctl name move --force", "ctl move: --force needs a move to make" },
+    { "ctl name move --rate 1G/s", "ctl move: --rate needs a move to make" },
+    { "ctl name move cancel --rate 1G/s", "ctl move: --rate needs a move to make" },
+    { "ctl name balance maybe", "ctl balance: maybe is none of off, advise, on" },
+    { "ctl name balance on now", "ctl: unexpected argument \"now\"" },
+    { "ctl name balance --stay", "ctl: --stay has no meaning for balance" },
+    { "replay", "usage: numavisor replay FILE" },
+    { "ctl name move --stay", "ctl move: --stay needs a move to make or to cancel" },
+    { "ctl name move vnode=1", "ctl move: both vnode=N and host=N are needed" },
+    { "ctl name move vnode=1 vnode=2",
+      "ctl move: vnode=2 is none of vnode=N, host=N, cancel" },
+    { "ctl name move vnode=1 host=x", NULL },
+    { "ctl name move vnode=1 host=2 --rate 1G", NULL },
+    { "ctl name move vnode=1 host=2 --rate 0M/s", "--rate: from 1/s to 4194304T/s" },
+    { "ctl name evict node=1", "ctl evict: node=N and by=SIZE are needed, once each" },
+    { "ctl name evict node=1 node=2", "ctl evict: node=N and by=SIZE are needed, once each" },
+    { "ctl name evict 1G", "ctl evict: 1G is none of node=N, by=SIZE" },
+    { "ctl name evict node=1 by=0", "ctl evict: by: not a size from 1 to 8191P" },
+    { "ctl name evict node=1 by=much", NULL },
+    { "ctl name evict --stay", "ctl: --stay has no meaning for evict" },
+    { "plan --pager maybe", NULL },
+    { "ctl name balloon size=1G", "ctl balloon: size=1G is not target=SIZE" },
+    { "ctl name balloon target=1G now", "ctl balloon: now is not target=SIZE" },
+    { "ctl name balloon target=much", NULL },
+    { "ctl name balloon --stay", "ctl: --stay has no meaning for balloon" },
+    { "run --kernel k --pager-budget 1%", "--pager-budget has no effect without --pager on" },
+    { "run --kernel k --balloon 1G --pager on",
+      "--balloon gives memory back that --pager keeps account of: say one of them" },
+    { "run --kernel k --balloon --prealloc",
+      "--balloon gives memory back that --prealloc takes for good: leave one out" },
+    { "ctl ../etc status", "ctl: \"../etc\" cannot be the name of a machine" },
+    { "completion fish", "completion: only bash is known" },
+    { "help fly", "help: there is no command fly" },
+    { "run", "there is nothing to boot, say --kernel FILE" },
+    { "run --kernel k --name a/b", NULL },
+};
+
 static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
 {
-    static const struct {
-        const char *words, *sentence;
-    } rows[] = {
-        { "", "say what to do (numavisor --help lists the commands)" },
-        { "plam", "unknown command plam; did you mean plan? (numavisor --help lists them)" },
-        { "plan --vnuam 2", "unknown option --vnuam; did you mean --vnuma?" },
-        { "plan -x", "unknown option -x" },
-        { "plan extra", "plan: unexpected argument \"extra\"" },
-        { "plan --cpus", "--cpus needs a value" },
-        { "plan --json=1", "--json takes no value" },
-        { "plan --json --json", "--json is given twice" },
-        { "plan --rng --rng", "--rng is given twice" },
-        { "--version please", "--version: unexpected argument \"please\"" },
-        { "plan --cpu-feature -bogus",
-          "--cpu-feature -bogus: no feature of that name can be taken away" },
-        { "run --kernel k --cpu-feature -bogus",
-          "--cpu-feature -bogus: no feature of that name can be taken away" },
-        { "plan --memory 4096T", NULL }, /* more than 52 address bits: on no processor */
-        { "run --kernel k --memory 4096T", NULL },
-        { "plan --node=", "--node: an empty text says nothing" },
-        { "plan --host-xml a --host-synthetic b",
-          "--host-xml and --host-synthetic name two hosts, say one" },
-        { "plan --node cpus=0,host=99,memory=1G --host-synthetic node:1@pu:4", NULL },
-        { "host --cpus 2", "--cpus has no meaning for host" },
-        { "host --json --xml", "--json and --xml are two forms, say one" },
-        { "host --measure --xml", "hwloc's XML has no place for what --measure finds" },
-        { "host --measure --host-synthetic node:2@pu:4",
-          "--measure measures this machine, not node:2 pu:4" },
-        { "ctl name",
-          "usage: numavisor ctl NAME ACTION [KEY=VALUE...|cancel|off|advise|on]" },
-        { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
-                           "stats, memory, ledger, move, balance, evict, balloon; did you mean "
-                           "pause?" },
-        { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
-        { "ctl name pause now", "ctl: unexpected argument \"now\"" },
-        { "ctl name move --svg x.svg", "ctl: --svg has no meaning for move" },
-        { "ctl name ledger --force", "ctl: --force has no meaning for ledger" },
-        { "ctl name move --force", "ctl move: --force needs a move to make" },
-        { "ctl name move --rate 1G/s", "ctl move: --rate needs a move to make" },
-        { "ctl name move cancel --rate 1G/s", "ctl move: --rate needs a move to make" },
-        { "ctl name balance maybe", "ctl balance: maybe is none of off, advise, on" },
-        { "ctl name balance on now", "ctl: unexpected argument \"now\"" },
-        { "ctl name balance --stay", "ctl: --stay has no meaning for balance" },
-        { "replay", "usage: numavisor replay FILE" },
-        { "ctl name move --stay", "ctl move: --stay needs a move to make or to cancel" },
-        { "ctl name move vnode=1", "ctl move: both vnode=N and host=N are needed" },
-        { "ctl name move vnode=1 vnode=2",
-          "ctl move: vnode=2 is none of vnode=N, host=N, cancel" },
-        { "ctl name move vnode=1 host=x", NULL },
-        { "ctl name move vnode=1 host=2 --rate 1G", NULL },
-        { "ctl name move vnode=1 host=2 --rate 0M/s", "--rate: from 1/s to 4194304T/s" },
-        { "ctl name evict node=1", "ctl evict: node=N and by=SIZE are needed, once each" },
-        { "ctl name evict node=1 node=2", "ctl evict: node=N and by=SIZE are needed, once each" },
-        { "ctl name evict 1G", "ctl evict: 1G is none of node=N, by=SIZE" },
-        { "ctl name evict node=1 by=0", "ctl evict: by: not a size from 1 to 8191P" },
-        { "ctl name evict node=1 by=much", NULL },
-        { "ctl name evict --stay", "ctl: --stay has no meaning for evict" },
-        { "plan --pager maybe", NULL },
-        { "ctl name balloon size=1G", "ctl balloon: size=1G is not target=SIZE" },
-        { "ctl name balloon target=1G now", "ctl balloon: now is not target=SIZE" },
-        { "ctl name balloon target=much", NULL },
-        { "ctl name balloon --stay", "ctl: --stay has no meaning for balloon" },
-        { "run --kernel k --pager-budget 1%", "--pager-budget has no effect without --pager on" },
-        { "run --kernel k --balloon 1G --pager on",
-          "--balloon gives memory back that --pager keeps account of: say one of them" },
-        { "run --kernel k --balloon --prealloc",
-          "--balloon gives memory back that --prealloc takes for good: leave one out" },
-        { "ctl ../etc status", "ctl: \"../etc\" cannot be the name of a machine" },
-        { "completion fish", "completion: only bash is known" },
-        { "help fly", "help: there is no command fly" },
-        { "run", "there is nothing to boot, say --kernel FILE" },
-        { "run --kernel k --name a/b", NULL },
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct outcome o = run(rows[i].words);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong_lines); i++) {
+        struct outcome o = run(wrong_lines[i].words);
         char want[256];
 
         assert_int_equal(o.status, CLI_USAGE);
@@ -103,8 +103,8 @@ static void a_wrong_command_line_is_one_sentence_and_status_2(void **state)
         assert_memory_equal(o.err, "numavisor: ", 11);
         assert_ptr_equal(strchr(o.err, '\n'), o.err + strlen(o.err) - 1);
         (void)snprintf(want, sizeof(want), "numavisor: %s\n",
-                       rows[i].sentence != NULL ? rows[i].sentence : "");
-        if (rows[i].sentence != NULL)
+                       wrong_lines[i].sentence != NULL ? wrong_lines[i].sentence : "");
+        if (wrong_lines[i].sentence != NULL)
             assert_string_equal(o.err, want);
         outcome_fini(&o);
     }

@@ -155,6 +155,37 @@ static void *run_loop(void *arg)
     return NULL;
 }
 
+/* Of a machine that runs. */
+static void ask_for_tables(void)
+{
+    struct outcome o = run("ctl web memory");
+
+    assert_string_equal(
+        o.out,
+        "node      memory  pages  policy               host       present    reserved    on host"
+        "      4 KiB      2 MiB      1 GiB\n"
+        "   0       8 GiB  thp    preferred            1            4 MiB           -          1"
+        "          0          1          0\n"
+        "                                                                                      2"
+        "        512          0          0\n"
+        "   0       1 GiB  2M     -                    any              -       1 GiB\n"
+        "   0       3 MiB  in the balloon\n"
+        "   0       4 KiB  in the balloon and kept\n");
+    outcome_fini(&o);
+    o = run("ctl web stats"); /* zeros would hide the others, and are in the JSON form */
+    assert_string_equal(o.out, "vcpus\n"
+                               "  id                            0\n"
+                               "  kvm\n"
+                               "    exits                       7\n"
+                               "kvm\n"
+                               "  flushes                       3\n");
+    outcome_fini(&o);
+    o = run("ctl web stats --json");
+    assert_non_null(strstr(o.out, "\"pages\": 0"));
+    assert_non_null(strstr(o.out, "\"halts\": 0"));
+    outcome_fini(&o);
+}
+
 static void ctl_and_list_speak_to_a_machine(void **state)
 {
     struct control_params params = { .name = "web", .ops = &fake_ops };
@@ -188,31 +219,7 @@ static void ctl_and_list_speak_to_a_machine(void **state)
     o = run("ctl web status --json");
     assert_non_null(strstr(o.out, "\"memory\": 1073741824"));
     outcome_fini(&o);
-    o = run("ctl web memory");
-    assert_string_equal(
-        o.out,
-        "node      memory  pages  policy               host       present    reserved    on host"
-        "      4 KiB      2 MiB      1 GiB\n"
-        "   0       8 GiB  thp    preferred            1            4 MiB           -          1"
-        "          0          1          0\n"
-        "                                                                                      2"
-        "        512          0          0\n"
-        "   0       1 GiB  2M     -                    any              -       1 GiB\n"
-        "   0       3 MiB  in the balloon\n"
-        "   0       4 KiB  in the balloon and kept\n");
-    outcome_fini(&o);
-    o = run("ctl web stats"); /* zeros would hide the others, and are in the JSON form */
-    assert_string_equal(o.out, "vcpus\n"
-                               "  id                            0\n"
-                               "  kvm\n"
-                               "    exits                       7\n"
-                               "kvm\n"
-                               "  flushes                       3\n");
-    outcome_fini(&o);
-    o = run("ctl web stats --json");
-    assert_non_null(strstr(o.out, "\"pages\": 0"));
-    assert_non_null(strstr(o.out, "\"halts\": 0"));
-    outcome_fini(&o);
+    ask_for_tables();
     o = run("ctl web power");
     assert_int_equal(o.status, CLI_FAILURE);
     assert_string_equal(o.err, "numavisor: web: it has no power button\n");

@@ -93,6 +93,8 @@ static void completion_is_bash_and_knows_every_word(void **state)
     assert_completes(path, "ctl web move vnode = 1 h", "host=");
     assert_completes(path, "ctl web move vnode =", "");
     assert_completes(path, "ctl web pause h", "");
+    assert_completes(path, "ctl web balance o", "off on");
+    assert_completes(path, "ctl web balance a", "advise");
     assert_completes(path, "completion b", "bash");
     assert_completes(path, "run --on-reset e", "exit");
     assert_completes(path, "run --on-reset = e", "exit"); /* as bash splits --on-reset=e */

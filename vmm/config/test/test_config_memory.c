@@ -16,65 +16,65 @@
 #define G ((uint64_t)GIB)
 #define M ((uint64_t)MIB)
 
+static const struct {
+    const char *words, *sentence;
+} contradictions[] = {
+    { "--pages 3M", "--pages: \"3M\" is not 4K, thp, 2M or 1G" },
+    { "--pages 1G:512M+2M", "--pages: 1G:512M is not a multiple of 1 GiB" },
+    { "--pages 2M+1G", "--pages: \"1G\" comes after pages that take the rest" },
+    { "--pages 2M:2M+2M", "--pages: 2M is given twice" },
+    { "--pages 2M:0+4K", "--pages: 2M:0 is not a multiple of 2 MiB" },
+    { "--policy some",
+      "--policy: \"some\" is not bind, preferred, interleave, weighted-interleave, local or "
+      "auto" },
+    { "--fallback pages",
+      "--fallback pages has no effect: no node asks for pages of 2M or 1G" },
+    { "--fallback host,host", "--fallback: host is given twice" },
+    { "--fallback cpus", "--fallback: \"cpus\" is not pages, policy or host" },
+    { "--memory 3G --pages 1G:2G+2M:1G+thp",
+      "--node 0: --pages leaves nothing for pages of thp" },
+    { "--memory 3G --pages 1G:2G+2M:512M",
+      "--node 0: --pages does not say what the last 512M are; the last part needs no size" },
+    { "--memory 1G --pages 2M:2G", "--node 0: --pages asks for 2G in pages of 2M, 1G is left" },
+    { "--memory 3G --vnuma 2 --cpus 2 --pages 1G",
+      "--node 0: --pages: 1536M is no multiple of 1G" },
+    { "--node memory=1G,policy=local,host=0",
+      "--node 0: host= and policy=local exclude each other: local memory is wherever the CPU "
+      "runs that touches it first" },
+    { "--node memory=1G,policy=local --prealloc",
+      "--node 0: policy=local and prealloc exclude each other: memory taken at the start is on "
+      "no vCPU's node" },
+    { "--node memory=1G,policy=interleave,host=2",
+      "--node 0: policy=interleave has only one host node in host=" },
+    { "--node memory=1G,weights=1:2,host=0-1",
+      "--node 0: weights= has no effect without policy=weighted-interleave" },
+    { "--node memory=1G,policy=weighted-interleave,host=0-1",
+      "--node 0: policy=weighted-interleave needs weights=" },
+    { "--node memory=1G,policy=weighted-interleave,weights=1:2:3,host=0-1",
+      "--node 0: weights= has 3 numbers, but host= names 2 host nodes" },
+    { "--node memory=1G,policy=weighted-interleave,weights=1:0,host=0-1",
+      "--node: weights=: a node of weight 0 would get nothing" },
+    { "--policy weighted-interleave",
+      "--policy weighted-interleave needs a --node with host= and weights=" },
+    { "--node memory=1G,reserve,prealloc",
+      "--node 0: reserve has no effect beside prealloc, which takes all memory" },
+    { "--node memory=1G,prealloc --prealloc",
+      "--node 0: prealloc is said for all nodes by --prealloc" },
+    { "--node memory=1G,cpus=0 --node cpus=1,pages=2M",
+      "--node 1: pages= has no effect on a node without memory" },
+    { "--node memory=1G,cpus=0 --node cpus=1,reserve",
+      "--node 1: reserve has no effect on a node without memory" },
+};
+
 static void contradictions_have_their_sentences(void **state)
 {
-    static const struct {
-        const char *words, *sentence;
-    } rows[] = {
-        { "--pages 3M", "--pages: \"3M\" is not 4K, thp, 2M or 1G" },
-        { "--pages 1G:512M+2M", "--pages: 1G:512M is not a multiple of 1 GiB" },
-        { "--pages 2M+1G", "--pages: \"1G\" comes after pages that take the rest" },
-        { "--pages 2M:2M+2M", "--pages: 2M is given twice" },
-        { "--pages 2M:0+4K", "--pages: 2M:0 is not a multiple of 2 MiB" },
-        { "--policy some",
-          "--policy: \"some\" is not bind, preferred, interleave, weighted-interleave, local or "
-          "auto" },
-        { "--fallback pages",
-          "--fallback pages has no effect: no node asks for pages of 2M or 1G" },
-        { "--fallback host,host", "--fallback: host is given twice" },
-        { "--fallback cpus", "--fallback: \"cpus\" is not pages, policy or host" },
-        { "--memory 3G --pages 1G:2G+2M:1G+thp",
-          "--node 0: --pages leaves nothing for pages of thp" },
-        { "--memory 3G --pages 1G:2G+2M:512M",
-          "--node 0: --pages does not say what the last 512M are; the last part needs no size" },
-        { "--memory 1G --pages 2M:2G", "--node 0: --pages asks for 2G in pages of 2M, 1G is left" },
-        { "--memory 3G --vnuma 2 --cpus 2 --pages 1G",
-          "--node 0: --pages: 1536M is no multiple of 1G" },
-        { "--node memory=1G,policy=local,host=0",
-          "--node 0: host= and policy=local exclude each other: local memory is wherever the CPU "
-          "runs that touches it first" },
-        { "--node memory=1G,policy=local --prealloc",
-          "--node 0: policy=local and prealloc exclude each other: memory taken at the start is on "
-          "no vCPU's node" },
-        { "--node memory=1G,policy=interleave,host=2",
-          "--node 0: policy=interleave has only one host node in host=" },
-        { "--node memory=1G,weights=1:2,host=0-1",
-          "--node 0: weights= has no effect without policy=weighted-interleave" },
-        { "--node memory=1G,policy=weighted-interleave,host=0-1",
-          "--node 0: policy=weighted-interleave needs weights=" },
-        { "--node memory=1G,policy=weighted-interleave,weights=1:2:3,host=0-1",
-          "--node 0: weights= has 3 numbers, but host= names 2 host nodes" },
-        { "--node memory=1G,policy=weighted-interleave,weights=1:0,host=0-1",
-          "--node: weights=: a node of weight 0 would get nothing" },
-        { "--policy weighted-interleave",
-          "--policy weighted-interleave needs a --node with host= and weights=" },
-        { "--node memory=1G,reserve,prealloc",
-          "--node 0: reserve has no effect beside prealloc, which takes all memory" },
-        { "--node memory=1G,prealloc --prealloc",
-          "--node 0: prealloc is said for all nodes by --prealloc" },
-        { "--node memory=1G,cpus=0 --node cpus=1,pages=2M",
-          "--node 1: pages= has no effect on a node without memory" },
-        { "--node memory=1G,cpus=0 --node cpus=1,reserve",
-          "--node 1: reserve has no effect on a node without memory" },
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(contradictions); i++) {
         struct machine_config c;
         struct errctx ec = { 0 };
 
-        assert_true(config_words(rows[i].words, &c, &ec) < 0);
-        assert_string_equal(ec.msg, rows[i].sentence);
+        assert_true(config_words(contradictions[i].words, &c, &ec) < 0);
+        assert_string_equal(ec.msg, contradictions[i].sentence);
         config_fini(&c);
     }
 }

@@ -148,60 +148,60 @@ static void a_node_that_moves_is_pinned_as_it_was(void **state)
     }
 }
 
+static const struct {
+    const char *spec;
+    enum guest_pin pin;
+    enum guest_policy policy[2];
+    const char *hosts[2];
+} preferring[] = {
+    { "cpus=6 vnuma=2",
+      GUEST_PIN_UNSAID,
+      { GUEST_POLICY_NONE, GUEST_POLICY_NONE },
+      { "", "" } },
+    { "cpus=6 vnuma=2",
+      GUEST_PIN_NODE,
+      { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
+      { "0", "1" } },
+    { "cpus=6 vnuma=2",
+      GUEST_PIN_SOCKET,
+      { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
+      { "0", "1" } },
+    { "cpus=6 vnuma=2 policy=auto",
+      GUEST_PIN_NODE,
+      { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
+      { "0", "1" } },
+    /* whoever said something has it */
+    { "cpus=6 vnuma=2 policy=local",
+      GUEST_PIN_NODE,
+      { GUEST_POLICY_LOCAL, GUEST_POLICY_LOCAL },
+      { "", "" } },
+    { "cpus=6 vnuma=2 policy=interleave",
+      GUEST_PIN_NODE,
+      { GUEST_POLICY_INTERLEAVE, GUEST_POLICY_INTERLEAVE },
+      { "0-3", "0-3" } },
+    { "node:cpus=0;memory=2M;host=3 node:cpus=1;memory=2M",
+      GUEST_PIN_NODE,
+      { GUEST_POLICY_BIND, GUEST_POLICY_PREFERRED },
+      { "3", "3" } },
+};
+
 static void memory_without_a_policy_prefers_the_place(void **state)
 {
-    static const struct {
-        const char *spec;
-        enum guest_pin pin;
-        enum guest_policy policy[2];
-        const char *hosts[2];
-    } row[] = {
-        { "cpus=6 vnuma=2",
-          GUEST_PIN_UNSAID,
-          { GUEST_POLICY_NONE, GUEST_POLICY_NONE },
-          { "", "" } },
-        { "cpus=6 vnuma=2",
-          GUEST_PIN_NODE,
-          { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
-          { "0", "1" } },
-        { "cpus=6 vnuma=2",
-          GUEST_PIN_SOCKET,
-          { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
-          { "0", "1" } },
-        { "cpus=6 vnuma=2 policy=auto",
-          GUEST_PIN_NODE,
-          { GUEST_POLICY_PREFERRED, GUEST_POLICY_PREFERRED },
-          { "0", "1" } },
-        /* whoever said something has it */
-        { "cpus=6 vnuma=2 policy=local",
-          GUEST_PIN_NODE,
-          { GUEST_POLICY_LOCAL, GUEST_POLICY_LOCAL },
-          { "", "" } },
-        { "cpus=6 vnuma=2 policy=interleave",
-          GUEST_PIN_NODE,
-          { GUEST_POLICY_INTERLEAVE, GUEST_POLICY_INTERLEAVE },
-          { "0-3", "0-3" } },
-        { "node:cpus=0;memory=2M;host=3 node:cpus=1;memory=2M",
-          GUEST_PIN_NODE,
-          { GUEST_POLICY_BIND, GUEST_POLICY_PREFERRED },
-          { "3", "3" } },
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+    for (size_t i = 0; i < sizeof(preferring) / sizeof(preferring[0]); i++) {
         struct topo_plan *plan = NULL;
 
-        assert_int_equal(make(row[i].spec, row[i].pin, GUEST_OBJECTIVE_UNSAID, &plan, NULL, NULL),
+        assert_int_equal(make(preferring[i].spec, preferring[i].pin, GUEST_OBJECTIVE_UNSAID, &plan, NULL, NULL),
                          0);
         assert_int_equal(plan->n_backings, 2);
         for (size_t n = 0; n < 2; n++) {
             char list[32];
 
-            if (plan->backings[n].policy != row[i].policy[n])
-                print_error("%s, node %zu\n", row[i].spec, n);
-            assert_int_equal(plan->backings[n].policy, row[i].policy[n]);
+            if (plan->backings[n].policy != preferring[i].policy[n])
+                print_error("%s, node %zu\n", preferring[i].spec, n);
+            assert_int_equal(plan->backings[n].policy, preferring[i].policy[n]);
             assert_string_equal(idset_format(&plan->backings[n].host_nodes, list, sizeof(list)),
-                                row[i].hosts[n]);
+                                preferring[i].hosts[n]);
         }
         topo_plan_free(plan);
     }
