@@ -3,9 +3,10 @@
  * National Semiconductor PC16550D, as far as a guest can tell without a wire.
  *
  * Transmission takes no time while the wire takes bytes; when it does not (a stopped terminal),
- * the byte waits in the transmit holding register and the guest sees LSR.THRE clear, which is
- * what the chip does and what every driver handles. Baud rates only read back. In loopback mode
- * bytes and modem control lines come straight back, which drivers use to find the chip.
+ * they wait in the transmitter, 16 with FIFOs on and one without, and the guest sees LSR.THRE
+ * clear until all of them are gone: drivers that saw it set write as many without asking again.
+ * Baud rates only read back. In loopback mode bytes and modem control lines come straight back,
+ * which drivers use to find the chip.
  *
  * Threads: registers under the device's lock; the wire is called without it.
  */
@@ -22,7 +23,11 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
-enum { SERIAL_FIFO = 64 /* more than the chip's 16, so that pasted text flows */ };
+enum {
+    SERIAL_FIFO = 64, /* received: more than the chip's 16, so that pasted text flows */
+    SERIAL_TX = 16,   /* to be sent: the chip's, which drivers count on */
+    SERIAL_REGS = 9,  /* in a snapshot */
+};
 
 struct serial {
     struct device dev;
@@ -34,9 +39,9 @@ struct serial {
 
     pthread_mutex_t lock; /* covers everything below */
     uint8_t ier, lcr, mcr, scr, dll, dlm, fcr;
-    bool thr_full;     /* thr waits for the wire */
-    uint8_t thr;
-    bool sending;      /* some thread has offered thr to the wire and waits for its answer */
+    uint8_t tx[SERIAL_TX]; /* bytes that wait for the wire, the oldest first */
+    unsigned tx_len;
+    bool sending;      /* some thread has offered tx to the wire and waits for its answer */
     bool again;        /* the wire got room meanwhile: its answer may be out of date */
     bool thre_pending; /* the "holding register empty" interrupt is due */
     uint8_t fifo[SERIAL_FIFO];
@@ -48,7 +53,7 @@ struct serial {
 static uint8_t lsr(const struct serial *s)
 {
     return (uint8_t)((s->fifo_len > 0 ? UART_LSR_DR : 0) | (s->overrun ? UART_LSR_OE : 0) |
-                     (s->thr_full ? 0 : UART_LSR_THRE | UART_LSR_TEMT));
+                     (s->tx_len > 0 ? 0 : UART_LSR_THRE | UART_LSR_TEMT));
 }
 
 static uint8_t msr(const struct serial *s)
@@ -155,21 +160,32 @@ static bool transmit_locked(struct serial *s, uint8_t byte)
         s->thre_pending = true;
         return false;
     }
-    if (s->thr_full)
-        return false; /* written over a full register: the byte is lost, as on the chip */
-    s->thr = byte;
-    s->thr_full = true;
+    if (s->tx_len >= (s->fcr & UART_FCR_ENABLE_FIFO ? SERIAL_TX : 1u))
+        return false; /* written over a full transmitter: the byte is lost, as on the chip */
+    s->tx[s->tx_len++] = byte;
     s->thre_pending = false; /* filling the register withdraws its interrupt */
     return true;
 }
 
+/* The wire took the @n oldest bytes; a reset may have dropped them meanwhile. */
+static void drop_sent_locked(struct serial *s, size_t n)
+{
+    if (s->tx_len == 0)
+        return;
+    n = MIN(n, s->tx_len);
+    s->tx_len -= (unsigned)n;
+    memmove(s->tx, s->tx + n, s->tx_len);
+    s->thre_pending |= s->tx_len == 0;
+}
+
 /*
- * Offer the waiting byte to the wire. Called without the lock, by the vCPU that wrote it and by
- * the loop when there is room; one of them offers at a time, or the byte would go out twice.
+ * Offer the waiting bytes to the wire. Called without the lock, by the vCPU that wrote them and by
+ * the loop when there is room; one of them offers at a time, or bytes would go out twice.
  */
 static void flush(struct serial *s)
 {
-    bool sent;
+    uint8_t bytes[SERIAL_TX];
+    size_t len, sent;
 
     (void)pthread_mutex_lock(&s->lock);
     if (s->sending) {
@@ -177,21 +193,18 @@ static void flush(struct serial *s)
         (void)pthread_mutex_unlock(&s->lock);
         return;
     }
-    while (s->thr_full) {
-        const uint8_t byte = s->thr;
-
+    while (s->tx_len > 0) {
+        len = s->tx_len;
+        memcpy(bytes, s->tx, len);
         s->sending = true;
         s->again = false;
         (void)pthread_mutex_unlock(&s->lock);
-        sent = s->wire->send(s->wire_ctx, &byte, 1) == 1;
+        sent = s->wire->send(s->wire_ctx, bytes, len);
         (void)pthread_mutex_lock(&s->lock);
         s->sending = false;
-        if (sent) {
-            s->thr_full = false;
-            s->thre_pending = true;
-        }
+        drop_sent_locked(s, sent);
         update_irq_locked(s);
-        if (!sent && !s->again)
+        if (sent < len && !s->again)
             break;
     }
     (void)pthread_mutex_unlock(&s->lock);
@@ -213,7 +226,7 @@ static bool write_reg_locked(struct serial *s, unsigned reg, uint8_t v)
             break;
         }
         /* Enabling the transmitter interrupt while the register is empty raises it at once. */
-        if (v & UART_IER_THRI && !(s->ier & UART_IER_THRI) && !s->thr_full)
+        if (v & UART_IER_THRI && !(s->ier & UART_IER_THRI) && s->tx_len == 0)
             s->thre_pending = true;
         s->ier = v & 0x0f;
         break;
@@ -285,7 +298,8 @@ static void serial_reset(struct device *dev)
     s->ier = s->mcr = s->scr = s->dlm = s->fcr = 0;
     s->lcr = UART_LCR_WLEN8;
     s->dll = 1; /* 115200 baud */
-    s->thr_full = s->thre_pending = s->overrun = false;
+    s->thre_pending = s->overrun = false;
+    s->tx_len = 0;
     s->fifo_len = s->fifo_head = 0;
     update_irq_locked(s);
 }
@@ -296,9 +310,11 @@ static int serial_save(struct device *dev, struct snapshot_writer *w, struct err
     LOCK_SCOPE(&s->lock);
 
     (void)ec;
-    const uint8_t regs[] = { s->ier, s->lcr, s->mcr, s->scr, s->dll, s->dlm, s->fcr, s->thr,
-                             s->thr_full, s->thre_pending, s->overrun };
+    const uint8_t regs[SERIAL_REGS] = { s->ier, s->lcr, s->mcr, s->scr, s->dll,
+                                        s->dlm, s->fcr, s->thre_pending, s->overrun };
     snapshot_put_bytes(w, regs, sizeof(regs));
+    snapshot_put_u8(w, (uint8_t)s->tx_len);
+    snapshot_put_bytes(w, s->tx, s->tx_len);
     snapshot_put_u8(w, (uint8_t)s->fifo_len);
     for (unsigned i = 0; i < s->fifo_len; i++)
         snapshot_put_u8(w, s->fifo[(s->fifo_head + i) % SERIAL_FIFO]);
@@ -309,11 +325,15 @@ static int serial_load(struct device *dev, struct snapshot_reader *r, uint32_t v
                        struct errctx *ec)
 {
     struct serial *s = container_of(dev, struct serial, dev);
-    uint8_t regs[11], len;
+    uint8_t regs[SERIAL_REGS], tx_len, len;
     LOCK_SCOPE(&s->lock);
 
     (void)version;
     snapshot_get_bytes(r, regs, sizeof(regs));
+    tx_len = snapshot_get_u8(r);
+    if (tx_len > SERIAL_TX)
+        return errctx_set(ec, EINVAL, "more bytes than the transmit FIFO holds");
+    snapshot_get_bytes(r, s->tx, tx_len);
     len = snapshot_get_u8(r);
     if (len > SERIAL_FIFO)
         return errctx_set(ec, EINVAL, "more bytes than the receive FIFO holds");
@@ -325,10 +345,9 @@ static int serial_load(struct device *dev, struct snapshot_reader *r, uint32_t v
     s->dll = regs[4];
     s->dlm = regs[5];
     s->fcr = regs[6];
-    s->thr = regs[7];
-    s->thr_full = regs[8] != 0;
-    s->thre_pending = regs[9] != 0;
-    s->overrun = regs[10] != 0;
+    s->thre_pending = regs[7] != 0;
+    s->overrun = regs[8] != 0;
+    s->tx_len = tx_len;
     s->fifo_head = 0;
     s->fifo_len = len;
     update_irq_locked(s);

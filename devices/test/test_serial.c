@@ -103,6 +103,29 @@ static void a_busy_wire_keeps_the_byte_until_there_is_room(void **state)
     assert_int_equal(f->n_sent, 1);
 }
 
+/* Linux sees THRE once and then writes as many bytes as the chip's FIFO holds. */
+static void a_busy_wire_keeps_a_burst_of_a_fifo(void **state)
+{
+    struct fixture *f = *state;
+
+    rig_out(f->dev, UART_FCR, UART_FCR_ENABLE_FIFO);
+    rig_out(f->dev, UART_IER, UART_IER_THRI);
+    assert_int_equal(rig_in(f->dev, UART_IIR) & UART_IIR_ID, UART_IIR_THRI);
+    f->busy = true;
+    for (unsigned i = 0; i < 17; i++) /* the last one is lost */
+        rig_out(f->dev, UART_TX, (uint8_t)('a' + i));
+    rig_out(f->dev, UART_FCR, 0); /* bytes stay, but there is no room for more than one */
+    rig_out(f->dev, UART_TX, 'z');
+    assert_int_equal(rig_in(f->dev, UART_LSR), 0);
+    assert_false(f->rig.level[IRQ]);
+    f->busy = false;
+    serial_output_ready(f->dev);
+    assert_int_equal(f->n_sent, 16);
+    assert_memory_equal(f->sent, "abcdefghijklmnop", 16);
+    assert_true(f->rig.level[IRQ]);
+    assert_int_equal(rig_in(f->dev, UART_LSR), UART_LSR_THRE | UART_LSR_TEMT);
+}
+
 /* Writing the register withdraws the interrupt that said it was empty. */
 static void filling_the_register_withdraws_its_interrupt(void **state)
 {
@@ -236,6 +259,10 @@ static void a_fifo_longer_than_ours_is_refused(void **state)
     struct snapshot_reader r = { .buf = w.buf, .len = w.len };
     assert_int_equal(device_load(f->dev, &r, &ec), -EINVAL);
     assert_string_equal(ec.msg, "serial0: more bytes than the receive FIFO holds");
+    w.buf[w.len - 2] = 17; /* and before it that of bytes to be sent */
+    r = (struct snapshot_reader){ .buf = w.buf, .len = w.len };
+    assert_int_equal(device_load(f->dev, &r, &ec), -EINVAL);
+    assert_string_equal(ec.msg, "serial0: more bytes than the transmit FIFO holds");
     snapshot_writer_fini(&w);
 }
 
@@ -278,6 +305,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_free_wire_takes_bytes_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_busy_wire_keeps_the_byte_until_there_is_room, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_busy_wire_keeps_a_burst_of_a_fifo, setup, teardown),
         cmocka_unit_test_setup_teardown(filling_the_register_withdraws_its_interrupt, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(received_bytes_interrupt_until_read, setup, teardown),
