@@ -56,16 +56,20 @@ def ctl(name, action, *words):
 
 
 class Vm:
-    """A guest that runs. Its console is a pipe in both directions."""
+    """A guest that runs. Its console is a pipe in both directions.
 
-    def __init__(self, tap, name, options):
+    A guest that resets itself unasked, which is how a triple fault looks, ends there and then.
+    """
+
+    def __init__(self, tap, name, options, may_reset=False):
         self.tap = tap
         self.name = name
         self.text = b""
         self.seen = 0  # up to here the console was waited for
         self.news = threading.Condition()
         self.errors = open(f"/tmp/{name}.err", "w+b")
-        self.child = subprocess.Popen([PROGRAM, "run", "--name", name, *options],
+        how = [] if may_reset else ["--on-reset", "exit"]
+        self.child = subprocess.Popen([PROGRAM, "run", "--name", name, *how, *options],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=self.errors)
         self.reader = threading.Thread(target=self._read, daemon=True)

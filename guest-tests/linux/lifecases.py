@@ -40,7 +40,7 @@ def life(tap, kernel, folder):
     with Vm(tap, "life", linux(
         kernel, "life", "--cpus", "2", "--memory", "512M", "--vnuma", "2",
         "--disk", f"{disk},queues=2,serial=life", "--net", "user", "--vsock",
-        f"cid=9,socket={vs}")) as vm:
+        f"cid=9,socket={vs}"), may_reset=True) as vm:
         boot(tap, vm, vs, 0)
         pauses(tap, vm)
         vm.asked("filled")
@@ -108,5 +108,5 @@ def early(tap, kernel, folder):
 def reset_ends(tap, kernel, _folder):
     """A reset with --on-reset exit."""
     with Vm(tap, "resetting", linux(kernel, "demo", "--memory", "256M", "--on-reset", "exit",
-                                   extra="nv.end=reset")) as vm:
+                                   extra="nv.end=reset"), may_reset=True) as vm:
         finish(tap, vm, 3, "reset with --on-reset exit")

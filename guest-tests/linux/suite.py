@@ -39,14 +39,14 @@ def kernel():
 def inside(wanted, run):
     """Run the cases by run(tap, name); returns the exit status."""
     tap = guestvm.Tap()
-    again = os.environ.get("NUMAVISOR_TEST_AGAIN", "").split()
+    last = os.environ.get("NUMAVISOR_TEST_LAST", "").split()
     for name in wanted:
         start = time.monotonic()
         try:
             run(tap, name)
         except (guestvm.Trouble, OSError, subprocess.SubprocessError, KeyError) as e:
             traceback.print_exc()
-            if isinstance(e, guestvm.OutOfTime) and name not in again:
+            if isinstance(e, guestvm.OutOfTime) and name not in last:
                 return LOST
             tap.point(False, f"{name}: comes to its end", e)
         print(f"# end of {name} after {time.monotonic() - start:.0f} s", flush=True)
