@@ -50,6 +50,15 @@ struct device_args {
     bool vnode_given;
 };
 
+/* How a device that plugs memory has the guest see it. Any thread that is not held up by vCPUs. */
+struct device_plug_ops {
+    /* Blocks [@addr, @addr+@len_bytes) of a window (memory/guest_mem.h) become memory of the guest,
+     * or stop being that, in which case the host has them back. Return: 0, -EBUSY (in use), or
+     * another errno; nothing changed then. */
+    int (*plug)(void *ctx, struct gpa addr, uint64_t len_bytes);
+    int (*unplug)(void *ctx, struct gpa addr, uint64_t len_bytes);
+};
+
 /* What a device gets from the machine. Borrowed, outlives the device. */
 struct device_env {
     struct guest_mem *mem;
@@ -58,6 +67,9 @@ struct device_env {
     const char *vm_name;  /* of the machine; stable defaults (a MAC) derive from it; may be NULL */
     int console_in_fd;    /* the terminal, for the console device; -1: none */
     int console_out_fd;
+    uint32_t vnode;       /* the virtual node that it sits on */
+    const struct device_plug_ops *plug; /* may be NULL where no device plugs memory */
+    void *plug_ctx;
 };
 
 /* What a running device asks of the host beside the descriptors that it holds. */

@@ -2,9 +2,9 @@
 /*
  * Backings joined into one guest physical address space.
  *
- * Hotplug windows have addresses in the layout but no memory behind them yet, so only RAM ranges
- * become slots; an access to a window fails like any address without memory. Lease counts are
- * kept per slot and are the only mutable state.
+ * Hotplug windows have a backing from the start, and no memory of the host's until a block of one is
+ * plugged in (guest_mem_plug.c); until then an access to it fails like any address without memory.
+ * What changes here are lease counts and the bits of blocks.
  */
 #include "memory/guest_mem.h"
 
@@ -66,8 +66,30 @@ static int add_plain(struct guest_mem *mem, const struct topo_plan_node *n, stru
     return add_backing(mem, plain, ec);
 }
 
+/* Normal memory for the window, from where the node's other memory comes. */
+static int add_window(struct guest_mem *mem, const struct topo_plan_node *n, struct errctx *ec)
+{
+    struct topo_plan_backing *plain = &mem->plain[mem->n_plain++];
+
+    *plain = (struct topo_plan_backing){
+        .policy = idset_empty(&n->host_nodes) ? GUEST_POLICY_NONE : GUEST_POLICY_BIND,
+        .host_nodes = n->host_nodes,
+    };
+    for (size_t i = 0; i < mem->plan->n_backings; i++)
+        if (mem->plan->backings[i].vnode.v == n->vnode.v)
+            *plain = mem->plan->backings[i]; /* the last, which is of the smallest pages */
+    plain->vnode = n->vnode;
+    plain->off = n->ram_bytes;
+    plain->len_bytes = n->hotplug_bytes;
+    plain->reserve = plain->prealloc = false;
+    if (guest_page_bytes(plain->pages) > 0)
+        plain->pages = GUEST_PAGES_ANY;
+    return add_backing(mem, plain, ec);
+}
+
 static int add_node(struct guest_mem *mem, const struct topo_plan_node *n, struct errctx *ec)
 {
+    const uint64_t len_bytes = n->ram_bytes + n->hotplug_bytes;
     const struct topo_plan *plan = mem->plan;
     size_t align = guest_page_unit(GUEST_PAGES_ANY);
     int r;
@@ -75,33 +97,69 @@ static int add_node(struct guest_mem *mem, const struct topo_plan_node *n, struc
     for (size_t i = 0; i < plan->n_backings; i++)
         if (plan->backings[i].vnode.v == n->vnode.v)
             align = MAX(align, guest_page_unit(plan->backings[i].pages));
-    r = mem_area_init(n->ram_bytes, align, &mem->areas[n->vnode.v], ec);
-    if (r == 0 && mem_holds_init(n->ram_bytes, &mem->holds[n->vnode.v]) < 0)
+    r = mem_area_init(len_bytes, align, &mem->areas[n->vnode.v], ec);
+    if (r == 0 && mem_holds_init(len_bytes, &mem->holds[n->vnode.v]) < 0)
         r = errctx_set(ec, ENOMEM, "no memory to count its leases");
-    if (r == 0 && !is_listed(plan, n->vnode))
+    if (r == 0 && n->ram_bytes > 0 && !is_listed(plan, n->vnode))
         r = add_plain(mem, n, ec);
     for (size_t i = 0; r == 0 && i < plan->n_backings; i++)
         if (plan->backings[i].vnode.v == n->vnode.v)
             r = add_backing(mem, &plan->backings[i], ec);
-    return r;
+    return r == 0 && n->hotplug_bytes > 0 ? add_window(mem, n, ec) : r;
 }
 
-static void add_slots(struct guest_mem *mem)
+static struct guest_mem_range make_range(const struct guest_mem *mem,
+                                         const struct layout_range *range)
 {
-    for (size_t i = 0; i < mem->layout->n_ranges; i++) {
-        const struct layout_range *range = &mem->layout->ranges[i];
+    return (struct guest_mem_range){
+        .vnode = range->vnode,
+        .base = range->base.v,
+        .len = range->len_bytes,
+        .host = mem->areas[range->vnode.v].start + range->backing_off,
+        .off = range->backing_off,
+        .holds = &mem->holds[range->vnode.v],
+    };
+}
 
-        if (range->kind != LAYOUT_RAM)
+static size_t count_windows(const struct mem_layout *layout)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < layout->n_ranges; i++)
+        n += layout->ranges[i].kind == LAYOUT_HOTPLUG;
+    return n;
+}
+
+/* Each block may become a slot of KVM's, of which there are some 32,000. */
+static uint64_t block_bytes(uint64_t len_bytes, size_t n_windows)
+{
+    uint64_t bytes = GUEST_MEM_BLOCK_MIN;
+
+    while (len_bytes / bytes > GUEST_MEM_BLOCKS_MAX / n_windows)
+        bytes *= 2;
+    return bytes;
+}
+
+static int add_ranges(struct guest_mem *mem)
+{
+    const struct mem_layout *layout = mem->layout;
+
+    for (size_t i = 0; i < layout->n_ranges; i++)
+        if (layout->ranges[i].kind == LAYOUT_RAM)
+            mem->slots[mem->n_slots++] = make_range(mem, &layout->ranges[i]);
+    for (size_t i = 0; i < layout->n_ranges; i++) {
+        struct guest_mem_range *s = &mem->slots[mem->n_slots + mem->n_windows];
+
+        if (layout->ranges[i].kind != LAYOUT_HOTPLUG)
             continue;
-        mem->slots[mem->n_slots++] = (struct guest_mem_range){
-            .vnode = range->vnode,
-            .base = range->base.v,
-            .len = range->len_bytes,
-            .host = mem->areas[range->vnode.v].start + range->backing_off,
-            .off = range->backing_off,
-            .holds = &mem->holds[range->vnode.v],
-        };
+        *s = make_range(mem, &layout->ranges[i]);
+        s->block_bytes = block_bytes(s->len, count_windows(layout));
+        s->plugged = calloc(s->len / s->block_bytes / 64 + 1, sizeof(*s->plugged));
+        if (s->plugged == NULL)
+            return -ENOMEM;
+        mem->n_windows++;
     }
+    return 0;
 }
 
 static pthread_mutex_t *new_lock(void)
@@ -124,8 +182,8 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
     mem->plan = plan;
     mem->layout = layout;
     mem->areas = calloc(plan->n_nodes, sizeof(mem->areas[0]));
-    mem->plain = calloc(plan->n_nodes, sizeof(mem->plain[0]));
-    mem->backings = calloc(plan->n_nodes + plan->n_backings, sizeof(mem->backings[0]));
+    mem->plain = calloc(2 * plan->n_nodes, sizeof(mem->plain[0]));
+    mem->backings = calloc(2 * plan->n_nodes + plan->n_backings, sizeof(mem->backings[0]));
     mem->slots = calloc(layout->n_ranges, sizeof(mem->slots[0]));
     mem->holds = calloc(plan->n_nodes, sizeof(mem->holds[0]));
     mem->pages_lock = new_lock();
@@ -137,7 +195,7 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
     for (size_t i = 0; i < plan->n_nodes; i++) {
         const struct topo_plan_node *n = &plan->nodes[i];
 
-        if (n->ram_bytes == 0)
+        if (n->ram_bytes == 0 && n->hotplug_bytes == 0)
             continue;
         r = add_node(mem, n, ec);
         if (r < 0) {
@@ -145,7 +203,10 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
             goto err_free;
         }
     }
-    add_slots(mem);
+    if (add_ranges(mem) < 0) {
+        r = errctx_set(ec, ENOMEM, "no memory for the guest's address space");
+        goto err_free;
+    }
     mem->load.may_be_dear = mem_load_host_reports("");
     *ret_mem = mem;
     return 0;
@@ -161,6 +222,8 @@ void guest_mem_free(struct guest_mem *mem)
         return;
     for (size_t i = 0; i < mem->n_backings; i++)
         backing_fini(&mem->backings[i]);
+    for (size_t i = 0; i < mem->n_windows; i++)
+        free(mem->slots[mem->n_slots + i].plugged);
     for (size_t i = 0; mem->areas != NULL && i < mem->plan->n_nodes; i++)
         mem_area_fini(&mem->areas[i]);
     for (size_t i = 0; mem->holds != NULL && i < mem->plan->n_nodes; i++)
@@ -178,7 +241,7 @@ void guest_mem_free(struct guest_mem *mem)
 
 struct guest_mem_range *guest_mem_find(struct guest_mem *mem, uint64_t addr)
 {
-    size_t lo = 0, hi = mem->n_slots;
+    size_t lo = 0, hi = mem->n_slots + mem->n_windows;
 
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
@@ -194,11 +257,21 @@ struct guest_mem_range *guest_mem_find(struct guest_mem *mem, uint64_t addr)
     return NULL;
 }
 
-/* [@addr, @addr+@len) of @s is in use. */
-static void hold(struct guest_mem_range *s, uint64_t addr, size_t len)
+uint64_t guest_mem_usable(const struct guest_mem_range *s, uint64_t addr, uint64_t len)
 {
-    atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
-    mem_holds_take(s->holds, s->off + (addr - s->base), len);
+    const uint64_t off = addr - s->base, max = MIN(len, s->len - off);
+    uint64_t end = off;
+
+    if (s->plugged == NULL)
+        return max;
+    while (end < off + max) {
+        const uint64_t block = end / s->block_bytes;
+
+        if ((atomic_load_explicit(&s->plugged[block / 64], memory_order_acquire) >> block % 64 & 1) == 0)
+            break;
+        end = (block + 1) * s->block_bytes;
+    }
+    return MIN(max, end - off);
 }
 
 static void unhold(struct guest_mem_range *s, uint64_t addr, size_t len)
@@ -207,15 +280,28 @@ static void unhold(struct guest_mem_range *s, uint64_t addr, size_t len)
     atomic_fetch_sub_explicit(&s->leases, 1, memory_order_release);
 }
 
+/* [@addr, @addr+@len) of @s is in use, unless it was unplugged meanwhile. */
+static bool hold(struct guest_mem_range *s, uint64_t addr, size_t len)
+{
+    atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
+    mem_holds_take(s->holds, s->off + (addr - s->base), len);
+    if (s->plugged == NULL || guest_mem_usable(s, addr, len) == len)
+        return true;
+    unhold(s, addr, len);
+    return false;
+}
+
 int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
                           enum lease_mode mode, struct mem_lease *ret_lease)
 {
     struct guest_mem_range *s = guest_mem_find(mem, addr.v);
 
     ret_lease->ptr = NULL;
-    if (s == NULL || !checked_range(addr.v - s->base, len, s->len))
+    if (s == NULL || !checked_range(addr.v - s->base, len, s->len) ||
+        guest_mem_usable(s, addr.v, len) < len)
         return -EFAULT;
-    hold(s, addr.v, len);
+    if (!hold(s, addr.v, len))
+        return -EFAULT;
     if (mode == LEASE_DMA && mem->dma_ops != NULL &&
         mem->dma_ops->begin(mem->dma_ctx, s->vnode, s->host + (addr.v - s->base), len) < 0) {
         unhold(s, addr.v, len);
@@ -257,8 +343,9 @@ static int copy(struct guest_mem *mem, uint64_t addr, void *buf, size_t len, boo
 
         if (s == NULL)
             return -EFAULT;
-        part = MIN(len, s->len - (addr - s->base));
-        hold(s, addr, part);
+        part = guest_mem_usable(s, addr, len);
+        if (part == 0 || !hold(s, addr, part))
+            return -EFAULT;
         if (p == NULL)
             memset(s->host + (addr - s->base), byte, part);
         else if (to_guest)
@@ -310,7 +397,7 @@ size_t guest_mem_first_part(struct guest_mem *mem, uint64_t addr, size_t len,
         return 0;
     *ret_range = s;
     *ret_backing = b;
-    len = MIN(len, s->len - (addr - s->base));
+    len = guest_mem_usable(s, addr, len);
     return MIN(len, (size_t)(b->host + b->len_bytes - (s->host + (addr - s->base))));
 }
 
@@ -345,7 +432,8 @@ int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off,
         size_t n = 0;
         int r;
 
-        hold(s, at, part);
+        if (!hold(s, at, part))
+            return -EFAULT;
         r = mem_load(&mem->load, b, (size_t)(s->host + (at - s->base) - b->host), fd, off + done,
                      part, &n);
         unhold(s, at, part);
@@ -369,7 +457,7 @@ uint64_t guest_mem_leases(const struct guest_mem *mem)
 {
     uint64_t n = 0;
 
-    for (size_t i = 0; i < mem->n_slots; i++)
+    for (size_t i = 0; i < mem->n_slots + mem->n_windows; i++)
         n += atomic_load_explicit(&mem->slots[i].leases, memory_order_acquire);
     return n;
 }
@@ -387,6 +475,7 @@ int guest_mem_discard(struct guest_mem *mem, struct errctx *ec)
         if (r < 0)
             return errctx_wrap(ec, r, "virtual node %u", mem->backings[i].plan->vnode.v);
     }
+    guest_mem_forget_plugged(mem);
     mem_load_forget(&mem->load); /* what was given back just now is at hand */
     return 0;
 }

@@ -178,6 +178,33 @@ const struct topo_plan *guest_mem_plan(const struct guest_mem *mem);
  *  files), without touching a page. */
 uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id vnode);
 
+/*
+ * Windows: addresses of a node where memory is plugged in and out while the guest runs, in blocks. A
+ * block that is not plugged in is no memory: nobody gets a lease of it, and the host has none for it.
+ */
+struct guest_mem_window {
+    struct vnode_id vnode;
+    struct gpa base;
+    uint64_t len_bytes, block_bytes; /* a multiple of the other, which is a power of two */
+    void *host;                      /* start of the mapping; of what is plugged in */
+};
+size_t guest_mem_n_windows(const struct guest_mem *mem);
+struct guest_mem_window guest_mem_window(const struct guest_mem *mem, size_t i);
+
+#define GUEST_MEM_BLOCK_MIN (128ull << 20) /* what Linux plugs at once on small machines */
+enum { GUEST_MEM_BLOCKS_MAX = 16384 /* of all windows */ };
+
+/** guest_mem_plug() - whole blocks of one window become memory, zero. Return: 0 or -EFAULT. */
+int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
+
+/** guest_mem_unplug() - blocks that are plugged in are no memory any more, and the host has it back.
+ *  The guest cannot reach them any more already. Return: 0; -EBUSY: a lease is out; -EFAULT; or the
+ *  errno of fallocate. Nothing changed on failure. */
+int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
+
+/** guest_mem_plugged() - how much of these blocks is plugged in; 0 for what are no blocks. */
+uint64_t guest_mem_plugged(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
+
 /* What KVM needs to map one range; for vmm/machine only. */
 struct guest_mem_slot {
     struct vnode_id vnode;

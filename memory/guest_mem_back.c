@@ -77,7 +77,8 @@ int guest_mem_present(struct guest_mem *mem, struct gpa addr, size_t n_pages, ui
 {
     const struct guest_mem_range *s = guest_mem_find(mem, addr.v);
 
-    if (s == NULL || !checked_range(addr.v - s->base, n_pages * BACKING_PAGE, s->len))
+    if (s == NULL || !checked_range(addr.v - s->base, n_pages * BACKING_PAGE, s->len) ||
+        guest_mem_usable(s, addr.v, n_pages * BACKING_PAGE) < n_pages * BACKING_PAGE)
         return -EFAULT;
     return mincore(s->host + (addr.v - s->base), n_pages * BACKING_PAGE, ret_there) < 0 ? -errno
                                                                                         : 0;

@@ -10,7 +10,7 @@
 #include "memory/mem_holds.h"
 #include "memory/mem_load.h"
 
-/* One range of RAM, which KVM maps as a slot. */
+/* One range of RAM, which KVM maps as a slot, or a window for memory that is plugged in later. */
 struct guest_mem_range {
     struct vnode_id vnode;
     uint64_t base, len;
@@ -18,6 +18,8 @@ struct guest_mem_range {
     size_t off; /* of ->host in its node's area */
     struct mem_holds *holds;
     _Atomic uint64_t leases;
+    _Atomic uint64_t *plugged; /* a window's: bit per block; changed under pages_lock. NULL: RAM */
+    uint64_t block_bytes;
 };
 
 struct guest_mem {
@@ -29,21 +31,28 @@ struct guest_mem {
     size_t n_plain;
     struct backing *backings; /* by node and offset */
     size_t n_backings;
-    struct guest_mem_range *slots; /* RAM ranges by ascending base */
-    size_t n_slots;
+    struct guest_mem_range *slots; /* RAM by ascending base, then windows, which lie above */
+    size_t n_slots, n_windows;
     struct mem_load load;
     const struct guest_mem_dma_ops *dma_ops; /* NULL: nobody wants to know */
     void *dma_ctx;
     pthread_mutex_t *pages_lock; /* held while pages are given back, or must not be */
 };
 
-/** guest_mem_find() - the range that holds @addr, or NULL. */
+/** guest_mem_find() - the range that holds @addr, plugged in or not, or NULL. */
 struct guest_mem_range *guest_mem_find(struct guest_mem *mem, uint64_t addr);
+
+/** guest_mem_usable() - how much of [@addr, @addr+@len) from its begin on is memory of @range, which
+ *  holds @addr. May change as memory is unplugged, unless it is leased. */
+uint64_t guest_mem_usable(const struct guest_mem_range *range, uint64_t addr, uint64_t len);
 
 /** guest_mem_first_part() - how much of [@addr, @addr+@len) lies in the range and in the backing of
  *  its first byte. 0, results untouched: there is no RAM. */
 size_t guest_mem_first_part(struct guest_mem *mem, uint64_t addr, size_t len,
                             struct guest_mem_range **ret_range, const struct backing **ret_backing);
+
+/** guest_mem_forget_plugged() - no block is plugged in. Memory has been given back before. */
+void guest_mem_forget_plugged(struct guest_mem *mem);
 
 /** guest_mem_is_ram() - all of [@addr, @addr+@len)? */
 bool guest_mem_is_ram(struct guest_mem *mem, uint64_t addr, size_t len);

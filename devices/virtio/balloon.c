@@ -278,8 +278,14 @@ static uint64_t ram_pages(const struct balloon *b)
 {
     uint64_t n = 0;
 
-    for (size_t i = 0; i < b->map.n_ranges; i++)
-        n += b->map.ranges[i].n_pages;
+    for (size_t i = 0; i < b->map.n_ranges; i++) {
+        const struct page_map_range *range = &b->map.ranges[i];
+
+        n += range->window ? guest_mem_plugged(b->vdev.mem, (struct gpa){ range->base },
+                                               range->n_pages * PAGE_MAP_BYTES) /
+                                 PAGE_MAP_BYTES
+                           : range->n_pages;
+    }
     return n;
 }
 

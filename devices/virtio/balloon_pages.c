@@ -33,6 +33,13 @@ static uint64_t address_of(uint32_t pfn)
     return (uint64_t)pfn << VIRTIO_BALLOON_PFN_SHIFT;
 }
 
+static bool is_memory(const struct balloon *b, const struct page_map_range *range, uint64_t addr)
+{
+    struct gpa start;
+
+    return !range->window || guest_mem_page(b->vdev.mem, (struct gpa){ addr }, &start) > 0;
+}
+
 static void give_back(struct balloon *b, uint64_t addr, uint64_t len_bytes)
 {
     uint64_t gone = 0;
@@ -72,7 +79,7 @@ void balloon_pages_inflate(struct balloon *b, size_t n)
         const struct page_map_range *range = page_map_find(&b->map, addr);
         uint64_t end = addr + PAGE_MAP_BYTES;
 
-        if (range == NULL) {
+        if (range == NULL || !is_memory(b, range, addr)) {
             b->rejected++;
             i++;
             continue;
@@ -81,7 +88,7 @@ void balloon_pages_inflate(struct balloon *b, size_t n)
         for (i++; i < n && address_of(b->pfns[i]) <= end; i++) {
             if (address_of(b->pfns[i]) < end)
                 continue; /* the same page again */
-            if (page_map_find(&b->map, end) != range)
+            if (page_map_find(&b->map, end) != range || !is_memory(b, range, end))
                 break;
             page_set_add(&b->in_balloon, page_map_number(range, end));
             end += PAGE_MAP_BYTES;
@@ -156,6 +163,8 @@ static int count_range(struct balloon *b, const struct page_map_range *range,
         if (is_empty(b, range->first + done, n))
             continue;
         r = guest_mem_present(b->vdev.mem, addr, n, b->there);
+        if (r == -EFAULT && range->window)
+            continue; /* unplugged since: it is not the balloon's any more */
         if (r < 0)
             return r;
         for (uint64_t i = 0; i < n; i++)

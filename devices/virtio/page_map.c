@@ -19,13 +19,12 @@ int page_map_init(const struct mem_layout *layout, struct page_map *ret_map)
     for (size_t i = 0; i < layout->n_ranges; i++) {
         const struct layout_range *range = &layout->ranges[i];
 
-        if (range->kind != LAYOUT_RAM)
-            continue;
         map.ranges[map.n_ranges++] = (struct page_map_range){
             .base = range->base.v,
             .n_pages = range->len_bytes / PAGE_MAP_BYTES,
             .first = map.n_pages,
             .vnode = range->vnode,
+            .window = range->kind == LAYOUT_HOTPLUG,
         };
         map.n_pages += align_up(range->len_bytes / PAGE_MAP_BYTES, WORD_BITS);
     }

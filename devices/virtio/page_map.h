@@ -17,12 +17,13 @@
 
 enum { PAGE_MAP_BYTES = 4096 };
 
-/* One range of RAM. */
+/* One range of RAM, or a window for RAM that is plugged in. */
 struct page_map_range {
     uint64_t base;    /* guest address */
     uint64_t n_pages;
     uint64_t first;   /* number of its first page, a multiple of 64 */
     struct vnode_id vnode;
+    bool window;
 };
 
 struct page_map {
@@ -36,7 +37,7 @@ struct page_set {
     size_t n_words;
 };
 
-/** page_map_init() - number the RAM of @layout, which is not kept. Return: 0 or -ENOMEM. */
+/** page_map_init() - number the RAM of @layout and its windows, which is not kept. Return: 0 or -ENOMEM. */
 int page_map_init(const struct mem_layout *layout, struct page_map *ret_map);
 void page_map_fini(struct page_map *map);
 

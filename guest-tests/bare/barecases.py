@@ -117,6 +117,7 @@ def table():
                status=STOPPED, seconds=240)
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
+    yield Case("mem_abuse", "a hotplug window", TOPOLOGIES["a hotplug window"], seconds=120)
     yield Case("balloon_abuse", options=SMALL + BALLOON, seconds=120)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)

@@ -12,6 +12,7 @@
 #include "vmm/cli/ctl_evict.h"
 #include "vmm/cli/ctl_ledger.h"
 #include "vmm/cli/ctl_move.h"
+#include "vmm/cli/ctl_plug.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_memory.h"
 #include "vmm/config/suggest.h"
@@ -26,7 +27,8 @@ static const struct {
     { "stats", NULL },       { "memory", NULL },
     { "ledger", NULL },      { "move", NULL },
     { "balance", NULL },     { "evict", NULL },
-    { "balloon", NULL },
+    { "balloon", NULL },     { "grow", NULL },
+    { "shrink", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -41,7 +43,7 @@ static int find_action(const char *name, struct errctx *ec)
     }
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
-                      "memory, ledger, move, balance, evict, balloon%s",
+                      "memory, ledger, move, balance, evict, balloon, grow, shrink%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -84,6 +86,8 @@ static int run_ctl(struct cli_args *args)
         return ctl_evict(args);
     if (strcmp(actions[action].name, "balloon") == 0)
         return ctl_balloon(args);
+    if (strcmp(actions[action].name, "grow") == 0 || strcmp(actions[action].name, "shrink") == 0)
+        return ctl_plug(args, actions[action].name[0] == 'g');
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (strcmp(actions[action].name, "ledger") == 0)
@@ -116,6 +120,8 @@ static const struct cli_more ctl_more[] = {
     { "balance", "off advise on" },
     { "evict", "node= by=" },
     { "balloon", "target=" },
+    { "grow", "node= by=" },
+    { "shrink", "node= by=" },
     { 0 },
 };
 
@@ -125,7 +131,8 @@ const struct cli_command cmd_ctl = {
                "others.",
     .operands = "NAME ACTION [KEY=VALUE...|cancel|off|advise|on]",
     .offers_machines = true,
-    .words = "status pause resume power reset stop stats memory ledger move balance evict balloon",
+    .words = "status pause resume power reset stop stats memory ledger move balance evict balloon "
+             "grow shrink",
     .more = ctl_more,
     .min_operands = 2,
     .max_operands = 4,

@@ -82,6 +82,18 @@ static int run_balloon(void *ctx, const struct control_balloon *balloon, json_t 
     return machine_balloon(((struct run *)ctx)->machine, &req, ret_json, ec);
 }
 
+static int run_plug(void *ctx, const struct control_plug *plug, json_t **ret_json,
+                    struct errctx *ec)
+{
+    const struct machine_plug_request req = {
+        .vnode = { plug->vnode },
+        .has_size = plug->has_size,
+        .bytes = plug->bytes,
+    };
+
+    return machine_plug(((struct run *)ctx)->machine, &req, ret_json, ec);
+}
+
 static int run_move(void *ctx, const struct control_move *move, struct errctx *ec)
 {
     const struct machine_move_request req = {
@@ -151,6 +163,7 @@ static const struct control_ops run_control_ops = {
     .memory = run_memory,
     .ledger = run_ledger,
     .balloon = run_balloon,
+    .plug = run_plug,
     .move = run_move,
     .move_cancel = run_move_cancel,
     .move_status = run_move_status,

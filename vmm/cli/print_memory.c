@@ -128,11 +128,12 @@ static void print_heat(FILE *out, const json_t *nodes)
     }
 }
 
-/* What the guest gave away of a node, if it has a balloon. */
+/* What the guest gave away of a node, and what was plugged in. */
 static void print_given(FILE *out, const json_t *node)
 {
-    static const char *const kinds[] = { "ballooned", "reported", "kept" };
-    static const char *const says[] = { "in the balloon", "reported free", "in the balloon and kept" };
+    static const char *const kinds[] = { "ballooned", "reported", "kept", "plugged" };
+    static const char *const says[] = { "in the balloon", "reported free", "in the balloon and kept",
+                                        "plugged in" };
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (answer_number(node, kinds[i]) == 0)

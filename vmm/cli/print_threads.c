@@ -21,7 +21,6 @@ static const char *format_devices(const struct machine_config *config,
                                   const struct machine_threads *t, uint32_t i, char *buf,
                                   size_t size)
 {
-    const size_t n_ours = config->console == CONSOLE_VIRTIO;
     const bool several = idset_count(&t->io[i].vnodes) > 1;
     char name[MACHINE_DEVICE_NAME];
     size_t len = 0;
@@ -34,7 +33,7 @@ static const char *format_devices(const struct machine_config *config,
                                 machine_device_name(config, d, name));
         if (several && len < size)
             len += (size_t)snprintf(buf + len, size - len, " on node %u",
-                                    d < n_ours ? 0 : config->devices[d - n_ours].vnode);
+                                    machine_device_vnode(config, d));
     }
     return buf;
 }

@@ -42,7 +42,12 @@
  *       are no memory), "nodes": [{ "id", "ballooned", "reported", "kept" }] (as in devices/virtio/
  *       balloon.h), "stats": { "count", "age_ms", "values": { "free": 1, ... } } }
  *
- * The nodes of "memory" have these three, too, where there is a balloon.
+ *   {"command": "plug", "vnode": 1}   optional: "size" (bytes that are to be plugged into the node)
+ *     { "name", "vnode", "driver" (one runs the device), "window" (bytes that there is room for),
+ *       "block", "requested", "plugged" (bytes) }
+ *
+ * The nodes of "memory" have "ballooned", "reported" and "kept", too, where there is a balloon, and
+ * "plugged" where memory can be plugged in.
  *
  * The ledger (vmm/topology/ledger.h) is { "name", "nodes": [{ "id", "home" (host nodes, "" where
  * nobody said), "resident", "at_home" (bytes), "share" (0 to 1; null without a home or memory),
@@ -84,6 +89,12 @@ struct control_balloon {
     uint64_t target_bytes;
 };
 
+struct control_plug {
+    uint32_t vnode;
+    bool has_size;
+    uint64_t bytes;
+};
+
 /* All on the loop's thread. */
 struct control_ops {
     json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
@@ -92,6 +103,8 @@ struct control_ops {
     int (*ledger)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
     int (*balloon)(void *ctx, const struct control_balloon *req, json_t **ret_json,
                    struct errctx *ec); /* a new object */
+    int (*plug)(void *ctx, const struct control_plug *req, json_t **ret_json,
+                struct errctx *ec); /* a new object */
     int (*move)(void *ctx, const struct control_move *move, struct errctx *ec);
     int (*move_cancel)(void *ctx, bool stay, struct errctx *ec);
     json_t *(*move_status)(void *ctx);

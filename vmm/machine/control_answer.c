@@ -138,6 +138,23 @@ static json_t *answer_balloon(const struct control_ops *ops, void *ctx, const js
     return ops->balloon(ctx, &req, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
 }
 
+static json_t *answer_plug(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    struct control_plug req = { .has_size = json_object_get(request, "size") != NULL };
+    uint64_t vnode = UINT64_MAX;
+    struct errctx ec = { 0 };
+    json_t *result;
+    size_t known = 1;
+
+    if (!take_number(request, "vnode", UINT32_MAX, &vnode, &known) ||
+        !take_number(request, "size", INT64_MAX, &req.bytes, &known))
+        return refuse("a member of \"plug\" has the wrong type or value");
+    if (vnode == UINT64_MAX || json_object_size(request) != known)
+        return refuse("\"plug\" needs \"vnode\", may have \"size\", and nothing else");
+    req.vnode = (uint32_t)vnode;
+    return ops->plug(ctx, &req, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
+}
+
 static json_t *answer_command(const struct control_ops *ops, void *ctx, const char *command,
                               bool *ret_stop)
 {
@@ -190,6 +207,8 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
         return answer_evict(ops, ctx, request);
     if (strcmp(command, "balloon") == 0)
         return answer_balloon(ops, ctx, request);
+    if (strcmp(command, "plug") == 0)
+        return answer_plug(ops, ctx, request);
     if (json_object_size(request) != 1)
         return refuse("the request has members other than \"command\"");
     return answer_command(ops, ctx, command, ret_stop);

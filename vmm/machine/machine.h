@@ -105,6 +105,18 @@ struct machine_balloon_request {
 int machine_balloon(struct machine *m, const struct machine_balloon_request *req,
                     json_t **ret_json, struct errctx *ec);
 
+struct machine_plug_request {
+    struct vnode_id vnode;
+    bool has_size;
+    uint64_t bytes; /* that are to be plugged in, beyond the memory from the start */
+};
+
+/** machine_plug() - ask the guest to have so much memory plugged into a node, if @req has a size, and
+ *  tell how it stands; a new object for `ctl`, as in control.h. Return: 0; -ENODEV (the node has no
+ *  window), -ERANGE (more than that), -ENOMEM. */
+int machine_plug(struct machine *m, const struct machine_plug_request *req, json_t **ret_json,
+                 struct errctx *ec);
+
 struct machine_move_request {
     struct vnode_id vnode;
     struct hnode_id to;

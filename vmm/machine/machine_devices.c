@@ -13,6 +13,7 @@
 
 #include "devices/registry.h"
 #include "devices/virtio/balloon.h"
+#include "devices/virtio/mem.h"
 #include "devices/virtio/virtio_pci.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
@@ -75,6 +76,9 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
         .vm_name = m->config->name,
         .console_in_fd = m->console_pipe[0],
         .console_out_fd = m->console_pipe[0] >= 0 ? STDOUT_FILENO : -1,
+        .vnode = args->vnode,
+        .plug = &machine_plug_ops,
+        .plug_ctx = m,
     };
     struct virtio_dev *vdev;
     struct device *dev;
@@ -96,6 +100,25 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
     r = machine_keep(m, dev, ec);
     if (r == 0 && args->type == &balloon_device_type)
         m->balloon = vdev;
+    if (r == 0 && args->type == &virtio_mem_device_type)
+        m->mem_devices[m->n_mem_devices++] = vdev;
+    return r;
+}
+
+/* One for each node that has a window; nobody describes them. */
+static int make_mem_devices(struct machine *m, size_t first, struct errctx *ec)
+{
+    int r = 0;
+
+    m->mem_devices = calloc(m->plan->n_nodes, sizeof(*m->mem_devices));
+    if (m->mem_devices == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for devices");
+    for (uint32_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
+        const struct device_args args = { .type = &virtio_mem_device_type, .vnode = i };
+
+        if (m->plan->nodes[i].hotplug_bytes > 0)
+            r = make_device(m, &args, first++, ec);
+    }
     return r;
 }
 
@@ -118,7 +141,7 @@ static int make_user_devices(struct machine *m, struct errctx *ec)
         if (r < 0)
             return r;
     }
-    return 0;
+    return make_mem_devices(m, m->config->n_devices + (m->config->console == CONSOLE_VIRTIO), ec);
 }
 
 int stage_devices_build(struct machine *m, struct errctx *ec)
@@ -149,6 +172,9 @@ void stage_devices_undo(struct machine *m)
     m->devices = NULL;
     m->ioapic = m->serial = m->power = m->reset_port = NULL;
     m->balloon = NULL;
+    free(m->mem_devices);
+    m->mem_devices = NULL;
+    m->n_mem_devices = 0;
     machine_free_io(m);
     machine_console_free(m->console);
     m->console = NULL;

@@ -52,6 +52,19 @@ static int add_given(const struct machine *m, json_t *nodes, struct errctx *ec)
     return 0;
 }
 
+/* What is plugged into a node that has room for that. */
+static void add_plugged(const struct machine *m, const struct topo_plan_node *n, json_t *node)
+{
+    for (size_t i = 0; i < guest_mem_n_windows(m->mem); i++) {
+        const struct guest_mem_window w = guest_mem_window(m->mem, i);
+
+        if (w.vnode.v == n->vnode.v)
+            (void)json_object_set_new(
+                node, "plugged",
+                json_integer((json_int_t)guest_mem_plugged(m->mem, w.base, w.len_bytes)));
+    }
+}
+
 int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
@@ -62,7 +75,7 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
     machine_pager_hold(m);
     for (size_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
         const struct topo_plan_node *n = &m->plan->nodes[i];
-        json_t *backings = json_array();
+        json_t *backings = json_array(), *node;
 
         for (; k < guest_mem_n_backings(m->mem); k++) {
             const struct backing *b = guest_mem_backing(m->mem, k);
@@ -76,10 +89,11 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
                 break;
             (void)json_array_append_new(backings, backing_json(b, res));
         }
-        (void)json_array_append_new(
-            nodes, json_pack("{s:i, s:I, s:o, s:o*}", "id", (int)n->vnode.v, "memory",
-                             (json_int_t)n->ram_bytes, "backings", backings, "pager",
-                             machine_pager_json(m, n->vnode)));
+        node = json_pack("{s:i, s:I, s:o, s:o*}", "id", (int)n->vnode.v, "memory",
+                         (json_int_t)n->ram_bytes, "backings", backings, "pager",
+                         machine_pager_json(m, n->vnode));
+        add_plugged(m, n, node);
+        (void)json_array_append_new(nodes, node);
     }
     machine_pager_release(m);
     if (r == 0)

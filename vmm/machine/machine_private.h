@@ -92,6 +92,9 @@ struct machine {
     struct pci_host *pci;
     struct device *ioapic, *serial, *power, *reset_port; /* borrowed from devices[] */
     struct virtio_dev *balloon; /* borrowed from its transport; NULL: none */
+    struct virtio_dev **mem_devices; /* so, too: one per node with a window */
+    size_t n_mem_devices;
+    pthread_mutex_t plug_lock; /* KVM's slots of windows; before guest memory's */
     int console_pipe[2]; /* to the virtio console; -1 when there is none */
 
     struct boot_entry entry; /* firmware */
@@ -157,6 +160,14 @@ void machine_stats_close(struct machine *m);
 /* machine_balloon.c: what each virtual node's guest gave away, a new array as in control.h;
  * -ENODEV where there is no balloon. Main thread. */
 int machine_balloon_nodes(const struct machine *m, json_t **ret_json, struct errctx *ec);
+
+/* machine_plug.c: blocks of windows come and go; on the loop of the memory devices. */
+extern const struct device_plug_ops machine_plug_ops; /* ctx: the machine */
+
+/* What is plugged in, out of KVM and back, while all vCPUs stand; out of it for good, before guest
+ * memory is given back. */
+int machine_remap_plugged(struct machine *m, struct vnode_id vnode, struct errctx *ec);
+void machine_unmap_plugged(struct machine *m);
 
 /* machine_stages.c: have KVM forget the memory of @vnode and take it again, and with it make the
  * second-level page tables anew. While all vCPUs stand. On failure KVM lacks a part of it. */

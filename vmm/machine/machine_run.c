@@ -68,6 +68,7 @@ static int reset_in_place(struct machine *m, struct errctx *ec)
     for (size_t i = 0; i < m->n_devices; i++)
         m->devices[i]->ops->reset(m->devices[i]);
     r = machine_pager_reset(m, ec);
+    machine_unmap_plugged(m);
     if (r == 0)
         r = guest_mem_discard(m->mem, ec);
     if (r == 0)

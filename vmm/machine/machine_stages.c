@@ -44,6 +44,7 @@ int machine_new(const struct machine_config *config, const struct topo_plan *pla
     m->kernel_fd = m->initrd_fd = -1;
     m->console_pipe[0] = m->console_pipe[1] = -1;
     (void)pthread_mutex_init(&m->request_lock, NULL);
+    (void)pthread_mutex_init(&m->plug_lock, NULL);
     run_gate_init(&m->gate);
     for (; m->n_built < ARRAY_SIZE(stages); m->n_built++) {
         int r = stages[m->n_built].build(m, ec);
@@ -66,6 +67,7 @@ void machine_free(struct machine *m)
         stages[--m->n_built].undo(m);
     run_gate_fini(&m->gate);
     (void)pthread_mutex_destroy(&m->request_lock);
+    (void)pthread_mutex_destroy(&m->plug_lock);
     free(m);
 }
 
@@ -243,7 +245,7 @@ int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx
                 return r;
         }
     }
-    return 0;
+    return machine_remap_plugged(m, vnode, ec);
 }
 
 void stage_memory_undo(struct machine *m)
@@ -251,6 +253,7 @@ void stage_memory_undo(struct machine *m)
     close_fd(&m->pagemap);
     close_fd(&m->move_gate);
     close_fd(&m->move_vmstat);
+    machine_unmap_plugged(m);
     while (m->n_mem_slots > 0)
         (void)kvm_vm_map(&m->vm, --m->n_mem_slots, (struct gpa){ 0 }, 0, NULL, NULL);
     machine_free_pager(m);

@@ -15,18 +15,47 @@ static bool has_console(const struct machine_config *config)
     return config->console == CONSOLE_VIRTIO;
 }
 
-static uint32_t vnode_of(const struct machine_config *config, size_t device)
+/* Behind the described devices: one for the memory that can be plugged into each node. */
+static uint32_t count_windows(const struct machine_config *config)
 {
-    if (has_console(config))
-        return device == 0 ? 0 : config->devices[device - 1].vnode;
-    return config->devices[device].vnode;
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < config->spec.n_nodes; i++)
+        n += config->spec.nodes[i].hotplug_bytes > 0;
+    return n;
+}
+
+static size_t count_devices(const struct machine_config *config)
+{
+    return has_console(config) + config->n_devices + count_windows(config);
+}
+
+static bool is_described(const struct machine_config *config, size_t device)
+{
+    return device >= has_console(config) && device - has_console(config) < config->n_devices;
+}
+
+/* Windows in the order of their nodes; the console is on node 0. */
+uint32_t machine_device_vnode(const struct machine_config *config, size_t device)
+{
+    size_t window;
+
+    if (is_described(config, device))
+        return config->devices[device - has_console(config)].vnode;
+    if (device < has_console(config))
+        return 0;
+    window = device - has_console(config) - config->n_devices;
+    for (size_t i = 0; i < config->spec.n_nodes; i++)
+        if (config->spec.nodes[i].hotplug_bytes > 0 && window-- == 0)
+            return (uint32_t)i;
+    return 0;
 }
 
 static bool reclaims(const struct machine_config *config, size_t device)
 {
-    if (has_console(config))
-        return device > 0 && config->devices[device - 1].type->reclaims;
-    return config->devices[device].type->reclaims;
+    if (is_described(config, device))
+        return config->devices[device - has_console(config)].type->reclaims;
+    return device >= has_console(config);
 }
 
 const char *machine_thread_name(const struct machine_threads *t, uint32_t i, char *buf)
@@ -44,6 +73,10 @@ const char *machine_device_name(const struct machine_config *config, size_t i, c
 
     if (has_console(config) && i == 0)
         return strcpy(buf, "console0");
+    if (!is_described(config, i)) {
+        (void)snprintf(buf, MACHINE_DEVICE_NAME, "mem%zu", at - config->n_devices);
+        return buf;
+    }
     for (size_t k = 0; k < at; k++)
         number += config->devices[k].type == config->devices[at].type;
     (void)snprintf(buf, MACHINE_DEVICE_NAME, "%.16s%u", config->devices[at].type->name, number);
@@ -54,9 +87,9 @@ static uint32_t count(const struct machine_config *config, const struct idset *v
 {
     struct idset seen = { 0 };
 
-    for (size_t i = 0; i < config->n_devices + has_console(config); i++)
-        if (!reclaims(config, i) && !idset_has(vnodes, vnode_of(config, i)))
-            idset_add(&seen, vnode_of(config, i));
+    for (size_t i = 0; i < count_devices(config); i++)
+        if (!reclaims(config, i) && !idset_has(vnodes, machine_device_vnode(config, i)))
+            idset_add(&seen, machine_device_vnode(config, i));
     return idset_count(&seen);
 }
 
@@ -94,7 +127,7 @@ static void spread_devices(const struct machine_config *config, struct machine_t
     struct idset seen = { 0 };
 
     for (size_t i = 0; i < t->n_devices; i++) {
-        const uint32_t vnode = vnode_of(config, i);
+        const uint32_t vnode = machine_device_vnode(config, i);
         struct machine_thread *io;
 
         if (reclaims(config, i)) {
@@ -162,8 +195,8 @@ static void place(const struct machine_config *config, const struct topo_plan *p
 
 static bool any_reclaims(const struct machine_config *config)
 {
-    for (size_t i = 0; i < config->n_devices; i++)
-        if (config->devices[i].type->reclaims)
+    for (size_t i = 0; i < count_devices(config); i++)
+        if (reclaims(config, i))
             return true;
     return false;
 }
@@ -183,7 +216,7 @@ int machine_threads_plan(const struct machine_config *config, const struct topo_
     if (t == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the plan of threads");
     t->n_io = MAX(config->io_threads, 1u) + any_reclaims(config);
-    t->n_devices = config->n_devices + has_console(config);
+    t->n_devices = count_devices(config);
     t->io = calloc(t->n_io, sizeof(*t->io));
     t->device = calloc(t->n_devices + 1, sizeof(*t->device));
     if (t->io == NULL || t->device == NULL) {

@@ -58,6 +58,9 @@ enum { MACHINE_DEVICE_NAME = 32, MACHINE_THREAD_NAME = 16 };
 /** machine_thread_name() - of io[@i], in @buf: "io0", "reclaim". */
 const char *machine_thread_name(const struct machine_threads *threads, uint32_t i, char *buf);
 
+/** machine_device_vnode() - the virtual node that device @i sits on. */
+uint32_t machine_device_vnode(const struct machine_config *config, size_t i);
+
 /** machine_device_name() - of device @i in the order of machine_threads.device, in @buf. */
 const char *machine_device_name(const struct machine_config *config, size_t i, char *buf);
 

@@ -158,6 +158,8 @@ static const struct sandbox_rule reclaim[] = {
     ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime),
     /* guest memory back to the host, and what is there of it */
     ANY(fallocate), ANY(mincore),
+    /* memory that is plugged in and out */
+    IOCTL(KVM_SET_USER_MEMORY_REGION),
     /* following the vCPUs it serves to another host node */
     MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
     /* interrupts raised and routed by a reset of a device */

@@ -48,8 +48,8 @@ static const struct {
     { "ctl name",
       "usage: numavisor ctl NAME ACTION [KEY=VALUE...|cancel|off|advise|on]" },
     { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
-                       "stats, memory, ledger, move, balance, evict, balloon; did you mean "
-                       "pause?" },
+                       "stats, memory, ledger, move, balance, evict, balloon, grow, shrink; "
+                       "did you mean pause?" },
     { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
     { "ctl name pause now", "ctl: unexpected argument \"now\"" },
     { "ctl name move --svg x.svg", "ctl: --svg has no meaning for move" },
@@ -78,6 +78,10 @@ static const struct {
     { "ctl name balloon size=1G", "ctl balloon: size=1G is not target=SIZE" },
     { "ctl name balloon target=1G now", "ctl balloon: now is not target=SIZE" },
     { "ctl name balloon target=much", NULL },
+    { "ctl name grow node=1", "ctl grow: both node=N and by=SIZE are needed" },
+    { "ctl name shrink node=1 node=2", "ctl shrink: node=2 is none of node=N, by=SIZE" },
+    { "ctl name shrink node=x by=1G", NULL },
+    { "ctl name grow node=1 by=0", "ctl grow: by: from 1 byte to 8191P" },
     { "ctl name balloon --stay", "ctl: --stay has no meaning for balloon" },
     { "run --kernel k --pager-budget 1%", "--pager-budget has no effect without --pager on" },
     { "run --kernel k --balloon 1G --pager on",

@@ -99,6 +99,21 @@ static int fake_balloon(void *ctx, const struct control_balloon *req, json_t **r
     return 0;
 }
 
+/* A guest that plugs at once what it is asked for, but never more than 512 MiB. */
+static int fake_plug(void *ctx, const struct control_plug *req, json_t **ret_json,
+                     struct errctx *ec)
+{
+    uint64_t *plugged = ctx;
+
+    if (req->vnode != 1)
+        return errctx_set(ec, 1, "there is no window");
+    if (req->has_size)
+        *plugged = req->bytes < 512u << 20 ? req->bytes : 512u << 20;
+    *ret_json = json_pack("{sbsIsIsI}", "driver", 1, "window", (json_int_t)2 << 30, "block",
+                          (json_int_t)128 << 20, "plugged", (json_int_t)*plugged);
+    return 0;
+}
+
 /* A move that is over at once. */
 static int fake_move(void *ctx, const struct control_move *move, struct errctx *ec)
 {
@@ -139,6 +154,7 @@ static const struct control_ops fake_ops = {
     .memory = fake_memory,
     .ledger = fake_ledger,
     .balloon = fake_balloon,
+    .plug = fake_plug,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
@@ -332,6 +348,45 @@ static void a_balloon_is_shown_by_node(void **state)
     serve_end(&s);
 }
 
+static void what_was_plugged_is_told(void **state)
+{
+    static const struct {
+        const char *words, *out, *err;
+    } rows[] = {
+        { "ctl web grow node=1 by=256M",
+          "web: virtual node 1 took 256 MiB by virtio-mem, 256 MiB are plugged in now\n", NULL },
+        { "ctl web grow by=512M node=1",
+          "web: virtual node 1 took 256 MiB by virtio-mem, 512 MiB are plugged in now\n",
+          "numavisor: web: the guest took only 256 MiB of 512 MiB: does it put new memory online "
+          "(memhp_default_state=online_movable)?\n" },
+        { "ctl web shrink node=1 by=384M",
+          "web: virtual node 1 gave back 384 MiB by virtio-mem, 128 MiB are plugged in now\n",
+          NULL },
+        { "ctl web shrink node=1 by=256M", "",
+          "numavisor: web: only 128 MiB are plugged into virtual node 1; the memory that it started "
+          "with can leave by a balloon, which takes it from any node\n" },
+        { "ctl web grow node=1 by=2G", "",
+          "numavisor: web: virtual node 1 has room for 1.9 GiB more\n" },
+        { "ctl web grow node=1 by=1M", "",
+          "numavisor: web: by=1M is not a multiple of 128 MiB, the blocks of virtual node 1\n" },
+        { "ctl web grow node=0 by=128M", "", "numavisor: web: there is no window\n" },
+    };
+    uint64_t plugged = 0;
+    struct served s;
+
+    (void)state;
+    serve(&s, &fake_ops, &plugged);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct outcome o = run(rows[i].words);
+
+        assert_string_equal(o.out, rows[i].out);
+        assert_int_equal(o.status, rows[i].err == NULL ? CLI_OK : CLI_FAILURE);
+        assert_string_equal(o.err, rows[i].err != NULL ? rows[i].err : "");
+        outcome_fini(&o);
+    }
+    serve_end(&s);
+}
+
 static void the_ledger_is_judged_and_drawn(void **state)
 {
     struct control_ops wrong = fake_ops;
@@ -383,6 +438,7 @@ int main(void)
         cmocka_unit_test(ctl_and_list_speak_to_a_machine),
         cmocka_unit_test(a_move_is_told_in_sentences),
         cmocka_unit_test(a_balloon_is_shown_by_node),
+        cmocka_unit_test(what_was_plugged_is_told),
         cmocka_unit_test(the_ledger_is_judged_and_drawn),
     };
 

@@ -61,6 +61,16 @@ static int fuzz_balloon(void *ctx, const struct control_balloon *req, json_t **r
     return 0;
 }
 
+static int fuzz_plug(void *ctx, const struct control_plug *req, json_t **ret_json,
+                     struct errctx *ec)
+{
+    (void)ctx;
+    if (req->vnode > 1 || (req->has_size && req->bytes > 1000))
+        return errctx_set(ec, 1, "no");
+    *ret_json = json_object();
+    return 0;
+}
+
 static void fuzz_stop(void *ctx)
 {
     (void)ctx;
@@ -74,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .memory = fuzz_memory,
         .ledger = fuzz_memory,
         .balloon = fuzz_balloon,
+        .plug = fuzz_plug,
         .move = fuzz_move,
         .move_cancel = fuzz_cancel,
         .move_status = fuzz_query,

@@ -26,6 +26,7 @@ struct fixture {
     bool big_stats;
     struct control_move move; /* the last one asked for */
     struct control_balloon balloon;
+    struct control_plug plug;
 };
 
 static inline json_t *fake_status(void *ctx)
@@ -50,6 +51,16 @@ static inline int fake_balloon(void *ctx, const struct control_balloon *req, jso
     if (req->target_bytes == 1)
         return errctx_set(ec, EIO, "no balloon");
     ((struct fixture *)ctx)->balloon = *req;
+    *ret_json = json_pack("{sb}", "driver", 1);
+    return 0;
+}
+
+static inline int fake_plug(void *ctx, const struct control_plug *req, json_t **ret_json,
+                     struct errctx *ec)
+{
+    if (req->vnode > 1)
+        return errctx_set(ec, EIO, "no window");
+    ((struct fixture *)ctx)->plug = *req;
     *ret_json = json_pack("{sb}", "driver", 1);
     return 0;
 }
@@ -119,6 +130,7 @@ static const struct control_ops fake_ops = {
     .memory = fake_memory,
     .ledger = fake_memory,
     .balloon = fake_balloon,
+    .plug = fake_plug,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,

@@ -132,12 +132,49 @@ static void a_balloon_is_asked_for_member_by_member(void **state)
     end(&f);
 }
 
+static void plugging_is_asked_for_member_by_member(void **state)
+{
+    static const struct {
+        const char *request, *reply;
+    } rows[] = {
+        { "{\"command\":\"plug\",\"vnode\":1,\"size\":4096}\n",
+          "{\"ok\":true,\"result\":{\"driver\":true}}" },
+        { "{\"command\":\"plug\",\"vnode\":2}\n", "{\"ok\":false,\"error\":\"no window\"}" },
+        { "{\"command\":\"plug\",\"vnode\":1,\"size\":-1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"plug\\\" has the wrong type or value\"}" },
+        { "{\"command\":\"plug\",\"size\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"plug\\\" needs \\\"vnode\\\", may have \\\"size\\\", and "
+          "nothing else\"}" },
+        { "{\"command\":\"plug\",\"vnode\":1,\"by\":1}\n",
+          "{\"ok\":false,\"error\":\"\\\"plug\\\" needs \\\"vnode\\\", may have \\\"size\\\", and "
+          "nothing else\"}" },
+        { "{\"command\":\"plug\",\"vnode\":0}\n", "{\"ok\":true,\"result\":{\"driver\":true}}" },
+    };
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    (void)state;
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+        if (i == 0)
+            assert_true(f.plug.vnode == 1 && f.plug.has_size && f.plug.bytes == 4096);
+    }
+    assert_false(f.plug.has_size);
+    close(fd);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_move_is_asked_for_member_by_member),
         cmocka_unit_test(an_eviction_is_asked_for_member_by_member),
         cmocka_unit_test(a_balloon_is_asked_for_member_by_member),
+        cmocka_unit_test(plugging_is_asked_for_member_by_member),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-// LDFLAGS: -Wl,--wrap=guest_mem_new -Wl,--wrap=guest_mem_free -Wl,--wrap=guest_mem_commit -Wl,--wrap=guest_mem_n_slots -Wl,--wrap=guest_mem_slot -Wl,--wrap=kvm_vm_map
+// LDFLAGS: -Wl,--wrap=guest_mem_new -Wl,--wrap=guest_mem_free -Wl,--wrap=guest_mem_commit -Wl,--wrap=guest_mem_n_slots -Wl,--wrap=guest_mem_slot -Wl,--wrap=guest_mem_n_windows -Wl,--wrap=kvm_vm_map
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stage "memory": guest memory of any size as slots that KVM takes, without the memory. */
 #include <setjmp.h>
@@ -24,6 +24,7 @@ int __wrap_guest_mem_commit(struct guest_mem *mem, const struct guest_mem_commit
 void __wrap_guest_mem_free(struct guest_mem *mem);
 size_t __wrap_guest_mem_n_slots(const struct guest_mem *mem);
 struct guest_mem_slot __wrap_guest_mem_slot(const struct guest_mem *mem, size_t i);
+size_t __wrap_guest_mem_n_windows(const struct guest_mem *mem);
 int __wrap_kvm_vm_map(const struct kvm_vm *vm, uint32_t slot, struct gpa base, uint64_t len_bytes,
                       void *host, struct errctx *ec);
 
@@ -77,6 +78,12 @@ size_t __wrap_guest_mem_n_slots(const struct guest_mem *mem)
 {
     assert_ptr_equal(mem, &kvm);
     return ARRAY_SIZE(range);
+}
+
+size_t __wrap_guest_mem_n_windows(const struct guest_mem *mem)
+{
+    (void)mem;
+    return 0;
 }
 
 struct guest_mem_slot __wrap_guest_mem_slot(const struct guest_mem *mem, size_t i)

@@ -155,6 +155,20 @@ static void what_gives_memory_back_has_a_thread_of_its_own(void **state)
     fixture_fini(&f);
 }
 
+static void windows_have_devices_on_that_thread(void **state)
+{
+    struct fixture f;
+    char buf[512];
+
+    (void)state;
+    fixture_init(&f, "node:cpus=0;memory=1G;hotplug=2G node:cpus=1;memory=1G node:memory=1G;"
+                     "hotplug=4G;initiator=0",
+                 GUEST_PIN_UNSAID, "1", 1);
+    assert_string_equal(tell(&f, buf, sizeof(buf)), "main ; io0  rng0; reclaim  mem0 mem1");
+    assert_int_equal(f.threads->n_devices, 3);
+    fixture_fini(&f);
+}
+
 static uint32_t next_random(uint64_t *state, uint32_t below)
 {
     *state ^= *state << 13;
@@ -200,6 +214,7 @@ int main(void)
         cmocka_unit_test(threads_run_beside_the_vcpus_they_serve),
         cmocka_unit_test(a_virtio_console_is_the_first_device),
         cmocka_unit_test(what_gives_memory_back_has_a_thread_of_its_own),
+        cmocka_unit_test(windows_have_devices_on_that_thread),
         cmocka_unit_test(devices_are_spread_evenly_and_by_node),
     };
     return cmocka_run_group_tests_name("machine/machine_threads", tests, NULL, NULL);

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Windows for memory that is plugged in later, block by block. See guest_mem.h. */
+#include <errno.h>
+
+#include "memory/guest_mem_private.h"
+#include "vmm/base/checked.h"
+#include "vmm/base/cleanup.h"
+
+/* The window that holds whole blocks [@addr, @addr+@len), or NULL. */
+static struct guest_mem_range *find_blocks(struct guest_mem *mem, uint64_t addr, uint64_t len)
+{
+    struct guest_mem_range *s = guest_mem_find(mem, addr);
+
+    if (s == NULL || s->plugged == NULL || len == 0 || (addr - s->base) % s->block_bytes != 0 ||
+        len % s->block_bytes != 0 || !checked_range(addr - s->base, len, s->len))
+        return NULL;
+    return s;
+}
+
+static void set_blocks(struct guest_mem_range *s, uint64_t addr, uint64_t len, bool plugged)
+{
+    const uint64_t first = (addr - s->base) / s->block_bytes;
+
+    for (uint64_t i = first; i < first + len / s->block_bytes; i++) {
+        if (plugged)
+            atomic_fetch_or_explicit(&s->plugged[i / 64], 1ull << i % 64, memory_order_release);
+        else
+            atomic_fetch_and_explicit(&s->plugged[i / 64], ~(1ull << i % 64), memory_order_release);
+    }
+}
+
+int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
+{
+    struct guest_mem_range *s = find_blocks(mem, addr.v, len_bytes);
+    LOCK_SCOPE(mem->pages_lock);
+
+    if (s == NULL)
+        return -EFAULT;
+    set_blocks(s, addr.v, len_bytes, true);
+    return 0;
+}
+
+int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
+{
+    struct guest_mem_range *s = find_blocks(mem, addr.v, len_bytes);
+    const struct backing *b;
+    struct guest_mem_range *same;
+    uint64_t gone = 0;
+    size_t off;
+    int r;
+    LOCK_SCOPE(mem->pages_lock);
+
+    if (s == NULL || guest_mem_first_part(mem, addr.v, len_bytes, &same, &b) < len_bytes)
+        return -EFAULT;
+    off = s->off + (addr.v - s->base);
+    if (!mem_holds_close(s->holds, off, len_bytes))
+        return -EBUSY;
+    set_blocks(s, addr.v, len_bytes, false);
+    r = backing_give_back(b, off - b->plan->off, len_bytes, &gone);
+    if (r < 0)
+        set_blocks(s, addr.v, len_bytes, true);
+    mem_holds_open(s->holds, off, len_bytes);
+    return r;
+}
+
+uint64_t guest_mem_plugged(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
+{
+    const struct guest_mem_range *s = find_blocks(mem, addr.v, len_bytes);
+    uint64_t bytes = 0;
+
+    for (uint64_t done = 0; s != NULL && done < len_bytes; done += s->block_bytes)
+        bytes += guest_mem_usable(s, addr.v + done, s->block_bytes);
+    return bytes;
+}
+
+void guest_mem_forget_plugged(struct guest_mem *mem)
+{
+    for (size_t i = mem->n_slots; i < mem->n_slots + mem->n_windows; i++)
+        set_blocks(&mem->slots[i], mem->slots[i].base, mem->slots[i].len, false);
+}
+
+size_t guest_mem_n_windows(const struct guest_mem *mem)
+{
+    return mem->n_windows;
+}
+
+struct guest_mem_window guest_mem_window(const struct guest_mem *mem, size_t i)
+{
+    const struct guest_mem_range *s = &mem->slots[mem->n_slots + i];
+
+    return (struct guest_mem_window){
+        .vnode = s->vnode,
+        .base = { s->base },
+        .len_bytes = s->len,
+        .block_bytes = s->block_bytes,
+        .host = s->host,
+    };
+}
