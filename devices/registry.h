@@ -53,10 +53,10 @@ struct device_args {
 /* How a device that plugs memory has the guest see it. Any thread that is not held up by vCPUs. */
 struct device_plug_ops {
     /* Blocks [@addr, @addr+@len_bytes) of a window (memory/guest_mem.h) become memory of the guest,
-     * or stop being that, in which case the host has them back. Return: 0, -EBUSY (in use), or
-     * another errno; nothing changed then. */
+     * or stop being that, in which case the host has them back: *@ret_gone bytes that it had memory
+     * for. Return: 0, -EBUSY (in use), or another errno; nothing changed then. */
     int (*plug)(void *ctx, struct gpa addr, uint64_t len_bytes);
-    int (*unplug)(void *ctx, struct gpa addr, uint64_t len_bytes);
+    int (*unplug)(void *ctx, struct gpa addr, uint64_t len_bytes, uint64_t *ret_gone);
 };
 
 /* What a device gets from the machine. Borrowed, outlives the device. */

@@ -198,9 +198,10 @@ enum { GUEST_MEM_BLOCKS_MAX = 16384 /* of all windows */ };
 int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
 
 /** guest_mem_unplug() - blocks that are plugged in are no memory any more, and the host has it back.
- *  The guest cannot reach them any more already. Return: 0; -EBUSY: a lease is out; -EFAULT; or the
- *  errno of fallocate. Nothing changed on failure. */
-int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
+ *  The guest cannot reach them any more already. *@ret_gone_bytes: what the host had memory for.
+ *  Return: 0; -EBUSY: a lease is out; -EFAULT; or the errno of fallocate. Nothing changed on failure. */
+int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
+                     uint64_t *ret_gone_bytes);
 
 /** guest_mem_plugged() - how much of these blocks is plugged in; 0 for what are no blocks. */
 uint64_t guest_mem_plugged(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);

@@ -40,7 +40,8 @@ int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
     return 0;
 }
 
-int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
+int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
+                     uint64_t *ret_gone_bytes)
 {
     struct guest_mem_range *s = find_blocks(mem, addr.v, len_bytes);
     const struct backing *b;
@@ -59,6 +60,8 @@ int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
     r = backing_give_back(b, off - b->plan->off, len_bytes, &gone);
     if (r < 0)
         set_blocks(s, addr.v, len_bytes, true);
+    else
+        *ret_gone_bytes = gone;
     mem_holds_open(s->holds, off, len_bytes);
     return r;
 }

@@ -234,6 +234,7 @@ static void free_balloon(struct balloon *b)
     evloop_timer_free(b->stats_timer);
     page_set_fini(&b->in_balloon);
     page_set_fini(&b->reported);
+    free(b->inflated_bytes);
     page_map_fini(&b->map);
     free(b);
 }
@@ -383,6 +384,10 @@ static int init_pages(struct balloon *b, const struct device_args *args, struct 
         r = page_set_init(&b->map, &b->in_balloon);
     if (r == 0)
         r = page_set_init(&b->map, &b->reported);
+    if (r == 0) {
+        b->inflated_bytes = calloc(b->map.n_ranges, sizeof(b->inflated_bytes[0]));
+        r = b->inflated_bytes == NULL ? -ENOMEM : 0;
+    }
     if (r < 0)
         return errctx_set(ec, ENOMEM, "--balloon: no memory for its account");
     r = check_target(b, "--balloon: size", bytes, ec);

@@ -23,6 +23,7 @@ struct balloon_node {
     uint64_t reported_bytes;  /* reported free and not used since; not in the balloon */
     uint64_t kept_bytes;      /* in the balloon and with memory: in use, part of a larger page, or
                                * used again by a guest that did not say so */
+    uint64_t returned_bytes;  /* that the host got back by inflating, since the last reset */
 };
 
 struct balloon_status {

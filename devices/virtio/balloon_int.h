@@ -39,6 +39,7 @@ struct balloon {
     struct page_set reported; /* free when the guest said so; those used since leave it when the
                                * account is made */
     uint64_t rejected, gone_bytes;
+    uint64_t *inflated_bytes; /* of gone_bytes, by inflating; for each range of ->map */
     uint64_t stats_ns; /* how often statistics are asked for; 0: on demand only */
     struct evloop_timer *stats_timer;
     bool stats_held;     /* the driver's buffer is here, waiting to be handed back */

@@ -40,13 +40,20 @@ static bool is_memory(const struct balloon *b, const struct page_map_range *rang
     return !range->window || guest_mem_page(b->vdev.mem, (struct gpa){ addr }, &start) > 0;
 }
 
-static void give_back(struct balloon *b, uint64_t addr, uint64_t len_bytes)
+/* Return: what the host got. What stays is seen when the account is made. */
+static uint64_t give_back(struct balloon *b, uint64_t addr, uint64_t len_bytes)
 {
     uint64_t gone = 0;
 
-    /* What stays is seen when the account is made. */
     (void)guest_mem_give_back(b->vdev.mem, (struct gpa){ addr }, len_bytes, &gone);
     b->gone_bytes += gone;
+    return gone;
+}
+
+static void give_back_inflated(struct balloon *b, const struct page_map_range *range, uint64_t addr,
+                               uint64_t len_bytes)
+{
+    b->inflated_bytes[range - b->map.ranges] += give_back(b, addr, len_bytes);
 }
 
 /* The larger page around @addr, if all of it is in the balloon now. *tried: the last one looked at,
@@ -65,7 +72,7 @@ static void give_back_larger(struct balloon *b, const struct page_map_range *ran
         !checked_range(start.v - range->base, page, end - range->base))
         return;
     if (page_set_has_all(&b->in_balloon, page_map_number(range, start.v), page / PAGE_MAP_BYTES))
-        give_back(b, start.v, page);
+        give_back_inflated(b, range, start.v, page);
 }
 
 void balloon_pages_inflate(struct balloon *b, size_t n)
@@ -93,7 +100,7 @@ void balloon_pages_inflate(struct balloon *b, size_t n)
             page_set_add(&b->in_balloon, page_map_number(range, end));
             end += PAGE_MAP_BYTES;
         }
-        give_back(b, addr, end - addr);
+        give_back_inflated(b, range, addr, end - addr);
         give_back_larger(b, range, addr, &tried);
         give_back_larger(b, range, end - PAGE_MAP_BYTES, &tried);
     }
@@ -120,7 +127,7 @@ void balloon_pages_reported(struct balloon *b, const struct balloon_range *r)
 
     if (range == NULL || first >= end)
         return;
-    give_back(b, first, end - first);
+    (void)give_back(b, first, end - first);
     for (uint64_t addr = first; addr < end; addr += PAGE_MAP_BYTES)
         page_set_add(&b->reported, page_map_number(range, addr));
 }
@@ -129,6 +136,7 @@ void balloon_pages_forget(struct balloon *b)
 {
     page_set_clear(&b->in_balloon);
     page_set_clear(&b->reported);
+    memset(b->inflated_bytes, 0, b->map.n_ranges * sizeof(b->inflated_bytes[0]));
     b->rejected = b->gone_bytes = 0;
 }
 
@@ -178,9 +186,14 @@ int balloon_pages_account(struct balloon *b, struct balloon_node *nodes, uint32_
     int r = 0;
 
     memset(nodes, 0, n_nodes * sizeof(*nodes));
-    for (size_t i = 0; r == 0 && i < b->map.n_ranges; i++)
-        if (b->map.ranges[i].vnode.v < n_nodes)
-            r = count_range(b, &b->map.ranges[i], &nodes[b->map.ranges[i].vnode.v]);
+    for (size_t i = 0; r == 0 && i < b->map.n_ranges; i++) {
+        const uint32_t vnode = b->map.ranges[i].vnode.v;
+
+        if (vnode >= n_nodes)
+            continue;
+        nodes[vnode].returned_bytes += b->inflated_bytes[i];
+        r = count_range(b, &b->map.ranges[i], &nodes[vnode]);
+    }
     return r;
 }
 

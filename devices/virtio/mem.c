@@ -27,7 +27,6 @@
 
 enum {
     MEM_QUEUE_SIZE = 16,
-    MEM_BATCH = 16,
     MEM_CLASS = 0x00ff00, /* no PCI class fits */
 };
 
@@ -37,8 +36,11 @@ struct virtio_mem {
     const struct device_plug_ops *plug; /* borrowed, with ctx */
     void *plug_ctx;
     struct virtq_chain chain;
-    bool running, quiesced, tell; /* loop thread; tell: a new request waits for the resume */
-    _Atomic uint64_t requested_bytes, plugged_bytes; /* for config_read; written by the loop */
+    bool quiesced, tell; /* loop thread; tell: a new request waits for the resume */
+    /* Read by any thread; written by the loop, but for what is asked for. What is plugged in is what
+     * was after the last request: while one is served, its blocks are neither there nor gone. */
+    _Atomic bool running, asked; /* asked: the loop will tell the driver */
+    _Atomic uint64_t requested_bytes, plugged_bytes, returned_bytes;
 };
 
 static struct virtio_mem *mem_of(struct virtio_dev *vdev)
@@ -81,6 +83,15 @@ static uint16_t serve_plug(struct virtio_mem *vm, const struct virtio_mem_req *r
     return vm->plug->plug(vm->plug_ctx, addr, len) < 0 ? VIRTIO_MEM_RESP_BUSY : VIRTIO_MEM_RESP_ACK;
 }
 
+static int take_out(struct virtio_mem *vm, struct gpa addr, uint64_t len)
+{
+    uint64_t gone = 0;
+    int r = vm->plug->unplug(vm->plug_ctx, addr, len, &gone);
+
+    atomic_fetch_add(&vm->returned_bytes, gone);
+    return r;
+}
+
 static uint16_t serve_unplug(struct virtio_mem *vm, const struct virtio_mem_req *req)
 {
     const struct gpa addr = { req->u.unplug.addr };
@@ -88,8 +99,7 @@ static uint16_t serve_unplug(struct virtio_mem *vm, const struct virtio_mem_req 
 
     if (!blocks_of(vm, req, &len) || guest_mem_plugged(vm->vdev.mem, addr, len) != len)
         return VIRTIO_MEM_RESP_ERROR;
-    return vm->plug->unplug(vm->plug_ctx, addr, len) < 0 ? VIRTIO_MEM_RESP_BUSY
-                                                         : VIRTIO_MEM_RESP_ACK;
+    return take_out(vm, addr, len) < 0 ? VIRTIO_MEM_RESP_BUSY : VIRTIO_MEM_RESP_ACK;
 }
 
 static uint16_t serve_unplug_all(struct virtio_mem *vm)
@@ -100,7 +110,7 @@ static uint16_t serve_unplug_all(struct virtio_mem *vm)
         const struct gpa addr = { w->base.v + off };
 
         if (guest_mem_plugged(vm->vdev.mem, addr, w->block_bytes) > 0 &&
-            vm->plug->unplug(vm->plug_ctx, addr, w->block_bytes) < 0)
+            take_out(vm, addr, w->block_bytes) < 0)
             return VIRTIO_MEM_RESP_BUSY;
     }
     return VIRTIO_MEM_RESP_ACK;
@@ -165,22 +175,22 @@ static int serve_one(struct virtio_mem *vm, struct virtqueue *vq)
     return r < 0 ? r : 1;
 }
 
+/* One request, then others have their turn: it may take long. */
 static void mem_kick(struct virtio_dev *vdev, unsigned index)
 {
     struct virtqueue *vq = &vdev->vqs[index];
     int r = virtqueue_set_notify(vq, false);
 
-    for (unsigned n = 0; r >= 0 && n < MEM_BATCH; n++) {
+    if (r >= 0)
         r = serve_one(mem_of(vdev), vq);
-        if (r == 0)
-            break;
-    }
     if (r >= 0)
         r = virtqueue_set_notify(vq, true);
-    if (r < 0)
+    if (r < 0) {
         virtio_dev_break(vdev, "the ring makes no sense");
-    else if (r > 0)
+        atomic_store(&mem_of(vdev)->running, false);
+    } else if (r > 0) {
         vdev->transport->kick_again(vdev->transport_ctx, index);
+    }
     virtio_dev_notify(vdev, vq);
 }
 
@@ -209,7 +219,7 @@ static int mem_start(struct virtio_dev *vdev)
 
     if (!virtio_dev_has(vdev, VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE))
         return -EPROTO; /* 5.15.6.2: it would read what is not there */
-    vm->running = true;
+    atomic_store(&vm->running, true);
     atomic_store(&vm->plugged_bytes, count_plugged(vm));
     return 0;
 }
@@ -225,14 +235,15 @@ static void mem_resume(struct virtio_dev *vdev)
 
     vm->quiesced = false;
     atomic_store(&vm->plugged_bytes, count_plugged(vm)); /* after a reset of the machine */
-    if (vm->running && vm->tell)
+    if (atomic_load(&vm->running) && vm->tell)
         vdev->transport->config_interrupt(vdev->transport_ctx);
     vm->tell = false;
 }
 
 static void mem_reset(struct virtio_dev *vdev)
 {
-    mem_of(vdev)->running = mem_of(vdev)->tell = false;
+    atomic_store(&mem_of(vdev)->running, false);
+    mem_of(vdev)->tell = false;
 }
 
 /* The size that is wanted, and the blocks that are there; what is in them is saved with memory. */
@@ -264,7 +275,7 @@ static int load_blocks(struct virtio_mem *vm, struct snapshot_reader *r, struct 
         if (want && !is)
             ret = vm->plug->plug(vm->plug_ctx, addr, win->block_bytes);
         else if (is && !want)
-            ret = vm->plug->unplug(vm->plug_ctx, addr, win->block_bytes);
+            ret = take_out(vm, addr, win->block_bytes);
         if (ret < 0)
             return errctx_set_os(ec, -ret, "%s: plug saved memory", vm->vdev.name);
     }
@@ -315,57 +326,47 @@ static const struct virtio_ops mem_ops = {
 
 /* --- the machine's side -------------------------------------------------------------------------- */
 
-struct call {
-    struct virtio_mem *vm;
-    uint64_t bytes;
-    struct virtio_mem_status *status;
-};
-
-static void do_request(void *ctx)
+static void tell_driver(void *ctx)
 {
-    const struct call *call = ctx;
-    struct virtio_mem *vm = call->vm;
+    struct virtio_mem *vm = ctx;
 
-    atomic_store(&vm->requested_bytes, call->bytes);
-    if (vm->running && !vm->quiesced)
+    atomic_store(&vm->asked, false);
+    if (atomic_load(&vm->running) && !vm->quiesced)
         vm->vdev.transport->config_interrupt(vm->vdev.transport_ctx);
     else
-        vm->tell = vm->running;
+        vm->tell = atomic_load(&vm->running);
 }
 
 int virtio_mem_request(struct virtio_dev *dev, uint64_t bytes, struct errctx *ec)
 {
-    struct call call = { .vm = mem_of(dev) };
+    struct virtio_mem *vm = mem_of(dev);
 
-    if (bytes > call.vm->window.len_bytes)
+    if (bytes > vm->window.len_bytes)
         return errctx_set(ec, ERANGE, "virtual node %u has room for %llu MiB to be plugged in",
-                          call.vm->window.vnode.v,
-                          (unsigned long long)(call.vm->window.len_bytes / MIB));
-    call.bytes = align_down(bytes, call.vm->window.block_bytes);
-    evloop_call(dev->loop, do_request, &call);
-    return 0;
-}
-
-static void do_status(void *ctx)
-{
-    const struct call *call = ctx;
-    const struct virtio_mem *vm = call->vm;
-
-    *call->status = (struct virtio_mem_status){
-        .driver = vm->running && !vm->vdev.broken,
-        .vnode = vm->window.vnode.v,
-        .block_bytes = vm->window.block_bytes,
-        .window_bytes = vm->window.len_bytes,
-        .requested_bytes = atomic_load(&vm->requested_bytes),
-        .plugged_bytes = count_plugged(vm),
-    };
+                          vm->window.vnode.v,
+                          (unsigned long long)(vm->window.len_bytes / MIB));
+    atomic_store(&vm->requested_bytes, align_down(bytes, vm->window.block_bytes));
+    if (atomic_exchange(&vm->asked, true))
+        return 0; /* the loop has not come to it yet */
+    if (evloop_post(dev->loop, tell_driver, vm) == 0)
+        return 0;
+    atomic_store(&vm->asked, false);
+    return errctx_set(ec, ENOMEM, "no memory to ask the guest");
 }
 
 void virtio_mem_status(struct virtio_dev *dev, struct virtio_mem_status *ret_status)
 {
-    struct call call = { .vm = mem_of(dev), .status = ret_status };
+    struct virtio_mem *vm = mem_of(dev);
 
-    evloop_call(dev->loop, do_status, &call);
+    *ret_status = (struct virtio_mem_status){
+        .driver = atomic_load(&vm->running),
+        .vnode = vm->window.vnode.v,
+        .block_bytes = vm->window.block_bytes,
+        .window_bytes = vm->window.len_bytes,
+        .requested_bytes = atomic_load(&vm->requested_bytes),
+        .plugged_bytes = atomic_load(&vm->plugged_bytes),
+        .returned_bytes = atomic_load(&vm->returned_bytes),
+    };
 }
 
 /* --- the row -------------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include "vmm/cli/ctl_ledger.h"
 #include "vmm/cli/ctl_move.h"
 #include "vmm/cli/ctl_plug.h"
+#include "vmm/cli/ctl_shrink.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_memory.h"
 #include "vmm/config/suggest.h"
@@ -47,18 +48,31 @@ static int find_action(const char *name, struct errctx *ec)
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
+static const struct {
+    const char *option, *action;
+} option_actions[] = {
+    { "rate", "move" },  { "stay", "move" },     { "force", "move" },
+    { "svg", "ledger" }, { "patience", "grow" }, { "patience", "shrink" },
+};
+
+static bool belongs(const char *option, const char *action)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(option_actions); i++)
+        if (strcmp(option_actions[i].option, option) == 0 &&
+            strcmp(option_actions[i].action, action) == 0)
+            return true;
+    return false;
+}
+
 /* An option that was given and belongs to another action, or NULL. */
 static const char *foreign_option(const struct cli_args *args, const char *action)
 {
-    static const struct {
-        const char *option, *action;
-    } rows[] = {
-        { "rate", "move" }, { "stay", "move" }, { "force", "move" }, { "svg", "ledger" },
-    };
+    for (size_t i = 0; i < ARRAY_SIZE(option_actions); i++) {
+        const char *option = option_actions[i].option;
 
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        if (cli_args_get(args, rows[i].option) != NULL && strcmp(rows[i].action, action) != 0)
-            return rows[i].option;
+        if (cli_args_get(args, option) != NULL && !belongs(option, action))
+            return option;
+    }
     return NULL;
 }
 
@@ -86,8 +100,10 @@ static int run_ctl(struct cli_args *args)
         return ctl_evict(args);
     if (strcmp(actions[action].name, "balloon") == 0)
         return ctl_balloon(args);
-    if (strcmp(actions[action].name, "grow") == 0 || strcmp(actions[action].name, "shrink") == 0)
-        return ctl_plug(args, actions[action].name[0] == 'g');
+    if (strcmp(actions[action].name, "grow") == 0)
+        return ctl_grow(args);
+    if (strcmp(actions[action].name, "shrink") == 0)
+        return ctl_shrink(args);
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (strcmp(actions[action].name, "ledger") == 0)
@@ -111,6 +127,8 @@ static const struct cli_option ctl_options[] = {
     { .name = "rate", .arg = "SIZE/s", .help = "move: at most so much memory in a second" },
     { .name = "stay", .help = "move: if it cannot or shall not arrive, stay half-way" },
     { .name = "force", .help = "move: although it breaks a promise (distances, CPUs)" },
+    { .name = "patience", .arg = "SECONDS",
+      .help = "grow, shrink: wait so long for the guest's next step (30)" },
     { .name = "svg", .arg = "FILE", .help = "ledger: draw it into FILE, too", .is_file = true },
     { 0 },
 };

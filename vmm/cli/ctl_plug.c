@@ -7,63 +7,64 @@
 #include "vmm/cli/ctl_plug.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/base/units.h"
+#include "vmm/cli/ctl_answer.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/print_json.h"
 
-enum { LOOK_MS = 100, STILL_LOOKS = 200 /* that long without progress is enough */ };
+enum { PATIENCE_S = 30, PATIENCE_MAX_S = 86400 };
 
-static uint64_t number(const json_t *object, const char *name)
+static int parse_patience(const struct cli_args *args, unsigned *ret_s, struct errctx *ec)
 {
-    const json_int_t v = json_integer_value(json_object_get(object, name));
+    const char *word = cli_args_get(args, "patience");
+    uint64_t s = PATIENCE_S;
+    int r = word != NULL ? units_parse_uint(word, PATIENCE_MAX_S, &s, ec) : 0;
 
-    return v > 0 ? (uint64_t)v : 0;
-}
-
-static const char *verb(bool grow)
-{
-    return grow ? "grow" : "shrink";
-}
-
-struct wish {
-    uint64_t vnode, by;
-};
-
-/* "node=N" and "by=SIZE", in any order. */
-static int parse_wish(const struct cli_args *args, bool grow, struct wish *wish, struct errctx *ec)
-{
-    bool has_node = false, has_by = false;
-
-    for (size_t i = 2; i < args->n_operands; i++) {
-        const char *word = args->operands[i];
-        int r;
-
-        if (strncmp(word, "node=", 5) == 0 && !has_node) {
-            r = units_parse_uint(word + 5, UINT32_MAX, &wish->vnode, ec);
-            has_node = true;
-        } else if (strncmp(word, "by=", 3) == 0 && !has_by) {
-            r = units_parse_size(word + 3, &wish->by, ec);
-            has_by = true;
-        } else {
-            return errctx_set(ec, EINVAL, "ctl %s: %s is none of node=N, by=SIZE", verb(grow), word);
-        }
-        if (r < 0)
-            return errctx_wrap(ec, r, "ctl %s: %.*s", verb(grow), word[0] == 'n' ? 4 : 2, word);
-    }
-    if (!has_node || !has_by)
-        return errctx_set(ec, EINVAL, "ctl %s: both node=N and by=SIZE are needed", verb(grow));
-    if (wish->by == 0 || wish->by > INT64_MAX)
-        return errctx_set(ec, ERANGE, "ctl %s: by: from 1 byte to 8191P", verb(grow));
+    if (r == 0 && s == 0)
+        r = errctx_set(ec, ERANGE, "from 1 to %d seconds", PATIENCE_MAX_S);
+    if (r < 0)
+        return errctx_wrap(ec, r, "--patience");
+    *ret_s = (unsigned)s;
     return 0;
 }
 
-/* @size UINT64_MAX: only ask. */
-static int ask(const char *name, const struct wish *wish, uint64_t size, json_t **ret_answer,
-               struct errctx *ec)
+int ctl_plug_parse(const struct cli_args *args, const char *verb, struct ctl_wish *ret_wish,
+                   struct errctx *ec)
+{
+    struct ctl_wish wish = { .name = args->operands[0], .verb = verb };
+    bool has_node = false, has_by = false;
+    int r;
+
+    for (size_t i = 2; i < args->n_operands; i++) {
+        const char *word = args->operands[i];
+
+        if (strncmp(word, "node=", 5) == 0 && !has_node) {
+            r = units_parse_uint(word + 5, UINT32_MAX, &wish.vnode, ec);
+            has_node = true;
+        } else if (strncmp(word, "by=", 3) == 0 && !has_by) {
+            r = units_parse_size(word + 3, &wish.by, ec);
+            has_by = true;
+        } else {
+            return errctx_set(ec, EINVAL, "ctl %s: %s is none of node=N, by=SIZE", verb, word);
+        }
+        if (r < 0)
+            return errctx_wrap(ec, r, "ctl %s: %.*s", verb, word[0] == 'n' ? 4 : 2, word);
+    }
+    if (!has_node || !has_by)
+        return errctx_set(ec, EINVAL, "ctl %s: both node=N and by=SIZE are needed", verb);
+    if (wish.by == 0 || wish.by > INT64_MAX)
+        return errctx_set(ec, ERANGE, "ctl %s: by: from 1 byte to 8191P", verb);
+    r = parse_patience(args, &wish.patience_s, ec);
+    if (r < 0)
+        return r;
+    *ret_wish = wish;
+    return 0;
+}
+
+int ctl_plug_ask(const struct ctl_wish *wish, uint64_t size, json_t **ret_answer, struct errctx *ec)
 {
     json_t *request = json_pack("{s:s, s:I}", "command", "plug", "vnode", (json_int_t)wish->vnode);
     int r;
@@ -72,122 +73,140 @@ static int ask(const char *name, const struct wish *wish, uint64_t size, json_t 
         return errctx_set(ec, ENOMEM, "no memory for the request");
     if (size != UINT64_MAX)
         (void)json_object_set_new(request, "size", json_integer((json_int_t)size));
-    r = ctl_client_request(NULL, name, request, CTL_TIMEOUT_MS, ret_answer, ec);
+    r = ctl_client_request(NULL, wish->name, request, CTL_TIMEOUT_MS, ret_answer, ec);
     json_decref(request);
     return r;
 }
 
-/* What is to be plugged in, or a sentence why that cannot be. */
-static int judge(const struct wish *wish, bool grow, const json_t *now, uint64_t *ret_size,
-                 struct errctx *ec)
+static void show(const struct ctl_wish *wish, uint64_t size, uint64_t plugged)
 {
-    const uint64_t plugged = number(now, "plugged"), block = number(now, "block");
     char a[32], b[32];
 
-    if (block == 0 || wish->by % block != 0)
+    ctl_wait_show("%sing virtual node %llu: %s are plugged in, %s are to be", wish->verb,
+                  (unsigned long long)wish->vnode, units_format_human(plugged, a, sizeof(a)),
+                  units_format_human(size, b, sizeof(b)));
+}
+
+int ctl_plug_follow(const struct ctl_wish *wish, uint64_t size, struct ctl_wait *wait, json_t **now,
+                    struct errctx *ec)
+{
+    bool more = true;
+    json_t *later;
+    int r = ctl_plug_ask(wish, size, &later, ec);
+
+    while (r == 0) {
+        const uint64_t plugged = answer_number(later, "plugged");
+
+        json_decref(*now);
+        *now = later;
+        if (plugged == size || !more)
+            return 0;
+        show(wish, size, plugged);
+        more = ctl_wait_more(wait, plugged);
+        r = ctl_plug_ask(wish, more ? UINT64_MAX : plugged, &later, ec);
+    }
+    return r;
+}
+
+/* --- growing -------------------------------------------------------------------------------------- */
+
+/* What is to be plugged in, or a sentence why that cannot be. */
+static int judge(const struct ctl_wish *wish, const json_t *now, uint64_t *ret_size,
+                 struct errctx *ec)
+{
+    const uint64_t plugged = answer_number(now, "plugged"), block = answer_number(now, "block");
+    const uint64_t window = answer_number(now, "window");
+    char a[32], b[32];
+
+    if (window == 0 || block == 0)
+        return errctx_set(ec, ENODEV,
+                          "virtual node %llu has no room for memory to be plugged in (hotplug=)",
+                          (unsigned long long)wish->vnode);
+    if (wish->by % block != 0)
         return errctx_set(ec, EINVAL, "by=%s is not a multiple of %s, the blocks of virtual node %llu",
                           units_format_size(wish->by, a, sizeof(a)),
                           units_format_human(block, b, sizeof(b)), (unsigned long long)wish->vnode);
     if (!json_is_true(json_object_get(now, "driver")))
         return errctx_set(ec, ENODEV, "the guest has no driver for it (virtio_mem)");
-    if (!grow && wish->by > plugged)
-        return errctx_set(ec, ERANGE,
-                          "only %s are plugged into virtual node %llu; the memory that it started "
-                          "with can leave by a balloon, which takes it from any node",
-                          units_format_human(plugged, a, sizeof(a)),
-                          (unsigned long long)wish->vnode);
-    if (grow && wish->by > number(now, "window") - plugged)
+    if (plugged > window || wish->by > window - plugged)
         return errctx_set(ec, ERANGE, "virtual node %llu has room for %s more",
                           (unsigned long long)wish->vnode,
-                          units_format_human(number(now, "window") - plugged, a, sizeof(a)));
-    *ret_size = grow ? plugged + wish->by : plugged - wish->by;
+                          units_format_human(plugged > window ? 0 : window - plugged, a, sizeof(a)));
+    *ret_size = plugged + wish->by;
     return 0;
 }
 
-/* Ask for @size, and look until it is there or nothing changes any more. *now is replaced. */
-static int follow(const char *name, const struct wish *wish, uint64_t size, json_t **now,
-                  struct errctx *ec)
+static void say(const struct ctl_wish *wish, uint64_t delivered, const json_t *now)
 {
-    uint64_t before = number(*now, "plugged");
-    int still = 0, r;
-    json_t *later;
+    char a[32], b[32];
 
-    r = ask(name, wish, size, &later, ec);
-    while (r == 0) {
-        json_decref(*now);
-        *now = later;
-        still = number(later, "plugged") == before ? still + 1 : 0;
-        before = number(later, "plugged");
-        if (before == size)
-            return 0;
-        if (still > STILL_LOOKS)
-            break;
-        (void)poll(NULL, 0, LOOK_MS);
-        r = ask(name, wish, UINT64_MAX, &later, ec);
-    }
-    if (r == 0)
-        r = ask(name, wish, before, &later, ec);
-    if (r < 0)
-        return r;
-    json_decref(*now);
-    *now = later;
-    return 0;
+    (void)printf("%s: virtual node %llu took %s by virtio-mem, %s are plugged in now\n", wish->name,
+                 (unsigned long long)wish->vnode, units_format_human(delivered, a, sizeof(a)),
+                 units_format_human(answer_number(now, "plugged"), b, sizeof(b)));
+    if (!json_is_true(json_object_get(now, "movable")))
+        (void)printf("%s: its command line lacks memhp_default_state=online_movable, without which "
+                     "Debian's cloud kernels leave new memory offline, and others cannot free it "
+                     "again\n",
+                     wish->name);
 }
 
-static int report(const struct cli_args *args, const struct wish *wish, bool grow, uint64_t delivered,
-                  json_t *now)
+static int report(const struct cli_args *args, const struct ctl_wish *wish, uint64_t delivered,
+                  bool cancelled, json_t *now)
 {
-    const char *name = args->operands[0];
-    char a[32], b[32], c[32];
+    char a[32], b[32];
     int r = 0;
 
     (void)json_object_set_new(now, "delivered", json_integer((json_int_t)delivered));
-    (void)json_object_set_new(now, "by", json_string("virtio-mem"));
-    (void)units_format_human(delivered, a, sizeof(a));
-    (void)units_format_human(wish->by, b, sizeof(b));
+    (void)json_object_set_new(now, "cancelled", json_boolean(cancelled));
     if (cli_args_get(args, "json") != NULL)
         r = print_json(stdout, now);
     else
-        (void)printf("%s: virtual node %llu %s %s by virtio-mem, %s are plugged in now\n", name,
-                     (unsigned long long)wish->vnode, grow ? "took" : "gave back", a,
-                     units_format_human(number(now, "plugged"), c, sizeof(c)));
+        say(wish, delivered, now);
     if (r < 0)
         return cli_error(CLI_FAILURE, "no memory to print the answer");
     r = cli_flush(CLI_OK);
-    if (delivered == wish->by)
+    if (delivered >= wish->by)
         return r;
-    return cli_error(CLI_FAILURE, "%s: the guest %s only %s of %s%s", name,
-                     grow ? "took" : "could free", a, b,
-                     grow ? ": does it put new memory online (memhp_default_state=online_movable)?"
-                          : "");
+    return cli_error(CLI_FAILURE, "%s: %sthe guest took only %s of %s", wish->name,
+                     cancelled ? "cancelled, " : "", units_format_human(delivered, a, sizeof(a)),
+                     units_format_human(wish->by, b, sizeof(b)));
 }
 
-int ctl_plug(const struct cli_args *args, bool grow)
+static int grow(const struct ctl_wish *wish, struct ctl_wait *wait, json_t **now,
+                uint64_t *ret_delivered, struct errctx *ec)
 {
-    const char *name = args->operands[0];
     uint64_t size = 0, before, after;
+    int r = ctl_plug_ask(wish, UINT64_MAX, now, ec);
+
+    if (r < 0)
+        return r;
+    before = answer_number(*now, "plugged");
+    r = judge(wish, *now, &size, ec);
+    if (r == 0)
+        r = ctl_plug_follow(wish, size, wait, now, ec);
+    after = answer_number(*now, "plugged");
+    *ret_delivered = after > before ? after - before : 0;
+    return r < 0 ? errctx_wrap(ec, r, "%s", wish->name) : 0;
+}
+
+int ctl_grow(const struct cli_args *args)
+{
+    uint64_t delivered = 0;
     struct errctx ec = { 0 };
+    struct ctl_wish wish;
+    struct ctl_wait wait;
     json_t *now = NULL;
-    struct wish wish;
     int r;
 
-    if (parse_wish(args, grow, &wish, &ec) < 0)
+    if (ctl_plug_parse(args, "grow", &wish, &ec) < 0)
         return cli_fail(CLI_USAGE, &ec);
-    if (ask(name, &wish, UINT64_MAX, &now, &ec) < 0)
+    if (ctl_wait_begin(&wait, wish.patience_s, &ec) < 0)
         return cli_fail(CLI_FAILURE, &ec);
-    before = number(now, "plugged");
-    r = judge(&wish, grow, now, &size, &ec);
-    if (r == 0)
-        r = follow(name, &wish, size, &now, &ec);
-    if (r < 0) {
-        json_decref(now);
-        errctx_wrap(&ec, r, "%s", name);
-        return cli_fail(CLI_FAILURE, &ec);
-    }
-    after = number(now, "plugged");
-    r = report(args, &wish, grow,
-               grow ? (after > before ? after - before : 0) : (before > after ? before - after : 0),
-               now);
+    r = grow(&wish, &wait, &now, &delivered, &ec);
+    ctl_wait_show(NULL);
+    ctl_wait_end(&wait);
+    r = r < 0 ? cli_fail(CLI_FAILURE, &ec)
+              : report(args, &wish, delivered, wait.cancelled, now);
     json_decref(now);
     return r;
 }

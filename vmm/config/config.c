@@ -36,13 +36,18 @@ void config_fini(struct machine_config *config)
 
 const char *config_linux_cmdline(const struct machine_config *config)
 {
-    static const char *const defaults[] = {
-        [CONSOLE_SERIAL] = "console=ttyS0",
-        [CONSOLE_VIRTIO] = "console=hvc0",
-        [CONSOLE_NONE] = "",
+#define MOVABLE "memhp_default_state=online_movable"
+    static const char *const defaults[][2] = {
+        [CONSOLE_SERIAL] = { "console=ttyS0", "console=ttyS0 " MOVABLE },
+        [CONSOLE_VIRTIO] = { "console=hvc0", "console=hvc0 " MOVABLE },
+        [CONSOLE_NONE] = { "", MOVABLE },
     };
+#undef MOVABLE
+    bool grows = false;
 
-    return defaults[config->console];
+    for (size_t i = 0; i < config->spec.n_nodes; i++)
+        grows = grows || config->spec.nodes[i].hotplug_bytes > 0;
+    return defaults[config->console][grows];
 }
 
 bool config_name_ok(const char *name)

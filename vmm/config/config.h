@@ -61,7 +61,8 @@ void config_init(struct machine_config *config);
 void config_fini(struct machine_config *config);
 
 /** config_linux_cmdline() - what Linux gets when no command line was said: the console that the
- *  terminal is, "console=ttyS0", "console=hvc0" or nothing. */
+ *  terminal is, "console=ttyS0", "console=hvc0" or nothing; and, where memory can be plugged in, that
+ *  it is to be online, so that it can leave again. */
 const char *config_linux_cmdline(const struct machine_config *config);
 
 /** config_name_ok() - may a machine be called that? */

@@ -39,12 +39,14 @@
  *                             the guest tell its statistics soon; "stats"."count" grows then)
  *     { "name", "driver" (one runs the device), "target", "told" (bytes that it says are in the
  *       balloon), "gone" (bytes that went back to the host in all), "rejected" (page numbers that
- *       are no memory), "nodes": [{ "id", "ballooned", "reported", "kept" }] (as in devices/virtio/
- *       balloon.h), "stats": { "count", "age_ms", "values": { "free": 1, ... } } }
+ *       are no memory), "nodes": [{ "id", "ballooned", "reported", "kept", "returned" }] (as in
+ *       devices/virtio/balloon.h), "stats": { "count", "age_ms", "values": { "free": 1, ... } } }
  *
  *   {"command": "plug", "vnode": 1}   optional: "size" (bytes that are to be plugged into the node)
- *     { "name", "vnode", "driver" (one runs the device), "window" (bytes that there is room for),
- *       "block", "requested", "plugged" (bytes) }
+ *     { "name", "vnode", "driver" (one runs the device), "window" (bytes that there is room for, 0
+ *       for none), "block", "requested", "plugged" (bytes), "returned" (bytes that the host got back
+ *       by unplugging, since the start), "resident" (bytes of the host's that the node has),
+ *       "movable" (Linux was told to have new memory so that it can leave again) }
  *
  * The nodes of "memory" have "ballooned", "reported" and "kept", too, where there is a balloon, and
  * "plugged" where memory can be plugged in.

@@ -112,8 +112,8 @@ struct machine_plug_request {
 };
 
 /** machine_plug() - ask the guest to have so much memory plugged into a node, if @req has a size, and
- *  tell how it stands; a new object for `ctl`, as in control.h. Return: 0; -ENODEV (the node has no
- *  window), -ERANGE (more than that), -ENOMEM. */
+ *  tell how it stands; a new object for `ctl`, as in control.h. Waits for nobody. Return: 0; -ENOENT
+ *  (no such node), -ENODEV (it has no window), -ERANGE (more than that), -ENOMEM. */
 int machine_plug(struct machine *m, const struct machine_plug_request *req, json_t **ret_json,
                  struct errctx *ec);
 

@@ -24,10 +24,11 @@ int machine_balloon_nodes(const struct machine *m, json_t **ret_json, struct err
     list = json_array();
     for (size_t i = 0; i < m->plan->n_nodes; i++)
         (void)json_array_append_new(
-            list, json_pack("{s:i, s:I, s:I, s:I}", "id", (int)m->plan->nodes[i].vnode.v,
+            list, json_pack("{s:i, s:I, s:I, s:I, s:I}", "id", (int)m->plan->nodes[i].vnode.v,
                             "ballooned", (json_int_t)nodes[i].ballooned_bytes, "reported",
                             (json_int_t)nodes[i].reported_bytes, "kept",
-                            (json_int_t)nodes[i].kept_bytes));
+                            (json_int_t)nodes[i].kept_bytes, "returned",
+                            (json_int_t)nodes[i].returned_bytes));
     *ret_json = list;
     return 0;
 }

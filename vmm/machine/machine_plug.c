@@ -9,6 +9,7 @@
  * the main thread; a lock keeps the two apart.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "devices/virtio/mem.h"
 #include "vmm/base/cleanup.h"
@@ -69,12 +70,12 @@ static int plug(void *ctx, struct gpa addr, uint64_t len_bytes)
         return r;
     r = map_blocks_locked(m, addr, len_bytes, true);
     if (r < 0)
-        (void)guest_mem_unplug(m->mem, addr, len_bytes);
+        (void)guest_mem_unplug(m->mem, addr, len_bytes, &(uint64_t){ 0 });
     return r;
 }
 
 /* First from the guest, then from the devices. */
-static int unplug(void *ctx, struct gpa addr, uint64_t len_bytes)
+static int unplug(void *ctx, struct gpa addr, uint64_t len_bytes, uint64_t *ret_gone)
 {
     struct machine *m = ctx;
     int r;
@@ -83,7 +84,7 @@ static int unplug(void *ctx, struct gpa addr, uint64_t len_bytes)
     r = map_blocks_locked(m, addr, len_bytes, false);
     if (r < 0)
         return r;
-    r = guest_mem_unplug(m->mem, addr, len_bytes);
+    r = guest_mem_unplug(m->mem, addr, len_bytes, ret_gone);
     if (r < 0)
         (void)map_blocks_locked(m, addr, len_bytes, true);
     return r;
@@ -139,14 +140,24 @@ static struct virtio_dev *device_of(const struct machine *m, uint32_t vnode)
     return NULL;
 }
 
+/* What Debian's kernels want to hear to have new memory online, and able to leave again. */
+static bool is_movable(const struct machine_config *config)
+{
+    const char *line = config->cmdline != NULL ? config->cmdline : config_linux_cmdline(config);
+
+    return strstr(line, "memhp_default_state=online_movable") != NULL;
+}
+
 int machine_plug(struct machine *m, const struct machine_plug_request *req, json_t **ret_json,
                  struct errctx *ec)
 {
     struct virtio_dev *dev = device_of(m, req->vnode.v);
-    struct virtio_mem_status st;
+    struct virtio_mem_status st = { 0 };
     int r = 0;
 
-    if (dev == NULL)
+    if (req->vnode.v >= m->plan->n_nodes)
+        return errctx_set(ec, ENOENT, "there is no virtual node %u", req->vnode.v);
+    if (req->has_size && dev == NULL)
         return errctx_set(ec, ENODEV,
                           "virtual node %u has no room for memory to be plugged in (hotplug=)",
                           req->vnode.v);
@@ -154,10 +165,14 @@ int machine_plug(struct machine *m, const struct machine_plug_request *req, json
         r = virtio_mem_request(dev, req->bytes, ec);
     if (r < 0)
         return r;
-    virtio_mem_status(dev, &st);
-    *ret_json = json_pack("{s:s, s:i, s:b, s:I, s:I, s:I, s:I}", "name", m->config->name, "vnode",
-                          (int)st.vnode, "driver", st.driver, "window", (json_int_t)st.window_bytes,
-                          "block", (json_int_t)st.block_bytes, "requested",
-                          (json_int_t)st.requested_bytes, "plugged", (json_int_t)st.plugged_bytes);
+    if (dev != NULL)
+        virtio_mem_status(dev, &st);
+    *ret_json = json_pack(
+        "{s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "name", m->config->name, "vnode",
+        (int)req->vnode.v, "driver", st.driver, "window", (json_int_t)st.window_bytes, "block",
+        (json_int_t)st.block_bytes, "requested", (json_int_t)st.requested_bytes, "plugged",
+        (json_int_t)st.plugged_bytes, "returned", (json_int_t)st.returned_bytes, "resident",
+        (json_int_t)guest_mem_resident_bytes(m->mem, req->vnode), "movable",
+        is_movable(m->config));
     return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
 }

@@ -44,11 +44,13 @@ static int fuzz_plug(void *ctx, struct gpa addr, uint64_t len_bytes)
     return t->fails && t->calls++ % 3 == 2 ? -ENOMEM : guest_mem_plug(t->fm.mem, addr, len_bytes);
 }
 
-static int fuzz_unplug(void *ctx, struct gpa addr, uint64_t len_bytes)
+static int fuzz_unplug(void *ctx, struct gpa addr, uint64_t len_bytes, uint64_t *ret_gone)
 {
     struct target *t = ctx;
 
-    return t->fails && t->calls++ % 3 == 2 ? -ENOMEM : guest_mem_unplug(t->fm.mem, addr, len_bytes);
+    if (t->fails && t->calls++ % 3 == 2)
+        return -ENOMEM;
+    return guest_mem_unplug(t->fm.mem, addr, len_bytes, ret_gone);
 }
 
 static const struct device_plug_ops plug_ops = { .plug = fuzz_plug, .unplug = fuzz_unplug };
@@ -116,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FAKE_MUST(fake_dev_start(&t->fd) == 0);
     for (unsigned i = 0; i < offered; i++)
         fake_queue_offer(&t->fd.q[0], data[AVAIL_OFF + i % QUEUE] & 31);
-    for (unsigned i = 0; i < 4 && !t->dev->broken; i++)
+    for (unsigned i = 0; i < QUEUE && !t->dev->broken; i++)
         t->dev->ops->kick(t->dev, 0);
     FAKE_MUST(guest_mem_leases(t->fm.mem) == 0);
     FAKE_MUST(check_plugged(t) <= MAX(before, (data[0] & 7) * BLOCK));

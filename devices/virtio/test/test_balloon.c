@@ -159,6 +159,8 @@ static void inflated_pages_leave_the_host(void **state)
     assert_int_equal(account(f, 0).ballooned_bytes, 2 * PAGE);
     assert_int_equal(account(f, 1).ballooned_bytes, 3 * PAGE);
     assert_int_equal(account(f, 1).kept_bytes, 0);
+    assert_int_equal(account(f, 0).returned_bytes, 2 * PAGE);
+    assert_int_equal(account(f, 1).returned_bytes, 3 * PAGE);
     assert_int_equal(status(f).gone_bytes, 5 * PAGE);
     assert_int_equal(byte_at(f, 1029ull * PAGE), 0xa5); /* a neighbour stays */
     assert_int_equal(byte_at(f, 1030ull * PAGE), 0);
@@ -188,6 +190,7 @@ static void saying_it_twice_counts_once(void **state)
     for (int i = 0; i < 3; i++)
         report(f, 3, NOTHING, 3 * PAGE);
     assert_int_equal(account(f, 1).reported_bytes, 3 * PAGE);
+    assert_int_equal(account(f, 1).returned_bytes, 0); /* not by inflating */
 }
 
 static void what_is_used_again_is_not_claimed(void **state)

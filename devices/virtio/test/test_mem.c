@@ -33,12 +33,12 @@ static int fake_plug(void *ctx, struct gpa addr, uint64_t len_bytes)
     return f->fail < 0 ? f->fail : guest_mem_plug(f->fm.mem, addr, len_bytes);
 }
 
-static int fake_unplug(void *ctx, struct gpa addr, uint64_t len_bytes)
+static int fake_unplug(void *ctx, struct gpa addr, uint64_t len_bytes, uint64_t *ret_gone)
 {
     struct fixture *f = ctx;
 
     f->unplugs++;
-    return f->fail < 0 ? f->fail : guest_mem_unplug(f->fm.mem, addr, len_bytes);
+    return f->fail < 0 ? f->fail : guest_mem_unplug(f->fm.mem, addr, len_bytes, ret_gone);
 }
 
 static const struct device_plug_ops plug_ops = { .plug = fake_plug, .unplug = fake_unplug };
@@ -128,6 +128,19 @@ static void plug(struct fixture *f, unsigned block, uint16_t n)
 
 /* --- the tests ----------------------------------------------------------------------------------- */
 
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static uint64_t returned(struct fixture *f)
+{
+    struct virtio_mem_status st;
+
+    virtio_mem_status(f->vdev, &st);
+    return st.returned_bytes;
+}
+
 static void blocks_become_memory_and_stop_being_it(void **state)
 {
     struct fixture *f = *state;
@@ -135,6 +148,7 @@ static void blocks_become_memory_and_stop_being_it(void **state)
     uint8_t byte = 1;
 
     assert_int_equal(virtio_mem_request(f->vdev, 3 * BLOCK + 5, NULL), 0);
+    evloop_call(f->fl.loop, nothing, NULL); /* asked in order */
     assert_int_equal(f->fd.config_interrupts, 1);
     assert_int_equal(guest_mem_read(f->fm.mem, (struct gpa){ WINDOW }, &byte, 1), -EFAULT);
     plug(f, 0, 2);
@@ -145,6 +159,7 @@ static void blocks_become_memory_and_stop_being_it(void **state)
     assert_int_equal(guest_mem_resident_bytes(f->fm.mem, (struct vnode_id){ 1 }) >= 8192, 1);
     assert_int_equal(ask(f, VIRTIO_MEM_REQ_UNPLUG, WINDOW, 1).type, VIRTIO_MEM_RESP_ACK);
     assert_int_equal(plugged(f), BLOCK);
+    assert_int_equal(returned(f), 4096); /* the only page of it that had memory */
     assert_int_equal(guest_mem_read(f->fm.mem, (struct gpa){ WINDOW + BLOCK - 1 }, &byte, 1),
                      -EFAULT);
     assert_int_equal(guest_mem_read(f->fm.mem, (struct gpa){ WINDOW + BLOCK }, &byte, 1), 0);
@@ -278,7 +293,9 @@ static void a_reset_of_the_device_keeps_memory_one_of_the_machine_does_not(void 
     evloop_call(f->fl.loop, do_reset, f);
     fake_dev_resume(&f->fd);
     assert_int_equal(plugged(f), BLOCK);
+    fake_dev_quiesce(&f->fd);
     assert_int_equal(guest_mem_discard(f->fm.mem, NULL), 0);
+    fake_dev_resume(&f->fd);
     assert_int_equal(plugged(f), 0);
     f->vdev->features = 0; /* a driver that would touch what is not there */
     assert_int_equal(fake_dev_start(&f->fd), -EPROTO);

@@ -83,6 +83,8 @@ static const struct {
     { "ctl name shrink node=x by=1G", NULL },
     { "ctl name grow node=1 by=0", "ctl grow: by: from 1 byte to 8191P" },
     { "ctl name balloon --stay", "ctl: --stay has no meaning for balloon" },
+    { "ctl name balloon --patience 9", "ctl: --patience has no meaning for balloon" },
+    { "ctl name shrink node=1 by=1G --patience 0", "--patience: from 1 to 86400 seconds" },
     { "run --kernel k --pager-budget 1%", "--pager-budget has no effect without --pager on" },
     { "run --kernel k --balloon 1G --pager on",
       "--balloon gives memory back that --pager keeps account of: say one of them" },

@@ -99,18 +99,58 @@ static int fake_balloon(void *ctx, const struct control_balloon *req, json_t **r
     return 0;
 }
 
-/* A guest that plugs at once what it is asked for, but never more than 512 MiB. */
+/* A guest that plugs at once what it is asked for, but never more than 512 MiB; half of what it
+ * unplugs had memory. Its balloon is full as soon as it is asked for, by a quarter from node 0, and
+ * takes no more than 256 MiB. */
+struct pluggable {
+    uint64_t plugged, returned, balloon;
+    bool has_balloon, movable;
+    bool stubborn; /* does nothing at all */
+    uint64_t requested;
+};
+
 static int fake_plug(void *ctx, const struct control_plug *req, json_t **ret_json,
                      struct errctx *ec)
 {
-    uint64_t *plugged = ctx;
+    struct pluggable *p = ctx;
+    const uint64_t before = p->plugged;
 
-    if (req->vnode != 1)
-        return errctx_set(ec, 1, "there is no window");
+    if (req->vnode > 1)
+        return errctx_set(ec, 1, "there is no such node");
     if (req->has_size)
-        *plugged = req->bytes < 512u << 20 ? req->bytes : 512u << 20;
-    *ret_json = json_pack("{sbsIsIsI}", "driver", 1, "window", (json_int_t)2 << 30, "block",
-                          (json_int_t)128 << 20, "plugged", (json_int_t)*plugged);
+        p->requested = req->bytes;
+    if (req->vnode == 1 && req->has_size && !p->stubborn)
+        p->plugged = req->bytes < 512u << 20 ? req->bytes : 512u << 20;
+    if (p->plugged < before)
+        p->returned += (before - p->plugged) / 2;
+    *ret_json = json_pack("{sbsIsIsIsIsIsb}", "driver", 1, "window",
+                          req->vnode == 1 ? (json_int_t)2 << 30 : 0, "block",
+                          req->vnode == 1 ? (json_int_t)128 << 20 : 0, "plugged",
+                          (json_int_t)p->plugged, "returned", (json_int_t)p->returned, "resident",
+                          (json_int_t)p->plugged + (1 << 20), "movable", p->movable);
+    return 0;
+}
+
+static json_t *balloon_node(int id, uint64_t bytes)
+{
+    return json_pack("{sisIsI}", "id", id, "ballooned", (json_int_t)bytes, "returned",
+                     (json_int_t)bytes);
+}
+
+static int fake_fill(void *ctx, const struct control_balloon *req, json_t **ret_json,
+                     struct errctx *ec)
+{
+    struct pluggable *p = ctx;
+
+    if (!p->has_balloon)
+        return errctx_set(ec, 1, "there is no balloon");
+    if (req->has_target && req->target_bytes > 1u << 30)
+        return errctx_set(ec, 1, "the guest has 1024 MiB");
+    if (req->has_target)
+        p->balloon = req->target_bytes < 256u << 20 ? req->target_bytes : 256u << 20;
+    *ret_json = json_pack("{sbsIsIs[oo]}", "driver", 1, "target", (json_int_t)p->balloon, "told",
+                          (json_int_t)p->balloon, "nodes", balloon_node(0, p->balloon / 4),
+                          balloon_node(1, p->balloon - p->balloon / 4));
     return 0;
 }
 
@@ -154,7 +194,6 @@ static const struct control_ops fake_ops = {
     .memory = fake_memory,
     .ledger = fake_ledger,
     .balloon = fake_balloon,
-    .plug = fake_plug,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
@@ -348,43 +387,102 @@ static void a_balloon_is_shown_by_node(void **state)
     serve_end(&s);
 }
 
+struct plug_row {
+    const char *words, *out, *err;
+};
+
+static void run_rows(struct pluggable *guest, const struct plug_row *rows, size_t n)
+{
+    struct control_ops ops = fake_ops;
+    struct served s;
+
+    ops.plug = fake_plug;
+    ops.balloon = fake_fill;
+    serve(&s, &ops, guest);
+    for (size_t i = 0; i < n; i++) {
+        struct outcome o = run(rows[i].words);
+
+        assert_string_equal(o.out, rows[i].out);
+        assert_string_equal(o.err, rows[i].err != NULL ? rows[i].err : "");
+        assert_int_equal(o.status, rows[i].err == NULL ? CLI_OK : CLI_FAILURE);
+        outcome_fini(&o);
+    }
+    serve_end(&s);
+}
+
 static void what_was_plugged_is_told(void **state)
 {
-    static const struct {
-        const char *words, *out, *err;
-    } rows[] = {
+    static const struct plug_row rows[] = {
         { "ctl web grow node=1 by=256M",
           "web: virtual node 1 took 256 MiB by virtio-mem, 256 MiB are plugged in now\n", NULL },
-        { "ctl web grow by=512M node=1",
+        { "ctl web grow by=512M node=1 --patience 1",
           "web: virtual node 1 took 256 MiB by virtio-mem, 512 MiB are plugged in now\n",
-          "numavisor: web: the guest took only 256 MiB of 512 MiB: does it put new memory online "
-          "(memhp_default_state=online_movable)?\n" },
+          "numavisor: web: the guest took only 256 MiB of 512 MiB\n" },
         { "ctl web shrink node=1 by=384M",
-          "web: virtual node 1 gave back 384 MiB by virtio-mem, 128 MiB are plugged in now\n",
-          NULL },
+          "web: virtual node 1 gave up 384 MiB by virtio-mem, 0 B by balloon; the host has 192 MiB "
+          "of it back, the rest held none of its memory\n"
+          "web: 129 MiB of the host's memory are behind the node now, 513 MiB were before\n", NULL },
         { "ctl web shrink node=1 by=256M", "",
-          "numavisor: web: only 128 MiB are plugged into virtual node 1; the memory that it started "
-          "with can leave by a balloon, which takes it from any node\n" },
+          "numavisor: web: only 128 MiB are plugged into virtual node 1, and there is no balloon "
+          "(--balloon) for the memory that it started with\n" },
+        { "ctl web shrink node=0 by=256M", "",
+          "numavisor: web: virtual node 0 has no memory that can be plugged out (hotplug=), and the "
+          "machine has no balloon (--balloon)\n" },
         { "ctl web grow node=1 by=2G", "",
           "numavisor: web: virtual node 1 has room for 1.9 GiB more\n" },
         { "ctl web grow node=1 by=1M", "",
           "numavisor: web: by=1M is not a multiple of 128 MiB, the blocks of virtual node 1\n" },
-        { "ctl web grow node=0 by=128M", "", "numavisor: web: there is no window\n" },
+        { "ctl web shrink node=1 by=1M", "",
+          "numavisor: web: by=1M is not a multiple of 128 MiB, the blocks of virtual node 1\n" },
+        { "ctl web grow node=0 by=128M", "",
+          "numavisor: web: virtual node 0 has no room for memory to be plugged in (hotplug=)\n" },
+        { "ctl web grow node=2 by=128M", "", "numavisor: web: there is no such node\n" },
     };
-    uint64_t plugged = 0;
-    struct served s;
+    struct pluggable guest = { .movable = true };
 
     (void)state;
-    serve(&s, &fake_ops, &plugged);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct outcome o = run(rows[i].words);
+    run_rows(&guest, rows, sizeof(rows) / sizeof(rows[0]));
+}
 
-        assert_string_equal(o.out, rows[i].out);
-        assert_int_equal(o.status, rows[i].err == NULL ? CLI_OK : CLI_FAILURE);
-        assert_string_equal(o.err, rows[i].err != NULL ? rows[i].err : "");
-        outcome_fini(&o);
-    }
-    serve_end(&s);
+static void a_balloon_gives_what_cannot_be_unplugged(void **state)
+{
+    static const struct plug_row rows[] = {
+        { "ctl web grow node=1 by=128M",
+          "web: virtual node 1 took 128 MiB by virtio-mem, 128 MiB are plugged in now\n"
+          "web: its command line lacks memhp_default_state=online_movable, without which Debian's "
+          "cloud kernels leave new memory offline, and others cannot free it again\n", NULL },
+        { "ctl web shrink node=1 by=160M --patience 1",
+          "web: virtual node 1 gave up 128 MiB by virtio-mem, 24 MiB by balloon; the host has 88 MiB "
+          "of it back, the rest held none of its memory\n"
+          "web: 1 MiB of the host's memory are behind the node now, 129 MiB were before\n"
+          "web: the balloon took 8 MiB from other nodes, too: the guest chooses\n",
+          "numavisor: web: virtual node 1 gave up only 152 MiB of 160 MiB\n" },
+        { "ctl web shrink node=1 by=4G --patience 1",
+          "web: virtual node 1 gave up 0 B by virtio-mem, 0 B by balloon; the host has 0 B of it "
+          "back\n"
+          "web: 1 MiB of the host's memory are behind the node now, 1 MiB were before\n",
+          "numavisor: web: virtual node 1 gave up only 0 B of 4 GiB: web: the guest has 1024 MiB\n" },
+    };
+    struct pluggable guest = { .has_balloon = true };
+
+    (void)state;
+    run_rows(&guest, rows, sizeof(rows) / sizeof(rows[0]));
+    assert_int_equal(guest.balloon, 32u << 20); /* no more was asked for than was missing */
+}
+
+static void who_waits_in_vain_asks_for_no_more(void **state)
+{
+    static const struct plug_row row = {
+        "ctl web shrink node=1 by=128M --patience 1",
+        "web: virtual node 1 gave up 0 B by virtio-mem, 0 B by balloon; the host has 0 B of it back\n"
+        "web: 257 MiB of the host's memory are behind the node now, 257 MiB were before\n",
+        "numavisor: web: virtual node 1 gave up only 0 B of 128 MiB\n",
+    };
+    struct pluggable guest = { .stubborn = true, .plugged = 256u << 20 };
+
+    (void)state;
+    run_rows(&guest, &row, 1);
+    assert_int_equal(guest.requested, 256u << 20);
 }
 
 static void the_ledger_is_judged_and_drawn(void **state)
@@ -439,6 +537,8 @@ int main(void)
         cmocka_unit_test(a_move_is_told_in_sentences),
         cmocka_unit_test(a_balloon_is_shown_by_node),
         cmocka_unit_test(what_was_plugged_is_told),
+        cmocka_unit_test(a_balloon_gives_what_cannot_be_unplugged),
+        cmocka_unit_test(who_waits_in_vain_asks_for_no_more),
         cmocka_unit_test(the_ledger_is_judged_and_drawn),
     };
 

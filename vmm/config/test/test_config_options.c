@@ -185,6 +185,10 @@ static void the_default_command_line_is_the_terminals(void **state)
         { "--kernel k", "console=ttyS0" },
         { "--kernel k --console virtio", "console=hvc0" },
         { "--kernel k --console none", "" },
+        { "--kernel k --node cpus=0,memory=1G,hotplug=2G",
+          "console=ttyS0 memhp_default_state=online_movable" },
+        { "--kernel k --console none --node cpus=0,memory=1G,hotplug=2G",
+          "memhp_default_state=online_movable" },
     };
 
     (void)state;
