@@ -8,6 +8,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/units.h"
 #include "vmm/cli/commands.h"
+#include "vmm/cli/topology_convert.h"
 #include "vmm/config/config_presets.h"
 #include "vmm/config/config_topology.h"
 #include "vmm/topology/guest_shape.h"
@@ -78,17 +79,36 @@ static int list(void)
 
 static int run_topology(struct cli_args *args)
 {
-    if (strcmp(args->operands[0], "list") == 0)
-        return list();
-    return cli_error(CLI_USAGE, "topology: \"%.40s\" is not list", args->operands[0]);
+    const char *to = cli_args_get(args, "to"), *action = args->operands[0];
+
+    if (strcmp(action, "convert") == 0) {
+        if (args->n_operands < 2)
+            return cli_error(CLI_USAGE, "topology convert: say what is to be converted");
+        return topology_convert(args->operands[1], args->n_operands > 2 ? args->operands[2] : NULL,
+                                to);
+    }
+    if (strcmp(action, "list") != 0)
+        return cli_error(CLI_USAGE, "topology: \"%.40s\" is neither list nor convert", action);
+    if (args->n_operands > 1)
+        return cli_error(CLI_USAGE, "topology list: unexpected argument \"%.40s\"",
+                         args->operands[1]);
+    return to != NULL ? cli_error(CLI_USAGE, "--to has no effect on topology list") : list();
 }
+
+static const struct cli_option topology_options[] = {
+    { .name = "to",
+      .arg = "json|xml|synthetic|numactl",
+      .help = "convert: the form to write (default: what the end of the file's name says)" },
+    { 0 },
+};
 
 const struct cli_command cmd_topology = {
     .name = "topology",
-    .summary = "List the topologies that --topology knows by name.",
-    .operands = "list",
-    .words = "list",
+    .summary = "List the topologies that --topology knows, or convert one from form to form.",
+    .operands = "list | convert TOPOLOGY [FILE]",
+    .words = "list convert",
     .min_operands = 1,
-    .max_operands = 1,
+    .max_operands = 3,
+    .options = topology_options,
     .run = run_topology,
 };

@@ -40,6 +40,26 @@ static struct guest_cache_spec geometry(const struct host_cache *c)
     return s;
 }
 
+static bool in_die(const struct from_host_cpu *a, const struct from_host_cpu *b)
+{
+    return a->node == b->node && a->cpu->package == b->cpu->package && a->cpu->die == b->cpu->die;
+}
+
+/* Is it shared by exactly the CPUs of a die, as the higher levels are by default? */
+static bool is_of_a_die(const struct from_host *f, const struct host_cache *c)
+{
+    const uint32_t first = idset_next(&c->cpus, 0);
+    const struct from_host_cpu *die = NULL;
+
+    for (size_t i = 0; i < f->host->n_cpus && die == NULL; i++)
+        if (f->cpus[i].cpu->id.v == first)
+            die = &f->cpus[i];
+    for (size_t i = 0; i < f->host->n_cpus && die != NULL; i++)
+        if (in_die(&f->cpus[i], die) != idset_has(&c->cpus, f->cpus[i].cpu->id.v))
+            return false;
+    return c->level > 2 && die != NULL;
+}
+
 static void note_differing(const struct from_host *f, const struct host_cache *a,
                            const struct host_cache *b)
 {
@@ -47,7 +67,8 @@ static void note_differing(const struct from_host *f, const struct host_cache *a
 
     if (a->size_bytes != b->size_bytes || a->ways != b->ways)
         topo_note(f->notes, "%s: not all are alike, all are told as the first CPU's.", name);
-    if (count_cores(f, &a->cpus) != count_cores(f, &b->cpus))
+    if (count_cores(f, &a->cpus) != count_cores(f, &b->cpus) &&
+        !(is_of_a_die(f, a) && is_of_a_die(f, b)))
         topo_note(f->notes, "%s: not all are shared by as many cores, all are told as one for each "
                   "%s.", name, a->level <= 2 ? "core" : "die");
 }

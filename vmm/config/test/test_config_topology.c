@@ -253,7 +253,7 @@ static void every_preset_is_planned(void **state)
     assert_int_equal(config_presets_list(&all, NULL), 0);
     for (size_t i = 0; i < all.n; i++) {
         struct machine_config config;
-        struct topo_plan *plan;
+        struct topo_plan *plan = NULL;
         struct errctx ec = { 0 };
         char words[128];
 

@@ -19,7 +19,7 @@ static void write_tables(const char *preset, const char *dir)
     static const struct host_topo nowhere = { .source = "nowhere" };
     struct topo_notes notes = { 0 };
     struct guest_spec spec;
-    struct topo_plan *plan;
+    struct topo_plan *plan = NULL;
     struct errctx ec = { 0 };
     char *about;
 
