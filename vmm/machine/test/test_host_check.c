@@ -320,52 +320,62 @@ static const struct {
     { "heat", "count as whole ones", "cpufreq" },
 };
 
-static bool is_of_kernel(const char *name)
+/* Of number @i of them: what is about the kernel's files comes from @files. */
+static const struct host_finding *look_at(const struct host_check *all,
+                                          const struct host_check *files, size_t i)
 {
-    static const char *const parts[] = { "collapse", "preferred", "cpu-cgroup", "balance", "heat" };
+    static const char *const of_files[] = { "cpu-cgroup", "balance", "heat" };
 
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-        if (strcmp(parts[i], name) == 0)
-            return true;
-    return false;
+    for (size_t k = 0; k < ARRAY_SIZE(of_files); k++)
+        if (strcmp(of_files[k], lacking[i].name) == 0)
+            return find(files, lacking[i].name);
+    return find(all, lacking[i].name);
+}
+
+static struct host_node two_nodes[2];
+static const struct host_topo two_node_host = { .nodes = two_nodes, .n_nodes = 2, .n_cpus = 2 };
+static char root[64]; /* of the kernel's files */
+
+static int make_root(void **state)
+{
+    (void)state;
+    memset(&kernel, 0, sizeof(kernel));
+    kernel.plays = true;
+    (void)snprintf(root, sizeof(root), "/tmp/test_host_check.XXXXXX");
+    return mkdtemp(root) != NULL ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    kernel.plays = false;
+    archive_remove(root);
+    return 0;
 }
 
 static void what_the_kernel_lacks_is_told_with_one_line_each(void **state)
 {
-    struct host_node node[2] = { 0 };
-    const struct host_topo host = { .nodes = node, .n_nodes = 2, .n_cpus = 2 };
-    char root[] = "/tmp/test_host_check.XXXXXX";
     struct host_check c, files = { .n = 0 };
 
     (void)state;
-    assert_non_null(mkdtemp(root));
-    memset(&kernel, 0, sizeof(kernel));
-    kernel.plays = true;
-    host_check_run("/dev/kvm", &host, &c);
+    host_check_run("/dev/kvm", &two_node_host, &c);
     assert_true(c.can_run); /* all of it is done without */
-    host_check_kernel(&files, root, &host);
+    host_check_kernel(&files, root, &two_node_host);
     for (size_t i = 0; i < ARRAY_SIZE(lacking); i++) {
-        const struct host_finding *f =
-            find(is_of_kernel(lacking[i].name) ? &files : &c, lacking[i].name);
+        const struct host_finding *f = look_at(&c, &files, i);
 
         assert_int_equal(f->verdict, HOST_LIMITED);
         if (strstr(f->what, lacking[i].what) == NULL || strstr(f->advice, lacking[i].advice) == NULL)
             fail_msg("%s: %s -> %s", f->name, f->what, f->advice);
         assert_null(strchr(f->what, '\n'));
     }
-    assert_int_equal(rmdir(root), 0); /* nothing was left there */
-    kernel.plays = false;
 }
 
 static void what_the_kernel_has_needs_no_advice(void **state)
 {
-    struct host_node node[2] = { 0 };
-    const struct host_topo host = { .nodes = node, .n_nodes = 2, .n_cpus = 2 };
-    char root[] = "/tmp/test_host_check.XXXXXX";
     struct host_check c, files = { .n = 0 };
 
     (void)state;
-    assert_non_null(mkdtemp(root));
     archive_put(root, "proc/schedstat", "version 15");
     archive_put(root, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "3000000");
     archive_put(root, "proc/self/mountinfo", "30 20 0:26 / /cg rw shared:9 - cgroup2 cgroup2 rw");
@@ -373,24 +383,21 @@ static void what_the_kernel_has_needs_no_advice(void **state)
     archive_put(root, "cg/cgroup.controllers", "cpu");
     archive_put(root, "cg/cgroup.subtree_control", "cpu");
     archive_put(root, "cg/cgroup.procs", "1");
-    kernel.plays = kernel.kvm_can = kernel.uffd = kernel.collapse = kernel.prefer_many = true;
-    host_check_run("/dev/kvm", &host, &c);
-    host_check_kernel(&files, root, &host);
+    kernel.kvm_can = kernel.uffd = kernel.collapse = kernel.prefer_many = true;
+    host_check_run("/dev/kvm", &two_node_host, &c);
+    host_check_kernel(&files, root, &two_node_host);
     assert_int_equal(find(&files, "balance")->verdict, HOST_LIMITED);
     assert_non_null(strstr(find(&files, "balance")->what, "how long tasks wait for memory"));
     archive_put(root, "proc/pressure/memory", "some avg10=0.00");
     files = (struct host_check){ .n = 0 };
-    host_check_kernel(&files, root, &host);
+    host_check_kernel(&files, root, &two_node_host);
     for (size_t i = 0; i < ARRAY_SIZE(lacking); i++) {
-        const struct host_finding *f =
-            find(is_of_kernel(lacking[i].name) ? &files : &c, lacking[i].name);
+        const struct host_finding *f = look_at(&c, &files, i);
 
         if (f->verdict != HOST_OK)
             fail_msg("%s: %s", f->name, f->what);
         assert_string_equal(f->advice, "");
     }
-    kernel.plays = false;
-    archive_remove(root);
 }
 
 int main(void)
@@ -402,8 +409,9 @@ int main(void)
         cmocka_unit_test(a_tun_that_cannot_be_opened_is_told_with_its_own_advice),
         cmocka_unit_test(pools_of_huge_pages_count_and_are_advised_where_there_are_none),
         cmocka_unit_test(a_kernel_without_landlock_is_told_with_advice),
-        cmocka_unit_test(what_the_kernel_lacks_is_told_with_one_line_each),
-        cmocka_unit_test(what_the_kernel_has_needs_no_advice),
+        cmocka_unit_test_setup_teardown(what_the_kernel_lacks_is_told_with_one_line_each, make_root,
+                                        remove_root),
+        cmocka_unit_test_setup_teardown(what_the_kernel_has_needs_no_advice, make_root, remove_root),
     };
 
     return cmocka_run_group_tests_name("machine/host_check", tests, NULL, NULL);
