@@ -8,6 +8,7 @@
 #   make check-all  the same, longer
 #   make bench      measure against QEMU in one run; results in build/bench/
 #   make bench-placement   judge the planner, taking and moving memory, and where accesses go
+#   make bench-memory      what it costs to have a guest give memory back
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
 #   make guests     the bare-metal test guests
@@ -164,8 +165,11 @@ bench-placement: deps
 	@guest-tests/bench/prefault
 	@guest-tests/bench/locality
 	@guest-tests/bench/moving
+bench-memory: deps
+	@$(SUB) -j2 all
+	@guest-tests/bench/memory-return
 
-.PHONY: bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
+.PHONY: bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
         headers lint deps check check-all demo bench install uninstall clean help guests
 
 # --- guests ------------------------------------------------------------------------------------
