@@ -17,13 +17,14 @@
 
 enum { PRESET_TREE_DEPTH = 6 /* build/san/vmm/config/test/test_x is the deepest program */ };
 
-/* A folder of ours: nobody else's, since a stranger's could be found on the way up. */
-static bool is_ours(const char *path, uid_t owner)
+/* A folder of root, of ours, or of whoever owns @above, which the program lies below and who could
+ * exchange it as well: a stranger's could be found on the way up. */
+static bool is_ours(const char *path, const char *above)
 {
-    struct stat st;
+    struct stat st, dir;
 
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
-           (st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == owner);
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode) && stat(above, &dir) == 0 &&
+           (st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == dir.st_uid);
 }
 
 static bool join(char buf[static PATH_MAX], const char *dir, const char *rest)
@@ -35,7 +36,6 @@ int config_presets_dir(char buf[static PATH_MAX], struct errctx *ec)
 {
     const char *said = getenv("NUMAVISOR_TOPOLOGIES");
     char dir[PATH_MAX];
-    struct stat st;
     ssize_t n;
 
     if (said != NULL && said[0] != '\0') {
@@ -47,17 +47,15 @@ int config_presets_dir(char buf[static PATH_MAX], struct errctx *ec)
     if (n < 0)
         return errctx_set_os(ec, errno, "where this program is");
     dir[n] = '\0';
-    if (stat("/proc/self/exe", &st) < 0)
-        st.st_uid = 0;
     for (int up = 0; up < PRESET_TREE_DEPTH; up++) {
         char *slash = strrchr(dir, '/');
 
         if (slash == NULL || slash == dir)
             break;
         *slash = '\0';
-        if (up == 1 && join(buf, dir, "share/numavisor/topologies") && is_ours(buf, st.st_uid))
+        if (up == 1 && join(buf, dir, "share/numavisor/topologies") && is_ours(buf, dir))
             return 0;
-        if (join(buf, dir, "vmm/topology/presets") && is_ours(buf, st.st_uid))
+        if (join(buf, dir, "vmm/topology/presets") && is_ours(buf, dir))
             return 0;
     }
     return errctx_set(ec, ENOENT, "no folder of presets is installed beside this program: "
