@@ -2,19 +2,21 @@
 """The cases of test-balance: virtual nodes move when the host changes, and only then.
 
 Each takes TAP and a kernel that only spins. A machine is one virtual node with one busy vCPU, on a
-host of four nodes with a CPU each. What is waited for is counted in epochs, whose length under
+host whose nodes have a CPU each, or none. What is waited for is counted in epochs, whose length under
 emulation means nothing; an epoch is a second.
 """
 import contextlib
+import glob
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 
 import guestvm
 from guestvm import PROGRAM, ctl
-from movecases import homes
+from movecases import NODES, homes
 from placecases import threads_on_host
 from schedcases import host_cpus, machine, on_node, refused, until
 
@@ -45,6 +47,18 @@ def home(name):
     return balance(name)["nodes"][0]["home"]
 
 
+def host_nodes():
+    """{host node: CPUs that it has, as ctl balance counts them}"""
+    nodes = (int(re.search(r"\d+$", path)[0]) for path in glob.glob(f"{NODES}/node[0-9]*"))
+    return {n: 1.0 if host_cpus(n) else 0.0 for n in sorted(nodes)}
+
+
+def next_to(node):
+    """The next host node that has a CPU."""
+    able = [n for n, cpus in host_nodes().items() if cpus]
+    return able[(able.index(node) + 1) % len(able)]
+
+
 @contextlib.contextmanager
 def busy(node, share=1.0):
     """A process that keeps a CPU of a host node busy, for SHARE of the time."""
@@ -68,19 +82,20 @@ def whole(tap, vm, host, name):
     tap.same(home(vm.name), host, f"{name}: and ctl balance says so")
 
 
-def steady(tap, spin):
-    """Nothing moves while nothing changes, nor by noise."""
+def steady(tap, spin, count=STEADY):
+    """Nothing moves for COUNT epochs while nothing changes, nor in as many with noise."""
     with balanced(tap, "steady", spin, "on") as vm:
-        now = epochs("steady", STEADY)
+        now = epochs("steady", count)
         tap.same((now["decided"], now["moved"], now["decisions"]), (0, 0, []),
                  "steady: no decision in steady state")
         node = now["nodes"][0]
         tap.point(0.5 < node["wants"] < 1.5, "steady: the vCPU is seen to want a CPU", node)
         tap.same((node["resident"], node["at_home"], node["fixed"]), (64 * MIB, 64 * MIB, False),
                  "steady: all its memory is seen at home")
-        tap.same([h["cpus"] for h in now["hosts"]], [1.0] * 4, "steady: each host node has its CPU")
-        with busy(node["home"], 0.15), busy((node["home"] + 1) % 4, 0.3):
-            now = epochs("steady", STEADY)
+        tap.same({h["node"]: h["cpus"] for h in now["hosts"]}, host_nodes(),
+                 "steady: each host node has its CPU")
+        with busy(node["home"], 0.15), busy(next_to(node["home"]), 0.3):
+            now = epochs("steady", count)
         tap.same((now["decided"], now["moved"]), (0, 0), "steady: no decision by noise")
         whole(tap, vm, node["home"], "steady")
         ctl("steady", "pause")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cases of test-move. Each takes TAP and a kernel, and leaves pools as it found them."""
+"""The cases of test-move. Each takes TAP, a kernel and its ground; pools are left as found."""
 import contextlib
 import glob
 import json
@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import time
+import typing
 
 import guestvm
 import memorycases
+from ground import FOUR, ids
 from guestvm import PROGRAM, Vm, ctl
 from memorycases import KIB, MIB, agree, counted, machine, maps, pool, pool_of, policy_of, to_bytes
 
-FAR = ("--distance", "0-1=40")  # as far as any two of this host's nodes, so nothing is refused
 NODES = "/sys/devices/system/node"
 
 
@@ -69,63 +70,67 @@ def homes(vm, node):
     return maps(vm)[0].get(node, {})
 
 
-def one(tap, kernel, name, options, kind, pages, policy):
-    """A machine of two nodes, the second of which moves: all its pages are of KIND, before and
-    after."""
-    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0", "--node", options,
-                 *FAR) as vm:
-        strangers = sum(n for h, n in to_bytes(counted(vm)[1]).items() if h == 3)
-        code, end = move(vm, "vnode=1", "host=3")
+def one(tap, kernel, ground, name, options, kind, pages, policy):
+    """A machine of two nodes, the second of which moves to the last node: all its pages are of KIND,
+    before and after."""
+    first, *_, last = ground.nodes
+    with machine(tap, kernel, "--node", f"memory=32M,cpus=0,host={first}", "--node", options,
+                 *ground.far()) as vm:
+        strangers = sum(n for h, n in to_bytes(counted(vm)[1]).items() if h == last)
+        code, end = move(vm, "vnode=1", f"host={last}")
         tap.same((code, end["state"], end["left"], end["split"]), (0, "arrived", 0, 0),
                  f"{name}: it arrives whole")
         mine, words = agree(tap, vm, name)
-        tap.same(end["moved"], to_bytes(mine[1])[3] - strangers,
+        tap.same(end["moved"], to_bytes(mine[1])[last] - strangers,
                  f"{name}: every page was moved that was elsewhere")
-        tap.same(mine[1], {3: {**dict.fromkeys(memorycases.SIZES, 0), kind: pages}},
+        tap.same(mine[1], {last: {**dict.fromkeys(memorycases.SIZES, 0), kind: pages}},
                  f"{name}: pages are what they were, on the other node")
         tap.same(words[1], {policy}, f"{name}: the policy is the new node's")
-        tap.same(ctl(vm.name, "memory")[1]["nodes"][1]["backings"][0]["host"], "3",
+        tap.same(ctl(vm.name, "memory")[1]["nodes"][1]["backings"][0]["host"], str(last),
                  f"{name}: ctl memory knows the new home")
 
 
-def kinds(tap, kernel):
+def kinds(tap, kernel, ground=FOUR):
     """All kinds of pages and policies."""
-    one(tap, kernel, "thp", "memory=64M,cpus=1,host=1,prealloc", "pages_2m", 32, "bind:3")
-    one(tap, kernel, "4K", "memory=32M,cpus=1,host=2,prealloc,pages=4K", "pages_4k", 8192, "bind:3")
-    one(tap, kernel, "set aside", "memory=32M,cpus=1,host=1,reserve,pages=4K", "pages_4k", 8192,
-        "bind:3")
-    one(tap, kernel, "interleaved", "memory=64M,cpus=1,host=0-3,prealloc,policy=interleave",
-        "pages_2m", 32, "bind:3")
-    one(tap, kernel, "preferred", "memory=32M,cpus=1,host=1,prealloc,policy=preferred", "pages_2m",
-        16, "prefer (many):3")
-    with pool_of(tap, 2048, {1: 16, 3: 20}) as there:
+    _a, b, c, d = ground.nodes
+    for name, options, kind, pages, policy in (
+            ("thp", f"memory=64M,cpus=1,host={b},prealloc", "pages_2m", 32, "bind"),
+            ("4K", f"memory=32M,cpus=1,host={c},prealloc,pages=4K", "pages_4k", 8192, "bind"),
+            ("set aside", f"memory=32M,cpus=1,host={b},reserve,pages=4K", "pages_4k", 8192, "bind"),
+            ("interleaved", f"memory=64M,cpus=1,host={ids(ground.nodes)},prealloc,policy=interleave",
+             "pages_2m", 32, "bind"),
+            ("preferred", f"memory=32M,cpus=1,host={b},prealloc,policy=preferred", "pages_2m", 16,
+             "prefer (many)")):
+        one(tap, kernel, ground, name, options, kind, pages, f"{policy}:{d}")
+    with pool_of(tap, 2048, {b: 16, d: 20}) as there:
         if there:
-            one(tap, kernel, "2M", "memory=32M,cpus=1,host=1,prealloc,pages=2M", "pages_2m", 16,
-                "bind:3")
-            tap.same(pool(1, 2048, what="free_hugepages") + pool(3, 2048, what="free_hugepages"),
+            one(tap, kernel, ground, "2M", f"memory=32M,cpus=1,host={b},prealloc,pages=2M", "pages_2m",
+                16, f"bind:{d}")
+            tap.same(pool(b, 2048, what="free_hugepages") + pool(d, 2048, what="free_hugepages"),
                      36, "2M: all pages are back in their pools afterwards")
 
 
-def giant_moves(tap, kernel):
+def giant_moves(tap, kernel, ground=FOUR):
     """A page of 1 GiB goes where there is a free one, and nowhere else. For a host with room."""
-    with pool_of(tap, 1048576, {1: 1, 3: 1}) as there:
+    _a, b, c, d = ground.nodes
+    with pool_of(tap, 1048576, {b: 1, d: 1}) as there:
         if not there:
             return
-        with machine(tap, kernel, "--node", "memory=1088M,cpus=0,host=3,pages=1G:1G+thp,prealloc") \
-                as vm:
-            code, end = move(vm, "vnode=0", "host=2")
+        with machine(tap, kernel, "--node",
+                     f"memory=1088M,cpus=0,host={d},pages=1G:1G+thp,prealloc") as vm:
+            code, end = move(vm, "vnode=0", f"host={c}")
             tap.same((code, end["state"], end["why"]),
-                     (1, "returned", "host node 2 has no room for more"),
+                     (1, "returned", f"host node {c} has no room for more"),
                      "1G: without a free page there it goes back")
-            tap.same(to_bytes(agree(tap, vm, "1G, back")[0][0]), {3: 1088 * MIB},
+            tap.same(to_bytes(agree(tap, vm, "1G, back")[0][0]), {d: 1088 * MIB},
                      "1G: all is where it was")
-            code, end = move(vm, "vnode=0", "host=1")
+            code, end = move(vm, "vnode=0", f"host={b}")
             tap.same((code, end["state"], end["moved"], end["left"]),
                      (0, "arrived", 1088 * MIB, 0), "1G: with one it arrives")
             tap.same(agree(tap, vm, "1G, there")[0][0],
-                     {1: {"pages_4k": 0, "pages_2m": 32, "pages_1g": 1}},
+                     {b: {"pages_4k": 0, "pages_2m": 32, "pages_1g": 1}},
                      "1G: it is one page still, and so is the rest")
-            tap.same((pool(1, 1048576, what="free_hugepages"), pool(3, 1048576, what="free_hugepages")),
+            tap.same((pool(b, 1048576, what="free_hugepages"), pool(d, 1048576, what="free_hugepages")),
                      (0, 1), "1G: the pools know")
 
 
@@ -135,29 +140,30 @@ def says(tap, vm, words, want, name):
     tap.same((done.returncode, done.stderr.strip()), (1, f"numavisor: {vm.name}: {want}"), name)
 
 
-def refused(tap, kernel):
+def refused(tap, kernel, ground=FOUR):
     """What cannot be moved is refused with a sentence, and nothing changes."""
-    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=1,prealloc", "--node",
+    _a, b, c, d = ground.nodes
+    with machine(tap, kernel, "--node", f"memory=32M,cpus=0,host={b},prealloc", "--node",
                  "cpus=1") as vm:
         tap.same(status(vm), {"state": "none"}, "refused: no move yet")
-        says(tap, vm, ["vnode=2", "host=3"], "there is no virtual node 2 (0 to 1)",
+        says(tap, vm, ["vnode=2", f"host={d}"], "there is no virtual node 2 (0 to 1)",
              "refused: no such node")
-        says(tap, vm, ["vnode=1", "host=3"], "virtual node 1 has no memory",
+        says(tap, vm, ["vnode=1", f"host={d}"], "virtual node 1 has no memory",
              "refused: a node without memory")
-        says(tap, vm, ["vnode=0", "host=9"],
-             "there is no host node 9, or it is not this machine's to use",
+        says(tap, vm, ["vnode=0", f"host={2 * d + 3}"],
+             f"there is no host node {2 * d + 3}, or it is not this machine's to use",
              "refused: no such host node")
         says(tap, vm, ["cancel"], "no node is being moved", "refused: nothing to cancel")
         ctl(vm.name, "pause")
-        says(tap, vm, ["vnode=0", "host=3"], "the machine is paused", "refused: a paused machine")
+        says(tap, vm, ["vnode=0", f"host={d}"], "the machine is paused", "refused: a paused machine")
         ctl(vm.name, "resume")
-        with moving(vm, "vnode=0", "host=2", "--rate", "4M/s") as end:
+        with moving(vm, "vnode=0", f"host={c}", "--rate", "4M/s") as end:
             wait_for(vm, lambda s: s["state"] == "moving", "a move")
-            says(tap, vm, ["vnode=0", "host=3"], "virtual node 0 is being moved",
+            says(tap, vm, ["vnode=0", f"host={d}"], "virtual node 0 is being moved",
                  "refused: a second move")
             move(vm, "cancel")
             end()
-        tap.same(homes(vm, 0), {1: 32 * MIB}, "refused: all is where it was")
+        tap.same(homes(vm, 0), {b: 32 * MIB}, "refused: all is where it was")
 
 
 def ledger(vm):
@@ -167,77 +173,100 @@ def ledger(vm):
     return answer
 
 
-def promises(tap, kernel):
-    """The ledger: what the guest was told of distances, kept, broken by force, and kept again."""
-    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0,prealloc", "--node",
-                 "memory=32M,cpus=1,host=1,prealloc", "--pin", "dedicated") as vm:
+def promises(tap, kernel, ground=FOUR):
+    """The ledger: what the guest was told of distances, kept, broken by force, and kept again.
+
+    For a first and a second node that are 20 apart, and CPUs on all of them.
+    """
+    a, b, _c, d = ground.nodes
+    far = distance(a, d)
+    with machine(tap, kernel, "--node", f"memory=32M,cpus=0,host={a},prealloc", "--node",
+                 f"memory=32M,cpus=1,host={b},prealloc", "--pin", "dedicated") as vm:
         kept = ledger(vm)
         tap.same((kept["broken"], kept["inversions"], kept["worst"]["real"]), ([], 0, 20),
                  "ledger: everything is kept")
         tap.same([(n["home"], n["resident"], n["share"], n["forced"]) for n in kept["nodes"]],
-                 [("0", 32 * MIB, 1.0, False), ("1", 32 * MIB, 1.0, False)],
+                 [(str(a), 32 * MIB, 1.0, False), (str(b), 32 * MIB, 1.0, False)],
                  "ledger: every page is at home")
-        says(tap, vm, ["vnode=1", "host=3"], "virtual node 1 would be 40 from node 0, and the guest "
-             "was told 20: say --force to break that", "ledger: a move that breaks it is refused")
+        says(tap, vm, ["vnode=1", f"host={d}"], f"virtual node 1 would be {far} from node 0, and the "
+             "guest was told 20: say --force to break that", "ledger: a move that breaks it is refused")
         tap.same(ledger(vm), kept, "ledger: a move that is refused changes nothing")
-        tap.same(move(vm, "vnode=1", "host=3", "--force")[1]["state"], "arrived",
+        tap.same(move(vm, "vnode=1", f"host={d}", "--force")[1]["state"], "arrived",
                  "ledger: by force it is made")
         now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to follow")
-        tap.same((now["widened"], thread(vm, "vcpu1")[0]), (False, cpus_of(3)),
+        tap.same((now["widened"], thread(vm, "vcpu1")[0]), (False, cpus_of(d)),
                  "ledger: its dedicated CPU is one of the new node")
         broken = ledger(vm)
         tap.same((len(broken["broken"]), broken["worst"]["real"], broken["nodes"][1]["forced"]),
-                 (2, 40, True), "ledger: it says so")
+                 (2, far, True), "ledger: it says so")
         tap.same(broken["nodes"][1]["share"], 1.0, "ledger: memory is at its new home")
-        svg = f"/tmp/{vm.name}.svg"
-        done = subprocess.run([PROGRAM, "ctl", vm.name, "ledger", "--svg", svg], text=True,
-                              capture_output=True, check=False)
-        tap.point("broken: from node 0 to node 1, told 20, real 40\n" in done.stdout,
-                  "ledger: to people, too", done.stdout + done.stderr)
-        with open(svg, encoding="utf-8") as f:
-            tap.point("40 / 20" in f.read(), "ledger: and in the picture")
-        os.unlink(svg)
-        tap.same(move(vm, "vnode=1", "host=1")[1]["state"], "arrived",
+        drawn(tap, vm, far)
+        tap.same(move(vm, "vnode=1", f"host={b}")[1]["state"], "arrived",
                  "ledger: back again it needs no force")
         tap.same(ledger(vm), kept, "ledger: and is as it was")
-        says(tap, vm, ["vnode=1", "host=0"], "node 1: 1 CPUs of their own are wanted, its host nodes "
-             "have 0 left: say --force to have them share all CPUs there",
+        says(tap, vm, ["vnode=1", f"host={a}"], "node 1: 1 CPUs of their own are wanted, its host "
+             "nodes have 0 left: say --force to have them share all CPUs there",
              "dedicated: no CPU is given twice")
-        tap.same(move(vm, "vnode=1", "host=0", "--force")[1]["state"], "arrived",
+        tap.same(move(vm, "vnode=1", f"host={a}", "--force")[1]["state"], "arrived",
                  "dedicated: by force it is")
         now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to share")
-        tap.same((now["widened"], thread(vm, "vcpu1")[0]), (True, cpus_of(0)),
+        tap.same((now["widened"], thread(vm, "vcpu1")[0]), (True, cpus_of(a)),
                  "dedicated: and the answer says so")
-        tap.same(move(vm, "vnode=1", "host=1")[1]["state"], "arrived", "dedicated: away again")
-        tap.same((status(vm)["widened"], thread(vm, "vcpu1")[0]), (False, cpus_of(1)),
+        tap.same(move(vm, "vnode=1", f"host={b}")[1]["state"], "arrived", "dedicated: away again")
+        tap.same((status(vm)["widened"], thread(vm, "vcpu1")[0]), (False, cpus_of(b)),
                  "dedicated: it has a CPU of its own again")
-    with machine(tap, kernel, "--node", "memory=32M,cpus=0,host=0", "--node",
-                 "memory=32M,cpus=1,host=1", "--node", "memory=32M,cpus=2,host=2", "--distance",
-                 "0-1=50", "--distance", "0-2=60", "--distance", "1-2=60") as vm:
+    orders(tap, kernel, ground)
+
+
+def drawn(tap, vm, far):
+    """The broken ledger for people: in words and as a picture."""
+    svg = f"/tmp/{vm.name}.svg"
+    done = subprocess.run([PROGRAM, "ctl", vm.name, "ledger", "--svg", svg], text=True,
+                          capture_output=True, check=False)
+    tap.point(f"broken: from node 0 to node 1, told 20, real {far}\n" in done.stdout,
+              "ledger: to people, too", done.stdout + done.stderr)
+    with open(svg, encoding="utf-8") as f:
+        tap.point(f"{far} / 20" in f.read(), "ledger: and in the picture")
+    os.unlink(svg)
+
+
+def orders(tap, kernel, ground):
+    """The ledger counts orders that turn round; seen from the first three nodes none is at first."""
+    a, b, c, d = ground.nodes
+    near, beyond = ground.farthest + 10, ground.farthest + 20
+    with machine(tap, kernel, "--node", f"memory=32M,cpus=0,host={a}", "--node",
+                 f"memory=32M,cpus=1,host={b}", "--node", f"memory=32M,cpus=2,host={c}", "--distance",
+                 f"0-1={near}", "--distance", f"0-2={beyond}", "--distance", f"1-2={beyond}") as vm:
         tap.same(ledger(vm)["inversions"], 0, "ledger: no inversions")
-        tap.same(move(vm, "vnode=1", "host=3")[1]["state"], "arrived", "ledger: within all bounds")
+        tap.same(move(vm, "vnode=1", f"host={d}")[1]["state"], "arrived", "ledger: within all bounds")
         turned = ledger(vm)
         tap.same((turned["broken"], turned["inversions"]), ([], 2),
                  "ledger: an order that is turned round")
 
 
-def resets(tap, kernel):
+def resets(tap, kernel, ground=FOUR):
     """A reset in the middle of a move: memory is new, and arrives."""
-    with machine(tap, kernel, "--node", "memory=64M,cpus=0,host=1,prealloc", "--node",
-                 "memory=32M,cpus=1,host=0", *FAR) as vm:
-        with moving(vm, "vnode=0", "host=2", "--rate", "32M/s") as end:
+    a, b, c, d = ground.nodes
+    with machine(tap, kernel, "--node", f"memory=64M,cpus=0,host={b},prealloc", "--node",
+                 f"memory=32M,cpus=1,host={a}", *ground.far()) as vm:
+        with moving(vm, "vnode=0", f"host={c}", "--rate", "32M/s") as end:
             on_its_way(vm, 8 * MIB)
             tap.same(ctl(vm.name, "reset")[0], 0, "reset: in the middle")
             tap.same(end()[1]["state"], "arrived", "reset: the move arrives")
-        tap.same(homes(vm, 0), {2: 64 * MIB}, "reset: all memory is on the new node")
+        tap.same(homes(vm, 0), {c: 64 * MIB}, "reset: all memory is on the new node")
         tap.same(ctl(vm.name, "reset")[0], 0, "reset: afterwards")
         mine, words = agree(tap, vm, "reset")
-        tap.same((to_bytes(mine[0]), words[0]), ({2: 64 * MIB}, {"bind:2"}),
+        tap.same((to_bytes(mine[0]), words[0]), ({c: 64 * MIB}, {f"bind:{c}"}),
                  "reset: memory is taken from the new node")
-        with moving(vm, "vnode=0", "host=3", "--rate", "4M/s"):
+        with moving(vm, "vnode=0", f"host={d}", "--rate", "4M/s"):
             on_its_way(vm, 2 * MIB)
             tap.same(ctl(vm.name, "stop")[0], 0, "reset: stopped in the middle of another move")
             tap.same(vm.wait(), 4, "reset: it ends as it should")
+
+
+def distance(a, b):
+    with open(f"{NODES}/node{a}/distance", encoding="ascii") as f:
+        return int(f.read().split()[b])
 
 
 def cpus_of(node):
@@ -271,8 +300,31 @@ def remote_flushes(vm):
 
 
 def memory_free(node):
+    """Bytes that are free, or would be if somebody asked for them: file cache gives way."""
     with open(f"{NODES}/node{node}/meminfo", encoding="ascii") as f:
-        return int(re.search(r"MemFree:\s*(\d+) kB", f.read())[1]) * KIB
+        return sum(int(kib) for kib in re.findall(
+            r"(?:MemFree|Active\(file\)|Inactive\(file\)):\s*(\d+) kB", f.read())) * KIB
+
+
+class Load(typing.NamedTuple):
+    """What a guest does with its second node, in MiB: the guest's script has the rest."""
+    memory: int = 224  # that the node has
+    data: int = 24  # copied and compared without end; twice as much lies beside
+
+    def least(self):
+        """Bytes that are there at least."""
+        return 2 * self.data * MIB
+
+    def part(self):
+        """Bytes of a move under way: a third of a second's."""
+        return self.data // 3 * MIB
+
+    def rate(self):
+        return f"{2 * (self.data // 3)}M/s"
+
+    def room(self):
+        """Bytes left free on a target that is to be too full."""
+        return self.data * 5 // 3 * MIB
 
 
 def check(vm, name):
@@ -281,65 +333,79 @@ def check(vm, name):
     vm.asked("next")
 
 
-def whole(tap, vm, host, name):
+def whole(tap, vm, load, host, name):
     """All of node 1 is on HOST, by both judges."""
     ctl(vm.name, "pause")
     mine, words = agree(tap, vm, name)
     ctl(vm.name, "resume")
     tap.same((sorted(mine[1]), words[1]), ([host], {f"bind:{host}"}), f"{name}: all is on {host}")
-    tap.point(sum(to_bytes(mine[1]).values()) >= 48 * MIB, f"{name}: and it is there", mine)
+    tap.point(sum(to_bytes(mine[1]).values()) >= load.least(), f"{name}: and it is there", mine)
 
 
-def arrives(tap, vm):
+def arrives(tap, vm, load, ground):
     """The plain move, and what follows memory."""
-    before, flushes = page_tables(3), remote_flushes(vm)
-    code, end = move(vm, "vnode=1", "host=3")
+    d = ground.nodes[3]
+    before, flushes = page_tables(d), remote_flushes(vm)
+    code, end = move(vm, "vnode=1", f"host={d}")
     flushes = remote_flushes(vm) - flushes
     print(f"# {flushes} remote TLB flushes for {end['moved'] // KIB} KiB", flush=True)
-    tap.point(flushes <= 8 * 112 + 64, "linux: remote TLBs are flushed by the extent, not by the page",
-              f"{flushes} flushes, {end}")
+    tap.point(flushes <= 8 * (load.memory // 2) + 64,
+              "linux: remote TLBs are flushed by the extent, not by the page", f"{flushes} flushes, {end}")
     tap.same((code, end["state"], end["left"]), (0, "arrived", 0), "linux: it arrives under load")
-    tap.point(0 < end["hot"] <= 224 * MIB, "linux: what is in use was found, and went first", end)
+    tap.point(0 < end["hot"] <= load.memory * MIB, "linux: what is in use was found, and went first",
+              end)
     check(vm, "after a move")
-    whole(tap, vm, 3, "linux")
+    whole(tap, vm, load, d, "linux")
+    follows(tap, vm, ground, before)
+
+
+def follows(tap, vm, ground, before):
+    """Threads and page tables are on the new node; if it has no CPUs, where they were."""
+    a, b, _c, d = ground.nodes
+    there = d if cpus_of(d) else b
     now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to follow")
-    tap.same(now["vcpus"], 1, "linux: the node's vCPU followed")
+    tap.same(now["vcpus"], 1 if there == d else 0, "linux: the node's vCPU follows to where CPUs are")
     cpus, policies = thread(vm, "vcpu1")
-    tap.same(cpus, cpus_of(3), "linux: it runs on the new node's CPUs")
-    tap.point(policies and all(re.fullmatch(r"prefer.*:3", p) for p in policies),
+    tap.same(cpus, cpus_of(there), "linux: it runs on the right node's CPUs")
+    tap.point(policies and all(re.fullmatch(f"prefer.*:{there}", p) for p in policies),
               "linux: it takes page tables from there", policies)
-    tap.same(thread(vm, "vcpu0")[0], cpus_of(0), "linux: the other one stays")
-    tap.same(thread(vm, "io0")[0], cpus_of(3), "linux: the node's I/O thread followed")
+    tap.same(thread(vm, "vcpu0")[0], cpus_of(a), "linux: the other one stays")
+    tap.same(thread(vm, "io0")[0], cpus_of(there), "linux: so does the node's I/O thread")
     if before is None:
         tap.point(True, "linux: page tables # SKIP this kernel does not count SecPageTables")
+    elif there == d:
+        tap.point(page_tables(d) > before, "linux: second-level page tables are on the new node",
+                  f"{before} KiB before, {page_tables(d)} KiB after")
     else:
-        tap.point(page_tables(3) > before, "linux: second-level page tables are on the new node",
-                  f"{before} KiB before, {page_tables(3)} KiB after")
+        tap.point(page_tables(b) > page_tables(d), "linux: second-level page tables stay, too",
+                  f"{page_tables(b)} KiB there, {page_tables(d)} KiB on the new node")
 
 
-def cancels(tap, vm):
+def cancels(tap, vm, load, ground):
     """Cancelled, it goes back, or stays if told so."""
-    with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
-        on_its_way(vm, 8 * MIB)
+    _a, _b, c, d = ground.nodes
+    with moving(vm, "vnode=1", f"host={c}", "--rate", load.rate()) as end:
+        on_its_way(vm, load.part())
         code, said = move(vm, "cancel")
         tap.same((code, said["state"], said["moved"]), (0, "returned", 0), "cancel: it goes back")
         tap.same(end()[0], 1, "cancel: who moved it hears of a failure")
-    whole(tap, vm, 3, "cancel")
+    whole(tap, vm, load, d, "cancel")
     check(vm, "after a cancelled move")
-    with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
-        on_its_way(vm, 8 * MIB)
+    with moving(vm, "vnode=1", f"host={c}", "--rate", load.rate()) as end:
+        on_its_way(vm, load.part())
         code, said = move(vm, "cancel", "--stay")
         tap.same((code, said["state"]), (0, "half-way"), "cancel --stay: it stays half-way")
         end()
-    tap.same((sorted(homes(vm, 1)), maps(vm)[1][1]), ([2, 3], {"bind:2-3"}),
+    tap.same((sorted(homes(vm, 1)), maps(vm)[1][1]), ([c, d], {f"bind:{ids([c, d])}"}),
              "cancel --stay: on both nodes, bound to both")
     check(vm, "half-way")
 
 
-def pauses(tap, vm):
+def pauses(tap, vm, load, ground):
     """A pause holds a move."""
-    with moving(vm, "vnode=1", "host=2", "--rate", "16M/s") as end:
-        on_its_way(vm, 8 * MIB)
+    _a, _b, c, _d = ground.nodes
+    with moving(vm, "vnode=1", f"host={c}", "--rate", load.rate()) as end:
+        on_its_way(vm, load.part())
         ctl(vm.name, "pause")
         first = status(vm)
         time.sleep(1)
@@ -347,49 +413,65 @@ def pauses(tap, vm):
                  "pause: the move stands still")
         ctl(vm.name, "resume")
         tap.same(end()[1]["state"], "arrived", "pause: it arrives afterwards")
-    whole(tap, vm, 2, "pause")
+    whole(tap, vm, load, c, "pause")
     check(vm, "after a pause in a move")
 
 
-def fills(tap, vm):
+def crowd(node, room):
+    """Have a pool take a host node's memory but for ROOM bytes: pages (wanted, got). Anew when others
+    have given something back meanwhile."""
+    take = got = 0
+    for _ in range(5):
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+            f.write("3")
+        more = (memory_free(node) - room) // (2 * MIB)
+        if more < 2:
+            break
+        take = got + more
+        got = pool(node, 2048, take)
+    return take, got
+
+
+def fills(tap, vm, load, ground):
     """A target without room for all of it. Pages of a pool take the room quickly."""
-    take = max(0, memory_free(1) - 40 * MIB) // (2 * MIB)
-    got = pool(1, 2048, take)
-    tap.point(memory_free(1) < 96 * MIB, "full: the host node has little room left",
-              f"{memory_free(1)} bytes are free, {got} of {take} huge pages were taken")
+    _a, b, c, _d = ground.nodes
+    take, got = crowd(b, load.room())
+    tap.point(memory_free(b) < 2 * load.least(), "full: the host node has little room left",
+              f"{memory_free(b)} bytes are free, {got} of {take} huge pages were taken")
     try:
-        code, said = move(vm, "vnode=1", "host=1")
+        code, said = move(vm, "vnode=1", f"host={b}")
         tap.same((code, said["state"], said["moved"]), (1, "returned", 0), "full: it goes back")
-        tap.same(said["why"], "host node 1 has no room for more", "full: and says why")
-        whole(tap, vm, 2, "full")
+        tap.same(said["why"], f"host node {b} has no room for more", "full: and says why")
+        whole(tap, vm, load, c, "full")
         check(vm, "after a target was full")
-        pool(1, 2048, max(0, take - 8))  # room for some of it, whoever took the rest meanwhile
-        room = memory_free(1)
-        code, said = move(vm, "vnode=1", "host=1", "--stay")
+        # Room for some of it, whoever took the rest meanwhile.
+        pool(b, 2048, max(0, got - load.part() // MIB))
+        room = memory_free(b)
+        code, said = move(vm, "vnode=1", f"host={b}", "--stay")
         print(f"# {room // MIB} MiB were free, {said}", flush=True)
         tap.same((code, said["state"]), (1, "half-way"), "full --stay: it stays half-way")
-        tap.same((sorted(homes(vm, 1)), maps(vm)[1][1]), ([1, 2], {"bind:1-2"}),
+        tap.same((sorted(homes(vm, 1)), maps(vm)[1][1]), ([b, c], {f"bind:{ids([b, c])}"}),
                  "full --stay: on both nodes, bound to both")
         check(vm, "half-way to a full target")
     finally:
-        pool(1, 2048, 0)
-    tap.same(move(vm, "vnode=1", "host=1")[1]["state"], "arrived", "full: with room it arrives")
-    whole(tap, vm, 1, "full, with room")
+        pool(b, 2048, 0)
+    tap.same(move(vm, "vnode=1", f"host={b}")[1]["state"], "arrived", "full: with room it arrives")
+    whole(tap, vm, load, b, "full, with room")
     check(vm, "after all")
 
 
-def linux(tap, kernel):
+def linux(tap, kernel, ground=FOUR, load=Load()):
     """A Linux guest that writes, reads and compares its memory all the time."""
+    a, b, _c, _d = ground.nodes
     initrd = os.path.join(guestvm.BUILD, "guest/initrd-move.zst")
     with Vm(tap, "move", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
-                          "console=ttyS0 quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
-                          "cpus=0,memory=256M,host=0", "--node",
-                          "cpus=1,memory=224M,host=1", "--rng", "node=1", *FAR]) as vm:
+                          f"console=ttyS0 quiet panic=-1 nv.test=move nv.data={load.data}", "--cpus",
+                          "2", "--node", f"cpus=0,memory=256M,host={a}", "--node",
+                          f"cpus=1,memory={load.memory}M,host={b}", "--rng", "node=1",
+                          *ground.far()]) as vm:
         vm.asked("next")
-        arrives(tap, vm)
-        cancels(tap, vm)
-        pauses(tap, vm)
-        fills(tap, vm)
+        for part in (arrives, cancels, pauses, fills):
+            part(tap, vm, load, ground)
         vm.send(b"end\n")
         copies = int(vm.expect(rb"^### copies (\d+)")[1])
         tap.point(copies > 1, "linux: copies went on to the end", copies)
