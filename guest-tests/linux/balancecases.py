@@ -59,17 +59,29 @@ def next_to(node):
     return able[(able.index(node) + 1) % len(able)]
 
 
+def cpu_numbers(node):
+    """{numbers} of a host node's CPUs"""
+    ends = [part.split("-") for part in host_cpus(node).split(",")]
+    return {n for end in ends for n in range(int(end[0]), int(end[-1]) + 1)}
+
+
 @contextlib.contextmanager
 def busy(node, share=1.0):
-    """A process that keeps a CPU of a host node busy, for SHARE of the time."""
-    code = ("import time\n"
+    """A process that keeps a CPU of a host node busy, for SHARE of the time.
+
+    It goes there when it is up: starting costs seconds of a CPU on a slow host.
+    """
+    code = ("import os, time\n"
+            f"os.sched_setaffinity(0, {cpu_numbers(node)})\n"
+            "print(flush=True)\n"
             f"share = {share}\n"
             "while True:\n"
             "    end = time.monotonic() + 0.1 * share\n"
             "    while time.monotonic() < end: pass\n"
             "    if share < 1: time.sleep(0.1 * (1 - share))\n")
-    with subprocess.Popen(["taskset", "-c", host_cpus(node), sys.executable, "-c", code]) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
         try:
+            child.stdout.readline()
             yield
         finally:
             child.kill()
