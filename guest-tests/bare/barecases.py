@@ -61,6 +61,7 @@ class Case:
     says: str = ""                # must be in the output
     seconds: int = 60
     evict: bool = False           # all its memory, again and again, with a pause and a reset; stop
+    target: str = ""              # the same by itself, so much of each node may stay
 
     @property
     def name(self):
@@ -115,6 +116,8 @@ def table():
     yield Case("disk_abuse", options=SMALL + DISK)
     yield Case("paging", "all of its memory evicted", PAGER, cmdline=ENDLESS, evict=True,
                status=STOPPED, seconds=240)
+    yield Case("paging", "a target of 6 MiB a node", PAGER + ["--pager-budget", "100%"],
+               cmdline=ENDLESS, target="6M", status=STOPPED, seconds=240)
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
     yield Case("mem_abuse", "a hotplug window", TOPOLOGIES["a hotplug window"], seconds=120)

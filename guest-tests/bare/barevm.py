@@ -101,20 +101,36 @@ class Run:
                               check=False, capture_output=True, text=True)
         return json.loads(done.stdout) if done.returncode == 0 and done.stdout else None
 
+    def paged(self):
+        """Have memory of both nodes go. Return: counts, by node."""
+        if not self.case.target:
+            answers = {n: self.ctl("evict", f"node={n}", "by=1G") for n in ("0", "1")}
+            return {n: a["pager"] for n, a in answers.items() if a and "pager" in a}
+        for node in ("0", "1"):
+            self.ctl("target", f"node={node}", f"size={self.case.target}")
+        time.sleep(0.5)
+        answer = self.ctl("memory") or {"nodes": []}
+        return {str(n["id"]): n["pager"] for n in answer["nodes"]}
+
+    def saw_enough(self, counts):
+        """Pages of both nodes went, and some came back. With a target nothing need go: a guest that is
+        fast enough has all of its memory in use at each look, and then all of it stays."""
+        if len(counts) < 2:
+            return False
+        if self.case.target:
+            return all(n["rounds"] > 1 and (n["evicted"] or n["hot"]) for n in counts.values())
+        return (all(n["evicted"] for n in counts.values()) and
+                any(n["filled"] for n in counts.values()))
+
     def evict(self):
         """Evict all while the guest does its rounds: pause it, reset it, stop it, each after a whole
         round under that. Return: per node, the last counts; none when it did not come so far."""
         end, counts, stages, seen = time.monotonic() + self.case.seconds, {}, 0, 0
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         while os.waitid(os.P_PID, self.child.pid, flags) is None and time.monotonic() < end:
-            for node in ("0", "1"):
-                answer = self.ctl("evict", f"node={node}", "by=1G")
-                if answer and "pager" in answer:
-                    counts[node] = answer["pager"]
+            counts.update(self.paged())
             rounds = self.output().count("round ")
-            paged = (len(counts) == 2 and all(n["evicted"] for n in counts.values()) and
-                     any(n["filled"] for n in counts.values()))
-            if not paged or rounds < seen + 2:
+            if not self.saw_enough(counts) or rounds < seen + 2:
                 continue
             if stages == 2:
                 self.ctl("stop")
@@ -173,14 +189,15 @@ def run(case):
         vm = Run(case, folder, options)
         if case.press_power:
             vm.press_power()
-        counts = vm.evict() if case.evict else None
+        pages = case.evict or case.target
+        counts = vm.evict() if pages else None
         status = vm.wait()
         output = vm.output()
         if case.calm:
             calm = Run(dataclasses.replace(case, cmdline=case.calm), folder, options)
             calm.wait()
         problems = list(problems_of(case, status, output, vm.output(".err"), options))
-        if case.evict:
+        if pages:
             problems += problems_of_eviction(counts, output)
             output += "".join(f"# node {k}: {v}\n" for k, v in counts.items())
         if case.calm and vm.peak_kib > calm.peak_kib + GROWTH_KIB:

@@ -187,7 +187,7 @@ static int make_nodes(struct pager *p, struct errctx *ec)
     for (size_t i = 0; i < p->n_nodes; i++)
         p->nodes[i] = (struct pager_node){
             .pager = p, .vnode = guest_mem_plan(mem)->nodes[i].vnode, .uffd = -1,
-            .serving = PTHREAD_MUTEX_INITIALIZER,
+            .serving = PTHREAD_MUTEX_INITIALIZER, .target_bytes = PAGER_NO_TARGET,
         };
     for (size_t i = 0; r == 0 && i < guest_mem_n_backings(mem); i++)
         r = add_region(p, guest_mem_backing(mem, i), ec);
@@ -323,6 +323,7 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .first_touches = value(&n->first_touches),
         .strange_pages = value(&n->strange),
         .lost_pages = value(&n->lost),
+        .target_bytes = value(&node->target_bytes),
         .mended_extents = value(&n->mended),
         .evict_cpu_ns = value(&n->evict_cpu_ns),
         .mend_cpu_ns = value(&n->mend_cpu_ns),

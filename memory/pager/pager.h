@@ -76,13 +76,13 @@ bool pager_mend(struct pager *pager, uint64_t cpu_ns);
 
 /**
  * pager_look() - find out what of a node's memory is in use: see which samples of the last call were
- * touched, take new ones, as many as the budget has CPU time for since then. For nodes of which memory
- * was evicted. The thread that evicts, some times a second.
+ * touched, take new ones, as many as the budget has CPU time for since then. For nodes that have a
+ * target and are near it, and those of which memory was evicted and that have none. The thread that evicts, some times a second.
  * @now_ns: any clock that does not go back.
  */
 void pager_look(struct pager *pager, uint64_t now_ns);
 
-/** pager_active() - was anything evicted since the start or a reset? Any thread. */
+/** pager_active() - was anything evicted since the start or a reset, or has a node a target? Any thread. */
 bool pager_active(const struct pager *pager);
 
 struct pager_follow_ops {
@@ -100,6 +100,20 @@ struct pager_follow_ops {
  */
 int pager_follow(struct pager *pager, struct vnode_id vnode, struct hnode_id to,
                  const struct pager_follow_ops *ops, void *ctx, struct errctx *ec);
+
+#define PAGER_NO_TARGET UINT64_MAX
+
+/** pager_set_target() - how much of @vnode's memory may stay, in bytes; or PAGER_NO_TARGET. Any thread. */
+void pager_set_target(struct pager *pager, struct vnode_id vnode, uint64_t bytes);
+
+/**
+ * pager_evict_cold() - a piece of the way to the nodes' targets: what was in use least and longest ago goes
+ * first, in whole extents, at most some MiB of each node. What pager_look() finds in use at half of its
+ * looks or more stays, and so does an extent that is touched meanwhile; where that is all, a target is
+ * missed. The thread that evicts, as pager_evict(), some times a second.
+ * Return: 0 or the errno of pager_evict(), with the sentence of the node that failed.
+ */
+int pager_evict_cold(struct pager *pager, struct errctx *ec);
 
 /** pager_reset() - nothing is away any more, and nothing faults until the next eviction. Guest
  *  memory is to be discarded next. While nobody touches it. */
@@ -119,6 +133,7 @@ struct pager_counts {
     uint64_t first_touches;
     uint64_t strange_pages; /* that somebody else had filled a hole with */
     uint64_t lost_pages;
+    uint64_t target_bytes; /* PAGER_NO_TARGET: none */
     uint64_t mended_extents;            /* of 2 MiB that became huge pages again */
     uint64_t samples, rounds;           /* that pager_look() took */
     uint64_t regions;                   /* now: pieces of memory that are alike in use */

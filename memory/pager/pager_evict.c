@@ -21,7 +21,10 @@
 #include "memory/pager/uffd.h"
 #include "vmm/base/macros.h"
 
-enum { WINDOW = 8 }; /* extents that are armed before the first of them is copied */
+enum {
+    WINDOW = 8,    /* extents that are armed before the first of them is copied */
+    KNOWN_FROM = 2 /* rounds of looks: before, nothing goes by itself */
+};
 
 static void cancel(const struct pager_span *s, size_t i)
 {
@@ -131,19 +134,34 @@ static int punch(const struct pager_span *s, size_t *ret_n, struct errctx *ec)
     return r;
 }
 
-/* Whatever happens, no page stays half-way. */
-static int store_span(const struct pager_span *s, struct pager_desk *desk, size_t *ret_n,
-                      struct errctx *ec)
+/* It goes as a whole or not at all: was a page of it touched? */
+static bool is_in_use(const struct pager_span *s)
 {
     size_t n = 0;
-    int r = 0, r2;
+
+    for (size_t i = 0; i < s->n; i++)
+        n += page_state(atomic_load(pager_span_word(s, i))) == PAGE_STORED;
+    return n < s->n_armed;
+}
+
+/* Whatever happens, no page stays half-way. */
+static int store_span(const struct pager_span *s, bool whole, struct pager_desk *desk, size_t *ret_n,
+                      struct errctx *ec)
+{
+    bool spared;
+    size_t n = 0;
+    int r = 0, r2 = 0;
 
     for (size_t from = 0; r == 0 && s->n_armed > 0 && from < s->n; from += EVICT_CHUNK)
         r = keep_chunk(s, from, desk, ec);
-    r2 = punch(s, &n, r == 0 ? ec : NULL);
+    spared = r == 0 && whole && is_in_use(s);
+    if (!spared)
+        r2 = punch(s, &n, r == 0 ? ec : NULL);
+    if (n < s->n_armed) /* zapped: who touches it next gets all of it back */
+        atomic_fetch_or(pager_span_extent(s), EXTENT_SPARED | (spared ? EXTENT_ZAPPED : 0));
     if (n < s->n_there)
         atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_AWAY);
-    for (size_t i = 0; (r < 0 || r2 < 0) && i < s->n; i++)
+    for (size_t i = 0; (spared || r < 0 || r2 < 0) && i < s->n; i++)
         cancel(s, i);
     if (n > 0)
         atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_WHOLE);
@@ -160,28 +178,51 @@ static void forget_span(const struct pager_span *s)
     atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_AWAY);
 }
 
-/* Once through a few extents. @ret_n: pages that went. */
+struct window {
+    struct pager_span span[WINDOW];
+    size_t n, armed_pages;
+    bool whole; /* extents go as wholes */
+};
+
+/* Take one more extent into it, at most @max pages. Room is the caller's to see. */
+static int add_extent(struct window *w, struct pager_node *node, size_t extent, size_t max,
+                      struct errctx *ec)
+{
+    struct pager_span *s = &w->span[w->n++];
+    int r;
+
+    *s = pager_span_at(node, extent);
+    r = arm(s, max, node->pager->desk, ec);
+    w->armed_pages += s->n_armed;
+    return r;
+}
+
+/* @r: of arming. @ret_n: grows by the pages that went. */
+static int finish(const struct window *w, int r, struct pager_desk *desk, size_t *ret_n,
+                  struct errctx *ec)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (r == 0)
+            r = store_span(&w->span[i], w->whole, desk, ret_n, ec);
+        else
+            forget_span(&w->span[i]);
+    }
+    return r;
+}
+
+/* Once through a few extents. @ret_n: pages that went. Return: how many extents, or an errno. */
 static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want_pages,
                         size_t *ret_n, struct errctx *ec)
 {
-    struct pager_desk *desk = node->pager->desk;
-    struct pager_span span[WINDOW];
-    size_t armed = 0, n = 0;
+    struct window w = { .n = 0 };
     int r = 0;
 
-    for (; r == 0 && n < n_extents && armed < want_pages; n++) {
-        span[n] = pager_span_at(node, node->hand);
-        r = arm(&span[n], want_pages - armed, desk, ec);
-        armed += span[n].n_armed;
+    while (r == 0 && w.n < n_extents && w.armed_pages < want_pages) {
+        r = add_extent(&w, node, node->hand, want_pages - w.armed_pages, ec);
         node->hand = (node->hand + 1) % pager_extents_in(node);
     }
-    for (size_t i = 0; i < n; i++) {
-        if (r == 0)
-            r = store_span(&span[i], desk, ret_n, ec);
-        else
-            forget_span(&span[i]);
-    }
-    return r < 0 ? r : (int)n;
+    r = finish(&w, r, node->pager->desk, ret_n, ec);
+    return r < 0 ? r : (int)w.n;
 }
 
 int pager_register(struct pager_node *node, struct errctx *ec)
@@ -193,9 +234,18 @@ int pager_register(struct pager_node *node, struct errctx *ec)
 
         r = uffd_register(node->uffd, b->host, b->len_bytes, ec);
     }
-    if (r == 0)
+    if (r == 0) {
+        node->known_from = node->heat.rounds + KNOWN_FROM;
         atomic_store(&node->registered, true);
+    }
     return r;
+}
+
+static void trim(const struct pager_node *node)
+{
+    store_trim(node->first);
+    if (pager_store(node) != node->first)
+        store_trim(pager_store(node));
 }
 
 int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
@@ -222,9 +272,91 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
         if (!ops->between(ctx, (uint64_t)done * PAGER_PAGE))
             break;
     }
-    store_trim(node->first);
-    if (pager_store(node) != node->first)
-        store_trim(pager_store(node));
+    trim(node);
     *ret_evicted_bytes = (uint64_t)done * PAGER_PAGE;
     return MIN(r, 0);
+}
+
+/* --- toward a target -------------------------------------------------------------------------- */
+
+/* Bytes above the target; 0 without one. */
+static uint64_t above_target(struct pager_node *node)
+{
+    const uint64_t target = atomic_load(&node->target_bytes);
+    const uint64_t there =
+        target == PAGER_NO_TARGET ? 0
+                                  : guest_mem_resident_bytes(node->pager->params.mem, node->vnode);
+
+    return there > target ? there - target : 0;
+}
+
+bool pager_wants_looks(struct pager_node *node)
+{
+    const uint64_t target = atomic_load(&node->target_bytes);
+
+    if (!atomic_load(&node->registered) || target == PAGER_NO_TARGET)
+        return atomic_load(&node->registered);
+    return guest_mem_resident_bytes(node->pager->params.mem, node->vnode) >= target - target / 8;
+}
+
+/* A window of the coldest extents that are there and were not touched just now. */
+static int evict_coldest(struct pager_node *node, uint64_t want_pages, size_t *ret_n,
+                         struct errctx *ec)
+{
+    struct window w = { .whole = true };
+    int r = 0;
+
+    heat_order(&node->heat, node->order);
+    for (size_t i = 0; i < node->heat.n; i++) {
+        const struct heat_region *region = &node->heat.regions[node->order[i]];
+
+        if (region->heat >= LOOK_HOT)
+            break;
+        for (uint32_t k = region->first; k < region->first + region->n; k++) {
+            const struct pager_span s = pager_span_at(node, k);
+
+            if (r < 0 || w.n == WINDOW || w.armed_pages >= want_pages)
+                return finish(&w, r, node->pager->desk, ret_n, ec);
+            if ((atomic_load(pager_span_extent(&s)) & (EXTENT_AWAY | EXTENT_SPARED)) == 0)
+                r = add_extent(&w, node, k, SIZE_MAX, ec);
+        }
+    }
+    return finish(&w, r, node->pager->desk, ret_n, ec);
+}
+
+/* Near its target a node is looked at, which needs its faults; then there is something to go by. */
+static int approach(struct pager_node *node, struct errctx *ec)
+{
+    const uint64_t target = atomic_load(&node->target_bytes), above = above_target(node);
+    const uint64_t begin = pager_cpu_ns();
+    size_t done = 0;
+    int r = 0;
+
+    if (node->n_regions == 0 || target == PAGER_NO_TARGET)
+        return 0;
+    if (!atomic_load(&node->registered))
+        return guest_mem_resident_bytes(node->pager->params.mem, node->vnode) >= target - target / 8
+                   ? pager_register(node, ec)
+                   : 0;
+    if (above == 0 || node->heat.rounds < node->known_from)
+        return 0;
+    r = evict_coldest(node, (above + PAGER_PAGE - 1) / PAGER_PAGE, &done, ec);
+    pager_add(&node->n.evict_cpu_ns, pager_cpu_ns() - begin);
+    if (done > 0)
+        trim(node);
+    return r;
+}
+
+int pager_evict_cold(struct pager *pager, struct errctx *ec)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < pager->n_nodes; i++)
+        r = approach(&pager->nodes[i], ec);
+    return r;
+}
+
+void pager_set_target(struct pager *pager, struct vnode_id vnode, uint64_t bytes)
+{
+    atomic_store(&pager->nodes[vnode.v].target_bytes, bytes);
 }

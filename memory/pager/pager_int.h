@@ -19,6 +19,8 @@ enum {
     LOOK_REGIONS = 200, /* of a node, that are taken to be alike in use */
 };
 
+enum { LOOK_HOT = HEAT_MAX / 2 }; /* from here on a region is not evicted by itself */
+
 /* A backing and the words of its pages, in a range of its own that the kernel fills with zeroes as it
  * is touched. */
 struct pager_region {
@@ -36,6 +38,7 @@ enum pager_extent {
     EXTENT_ZAPPED = 1 << 2, /* taken out of the page table to see whether it is touched, and not touched yet */
     EXTENT_SEEN = 1 << 3,   /* touched since somebody asked */
     EXTENT_AWAY = 1 << 4,   /* nothing of it is there, as far as was seen */
+    EXTENT_SPARED = 1 << 5, /* touched while it was being evicted, in this round of looks */
 };
 
 struct pager_counters {
@@ -56,16 +59,19 @@ struct pager_node {
     _Atomic bool registered;
     struct pager_counters n;
     _Atomic bool any_to_mend;
+    _Atomic uint64_t target_bytes; /* PAGER_NO_TARGET: none */
 
     /* the thread that evicts */
     size_t hand;      /* extent to look at next, counted through all regions */
     size_t mend_hand; /* the same for mending */
     struct heat heat;
+    uint64_t known_from; /* rounds of ->heat from which on it is known what is cold */
     struct pager_sample {
         size_t region;
         uint32_t extent;
     } asked[LOOK_REGIONS]; /* and not answered; n of them */
     size_t n_asked;
+    uint32_t order[LOOK_REGIONS]; /* of regions, the coldest first */
 
     /* the fault thread, and a reset, which waits for the end of what it is at */
     pthread_mutex_t serving; /* taken before the store's lock; covers the rest */
@@ -125,6 +131,9 @@ static inline _Atomic uint8_t *pager_span_extent(const struct pager_span *s)
 }
 
 uint64_t pager_cpu_ns(void);
+
+/** pager_wants_looks() - is what of the node is in use worth knowing now? */
+bool pager_wants_looks(struct pager_node *node);
 
 /** pager_register() - from now on the node's faults come to its fault thread. The thread that evicts.
  *  Return: 0 or the errno of uffd_register(). */

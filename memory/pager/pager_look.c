@@ -14,7 +14,6 @@
 
 enum {
     CREDIT_MAX_NS = 1000 * 1000 * 1000, /* a pause saves up no more than a second's CPU time */
-    HOT_FROM = HEAT_MAX / 2,
     COLD_BELOW = HEAT_MAX / 20,
 };
 
@@ -51,11 +50,11 @@ static void publish(struct pager_node *node)
 
         for (uint32_t k = r->first; k < r->first + r->n; k++) {
             const struct pager_span s = pager_span_at(node, k);
+            const uint8_t was = atomic_fetch_and(pager_span_extent(&s), (uint8_t)~EXTENT_SPARED);
 
-            if ((atomic_load(pager_span_extent(&s)) & EXTENT_AWAY) == 0)
-                bytes += s.n * PAGER_PAGE;
+            bytes += (was & EXTENT_AWAY) == 0 ? s.n * PAGER_PAGE : 0;
         }
-        if (r->heat >= HOT_FROM)
+        if (r->heat >= LOOK_HOT)
             hot += bytes;
         else if (r->heat >= COLD_BELOW)
             warm += bytes;
@@ -129,7 +128,7 @@ void pager_look(struct pager *pager, uint64_t now_ns)
         struct pager_node *node = &pager->nodes[(pager->look_first + i) % pager->n_nodes];
         uint64_t end;
 
-        if (!atomic_load(&node->registered))
+        if (!pager_wants_looks(node))
             continue;
         late = look_at(node, start + (uint64_t)pager->look_credit_ns);
         end = pager_cpu_ns();

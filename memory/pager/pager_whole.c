@@ -138,7 +138,8 @@ bool pager_mend(struct pager *pager, uint64_t cpu_ns)
 bool pager_active(const struct pager *pager)
 {
     for (size_t i = 0; i < pager->n_nodes; i++)
-        if (atomic_load(&pager->nodes[i].registered))
+        if (atomic_load(&pager->nodes[i].registered) ||
+            atomic_load(&pager->nodes[i].target_bytes) != PAGER_NO_TARGET)
             return true;
     return false;
 }

@@ -29,7 +29,7 @@ static const struct {
     { "ledger", NULL },      { "move", NULL },
     { "balance", NULL },     { "evict", NULL },
     { "balloon", NULL },     { "grow", NULL },
-    { "shrink", NULL },
+    { "shrink", NULL },      { "target", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -44,7 +44,8 @@ static int find_action(const char *name, struct errctx *ec)
     }
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
-                      "memory, ledger, move, balance, evict, balloon, grow, shrink%s",
+                      "memory, ledger, move, balance, evict, balloon, grow, shrink, "
+                      "target%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -98,6 +99,8 @@ static int run_ctl(struct cli_args *args)
         return ctl_balance(args);
     if (strcmp(actions[action].name, "evict") == 0)
         return ctl_evict(args);
+    if (strcmp(actions[action].name, "target") == 0)
+        return ctl_target(args);
     if (strcmp(actions[action].name, "balloon") == 0)
         return ctl_balloon(args);
     if (strcmp(actions[action].name, "grow") == 0)
@@ -137,6 +140,7 @@ static const struct cli_more ctl_more[] = {
     { "move", "vnode= host= cancel" },
     { "balance", "off advise on" },
     { "evict", "node= by=" },
+    { "target", "node= size=" },
     { "balloon", "target=" },
     { "grow", "node= by=" },
     { "shrink", "node= by=" },
@@ -150,7 +154,7 @@ const struct cli_command cmd_ctl = {
     .operands = "NAME ACTION [KEY=VALUE...|cancel|off|advise|on]",
     .offers_machines = true,
     .words = "status pause resume power reset stop stats memory ledger move balance evict balloon "
-             "grow shrink",
+             "grow shrink target",
     .more = ctl_more,
     .min_operands = 2,
     .max_operands = 4,

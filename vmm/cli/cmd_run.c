@@ -127,6 +127,11 @@ static int run_evict(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *e
     return machine_evict(((struct run *)ctx)->machine, (struct vnode_id){ vnode }, bytes, ec);
 }
 
+static int run_target(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
+{
+    return machine_set_target(((struct run *)ctx)->machine, (struct vnode_id){ vnode }, bytes, ec);
+}
+
 static json_t *run_evict_status(void *ctx)
 {
     return machine_evict_status(((struct run *)ctx)->machine);
@@ -170,6 +175,7 @@ static const struct control_ops run_control_ops = {
     .balance = run_balance,
     .evict = run_evict,
     .evict_status = run_evict_status,
+    .target = run_target,
     .pause = run_pause,
     .resume = run_resume,
     .power = run_power,

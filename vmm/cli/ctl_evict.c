@@ -14,18 +14,25 @@
 
 enum { LOOK_MS = 100 }; /* how often the machine is asked */
 
+static int parse_node(const char *number, const char *action, json_t *request, struct errctx *ec)
+{
+    uint64_t v = 0;
+    int r = units_parse_uint(number, UINT32_MAX, &v, ec);
+
+    if (r < 0)
+        return errctx_wrap(ec, r, "ctl %s: node", action);
+    (void)json_object_set_new(request, "vnode", json_integer((json_int_t)v));
+    return 0;
+}
+
 /* "node=1" or "by=512M" into @request. */
 static int parse_word(const char *word, json_t *request, struct errctx *ec)
 {
     uint64_t v = 0;
     int r;
 
-    if (strncmp(word, "node=", 5) == 0) {
-        r = units_parse_uint(word + 5, UINT32_MAX, &v, ec);
-        if (r == 0)
-            (void)json_object_set_new(request, "vnode", json_integer((json_int_t)v));
-        return r < 0 ? errctx_wrap(ec, r, "ctl evict: node") : 0;
-    }
+    if (strncmp(word, "node=", 5) == 0)
+        return parse_node(word + 5, "evict", request, ec);
     if (strncmp(word, "by=", 3) == 0) {
         r = units_parse_size(word + 3, &v, ec);
         if (r == 0 && (v == 0 || v > INT64_MAX))
@@ -133,4 +140,51 @@ int ctl_evict(const struct cli_args *args)
     r = report(args, status);
     json_decref(status);
     return r;
+}
+
+/* --- a target --------------------------------------------------------------------------------- */
+
+/* "node=1", "size=512M" or "size=all" into @request; @has_size says whether the second was there. */
+static int parse_target(const char *word, json_t *request, bool *has_size, struct errctx *ec)
+{
+    uint64_t v = 0;
+    int r;
+
+    if (strncmp(word, "node=", 5) == 0)
+        return parse_node(word + 5, "target", request, ec);
+    if (strncmp(word, "size=", 5) != 0)
+        return errctx_set(ec, EINVAL, "ctl target: %s is none of node=N, size=SIZE, size=all", word);
+    *has_size = true;
+    if (strcmp(word + 5, "all") == 0)
+        return 0;
+    r = units_parse_size(word + 5, &v, ec);
+    if (r == 0 && v > INT64_MAX)
+        r = errctx_set(ec, EINVAL, "not a size from 0 to 8191P");
+    if (r < 0)
+        return errctx_wrap(ec, r, "ctl target: size");
+    (void)json_object_set_new(request, "bytes", json_integer((json_int_t)v));
+    return 0;
+}
+
+int ctl_target(const struct cli_args *args)
+{
+    json_t *request = json_pack("{s:s}", "command", "target"), *answer = NULL;
+    struct errctx ec = { 0 };
+    bool has_size = false;
+    int r = 0;
+
+    for (size_t i = 2; r == 0 && i < args->n_operands; i++)
+        r = parse_target(args->operands[i], request, &has_size, &ec);
+    if (r == 0 && (args->n_operands != 4 || !has_size || json_object_get(request, "vnode") == NULL))
+        r = errctx_set(&ec, EINVAL, "ctl target: node=N and size=SIZE are needed, once each");
+    if (r < 0) {
+        json_decref(request);
+        return cli_fail(CLI_USAGE, &ec);
+    }
+    r = ctl_client_request(NULL, args->operands[0], request, CTL_TIMEOUT_MS, &answer, &ec);
+    json_decref(request);
+    if (r < 0)
+        return cli_fail(CLI_FAILURE, &ec);
+    json_decref(answer);
+    return cli_flush(CLI_OK);
 }

@@ -102,20 +102,22 @@ static void print_pagers(FILE *out, const json_t *nodes)
     }
 }
 
-/* What of a node is in use, as far as was looked. */
+/* What of a node is in use, as far as was looked, and how much of it may stay. */
 static void print_heat(FILE *out, const json_t *nodes)
 {
-    static const char *const sizes[] = { "hot", "warm", "cold" };
+    static const char *const sizes[] = { "target", "resident", "hot", "warm", "cold" };
     bool any = false;
 
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *n = json_array_get(nodes, i), *p = json_object_get(n, "pager");
+        const char *error = json_string_value(json_object_get(p, "target_error"));
 
-        if (p == NULL || answer_number(p, "rounds") == 0)
+        if (p == NULL || (answer_number(p, "rounds") == 0 && error == NULL))
             continue;
         if (!any)
-            (void)fprintf(out, "\n%4s  %10s  %10s  %10s  %9s  %9s  %9s  %9s\n", "node", "hot", "warm",
-                          "cold", "regions", "rounds", "samples", "CPU ms");
+            (void)fprintf(out, "\n%4s  %10s  %10s  %10s  %10s  %10s  %9s  %9s  %9s  %9s\n", "node",
+                          "target", "resident", "hot", "warm", "cold", "regions", "rounds",
+                          "samples", "CPU ms");
         any = true;
         (void)fprintf(out, "%4llu", (unsigned long long)answer_number(n, "id"));
         for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++)
@@ -125,6 +127,11 @@ static void print_heat(FILE *out, const json_t *nodes)
                       (unsigned long long)answer_number(p, "rounds"),
                       (unsigned long long)answer_number(p, "samples"),
                       (double)answer_number(p, "look_cpu_ns") / 1000000);
+        if (error != NULL && error[0] != '\0') {
+            (void)fputs("      nothing goes toward targets any more: ", out);
+            print_json_text(out, error);
+            (void)fputc('\n', out);
+        }
     }
 }
 

@@ -31,6 +31,7 @@
  *       "at_home", "fixed", "stays" (why it is not moved), "away" (CPUs where it runs meanwhile) }] }
  *
  *   {"command": "evict", "vnode": 1, "bytes": 1048576}
+ *   {"command": "target", "vnode": 1, "bytes": 1048576}   without "bytes": no target any more
  *   {"command": "evict-status"}                   {"state": "none"}, or
  *     { "state": "evicting|over", "vnode", "wanted", "evicted" (bytes), "why" (it failed), "pager" (as
  *       a node of "memory" has it) }
@@ -114,6 +115,8 @@ struct control_ops {
     int (*balance)(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec);
     int (*evict)(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec);
     json_t *(*evict_status)(void *ctx);
+    /* @bytes: UINT64_MAX: no target. */
+    int (*target)(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec);
     int (*pause)(void *ctx, struct errctx *ec);
     int (*resume)(void *ctx, struct errctx *ec);
     int (*power)(void *ctx, struct errctx *ec);

@@ -123,6 +123,21 @@ static json_t *answer_evict(const struct control_ops *ops, void *ctx, const json
                                                              : grant(json_object());
 }
 
+static json_t *answer_target(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    uint64_t vnode = UINT64_MAX, bytes = UINT64_MAX;
+    struct errctx ec = { 0 };
+    size_t known = 1;
+
+    if (!take_number(request, "vnode", UINT32_MAX, &vnode, &known) ||
+        !take_number(request, "bytes", INT64_MAX, &bytes, &known))
+        return refuse("a member of \"target\" has the wrong type or value");
+    if (vnode == UINT64_MAX || json_object_size(request) != known)
+        return refuse("\"target\" needs \"vnode\", may have \"bytes\", and nothing else");
+    return ops->target(ctx, (uint32_t)vnode, bytes, &ec) < 0 ? refuse(ec.msg)
+                                                              : grant(json_object());
+}
+
 static json_t *answer_balloon(const struct control_ops *ops, void *ctx, const json_t *request)
 {
     struct control_balloon req = { .has_target = json_object_get(request, "target") != NULL };
@@ -205,6 +220,8 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
         return answer_balance(ops, ctx, request);
     if (strcmp(command, "evict") == 0)
         return answer_evict(ops, ctx, request);
+    if (strcmp(command, "target") == 0)
+        return answer_target(ops, ctx, request);
     if (strcmp(command, "balloon") == 0)
         return answer_balloon(ops, ctx, request);
     if (strcmp(command, "plug") == 0)

@@ -152,6 +152,13 @@ int machine_evict(struct machine *m, struct vnode_id vnode, uint64_t bytes, stru
  *  when out of memory. */
 json_t *machine_evict_status(struct machine *m);
 
+/**
+ * machine_set_target() - how much of a virtual node's memory may stay from now on; what was in use least
+ * goes, by and by. @bytes: UINT64_MAX: all of it. An earlier failure is forgotten.
+ * Return: 0; -ENOTSUP (no pager); -ENOENT (no such node, no memory).
+ */
+int machine_set_target(struct machine *m, struct vnode_id vnode, uint64_t bytes, struct errctx *ec);
+
 /** machine_ledger() - what the guest was told of distances and what is real, counted now; a new
  *  object for `ctl`, as in control.h. Return: 0, or a negative errno with a sentence. */
 int machine_ledger(struct machine *m, json_t **ret_json, struct errctx *ec);

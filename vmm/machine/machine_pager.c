@@ -53,6 +53,7 @@ struct machine_pager {
     bool quit, working, todo;
     unsigned n_held;
     uint64_t evicted_bytes; /* of the job so far */
+    struct errctx target_ec; /* why nothing goes toward targets any more; "": it does */
 
     /* main thread, and the evicting one while job is true */
     bool job, any;
@@ -160,7 +161,6 @@ enum errand { ERRAND_QUIT, ERRAND_JOB, ERRAND_TICK };
 /* Where nothing was ever evicted nothing comes up by itself, and nobody is woken. */
 static enum errand wait_for_errand(struct machine_pager *mp)
 {
-    const bool ticks = pager_active(mp->pager);
     struct timespec until;
     bool late = false;
     LOCK_SCOPE(&mp->lock);
@@ -170,7 +170,7 @@ static enum errand wait_for_errand(struct machine_pager *mp)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     while (!mp->quit && (mp->n_held > 0 || (!mp->todo && !late))) {
-        if (ticks && !late)
+        if (!late && pager_active(mp->pager))
             late = pthread_cond_timedwait(&mp->wake, &mp->lock, &until) == ETIMEDOUT;
         else
             (void)pthread_cond_wait(&mp->wake, &mp->lock);
@@ -186,9 +186,20 @@ static enum errand wait_for_errand(struct machine_pager *mp)
 
 static void tick(struct machine_pager *mp)
 {
+    struct errctx ec = { 0 };
+    bool failed;
+
+    {
+        LOCK_SCOPE(&mp->lock);
+        failed = mp->target_ec.msg[0] != '\0';
+    }
     pager_look(mp->pager, evloop_now_ns());
     (void)pager_mend(mp->pager, TICK_MS * UINT64_C(1000000) * MEND_PER_CENT / 100);
+    if (!failed && pager_evict_cold(mp->pager, &ec) < 0)
+        failed = true;
     LOCK_SCOPE(&mp->lock);
+    if (failed && mp->target_ec.msg[0] == '\0')
+        mp->target_ec = ec;
     mp->working = false;
     (void)pthread_cond_broadcast(&mp->still);
 }
@@ -453,6 +464,21 @@ int machine_evict(struct machine *m, struct vnode_id vnode, uint64_t bytes, stru
     return 0;
 }
 
+int machine_set_target(struct machine *m, struct vnode_id vnode, uint64_t bytes, struct errctx *ec)
+{
+    struct machine_pager *mp = m->pager;
+
+    if (mp == NULL)
+        return errctx_set(ec, ENOTSUP, "this machine was not started with --pager on");
+    if (vnode.v >= m->plan->n_nodes || m->plan->nodes[vnode.v].ram_bytes == 0)
+        return errctx_set(ec, ENOENT, "there is no virtual node %u with memory", vnode.v);
+    pager_set_target(mp->pager, vnode, bytes);
+    LOCK_SCOPE(&mp->lock);
+    mp->target_ec = (struct errctx){ 0 };
+    (void)pthread_cond_broadcast(&mp->wake);
+    return 0;
+}
+
 json_t *machine_evict_status(struct machine *m)
 {
     struct machine_pager *mp = m->pager;
@@ -482,6 +508,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         const char *name;
         uint64_t value;
     } members[] = {
+        { "resident", guest_mem_resident_bytes(m->mem, vnode) },
         { "away", c.away_pages * BACKING_PAGE },
         { "away_zero", c.away_zero_pages * BACKING_PAGE },
         { "store", c.store.held_bytes },
@@ -516,5 +543,10 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
             json_decref(json);
             return NULL;
         }
+    if (c.target_bytes != PAGER_NO_TARGET) {
+        LOCK_SCOPE(&m->pager->lock);
+        (void)json_object_set_new(json, "target", json_integer((json_int_t)c.target_bytes));
+        (void)json_object_set_new(json, "target_error", json_string(m->pager->target_ec.msg));
+    }
     return json;
 }

@@ -147,6 +147,8 @@ static const struct sandbox_rule fault[] = {
 
 static const struct sandbox_rule evict[] = {
     ANY(mincore), ANY(pread64),
+    /* how much of a memory file is there */
+    ANY(fstat), ANY(newfstatat),
     /* holes in guest memory */
     ANY(fallocate),
     IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_WAKE),

@@ -441,6 +441,18 @@ static void mend(struct rig *rig)
         ;
 }
 
+/* The kernel may refuse now and then, because somebody has a page for a moment: the next fault asks anew. */
+static void mend_until(struct rig *rig, uint64_t want_bytes)
+{
+    mend(rig);
+    for (int i = 0; i < 1000 && huge_bytes() < want_bytes; i++) {
+        for (size_t page = 0; page < PAGES; page += 512)
+            touch(rig, page);
+        mend(rig);
+    }
+    assert_int_equal(huge_bytes(), want_bytes);
+}
+
 static void what_came_back_becomes_huge_again(void **state)
 {
     struct rig *rig = malloc(sizeof(*rig));
@@ -466,11 +478,10 @@ static void what_came_back_becomes_huge_again(void **state)
     for (size_t i = 0; i < PAGES; i++)
         make(page_at(rig, 0, i), i, 6); /* never in sequence with itself */
     (void)count_all_back(rig, 0);
-    mend(rig);
+    mend_until(rig, NODE_BYTES);
     c = count(rig, 0);
-    assert_int_equal(c.mended_extents, NODE_BYTES / BACKING_EXTENT);
+    assert_true(c.mended_extents >= NODE_BYTES / BACKING_EXTENT);
     assert_true(c.mend_cpu_ns > 0);
-    assert_int_equal(huge_bytes(), NODE_BYTES);
     /* where it was only taken out of the page table one fault brings all of it back, and it is mended */
     assert_int_equal(madvise(page_at(rig, 0, 0), BACKING_EXTENT, MADV_DONTNEED), 0);
     for (size_t i = 0; i < 512; i++) {
@@ -479,9 +490,8 @@ static void what_came_back_becomes_huge_again(void **state)
         assert_memory_equal(page_at(rig, 0, i), want, SMALL);
     }
     assert_int_equal(count(rig, 0).faults, c.faults + 1);
-    mend(rig);
-    assert_int_equal(huge_bytes(), NODE_BYTES);
-    assert_int_equal(count(rig, 0).mended_extents, c.mended_extents + 1);
+    mend_until(rig, NODE_BYTES);
+    assert_true(count(rig, 0).mended_extents > c.mended_extents);
     /* and it goes like any other */
     assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
     assert_int_equal(huge_bytes(), 0);
@@ -514,8 +524,7 @@ static void an_extent_with_a_lease_is_not_touched_by_that(void **state)
     assert_int_equal(pipe2(pipe_fd, O_CLOEXEC), 0);
     iov = (struct iovec){ .iov_base = lease.ptr, .iov_len = SMALL };
     assert_int_equal(vmsplice(pipe_fd[1], &iov, 1, 0), SMALL);
-    mend(rig);
-    assert_int_equal(count(rig, 0).mended_extents, NODE_BYTES / BACKING_EXTENT - 1);
+    mend_until(rig, NODE_BYTES - BACKING_EXTENT);
     *page_at(rig, 0, 0) = 9;
     assert_int_equal(read(pipe_fd[0], &got, 1), 1);
     assert_int_equal(got, 9); /* the same frame */
@@ -616,6 +625,92 @@ static void without_a_budget_nothing_is_looked_at(void **state)
     rig->pager->params.budget_milli = 10;
     pager_look(rig->pager, UINT64_C(51) * 1000 * 1000 * 1000);
     assert_true(count(rig, 0).samples > 0);
+    rig_fini(rig);
+    free(rig);
+}
+
+static uint64_t resident(const struct rig *rig)
+{
+    return guest_mem_resident_bytes(rig->mem, (struct vnode_id){ 0 });
+}
+
+static bool is_all_there(const struct rig *rig, size_t extent)
+{
+    for (size_t i = 0; i < 512; i++)
+        if (state_of(rig, 0, extent * 512 + i) != PAGE_RESIDENT)
+            return false;
+    return true;
+}
+
+/* As the evicting thread's ticks, while extents 2 and 5 are used. */
+static void live(struct rig *rig, unsigned rounds)
+{
+    for (unsigned i = 0; i < rounds; i++) {
+        look_while_two_are_used(rig, 1);
+        assert_int_equal(pager_evict_cold(rig->pager, NULL), 0);
+    }
+}
+
+static void the_coldest_go_until_the_target_is_met(void **state)
+{
+    const struct vnode_id node0 = { 0 };
+    struct rig *rig = malloc(sizeof(*rig));
+    uint64_t gone;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    for (size_t i = 0; i < NODE_BYTES; i++)
+        page_at(rig, 0, 0)[i] = (uint8_t)(i / SMALL);
+    assert_false(pager_active(rig->pager));
+    pager_set_target(rig->pager, node0, 2 * NODE_BYTES);
+    assert_true(pager_active(rig->pager));
+    assert_int_equal(pager_evict_cold(rig->pager, NULL), 0);
+    pager_look(rig->pager, 1000 * 1000 * 1000);
+    assert_int_equal(count(rig, 0).samples, 0); /* far from it nothing happens */
+    assert_int_equal(count(rig, 0).faults, 0);
+    pager_set_target(rig->pager, node0, 4 * BACKING_EXTENT);
+    assert_int_equal(pager_evict_cold(rig->pager, NULL), 0);
+    assert_int_equal(resident(rig), NODE_BYTES); /* it is not known yet what is cold */
+    live(rig, 6);
+    assert_int_equal(resident(rig), 4 * BACKING_EXTENT);
+    assert_true(is_all_there(rig, 2));
+    assert_true(is_all_there(rig, 5));
+    gone = count(rig, 0).evicted_pages;
+    live(rig, 3);
+    assert_int_equal(count(rig, 0).evicted_pages, gone); /* and no more */
+    pager_set_target(rig->pager, node0, SMALL);
+    live(rig, 8);
+    assert_int_equal(resident(rig), 2 * BACKING_EXTENT); /* what is in use stays */
+    assert_true(is_all_there(rig, 2));
+    pager_set_target(rig->pager, node0, PAGER_NO_TARGET);
+    gone = count(rig, 0).evicted_pages;
+    for (size_t i = 0; i < NODE_BYTES; i++)
+        assert_int_equal(page_at(rig, 0, 0)[i], (uint8_t)(i / SMALL));
+    live(rig, 3);
+    assert_int_equal(count(rig, 0).evicted_pages, gone);
+    rig_fini(rig);
+    free(rig);
+}
+
+static void a_target_outlives_a_reset(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    pager_set_target(rig->pager, (struct vnode_id){ 0 }, 4 * BACKING_EXTENT);
+    for (int round = 0; round < 2; round++) {
+        memset(page_at(rig, 0, 0), 7, NODE_BYTES);
+        assert_int_equal(pager_evict_cold(rig->pager, NULL), 0);
+        live(rig, 6);
+        assert_int_equal(resident(rig), 4 * BACKING_EXTENT);
+        assert_int_equal(pager_reset(rig->pager, NULL), 0);
+        assert_int_equal(guest_mem_discard(rig->mem, NULL), 0);
+        for (size_t i = 0; i < PAGES; i++)
+            assert_int_equal(*(volatile uint64_t *)page_at(rig, 0, i), 0);
+    }
     rig_fini(rig);
     free(rig);
 }
@@ -867,6 +962,7 @@ static void nothing_is_lost_while_all_of_it_goes_and_comes(void **state)
                                         &w[i]),
                          0);
     }
+    pager_set_target(rig->pager, (struct vnode_id){ 1 }, NODE_BYTES / 2);
     /* until everything went three times over */
     do {
         for (uint32_t node = 0; node < NODES; node++) {
@@ -878,6 +974,7 @@ static void nothing_is_lost_while_all_of_it_goes_and_comes(void **state)
             (void)usleep(50);
             (void)pager_mend(rig->pager, 100 * 1000);
             pager_look(rig->pager, rig->now_ns += 100 * 1000 * 1000);
+            assert_int_equal(pager_evict_cold(rig->pager, NULL), 0);
         }
     } while (++rounds < 100000 &&
              (c[0].filled_pages < 3 * PAGES || c[1].filled_pages < 3 * PAGES));
@@ -921,6 +1018,8 @@ int main(void)
         cmocka_unit_test(what_is_in_use_is_found),
         cmocka_unit_test(a_look_costs_the_guest_one_fault_an_extent),
         cmocka_unit_test(without_a_budget_nothing_is_looked_at),
+        cmocka_unit_test(the_coldest_go_until_the_target_is_met),
+        cmocka_unit_test(a_target_outlives_a_reset),
         cmocka_unit_test(damage_is_told_and_does_not_block),
         cmocka_unit_test(what_goes_after_a_move_is_kept_on_the_new_node),
         cmocka_unit_test(a_reset_leaves_nothing_behind),

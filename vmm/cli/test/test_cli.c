@@ -48,7 +48,7 @@ static const struct {
     { "ctl name",
       "usage: numavisor ctl NAME ACTION [KEY=VALUE...|cancel|off|advise|on]" },
     { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
-                       "stats, memory, ledger, move, balance, evict, balloon, grow, shrink; "
+                       "stats, memory, ledger, move, balance, evict, balloon, grow, shrink, target; "
                        "did you mean pause?" },
     { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
     { "ctl name pause now", "ctl: unexpected argument \"now\"" },
@@ -73,6 +73,11 @@ static const struct {
     { "ctl name evict 1G", "ctl evict: 1G is none of node=N, by=SIZE" },
     { "ctl name evict node=1 by=0", "ctl evict: by: not a size from 1 to 8191P" },
     { "ctl name evict node=1 by=much", NULL },
+    { "ctl name target node=1", "ctl target: node=N and size=SIZE are needed, once each" },
+    { "ctl name target node=1 node=2", "ctl target: node=N and size=SIZE are needed, once each" },
+    { "ctl name target 1G", "ctl target: 1G is none of node=N, size=SIZE, size=all" },
+    { "ctl name target node=x size=1G", NULL },
+    { "ctl name target node=1 size=much", NULL },
     { "ctl name evict --stay", "ctl: --stay has no meaning for evict" },
     { "plan --pager maybe", NULL },
     { "ctl name balloon size=1G", "ctl balloon: size=1G is not target=SIZE" },

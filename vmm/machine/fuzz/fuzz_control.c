@@ -91,6 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .balance = fuzz_balance,
         .evict = fuzz_evict,
         .evict_status = fuzz_query,
+        .target = fuzz_evict,
         .pause = fuzz_action,
         .resume = fuzz_action,
         .power = fuzz_action,

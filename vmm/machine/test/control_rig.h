@@ -137,6 +137,7 @@ static const struct control_ops fake_ops = {
     .balance = fake_balance,
     .evict = fake_evict,
     .evict_status = fake_move_status,
+    .target = fake_evict,
     .pause = fake_pause,
     .resume = fake_action,
     .power = fake_action,

@@ -67,6 +67,9 @@ static void an_eviction_is_asked_for_member_by_member(void **state)
 {
     static const char needs[] = "{\"ok\":false,\"error\":\"\\\"evict\\\" needs \\\"vnode\\\" and "
                                 "\\\"bytes\\\", and nothing else\"}";
+    static const char target_needs[] =
+        "{\"ok\":false,\"error\":\"\\\"target\\\" needs \\\"vnode\\\", may have \\\"bytes\\\", and "
+        "nothing else\"}";
     static const char wrong[] = "{\"ok\":false,\"error\":\"a member of \\\"evict\\\" has the wrong "
                                 "type or value\"}";
     static const struct {
@@ -81,6 +84,15 @@ static void an_eviction_is_asked_for_member_by_member(void **state)
         { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":1,\"all\":true}\n", needs },
         { "{\"command\":\"evict\",\"vnode\":-1,\"bytes\":1}\n", wrong },
         { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":\"1G\"}\n", wrong },
+        { "{\"command\":\"target\",\"vnode\":1,\"bytes\":4096}\n", "{\"ok\":true,\"result\":{}}" },
+        { "{\"command\":\"target\",\"vnode\":2,\"bytes\":0}\n",
+          "{\"ok\":false,\"error\":\"no 0 bytes of node 2\"}" },
+        { "{\"command\":\"target\",\"vnode\":2}\n",
+          "{\"ok\":false,\"error\":\"no 4294967295 bytes of node 2\"}" },
+        { "{\"command\":\"target\",\"bytes\":1}\n", target_needs },
+        { "{\"command\":\"target\",\"vnode\":1,\"all\":true}\n", target_needs },
+        { "{\"command\":\"target\",\"vnode\":1,\"bytes\":-1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"target\\\" has the wrong type or value\"}" },
         { "{\"command\":\"evict-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
     };
     struct fixture f;

@@ -81,6 +81,7 @@ static struct fixture *begin(enum config_pager pager)
         skip();
     }
     (void)close(fd);
+    f->config.pager_budget_milli = 1000; /* so that a busy machine finds something soon, too */
     plan_ram_init(&f->ram, 2, bytes);
     assert_int_equal(mem_layout_make(&f->ram.plan, 40, &f->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f->ram.plan, f->layout, &m->mem, NULL), 0);
@@ -162,11 +163,46 @@ static void what_came_back_becomes_huge_by_itself(void **state)
         memset(memory_of(f), 8 + i, NODE_BYTES);
         assert_int_equal(number(f, "pager", "mended"), before);
         machine_pager_release(&f->m);
-        while (number(f, "pager", "mended") < before + NODE_BYTES / BACKING_EXTENT)
+        while (number(f, "pager", "mended") < before + NODE_BYTES / BACKING_EXTENT) {
             (void)usleep(1000);
+            for (size_t k = 0; k < NODE_BYTES; k += SMALL) /* where the kernel refused once */
+                memory_of(f)[k] = (uint8_t)(8 + i);
+        }
         for (size_t k = 0; k < NODE_BYTES; k += SMALL)
             assert_int_equal(memory_of(f)[k], 8 + i);
     }
+    end(f);
+}
+
+/* Nobody touches it: all of it is cold. */
+static void it_goes_to_its_target_by_itself(void **state)
+{
+    struct fixture *f = begin(CONFIG_PAGER_ON);
+    json_t *json;
+
+    (void)state;
+    memset(memory_of(f), 7, NODE_BYTES);
+    assert_int_equal(machine_set_target(&f->m, node0, NODE_BYTES / 2, NULL), 0);
+    while (resident(f) > NODE_BYTES / 2)
+        (void)usleep(1000);
+    machine_pager_hold(&f->m);
+    json = machine_pager_json(&f->m, node0);
+    assert_int_equal(json_integer_value(json_object_get(json, "target")), NODE_BYTES / 2);
+    assert_int_equal(json_integer_value(json_object_get(json, "resident")), NODE_BYTES / 2);
+    assert_string_equal(json_string_value(json_object_get(json, "target_error")), "");
+    json_decref(json);
+    assert_int_equal(machine_pager_reset(&f->m, NULL), 0);
+    assert_int_equal(guest_mem_discard(f->m.mem, NULL), 0);
+    machine_pager_release(&f->m);
+    memset(memory_of(f), 9, NODE_BYTES);
+    while (resident(f) > NODE_BYTES / 2)
+        (void)usleep(1000);
+    assert_int_equal(machine_set_target(&f->m, node0, UINT64_MAX, NULL), 0);
+    for (size_t i = 0; i < NODE_BYTES; i += SMALL)
+        assert_int_equal(memory_of(f)[i], 9);
+    json = machine_pager_json(&f->m, node0);
+    assert_null(json_object_get(json, "target"));
+    json_decref(json);
     end(f);
 }
 
@@ -179,6 +215,8 @@ static void what_cannot_be_is_refused(void **state)
     (void)state;
     assert_int_equal(machine_evict(&f->m, node0, SMALL, &ec), -ENOTSUP);
     assert_string_equal(ec.msg, "this machine was not started with --pager on");
+    assert_int_equal(machine_set_target(&f->m, node0, SMALL, &ec), -ENOTSUP);
+    assert_string_equal(ec.msg, "this machine was not started with --pager on");
     status = machine_evict_status(&f->m);
     assert_string_equal(json_string_value(json_object_get(status, "state")), "none");
     json_decref(status);
@@ -188,6 +226,8 @@ static void what_cannot_be_is_refused(void **state)
     assert_int_equal(machine_evict(&f->m, (struct vnode_id){ 1 }, SMALL, &ec), -ENOENT);
     assert_string_equal(ec.msg, "there is no virtual node 1 with memory");
     assert_int_equal(machine_evict(&f->m, (struct vnode_id){ 2 }, SMALL, &ec), -ENOENT);
+    assert_int_equal(machine_set_target(&f->m, (struct vnode_id){ 2 }, SMALL, &ec), -ENOENT);
+    assert_string_equal(ec.msg, "there is no virtual node 2 with memory");
     f->m.paused = true;
     assert_int_equal(machine_evict(&f->m, node0, SMALL, &ec), -EBUSY);
     assert_string_equal(ec.msg, "the machine is paused");
@@ -330,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_evicted_comes_back),
         cmocka_unit_test(what_came_back_becomes_huge_by_itself),
+        cmocka_unit_test(it_goes_to_its_target_by_itself),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(nothing_goes_while_it_is_held),
         cmocka_unit_test(a_reset_finds_it_evicting),
