@@ -151,6 +151,27 @@ static void print_given(FILE *out, const json_t *node)
     }
 }
 
+/* Where KVM's page tables for all guests are, on host nodes that have some. */
+static void print_tables(FILE *out, const json_t *hosts)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < json_array_size(hosts); i++) {
+        const json_t *h = json_array_get(hosts, i);
+        const uint64_t bytes = answer_number(h, "page_tables");
+        char buf[32];
+
+        if (bytes == 0)
+            continue;
+        (void)fprintf(out, "%s host node %llu %s", any ? "," : "second-level page tables, all guests:",
+                      (unsigned long long)answer_number(h, "host"),
+                      units_format_human(bytes, buf, sizeof(buf)));
+        any = true;
+    }
+    if (any)
+        (void)fputc('\n', out);
+}
+
 void print_memory(FILE *out, const json_t *answer)
 {
     const json_t *nodes = json_object_get(answer, "nodes");
@@ -167,4 +188,5 @@ void print_memory(FILE *out, const json_t *answer)
     }
     print_pagers(out, nodes);
     print_heat(out, nodes);
+    print_tables(out, json_object_get(answer, "hosts"));
 }

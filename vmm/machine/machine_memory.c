@@ -65,6 +65,20 @@ static void add_plugged(const struct machine *m, const struct topo_plan_node *n,
     }
 }
 
+/* Second-level page tables of all guests together, by host node that this machine may use. */
+static json_t *tables_json(const struct machine *m)
+{
+    json_t *list = json_array();
+    uint64_t bytes;
+
+    for (size_t i = 0; i < m->plan->n_hosts; i++)
+        if (host_tables_read(m->tables, i, &bytes))
+            (void)json_array_append_new(list, json_pack("{s:i, s:I}", "host",
+                                                        (int)m->plan->hosts[i].id.v, "page_tables",
+                                                        (json_int_t)bytes));
+    return list;
+}
+
 int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
@@ -102,6 +116,7 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
         json_decref(nodes);
         return r;
     }
-    *ret_json = json_pack("{s:s, s:o}", "name", m->config->name, "nodes", nodes);
+    *ret_json = json_pack("{s:s, s:o, s:o}", "name", m->config->name, "nodes", nodes, "hosts",
+                          tables_json(m));
     return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
 }

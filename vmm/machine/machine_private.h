@@ -30,6 +30,7 @@
 #include "vmm/machine/machine_pager.h"
 #include "vmm/machine/machine_threads.h"
 #include "vmm/machine/sandbox.h"
+#include "vmm/topology/host_tables.h"
 
 struct io_thread {
     struct evloop *loop;
@@ -76,6 +77,7 @@ struct machine {
     uint32_t n_mem_slots;      /* of KVM, numbered from 0; a large range has several */
     int pagemap;               /* of this process; -1 where there is none */
     int move_gate, move_vmstat; /* for the mover, likewise (uffd.h, move_splits.h) */
+    struct host_tables *tables;  /* page tables of the plan's host nodes, in their order */
     struct machine_pager *pager; /* NULL without --pager on */
 
     /* irqchip */

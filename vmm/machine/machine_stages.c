@@ -222,7 +222,10 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
         (void)uffd_open(&m->move_gate, NULL); /* -1 where it is not allowed */
         m->move_vmstat = move_splits_open();
     }
-    return 0;
+    r = host_tables_new("", m->plan->hosts, m->plan->n_hosts, &m->tables, ec);
+    if (r < 0)
+        stage_memory_undo(m);
+    return r;
 }
 
 int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx *ec)
@@ -254,6 +257,8 @@ void stage_memory_undo(struct machine *m)
     close_fd(&m->move_gate);
     close_fd(&m->move_vmstat);
     machine_unmap_plugged(m);
+    host_tables_free(m->tables);
+    m->tables = NULL;
     while (m->n_mem_slots > 0)
         (void)kvm_vm_map(&m->vm, --m->n_mem_slots, (struct gpa){ 0 }, 0, NULL, NULL);
     machine_free_pager(m);

@@ -70,6 +70,13 @@ void host_meminfo_parse(const char *text, uint64_t *ret_all_bytes, uint64_t *ret
     *ret_free_bytes = MIN(*ret_free_bytes, *ret_all_bytes);
 }
 
+bool host_meminfo_tables(const char *text, uint64_t *ret_bytes)
+{
+    const char *hit = strstr(text, " SecPageTables:");
+
+    return hit != NULL && meminfo_value(hit + 1, "SecPageTables:", ret_bytes);
+}
+
 static uint64_t read_number(const char *dir, const char *name)
 {
     char path[PATH_BYTES * 2];

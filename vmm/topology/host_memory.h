@@ -16,4 +16,8 @@ void host_memory_read(const char *kernel_root, struct host_topo *host);
  *  A value that is not in it is 0. Pure. */
 void host_meminfo_parse(const char *text, uint64_t *ret_all_bytes, uint64_t *ret_free_bytes);
 
+/** host_meminfo_tables() - the second-level page tables in the text of a node's meminfo. False, and
+ *  nothing is changed, where the kernel is too old to say. Pure. */
+bool host_meminfo_tables(const char *text, uint64_t *ret_bytes);
+
 #endif

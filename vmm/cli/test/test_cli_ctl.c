@@ -28,12 +28,14 @@ static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
 {
     (void)ctx;
     (void)ec;
-    *ret_json = json_pack("{s[{sisIsIs[{sIsssssssIs[{sisI}{sisI}]}{sIsssI}]}]}", "nodes", "id", 0,
+    *ret_json = json_pack("{s[{sisIsIs[{sIsssssssIs[{sisI}{sisI}]}{sIsssI}]}]s[{sisI}{sisI}{sisI}]}", "nodes", "id", 0,
                           "ballooned", (json_int_t)3 << 20, "kept", (json_int_t)4096, "backings", "memory", (json_int_t)8 << 30, "pages", "thp", "policy",
                           "preferred", "host", "1", "present", (json_int_t)4 << 20, "where", "host",
                           1, "pages_2m", (json_int_t)1, "host", 2, "pages_4k", (json_int_t)512,
                           "memory", (json_int_t)1 << 30, "pages", "2M", "reserved",
-                          (json_int_t)1 << 30);
+                          (json_int_t)1 << 30, "hosts", "host", 0, "page_tables",
+                          (json_int_t)8192, "host", 1, "page_tables", (json_int_t)0, "host", 3,
+                          "page_tables", (json_int_t)1 << 20);
     return 0;
 }
 
@@ -225,7 +227,8 @@ static void ask_for_tables(void)
         "        512          0          0\n"
         "   0       1 GiB  2M     -                    any              -       1 GiB\n"
         "   0       3 MiB  in the balloon\n"
-        "   0       4 KiB  in the balloon and kept\n");
+        "   0       4 KiB  in the balloon and kept\n"
+        "second-level page tables, all guests: host node 0 8 KiB, host node 3 1 MiB\n");
     outcome_fini(&o);
     o = run("ctl web stats"); /* zeros would hide the others, and are in the JSON form */
     assert_string_equal(o.out, "vcpus\n"

@@ -126,7 +126,8 @@ static int forget(void **state)
 static void ranges_of_many_tib_become_several_slots(void **state)
 {
     const struct machine_config config = { 0 };
-    const struct topo_plan plan = { .n_hosts = 1 };
+    struct topo_plan_host host = { .id = { 0 } };
+    const struct topo_plan plan = { .hosts = &host, .n_hosts = 1 };
     struct machine m = { .config = &config, .plan = &plan };
     unsigned next = 0;
 
@@ -152,7 +153,8 @@ static void a_failure_in_the_midst_leaves_nothing_mapped(void **state)
     (void)state;
     for (unsigned at = 1; at <= 6; at++) {
         const struct machine_config config = { 0 };
-        const struct topo_plan plan = { .n_hosts = 1 };
+        struct topo_plan_host host = { .id = { 0 } };
+        const struct topo_plan plan = { .hosts = &host, .n_hosts = 1 };
         struct machine m = { .config = &config, .plan = &plan };
         struct errctx ec = { 0 };
 
