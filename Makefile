@@ -161,10 +161,7 @@ $(BUILD)/bench/planner: guest-tests/bench/planner.c $(LIB)
 	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
 bench-placement: deps
 	@$(SUB) -j2 all guests $(BUILD)/bench/planner
-	@guest-tests/bench/placement
-	@guest-tests/bench/prefault
-	@guest-tests/bench/locality
-	@guest-tests/bench/moving
+	@guest-tests/bench/all-placement $(if $(QUICK),--quick) $(PARTS)
 bench-memory: deps
 	@$(SUB) -j2 all
 	@guest-tests/bench/memory-return

@@ -14,15 +14,17 @@ class Figure:
     goal is "< peer" or "> peer" (ahead of the peer), "<= NUMBER" or ">= NUMBER" for our own value
     alone, "<= NUMBER x peer" for their ratio, or "stated" where it is enough to know. A figure
     without peers has the peer "-".
-    emulated says that the number belongs to the emulated host: only ratios mean something.
+    emulated says that the number belongs to the emulated host: only ratios mean something. note is
+    what a reader of the row should know.
     """
 
-    def __init__(self, key, text, unit, goal, emulated=False):
+    def __init__(self, key, text, unit, goal, emulated=False, note=""):
         self.key = key
         self.text = text
         self.unit = unit
         self.goal = goal
         self.emulated = emulated
+        self.note = note
 
 
 class Samples:
@@ -64,9 +66,11 @@ class Samples:
         return len(self.values.get((key, vmm), []))
 
 
-def met(goal, mine, peer):
-    if mine is None:
+def met(goal, mine, peer, with_peer=True):
+    if mine is None or (peer is None and goal == "stated" and with_peer):
         return None
+    if goal == "stated":
+        return True
     if goal.endswith(" x peer"):
         return None if peer is None else mine <= float(goal[3:-7]) * peer
     if goal.startswith("<= "):
@@ -75,8 +79,6 @@ def met(goal, mine, peer):
         return mine >= float(goal[3:])
     if peer is None:
         return None
-    if goal == "stated":
-        return True
     return mine < peer if goal == "< peer" else mine > peer
 
 
@@ -89,7 +91,7 @@ def row(figure, samples, peer_name, goal):
     out = {"figure": figure.text, "unit": figure.unit, "ours": rounded(mine),
            "peer": rounded(peer), "peer_name": peer_name,
            "ratio": rounded(mine / peer) if mine is not None and peer else None,
-           "goal": goal, "met": met(goal, mine, peer),
+           "goal": goal, "met": met(goal, mine, peer, peer_name != NO_PEER),
            "runs": samples.runs(figure.key, OURS),
            "spread": rounded(samples.spread(figure.key, OURS)),
            "peer_runs": samples.runs(figure.key, peer_name),
@@ -103,6 +105,8 @@ def row(figure, samples, peer_name, goal):
                 if value is not None and (figure.key, vmm) in samples.reasons]
     if reasons:
         out["reason"] = "; ".join(reasons)
+    if figure.note:
+        out["note"] = figure.note
     return out
 
 
@@ -132,14 +136,21 @@ def write_json(path, objects):
 
 
 def merge_json(path, objects):
-    """Take OBJECTS into the list at PATH, in place of what it says about the same figures."""
+    """Take OBJECTS into the list at PATH, where it speaks of the same figures, else at its end."""
     try:
         with open(path, encoding="utf-8") as f:
             old = json.load(f)
     except (OSError, ValueError):
         old = []
-    mine = {o["figure"] for o in objects}
-    write_json(path, [o for o in old if o["figure"] not in mine] + objects)
+    new = {o["figure"]: [] for o in objects}
+    for o in objects:
+        new[o["figure"]].append(o)
+    out = []
+    for o in old:
+        out += new.pop(o["figure"], []) if o["figure"] in new else []
+        if o["figure"] not in {n["figure"] for n in objects}:
+            out.append(o)
+    write_json(path, out + [o for rest in new.values() for o in rest])
 
 
 def print_table(objects):
@@ -166,5 +177,6 @@ def print_table(objects):
     print("\n* measured on an emulated host: only ratio and counts say something about hardware.\n"
           "ratio: ours/peer. runs, spread ((largest - smallest)/median): ours/peer.")
     for o in objects:
-        if "reason" in o:
-            print(f"note: {o['figure']} ({o['peer_name']}): {o['reason']}")
+        for why in ("reason", "note"):
+            if why in o:
+                print(f"note: {o['figure']} ({o['peer_name']}): {o[why]}")

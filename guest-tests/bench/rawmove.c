@@ -4,11 +4,13 @@
  *
  * A memory file, bound to host node FROM, touched and mapped, one huge page for each 2 MiB with
  * "thp". Then move_pages(2) 2 MiB at a time, all of whose pages stand in one call; nothing is
- * looked at or asked between. Prints one line: seconds of CPU time of this thread, seconds of real
- * time, and pages. With PID it is that process's memory from ADDRESS on (hexadecimal), a guest's, say.
- * What was prepared and where pages are afterwards is checked outside the time, which begins when it
- * has said "ready" and got a line; after its figures it waits for another one. One thread; addresses
- * are listed once, before the first call.
+ * looked at or asked between. With PID it is that process's memory from ADDRESS on (hexadecimal), a
+ * guest's, say; pages of it that are in use just then may stay.
+ *
+ * It says "ready", and then for each line that it reads moves everything to TO, or back to FROM where
+ * it is there, and prints a line: seconds of CPU time of this thread, seconds of real time, and pages
+ * that have moved. Where pages are is looked at outside the time. One thread; addresses are listed
+ * once, before the first call.
  */
 #include <linux/mempolicy.h>
 #include <stdbool.h>
@@ -70,63 +72,87 @@ static uint8_t *take(size_t bytes, bool huge, int from)
     return at;
 }
 
-static void wait_for_line(void)
+/* Is there one more? */
+static bool wait_for_line(void)
 {
     int c = getchar();
 
     while (c != '\n' && c != EOF)
         c = getchar();
+    return c != EOF;
 }
 
-/* Are all pages on @node? */
-static void check(pid_t pid, void *const *page, int *status, size_t n, int node)
+struct job {
+    pid_t pid;
+    void **page;
+    int *status, *target;
+    size_t n, batch;
+};
+
+/* How many pages are on @node? */
+static size_t on_node(const struct job *j, int node)
 {
-    if (syscall(SYS_move_pages, pid, n, page, NULL, status, 0) < 0)
+    size_t count = 0;
+
+    if (syscall(SYS_move_pages, j->pid, j->n, j->page, NULL, j->status, 0) < 0)
         die("where pages are");
-    for (size_t i = 0; i < n; i++)
-        if (status[i] != node)
-            die("a page is on another node");
+    for (size_t i = 0; i < j->n; i++)
+        count += j->status[i] == node;
+    return count;
+}
+
+static void move_all(const struct job *j, int to)
+{
+    double cpu_s, real_s;
+    size_t there;
+
+    for (size_t i = 0; i < j->batch; i++)
+        j->target[i] = to;
+    cpu_s = now(CLOCK_THREAD_CPUTIME_ID);
+    real_s = now(CLOCK_MONOTONIC);
+    for (size_t i = 0; i < j->n; i += j->batch) {
+        const long r = syscall(SYS_move_pages, j->pid, j->batch, j->page + i, j->target,
+                               j->status + i, MPOL_MF_MOVE);
+
+        if (r < 0 || (r > 0 && j->pid == 0))
+            die("move_pages");
+    }
+    cpu_s = now(CLOCK_THREAD_CPUTIME_ID) - cpu_s;
+    real_s = now(CLOCK_MONOTONIC) - real_s;
+    there = on_node(j, to);
+    if (j->pid == 0 && there != j->n)
+        die("a page is on another node");
+    printf("%.9f %.9f %zu\n", cpu_s, real_s, there);
+    (void)fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
     const bool fits = argc == 5 || argc == 7, huge = fits && strcmp(argv[1], "thp") == 0;
     const size_t bytes = fits ? strtoull(argv[2], NULL, 10) * MIB : 0;
-    const pid_t pid = argc == 7 ? atoi(argv[5]) : 0;
-    const size_t page_bytes = huge ? HUGE_BYTES : SMALL, batch = huge ? 1 : BATCH;
-    const size_t n = bytes / page_bytes;
+    const size_t page_bytes = huge ? HUGE_BYTES : SMALL;
     const int from = fits ? atoi(argv[3]) : -1, to = fits ? atoi(argv[4]) : -1;
-    void **page = calloc(n + 1, sizeof(*page));
-    int *target = calloc(batch, sizeof(*target)), *status = calloc(n + 1, sizeof(*status));
-    double cpu_s, real_s;
+    struct job j = { .pid = argc == 7 ? atoi(argv[5]) : 0,
+                     .n = bytes / page_bytes,
+                     .batch = huge ? 1 : BATCH };
     uint8_t *at;
 
-    if (bytes == 0 || bytes % HUGE_BYTES != 0 || from < 0 || from >= NODES || to < 0 || !page ||
-        !target || !status) {
+    j.page = calloc(j.n + 1, sizeof(*j.page));
+    j.target = calloc(j.batch, sizeof(*j.target));
+    j.status = calloc(j.n + 1, sizeof(*j.status));
+    if (bytes == 0 || bytes % HUGE_BYTES != 0 || from < 0 || from >= NODES || to < 0 || !j.page ||
+        !j.target || !j.status) {
         fprintf(stderr, "usage: rawmove 4K|thp MIB FROM TO [PID ADDRESS]\n");
         return 2;
     }
-    at = pid != 0 ? (uint8_t *)(uintptr_t)strtoull(argv[6], NULL, 16) : take(bytes, huge, from);
-    for (size_t i = 0; i < n; i++)
-        page[i] = at + i * page_bytes;
-    for (size_t i = 0; i < batch; i++)
-        target[i] = to;
-    check(pid, page, status, n, from);
+    at = j.pid != 0 ? (uint8_t *)(uintptr_t)strtoull(argv[6], NULL, 16) : take(bytes, huge, from);
+    for (size_t i = 0; i < j.n; i++)
+        j.page[i] = at + i * page_bytes;
+    if (on_node(&j, from) != j.n)
+        die("a page is on another node");
     puts("ready");
     (void)fflush(stdout);
-    wait_for_line();
-
-    cpu_s = now(CLOCK_THREAD_CPUTIME_ID);
-    real_s = now(CLOCK_MONOTONIC);
-    for (size_t i = 0; i < n; i += batch)
-        if (syscall(SYS_move_pages, pid, batch, page + i, target, status + i, MPOL_MF_MOVE) != 0)
-            die("move_pages");
-    cpu_s = now(CLOCK_THREAD_CPUTIME_ID) - cpu_s;
-    real_s = now(CLOCK_MONOTONIC) - real_s;
-
-    printf("%.9f %.9f %zu\n", cpu_s, real_s, n);
-    (void)fflush(stdout);
-    wait_for_line();
-    check(pid, page, status, n, to);
+    for (bool there = false; wait_for_line(); there = !there)
+        move_all(&j, there ? from : to);
     return 0;
 }
