@@ -8,6 +8,7 @@
 #   make check-all  the same, longer
 #   make bench      measure against QEMU in one run; results in build/bench/
 #   make bench-placement   judge the planner, taking and moving memory, and where accesses go
+#                   (QUICK=1: one round of each; PARTS="moving ...": these only)
 #   make bench-memory      what it costs to have a guest give memory back
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
