@@ -25,9 +25,18 @@ def read(path):
         return f.read()
 
 
-def write(path, text, mode="w"):
-    with open(path, mode, encoding="ascii") as f:
+def write(path, text):
+    with open(path, "w", encoding="ascii") as f:
         f.write(text)
+
+
+def append(path, text):
+    """Without looking for the file's end, which tracefs refuses."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(fd, text.encode("ascii"))
+    finally:
+        os.close(fd)
 
 
 def told(pid, done):
@@ -80,7 +89,7 @@ def watch(pid, thread, addresses):
         raise Failed("the host's kernel does not trace system calls")
     for name, probe in PROBES.items():
         if not os.path.isdir(f"{TRACE}/events/nvbench/{name}"):
-            write(f"{TRACE}/kprobe_events", probe + "\n", "a")
+            append(f"{TRACE}/kprobe_events", probe + "\n")
     os.makedirs(ROOM, exist_ok=True)
     events = [f"{ROOM}/events/syscalls/sys_enter_{name}" for name in calls] + \
         [f"{ROOM}/events/nvbench/{name}" for name in PROBES]

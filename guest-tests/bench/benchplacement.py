@@ -52,7 +52,7 @@ LOCALITY = [
     Figure("moved", "the same, from 10 s after its move on", "%", ">= 99", True),
 ]
 GUESTS = {"rests": "a guest at rest", "busy": "a guest that writes"}
-KINDS = {"4K": ("4 KiB", "2 MiB of small pages"), "thp": ("2 MiB", "huge page")}
+KINDS = {"4K": ("4 KiB", "for 2 MiB of small pages"), "thp": ("2 MiB", "for a huge page")}
 
 
 def prefault(mib=1024):
@@ -72,10 +72,10 @@ def moving():
                    "stated", True)]
         for guest, text in GUESTS.items():
             out += [
-                Figure(f"flush-{kind}-{guest}", f"flushes of remote TLBs a {unit}, {text}", "",
+                Figure(f"flush-{kind}-{guest}", f"flushes of remote TLBs {unit}, {text}", "",
                        "<= 1"),
                 Figure(f"sample-{kind}-{guest}",
-                       f"before it, finding what is in use: flushes a {unit}, {text}", "",
+                       f"before it, finding what is in use: flushes {unit}, {text}", "",
                        "stated")]
     out.append(Figure("tables", "second-level page tables that are on the new node then", "%",
                       "> peer"))
