@@ -156,14 +156,16 @@ static void put_nodes(struct place_search *s, const uint32_t *node, uint32_t n, 
             place_put(s, node[k], at[k]);
 }
 
-/* Place @n virtual nodes of a guest anew, all that are placed or some; what is better is kept. */
-static bool regrow(struct place_search *s, uint32_t guest, const uint32_t *node, uint32_t n)
+/* Place @n virtual nodes of a guest anew; what is better is kept, as it is or @polished. */
+static bool regrow(struct place_search *s, uint32_t guest, const uint32_t *node, uint32_t n,
+                   bool polished)
 {
     int was[GUEST_MAX_VNODES], now[GUEST_MAX_VNODES];
     int64_t before = take_nodes(s, node, n, was);
 
     if (place_grow(s, guest)) {
-        polish(s, guest);
+        if (polished)
+            polish(s, guest);
         if (take_nodes(s, node, n, now) < before) {
             put_nodes(s, node, n, now);
             return true;
@@ -210,7 +212,7 @@ static bool regroup(struct place_search *s, uint32_t guest)
             node[n++] = g->first + k;
         }
         if (first && n < g->n)
-            better = regrow(s, guest, node, n) || better;
+            better = regrow(s, guest, node, n, false) || better;
     }
     return better;
 }
@@ -232,7 +234,7 @@ static bool regrow_guest(struct place_search *s, uint32_t guest)
 
     for (uint32_t k = 0; k < g->n; k++)
         node[k] = g->first + k;
-    return regrow(s, guest, node, g->n);
+    return regrow(s, guest, node, g->n, true);
 }
 
 void place_polish_all(struct place_search *s)
