@@ -16,7 +16,7 @@ from benchvmm import Failed
 TRACE = "/sys/kernel/tracing"
 ROOM = f"{TRACE}/instances/nvbench"
 PROBES = {"flush": "p:nvbench/flush kvm_flush_remote_tlbs",
-          "kicked": "r:nvbench/kicked kvm_make_all_cpus_request did=$retval:u8"}
+          "kicked": "r:nvbench/kicked kvm_make_all_cpus_request_except did=$retval:u8"}
 SLACK = 4  # flushes that may fall between reading the count and the trace
 
 
