@@ -59,13 +59,17 @@ def rounds(tap, vm):
 
 def held(tap, vm):
     """A pause in the midst."""
-    worker = threading.Thread(target=evict, args=(vm, 1))
+    ends = []
+    start = pager(vm, 1)["evicted"]
+    worker = threading.Thread(target=lambda: ends.append(evict(vm, 1)))
     worker.start()
+    until("pages to go", lambda: not worker.is_alive() or pager(vm, 1)["evicted"] > start)
     tap.same(ctl(vm.name, "pause")[0], 0, "paging: a pause in the midst")
     before = pager(vm, 1)["evicted"]
     tap.same(pager(vm, 1)["evicted"], before, "paging: nothing goes meanwhile")
     tap.same(ctl(vm.name, "resume")[0], 0, "paging: it goes on")
     worker.join()
+    tap.same([end["why"] for end in ends], [""], "paging: it comes to its end after a pause")
     check(vm, "after a pause")
 
 
