@@ -13,12 +13,7 @@
 
 #include "vcpu/policy/test/balance_cases.h"
 
-#ifdef __SANITIZE_ADDRESS__
-enum { TRACES = 150 }; /* the arithmetic is checked by fewer; it takes twenty times as long here */
-#else
-enum { TRACES = 1000 };
-#endif
-enum { EPOCHS = 60, STEADY = 40, CASES = 60 };
+enum { TRACES = 1000, EPOCHS = 60, STEADY = 40, CASES = 60 };
 
 #define GIB    (UINT64_C(1) << 30)
 #define SECOND UINT64_C(1000000000)
