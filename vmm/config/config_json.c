@@ -3,15 +3,14 @@
 #include "vmm/config/config_json.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+#include "vmm/base/read_file.h"
 #include "vmm/config/config_json_lists.h"
 #include "vmm/config/config_shapes.h"
 #include "vmm/config/suggest.h"
@@ -100,40 +99,12 @@ int config_json_read_text(struct config_input *in, const char *text, size_t len,
     return r;
 }
 
-static int read_all(int fd, char *buf, size_t size, size_t *ret_len, struct errctx *ec)
-{
-    size_t len = 0;
-
-    while (len < size) {
-        ssize_t n = read(fd, buf + len, size - len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errctx_set_os(ec, errno, "cannot be read");
-        if (n == 0)
-            break;
-        len += (size_t)n;
-    }
-    if (len == size)
-        return errctx_set(ec, EFBIG, "longer than %d MiB", CONFIG_FILE_MAX / MIB);
-    *ret_len = len;
-    return 0;
-}
-
 int config_json_read_file(struct config_input *in, const char *path, struct errctx *ec)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
     CLEANUP_FREE char *text = NULL;
-    size_t len = 0;
-    int r;
+    size_t len;
+    int r = read_file(path, CONFIG_FILE_MAX, &text, &len, ec);
 
-    if (fd < 0)
-        return errctx_set_os(ec, errno, "--config: %s", path);
-    text = malloc(CONFIG_FILE_MAX);
-    if (text == NULL)
-        return errctx_set(ec, ENOMEM, "--config: no memory to read %s", path);
-    r = read_all(fd, text, CONFIG_FILE_MAX, &len, ec);
     if (r == 0)
         r = config_json_read_text(in, text, len, ec);
     return r < 0 ? errctx_wrap(ec, r, "--config: %s", path) : 0;

@@ -264,7 +264,8 @@ static void file_and_option_may_not_say_the_same(void **state)
     assert_int_equal(unlink(path), 0);
 
     assert_int_equal(config_words("--config /nowhere/x.json", &c, &ec), -ENOENT);
-    assert_string_equal(ec.msg, "--config: /nowhere/x.json: No such file or directory");
+    assert_string_equal(ec.msg,
+                        "--config: /nowhere/x.json: cannot be opened: No such file or directory");
     config_fini(&c);
 }
 
