@@ -94,7 +94,10 @@ struct guest_mem_dma_ops {
     int (*begin)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     void (*end)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     /* [@ptr, @ptr+@len), whole pages, is given back next: what is kept of it is not wanted. */
-    void (*forget)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
+    void (*forget)(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bool for_long);
+    /* Set bit 0 of @there for those of the pages whose content is kept elsewhere. Any thread. */
+    void (*add_away)(void *ctx, struct vnode_id vnode, const void *ptr, size_t n_pages,
+                     uint8_t *there);
 };
 
 /** guest_mem_set_dma_ops() - NULL: nobody wants to know. While no lease is out. */
@@ -107,12 +110,13 @@ void guest_mem_set_dma_ops(struct guest_mem *mem, const struct guest_mem_dma_ops
  * What a lease holds stays, with the 2 MiB around it (of a pool of 1 GiB: the page), and so does
  * what the plan has set aside. Any thread; takes one system call for 2 MiB, and a lease of them waits
  * for that.
+ * @for_long: whoever touches memory beside it takes none of it along.
  * @ret_gone_bytes: what was there and is not any more; counted, not assumed.
  * Return: 0; -EFAULT when not all is RAM, in which case nothing happened and the result is untouched;
  * or the errno of fallocate or mincore, with what was done until then. No sentence: a guest can
  * cause this in a loop.
  */
-int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
+int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes, bool for_long,
                         uint64_t *ret_gone_bytes);
 
 /** guest_mem_page() - the page that @addr lies in, the smallest that can be given back: where it
@@ -120,7 +124,7 @@ int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_byt
 size_t guest_mem_page(struct guest_mem *mem, struct gpa addr, struct gpa *ret_start);
 
 /** guest_mem_present() - bit 0 of each byte of @ret_there: the host has memory for that page of 4
- *  KiB. Touches nothing. Return: 0, -EFAULT when the pages are not in one range of RAM, or the errno
+ *  KiB, or a pager keeps its content. Touches nothing. Return: 0, -EFAULT when the pages are not in one range of RAM, or the errno
  *  of mincore. */
 int guest_mem_present(struct guest_mem *mem, struct gpa addr, size_t n_pages, uint8_t *ret_there);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Giving guest memory back while the guest runs, and looking at what is there. See guest_mem.h. */
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "memory/guest_mem_private.h"
@@ -10,18 +11,18 @@
 
 /* What a pager keeps of its whole pages. */
 static void forget(const struct guest_mem *mem, const struct guest_mem_range *s, uint64_t addr,
-                   size_t len)
+                   size_t len, bool for_long)
 {
     const uint64_t start = align_up(addr - s->base, BACKING_PAGE);
     const uint64_t end = align_down(addr - s->base + len, BACKING_PAGE);
 
     if (mem->dma_ops != NULL && end > start)
-        mem->dma_ops->forget(mem->dma_ctx, s->vnode, s->host + start, end - start);
+        mem->dma_ops->forget(mem->dma_ctx, s->vnode, s->host + start, end - start, for_long);
 }
 
 /* [@addr, @addr+@len), which lies in @b and in as many extents as its largest page has. */
 static int give_back_part(struct guest_mem *mem, struct guest_mem_range *s, const struct backing *b,
-                          uint64_t addr, size_t len, uint64_t *gone_bytes)
+                          uint64_t addr, size_t len, bool for_long, uint64_t *gone_bytes)
 {
     const size_t off = s->off + (addr - s->base);
     int r;
@@ -29,13 +30,13 @@ static int give_back_part(struct guest_mem *mem, struct guest_mem_range *s, cons
 
     if (!mem_holds_close(s->holds, off, len))
         return 0;
-    forget(mem, s, addr, len);
+    forget(mem, s, addr, len, for_long);
     r = backing_give_back(b, (size_t)(s->host + (addr - s->base) - b->host), len, gone_bytes);
     mem_holds_open(s->holds, off, len);
     return r;
 }
 
-int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
+int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes, bool for_long,
                         uint64_t *ret_gone_bytes)
 {
     uint64_t done = 0, gone = 0;
@@ -52,7 +53,7 @@ int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_byt
         part = guest_mem_first_part(mem, at, len_bytes - done, &s, &b);
         unit = MAX((size_t)BACKING_EXTENT, backing_page_bytes(b));
         part = MIN(part, unit - (s->off + (at - s->base)) % unit);
-        r = give_back_part(mem, s, b, at, part, &gone);
+        r = give_back_part(mem, s, b, at, part, for_long, &gone);
         done += part;
     }
     *ret_gone_bytes = gone;
@@ -73,15 +74,38 @@ size_t guest_mem_page(struct guest_mem *mem, struct gpa addr, struct gpa *ret_st
     return page;
 }
 
+static void add_away(const struct guest_mem *mem, const struct guest_mem_range *s, const void *at,
+                     size_t n_pages, uint8_t *there)
+{
+    if (mem->dma_ops != NULL)
+        mem->dma_ops->add_away(mem->dma_ctx, s->vnode, at, n_pages, there);
+}
+
+/* What is kept elsewhere is looked for after the pages, so that what leaves meanwhile is found, and
+ * before, for what comes back. */
 int guest_mem_present(struct guest_mem *mem, struct gpa addr, size_t n_pages, uint8_t *ret_there)
 {
     const struct guest_mem_range *s = guest_mem_find(mem, addr.v);
+    const size_t len = n_pages * BACKING_PAGE;
+    uint8_t away[BACKING_EXTENT / BACKING_PAGE];
+    uint8_t *at;
 
-    if (s == NULL || !checked_range(addr.v - s->base, n_pages * BACKING_PAGE, s->len) ||
-        guest_mem_usable(s, addr.v, n_pages * BACKING_PAGE) < n_pages * BACKING_PAGE)
+    if (s == NULL || !checked_range(addr.v - s->base, len, s->len) ||
+        guest_mem_usable(s, addr.v, len) < len)
         return -EFAULT;
-    return mincore(s->host + (addr.v - s->base), n_pages * BACKING_PAGE, ret_there) < 0 ? -errno
-                                                                                        : 0;
+    at = s->host + (addr.v - s->base);
+    for (size_t done = 0; done < n_pages; done += sizeof(away)) {
+        const size_t n = MIN(n_pages - done, sizeof(away));
+
+        memset(away, 0, n);
+        add_away(mem, s, at + done * BACKING_PAGE, n, away);
+        if (mincore(at + done * BACKING_PAGE, n * BACKING_PAGE, ret_there + done) < 0)
+            return -errno;
+        add_away(mem, s, at + done * BACKING_PAGE, n, away);
+        for (size_t i = 0; i < n; i++)
+            ret_there[done + i] |= away[i];
+    }
+    return 0;
 }
 
 void guest_mem_pages_stay(const struct guest_mem *mem)

@@ -41,11 +41,11 @@ static bool is_memory(const struct balloon *b, const struct page_map_range *rang
 }
 
 /* Return: what the host got. What stays is seen when the account is made. */
-static uint64_t give_back(struct balloon *b, uint64_t addr, uint64_t len_bytes)
+static uint64_t give_back(struct balloon *b, uint64_t addr, uint64_t len_bytes, bool for_long)
 {
     uint64_t gone = 0;
 
-    (void)guest_mem_give_back(b->vdev.mem, (struct gpa){ addr }, len_bytes, &gone);
+    (void)guest_mem_give_back(b->vdev.mem, (struct gpa){ addr }, len_bytes, for_long, &gone);
     b->gone_bytes += gone;
     return gone;
 }
@@ -53,7 +53,7 @@ static uint64_t give_back(struct balloon *b, uint64_t addr, uint64_t len_bytes)
 static void give_back_inflated(struct balloon *b, const struct page_map_range *range, uint64_t addr,
                                uint64_t len_bytes)
 {
-    b->inflated_bytes[range - b->map.ranges] += give_back(b, addr, len_bytes);
+    b->inflated_bytes[range - b->map.ranges] += give_back(b, addr, len_bytes, true);
 }
 
 /* The larger page around @addr, if all of it is in the balloon now. *tried: the last one looked at,
@@ -127,7 +127,7 @@ void balloon_pages_reported(struct balloon *b, const struct balloon_range *r)
 
     if (range == NULL || first >= end)
         return;
-    (void)give_back(b, first, end - first);
+    (void)give_back(b, first, end - first, false);
     for (uint64_t addr = first; addr < end; addr += PAGE_MAP_BYTES)
         page_set_add(&b->reported, page_map_number(range, addr));
 }

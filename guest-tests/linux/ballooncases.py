@@ -127,6 +127,52 @@ def starts_over(tap, vm):
              "balloon: the next driver fills it again")
 
 
+def away(vm):
+    """{virtual node: bytes} that the pager keeps."""
+    return {n["id"]: n["pager"]["away"] for n in ctl(vm.name, "memory")[1]["nodes"]}
+
+
+def evict(tap, vm, name, least):
+    """Half of each node goes to the store, LEAST bytes of all together; what does."""
+    for node in HOMES:
+        tap.same(ctl(vm.name, "evict", f"node={node}", f"by={128 * MIB}")[0], 0,
+                 f"{name}: evict of node {node}")
+    there = away(vm)
+    tap.point(sum(there.values()) >= least, f"{name}: memory is away", there)
+    return there
+
+
+def paged(tap, kernel):
+    """Memory that is away and given back, and memory in the balloon that nobody brings back."""
+    size = 256 * MIB
+    with linux(tap, kernel, "paged", "--balloon", "reporting=off", "--pager", "on") as vm:
+        vm.asked("next")
+        do(vm, "fill")
+        before = evict(tap, vm, "paged", 64 * MIB)
+        balloon(vm, f"target={size}")
+        holds(vm, size)
+        there, kept, left = given(vm, "ballooned"), given(vm, "kept"), away(vm)
+        tap.same(sum(there.values()) + sum(kept.values()), size, "paged: every page is accounted for")
+        tap.point(sum(kept.values()) < 4 * MIB, "paged: next to nothing of it is kept", kept)
+        tap.point(sum(left.values()) < sum(before.values()), "paged: copies of it are dropped",
+                  f"{before} away before, {left} now")
+        after = resident(vm)
+        tap.point(all(after[n] + there[n] + left[n] <= 256 * MIB for n in HOMES),
+                  "paged: no page is counted twice", f"{after} there, {there} given, {left} away")
+        do(vm, "check full balloon")
+        evict(tap, vm, "paged, full", MIB)
+        do(vm, "check full balloon, evicted")
+        tap.point(sum(given(vm, "kept").values()) < 4 * MIB, "paged: the balloon stays empty inside",
+                  given(vm, "kept"))
+        balloon(vm, "target=0")
+        holds(vm, 0)
+        do(vm, "fill")
+        do(vm, "check empty balloon")
+        starts_over(tap, vm)
+        tap.same(ctl(vm.name, "stop")[0], 0, "paged: stop")
+        vm.wait()
+
+
 def ballooned(tap, kernel):
     """A Linux guest whose balloon is filled and emptied."""
     with linux(tap, kernel, "balloon", "--balloon", "reporting=off") as vm:

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #define STATE_MASK 0x7ull
+#define GIVEN      0x8ull
 #define GEN_ONE    0x10ull
 #define GEN_MASK   0xfff0ull
 #define LEASE_ONE  0x10000ull
@@ -27,7 +28,18 @@ uint32_t page_leases(uint64_t word)
     return (uint32_t)((word & LEASE_MASK) >> LEASE_SHIFT);
 }
 
-/* @word in another state and with another object; leases and generation stay. */
+bool page_is_given(uint64_t word)
+{
+    return (word & GIVEN) != 0;
+}
+
+bool page_is_away(uint64_t word)
+{
+    return page_state(word) == PAGE_PUNCHING || page_state(word) == PAGE_EMPTY ||
+           page_state(word) == PAGE_FILLING;
+}
+
+/* @word in another state and with another object; leases and generation stay, and the mark goes. */
 static uint64_t as(uint64_t word, enum page_state state, uint32_t object)
 {
     return (word & (GEN_MASK | LEASE_MASK)) | (uint64_t)state | (uint64_t)object << OBJECT_SHIFT;
@@ -175,7 +187,8 @@ bool page_pin(page_word *word)
 {
     uint64_t now = look(word);
 
-    while (page_state(now) == PAGE_RESIDENT && page_leases(now) < PAGE_LEASES_MAX)
+    while (page_state(now) == PAGE_RESIDENT && !page_is_given(now) &&
+           page_leases(now) < PAGE_LEASES_MAX)
         if (swap(word, &now, now + LEASE_ONE))
             return true;
     return false;
@@ -189,14 +202,15 @@ void page_unlease(page_word *word)
     (void)was;
 }
 
-bool page_forget(page_word *word, uint32_t *ret_object, bool *ret_was_away)
+bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, bool *ret_was_away)
 {
     uint64_t now = look(word);
 
     while (page_state(now) != PAGE_PUNCHING && page_state(now) != PAGE_FILLING) {
         const enum page_state state = page_state(now);
+        const uint64_t next = as(now, PAGE_RESIDENT, 0) | (for_long ? GIVEN : 0);
 
-        if (state == PAGE_RESIDENT || swap(word, &now, as(now, PAGE_RESIDENT, 0))) {
+        if (next == now || swap(word, &now, next)) {
             *ret_object = page_object(now);
             *ret_was_away = state == PAGE_EMPTY;
             return true;

@@ -25,7 +25,10 @@
  * it. Each lease is a promise to the device that has it that the frame stays: a page with leases is
  * not armed. A lease may begin on a page that is away; it then keeps it after it came back.
  *
- * Bits: 0-2 state, 3 spare, 4-15 generation (counts armings, so that a copy of a word that is
+ * A page that was given back for long has a mark, until it is touched itself: nobody fills its hole
+ * along with a neighbour's.
+ *
+ * Bits: 0-2 state, 3 given back for long, 4-15 generation (counts armings, so that a copy of a word that is
  * compared later cannot be mistaken), 16-31 leases, 32-63 object in the store.
  * Any thread; all moves are compare-and-swap.
  */
@@ -106,17 +109,24 @@ void page_filled(page_word *word);
 bool page_lease(page_word *word, uint32_t *ret_object);
 void page_unlease(page_word *word);
 
-/** page_pin() - a lease of a RESIDENT page, so that it stays that until page_unlease(); cancels
- *  nothing. Return: false when it is in another state or has too many. */
+/** page_pin() - a lease of a RESIDENT page that was not given back for long, so that it stays RESIDENT
+ *  until page_unlease(); cancels nothing. Return: false when it is another, or has too many. */
 bool page_pin(page_word *word);
 
 /**
  * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY -> RESIDENT. Then the
  * page is punched out of the file, which makes it zero.
+ * @for_long: mark it.
  * @ret_object: to be dropped, or 0. @ret_was_away: it was EMPTY.
  * Return: false: somebody is at it for a moment, try again.
  */
-bool page_forget(page_word *word, uint32_t *ret_object, bool *ret_was_away);
+bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, bool *ret_was_away);
+
+/** page_is_given() - given back for long, and not touched since. */
+bool page_is_given(uint64_t word);
+
+/** page_is_away() - its content is, or may be, in the store alone. */
+bool page_is_away(uint64_t word);
 
 /** page_reset() - whatever it was -> 0. While nobody else is at the page. Return: the object that
  *  the caller drops now, or 0. */

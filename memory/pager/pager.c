@@ -153,7 +153,7 @@ static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
     return 0;
 }
 
-static void forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+static void forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bool for_long)
 {
     struct pager *p = ctx;
     struct pager_node *node = &p->nodes[vnode.v];
@@ -163,7 +163,7 @@ static void forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
         bool was_away = false;
         uint32_t object = 0;
 
-        while (word != NULL && !page_forget(word, &object, &was_away))
+        while (word != NULL && !page_forget(word, for_long, &object, &was_away))
             (void)sched_yield(); /* a hole is made or a page filled, by threads that wait for nobody */
         pager_drop(node, object);
         pager_sub(&node->n.away, was_away);
@@ -171,10 +171,25 @@ static void forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
     }
 }
 
+static void add_away(void *ctx, struct vnode_id vnode, const void *ptr, size_t n_pages,
+                     uint8_t *there)
+{
+    const struct pager *p = ctx;
+    const struct pager_node *node = &p->nodes[vnode.v];
+
+    for (size_t i = 0; i < n_pages; i++) {
+        page_word *word = word_at(node, (const uint8_t *)ptr + i * PAGER_PAGE);
+
+        if (word != NULL && page_is_away(atomic_load_explicit(word, memory_order_acquire)))
+            there[i] |= 1;
+    }
+}
+
 static const struct guest_mem_dma_ops lease_ops = {
     .begin = lease_begin,
     .end = lease_end,
     .forget = forget,
+    .add_away = add_away,
 };
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -84,8 +84,9 @@ static size_t pin(const struct spot *s, size_t n)
 
 /*
  * The file has no page here and never had one. A guest that takes new memory takes more: the rest of
- * the extent comes with it, as far as it is new, too. Zeroes in the hole of a page that is away would
- * be wrong, so each is looked at, and kept from going while the kernel is at it.
+ * the extent comes with it, as far as it is new, too, up to what was given back for long. Zeroes in the
+ * hole of a page that is away would be wrong, so each is looked at, and kept from going while the kernel
+ * is at it.
  */
 static int first_touch(const struct spot *s)
 {

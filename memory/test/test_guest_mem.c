@@ -155,20 +155,20 @@ static void memory_goes_back_page_by_page(void **state)
     uint8_t byte, seen[3];
 
     assert_int_equal(guest_mem_fill(f->mem, at(3 * M), 0xaa, 3 * M), 0); /* of two nodes */
-    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 3 * 4096 + 100, &gone), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 3 * 4096 + 100, false, &gone), 0);
     assert_int_equal(gone, 3 * 4096); /* what is no whole page stays */
     assert_true(there(f, 0) == M - 8192 && there(f, 1) == 2 * M - 4096);
     assert_int_equal(guest_mem_present(f->mem, at(4 * M), 2, seen), 0);
     assert_true((seen[0] & 1) == 0 && (seen[1] & 1) == 1);
-    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 8192, &gone), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 8192, false, &gone), 0);
     assert_int_equal(gone, 0); /* a second time nothing goes */
-    assert_int_equal(guest_mem_give_back(f->mem, at(0), 8 * M, &gone), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 8 * M, false, &gone), 0);
     assert_int_equal(gone, 3 * M - 3 * 4096);
     assert_true(there(f, 0) == 0 && there(f, 1) == 0);
     assert_int_equal(guest_mem_read(f->mem, at(5 * M), &byte, 1), 0);
     assert_int_equal(byte, 0);
     gone = 77;
-    assert_int_equal(guest_mem_give_back(f->mem, at(7 * M), 2 * M, &gone), -EFAULT);
+    assert_int_equal(guest_mem_give_back(f->mem, at(7 * M), 2 * M, false, &gone), -EFAULT);
     assert_int_equal(gone, 77);
     assert_int_equal(guest_mem_present(f->mem, at(8 * M - 4096), 2, seen), -EFAULT);
 }
@@ -182,15 +182,15 @@ static void what_is_leased_does_not_go_back(void **state)
     assert_int_equal(guest_mem_fill(f->mem, at(0), 0xaa, 4 * M), 0);
     assert_int_equal(guest_mem_lease_begin(f->mem, at(M), 16, LEASE_DMA, &l), 0);
     assert_true(guest_mem_lease_addr(f->mem, &l).v == M);
-    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, false, &gone), 0);
     assert_int_equal(gone, 2 * M); /* the other extent */
     assert_int_equal(*(uint8_t *)l.ptr, 0xaa);
     guest_mem_lease_end(f->mem, &l);
     assert_int_equal(guest_mem_lease_begin(f->mem, at(2 * M - 8), 16, LEASE_READ, &l), 0);
-    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, false, &gone), 0);
     assert_int_equal(gone, 0); /* it lies in both */
     guest_mem_lease_end(f->mem, &l);
-    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, false, &gone), 0);
     assert_int_equal(gone, 2 * M);
 }
 
@@ -235,7 +235,7 @@ static void a_lease_and_giving_back_exclude_each_other(void **state)
     for (int i = 0; i < 2000; i++) {
         uint64_t gone;
 
-        assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, &gone), 0);
+        assert_int_equal(guest_mem_give_back(f->mem, at(0), 4 * M, false, &gone), 0);
     }
     assert_int_equal(pthread_join(writer, &failed), 0);
     assert_null(failed);
@@ -247,7 +247,7 @@ static void *give_back_once(void *arg)
     struct fixture *f = arg;
     uint64_t gone;
 
-    return guest_mem_give_back(f->mem, at(0), 4 * M, &gone) == 0 && gone == 4 * M ? NULL : arg;
+    return guest_mem_give_back(f->mem, at(0), 4 * M, false, &gone) == 0 && gone == 4 * M ? NULL : arg;
 }
 
 static void pages_stay_while_somebody_looks(void **state)

@@ -125,10 +125,6 @@ static int check_reclaims(const struct machine_config *config, struct errctx *ec
 
         if (!type->reclaims)
             continue;
-        if (config->pager == CONFIG_PAGER_ON)
-            return errctx_set(ec, EINVAL,
-                              "--%s gives memory back that --pager keeps account of: say one of them",
-                              type->name);
         if (spec->prealloc)
             return errctx_set(ec, EINVAL, "--%s gives memory back that --prealloc takes for good: "
                               "leave one out", type->name);

@@ -345,7 +345,7 @@ static int go_balloon(struct world *w)
         for (int i = 0; i < GUESTS; i++)
             if (w->guest_done[i] != ACCESSES)
                 return 0;
-        if (w->device_pc != 5 || !MOVE(w, page_forget(&word_, &object, &was_away)))
+        if (w->device_pc != 5 || !MOVE(w, page_forget(&word_, true, &object, &was_away)))
             return 0;
         drop(w, object);
         w->balloon_pc = 1;

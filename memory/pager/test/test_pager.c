@@ -70,7 +70,10 @@ int __wrap_numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nod
     return host.is_full ? -ENOMEM : 0;
 }
 
-enum { SMALL = 4096, NODES = 2, NODE_BYTES = 16 * MIB, PAGES = NODE_BYTES / SMALL, WRITERS = 3 };
+enum {
+    SMALL = 4096, NODES = 2, NODE_BYTES = 16 * MIB, PAGES = NODE_BYTES / SMALL, WRITERS = 3,
+    EXTENT = 2 * MIB, EXTENT_PAGES = EXTENT / SMALL,
+};
 
 struct rig {
     struct plan_ram plan;
@@ -347,11 +350,52 @@ static void what_is_given_back_is_not_kept(void **state)
     for (size_t i = 0; i < PAGES; i++)
         make(page_at(rig, 0, i), i, 9);
     assert_int_equal(evict(rig, 0, NODE_BYTES / 2), NODE_BYTES / 2);
-    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 0 }, NODE_BYTES, &gone), 0);
+    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 0 }, NODE_BYTES, false, &gone), 0);
     c = count(rig, 0);
     assert_int_equal(c.away_pages + c.away_zero_pages + c.store.pages + c.store.objects, 0);
     for (size_t i = 0; i < PAGES; i++)
         assert_int_equal(*(volatile uint64_t *)page_at(rig, 0, i), 0);
+    rig_fini(rig);
+    free(rig);
+}
+
+static size_t n_present(struct rig *rig, size_t first, size_t n)
+{
+    uint8_t there[PAGES];
+    size_t sum = 0;
+
+    assert_int_equal(guest_mem_present(rig->mem, (struct gpa){ first * SMALL }, n, there), 0);
+    for (size_t i = 0; i < n; i++)
+        sum += there[i] & 1;
+    return sum;
+}
+
+/* In the store is not given back; and who touches memory takes nothing along that is. */
+static void what_is_away_is_not_gone_and_what_is_gone_stays_so(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint64_t gone = 0;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    for (size_t i = 0; i < PAGES; i++)
+        make(page_at(rig, 0, i), i, 9);
+    assert_int_equal(evict(rig, 0, NODE_BYTES), NODE_BYTES);
+    assert_int_equal(n_present(rig, 0, PAGES), PAGES);
+    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 0 }, 2 * EXTENT, false, &gone), 0);
+    assert_int_equal(gone, 0); /* the host had it already */
+    assert_int_equal(n_present(rig, 0, 2 * EXTENT_PAGES), 0);
+    assert_int_equal(count(rig, 0).away_pages, PAGES - 2 * EXTENT_PAGES);
+    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 20 * SMALL }, 9 * SMALL, true, &gone),
+                     0);
+    *(volatile uint8_t *)page_at(rig, 0, 3) = 1;
+    assert_int_equal(n_present(rig, 0, 20), 17); /* the rest comes along, up to those */
+    assert_int_equal(n_present(rig, 20, EXTENT_PAGES - 20), 0);
+    *(volatile uint8_t *)page_at(rig, 0, 24) = 1; /* it is touched itself */
+    assert_int_equal(n_present(rig, 20, EXTENT_PAGES - 20), 1);
+    *(volatile uint8_t *)page_at(rig, 0, EXTENT_PAGES) = 1; /* not for long: all of it */
+    assert_int_equal(n_present(rig, EXTENT_PAGES, EXTENT_PAGES), EXTENT_PAGES);
     rig_fini(rig);
     free(rig);
 }
@@ -1012,6 +1056,7 @@ int main(void)
         cmocka_unit_test(only_so_much_is_taken_as_was_asked_for),
         cmocka_unit_test(what_a_device_has_stays),
         cmocka_unit_test(what_is_given_back_is_not_kept),
+        cmocka_unit_test(what_is_away_is_not_gone_and_what_is_gone_stays_so),
         cmocka_unit_test(holes_that_somebody_filled_are_no_pages),
         cmocka_unit_test(what_came_back_becomes_huge_again),
         cmocka_unit_test(an_extent_with_a_lease_is_not_touched_by_that),
