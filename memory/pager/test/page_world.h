@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A small world of one page (its word, page table entry, memory file, store, the kernel's queue of
+ * faults) and actors in it, each a program of steps that are atomic in reality, too: one move of the
+ * word, one system call, one access. The words are moved by the functions under test; the rest is a
+ * model of what the kernel does.
+ */
+#ifndef MEMORY_PAGER_TEST_PAGE_WORLD_H
+#define MEMORY_PAGER_TEST_PAGE_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "memory/pager/page_word.h"
+
+enum { GUESTS = 2, ACCESSES = 2, ROUNDS = 2, OBJECTS = 6, NOBODY = 0xff };
+enum actor { EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, BALLOON, RESET, COLLAPSER, ACTORS };
+enum { WAITERS = GUESTS + 1, WAITER_DEVICE = GUESTS };
+
+/* All of the world; compared as bytes, so without holes. */
+struct world {
+    uint64_t word;
+    uint8_t truth;               /* what was written last */
+    uint8_t present, content;    /* the memory file's page */
+    uint8_t frame;               /* number of the frame that it is in */
+    uint8_t mapped;              /* in our page table */
+    uint8_t live[OBJECTS];       /* the store, from 1 */
+    uint8_t object[OBJECTS];
+    uint8_t blocked[WAITERS];    /* in the kernel, until woken */
+    uint8_t unread[WAITERS];     /* its event was not read yet */
+    uint8_t evict_pc, evict_round, evict_copy;
+    uint8_t fault_pc, fault_object, fault_copy;
+    uint8_t guest_done[GUESTS];
+    uint8_t device_pc, device_object, device_frame;
+    uint8_t stranger_done, reset_done, balloon_pc, collapser_pc;
+    uint8_t pad[3];
+};
+
+static const char *broken; /* the first thing that did not hold */
+
+static inline void must(bool ok, const char *what)
+{
+    if (!ok && broken == NULL)
+        broken = what;
+}
+
+/* --- the word, the store and the kernel ------------------------------------------------------- */
+
+#define MOVE(w, call)                    \
+    __extension__({                      \
+        page_word word_ = (w)->word;     \
+        __typeof__(call) ret_ = call;    \
+        (w)->word = atomic_load(&word_); \
+        ret_;                            \
+    })
+#define MOVE_VOID(w, call)               \
+    do {                                 \
+        page_word word_ = (w)->word;     \
+        call;                            \
+        (w)->word = atomic_load(&word_); \
+    } while (0)
+
+static inline uint8_t store_make(struct world *w, uint8_t content)
+{
+    for (uint8_t i = 1; i < OBJECTS; i++) {
+        if (!w->live[i]) {
+            w->live[i] = 1;
+            w->object[i] = content;
+            return i;
+        }
+    }
+    must(false, "the store runs full: objects are not dropped");
+    return 1;
+}
+
+static inline void drop(struct world *w, uint32_t object)
+{
+    if (object == 0)
+        return;
+    must(object < OBJECTS && w->live[object], "an object is dropped twice");
+    w->live[object] = 0;
+    w->object[object] = 0;
+}
+
+static inline void wake(struct world *w)
+{
+    memset(w->blocked, 0, sizeof(w->blocked));
+    memset(w->unread, 0, sizeof(w->unread));
+}
+
+static inline void map(struct world *w)
+{
+    must(w->present, "a hole is mapped");
+    w->mapped = 1;
+    wake(w);
+}
+
+static inline void put(struct world *w, uint8_t content)
+{
+    if (!w->present)
+        w->frame++;
+    w->present = 1;
+    w->content = content;
+}
+
+/* An access through the page table. Return: false: it faulted and waits. */
+static inline bool reach(struct world *w, int waiter)
+{
+    if (w->mapped)
+        return true;
+    w->blocked[waiter] = 1;
+    w->unread[waiter] = 1;
+    return false;
+}
+
+/* --- actors: @choice < what the return value of the first call says; 0: cannot go ------------- */
+
+static inline void evict_end(struct world *w)
+{
+    w->evict_pc = 0;
+    w->evict_copy = 0;
+    w->evict_round++;
+}
+
+static inline void evict_cancel(struct world *w)
+{
+    drop(w, MOVE(w, page_cancel(&word_)));
+    evict_end(w);
+}
+
+/* Or the hole cannot be made. */
+static inline void evict_punch(struct world *w, bool fails)
+{
+    if (fails) {
+        drop(w, MOVE(w, page_cancel(&word_)));
+        w->evict_pc = 7;
+        return;
+    }
+    must(!w->mapped, "a page is punched that is mapped");
+    w->present = 0;
+    w->content = 0;
+    w->evict_pc = 6;
+}
+
+static inline int go_evictor(struct world *w, int choice)
+{
+    uint8_t object;
+
+    if (w->evict_round == ROUNDS)
+        return 0;
+    switch (w->evict_pc) {
+    case 0: /* what is not in the file needs no evicting */
+        if (w->present && MOVE(w, page_arm(&word_)))
+            w->evict_pc = 1;
+        else
+            evict_end(w);
+        return 1;
+    case 1:
+        w->mapped = 0;
+        w->evict_pc = 2;
+        return 1;
+    case 2: /* other reasons to give up: the store is full */
+        if (choice == 1) {
+            evict_cancel(w);
+            return 2;
+        }
+        w->evict_copy = w->content;
+        w->evict_pc = 3;
+        return 2;
+    case 3:
+        object = store_make(w, w->evict_copy);
+        if (MOVE(w, page_keep(&word_, object))) {
+            w->evict_pc = 4;
+        } else {
+            drop(w, object);
+            evict_end(w);
+        }
+        return 1;
+    case 4:
+        if (choice == 1)
+            evict_cancel(w);
+        else if (MOVE(w, page_punch(&word_)))
+            w->evict_pc = 5;
+        else
+            evict_end(w);
+        return 2;
+    case 5:
+        evict_punch(w, choice == 1);
+        return 2;
+    case 6:
+        MOVE_VOID(w, page_emptied(&word_));
+        w->evict_pc = 7;
+        return 1;
+    default:
+        wake(w);
+        evict_end(w);
+        return 1;
+    }
+}
+
+static inline bool take_event(struct world *w)
+{
+    for (int i = 0; i < WAITERS; i++) {
+        if (w->unread[i]) {
+            w->unread[i] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline int go_fault(struct world *w)
+{
+    uint32_t object = 0;
+
+    switch (w->fault_pc) {
+    case 0:
+        if (!take_event(w))
+            return 0;
+        w->fault_pc = 1;
+        return 1;
+    case 1: {
+        const enum page_touch touch = MOVE(w, page_touch(&word_, &object));
+
+        w->fault_object = (uint8_t)object;
+        w->fault_pc = touch == PAGE_TOUCH_MAP ? 2 : touch == PAGE_TOUCH_FILL ? 4 : 0;
+        return 1;
+    }
+    case 2: /* continue; a page that never was comes as zeroes */
+        if (!w->present)
+            put(w, 0);
+        map(w);
+        w->fault_pc = 3;
+        return 1;
+    case 3:
+        MOVE_VOID(w, page_touched(&word_));
+        w->fault_pc = 7;
+        return 1;
+    case 4:
+        must(w->fault_object < OBJECTS && w->live[w->fault_object], "a dropped object is read");
+        w->fault_copy = w->object[w->fault_object];
+        w->fault_pc = 5;
+        return 1;
+    case 5: /* over what a stranger may have put there */
+        put(w, w->fault_copy);
+        map(w);
+        w->fault_copy = 0;
+        w->fault_pc = 6;
+        return 1;
+    case 6:
+        MOVE_VOID(w, page_filled(&word_));
+        w->fault_pc = 7;
+        return 1;
+    default:
+        drop(w, w->fault_object);
+        w->fault_object = 0;
+        w->fault_pc = 0;
+        return 1;
+    }
+}
+
+/* The first writes and reads, the second reads and writes. */
+static inline int go_guest(struct world *w, int who)
+{
+    if (w->blocked[who] || w->guest_done[who] == ACCESSES)
+        return 0;
+    if (!reach(w, who))
+        return 1;
+    must(w->content == w->truth, "a guest reads something else than was written");
+    if (w->guest_done[who] == who)
+        w->content = ++w->truth;
+    w->guest_done[who]++;
+    return 1;
+}
+
+static inline int go_device(struct world *w)
+{
+    uint32_t object = 0;
+
+    if (w->blocked[WAITER_DEVICE])
+        return 0;
+    switch (w->device_pc) {
+    case 0:
+        must(MOVE(w, page_lease(&word_, &object)), "a lease is refused");
+        w->device_object = (uint8_t)object;
+        w->device_pc = 1;
+        return 1;
+    case 1:
+        drop(w, w->device_object);
+        w->device_object = 0;
+        w->device_pc = 2;
+        return 1;
+    case 2: /* the kernel looks the frame up */
+        if (!reach(w, WAITER_DEVICE))
+            return 1;
+        w->device_frame = w->frame;
+        w->device_pc = 3;
+        return 1;
+    case 3: /* much later data arrives in it */
+        must(w->present && w->frame == w->device_frame, "a device writes to a frame that is gone");
+        w->content = ++w->truth;
+        w->device_pc = 4;
+        return 1;
+    case 4:
+        MOVE_VOID(w, page_unlease(&word_));
+        w->device_pc = 5;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Another mapping of the file that is read in a hole, or khugepaged of old kernels. */
+static inline int go_stranger(struct world *w)
+{
+    if (w->stranger_done || w->present)
+        return 0;
+    put(w, 0);
+    w->stranger_done = 1;
+    return 1;
+}
+
+/* A guest that gives the page back, and reads it no more. */
+static inline int go_balloon(struct world *w)
+{
+    uint32_t object = 0;
+    bool was_away = false;
+
+    if (w->balloon_pc == 0) {
+        for (int i = 0; i < GUESTS; i++)
+            if (w->guest_done[i] != ACCESSES)
+                return 0;
+        if (w->device_pc != 5 || !MOVE(w, page_forget(&word_, true, &object, &was_away)))
+            return 0;
+        drop(w, object);
+        w->balloon_pc = 1;
+        return 1;
+    }
+    if (w->balloon_pc == 1) {
+        w->present = w->content = w->mapped = 0;
+        w->balloon_pc = 2;
+        return 1;
+    }
+    return 0;
+}
+
+/* Puts the page into a huge page, by the thread that evicts or by the one that serves faults, so both
+ * at any time here: pin, then one call. The kernel copies where nobody has the frame, fills a hole with
+ * zeroes (Linux 6.1) and maps; it wakes nobody. */
+static inline int go_collapser(struct world *w)
+{
+    switch (w->collapser_pc) {
+    case 0:
+        w->collapser_pc = MOVE(w, page_pin(&word_)) ? 1 : 3;
+        return 1;
+    case 1:
+        if (w->device_pc != 3) { /* else the kernel refuses */
+            put(w, w->present ? w->content : 0);
+            w->frame++;
+            w->mapped = 1;
+        }
+        w->collapser_pc = 2;
+        return 1;
+    case 2:
+        MOVE_VOID(w, page_unlease(&word_));
+        w->collapser_pc = 3;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* While all stand still. */
+static inline int go_reset(struct world *w)
+{
+    if (w->reset_done || w->balloon_pc == 1 || w->evict_pc != 0 || w->fault_pc != 0 ||
+        (w->device_pc != 0 && w->device_pc != 5))
+        return 0;
+    for (int i = 0; i < WAITERS; i++)
+        if (w->blocked[i])
+            return 0;
+    drop(w, MOVE(w, page_reset(&word_)));
+    must(w->word == 0, "a reset leaves something in the word");
+    w->present = w->content = w->truth = w->mapped = 0;
+    w->reset_done = 1;
+    return 1;
+}
+
+static inline int go(struct world *w, enum actor actor, int choice)
+{
+    switch (actor) {
+    case EVICTOR:
+        return go_evictor(w, choice);
+    case FAULT:
+        return go_fault(w);
+    case GUEST0:
+    case GUEST1:
+        return go_guest(w, actor - GUEST0);
+    case DEVICE:
+        return go_device(w);
+    case STRANGER:
+        return go_stranger(w);
+    case BALLOON:
+        return go_balloon(w);
+    case COLLAPSER:
+        return go_collapser(w);
+    default:
+        return go_reset(w);
+    }
+}
+
+/* --- what must hold at the end ------------------------------------------------------------------ */
+
+static inline void check_end(const struct world *w)
+{
+    const uint32_t object = page_object(w->word);
+    const enum page_state state = page_state(w->word);
+
+    for (int i = 0; i < WAITERS; i++)
+        must(!w->blocked[i], "somebody waits for ever");
+    for (int i = 0; i < GUESTS; i++)
+        must(w->guest_done[i] == ACCESSES, "a guest does not get on");
+    must(w->device_pc == 5, "a device does not get on");
+    must(w->evict_round == ROUNDS, "the evictor does not get on");
+    must(state == PAGE_RESIDENT || state == PAGE_EMPTY, "a page stays between two states");
+    must(page_leases(w->word) == 0, "a lease stays");
+    must((state == PAGE_EMPTY) == (object != 0), "a word has an object that it should not");
+    for (uint32_t i = 1; i < OBJECTS; i++)
+        must(w->live[i] == (i == object), "an object is lost");
+}
+
+#endif

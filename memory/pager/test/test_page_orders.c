@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every interleaving of evicting, faulting, cancelling, punching, leasing and resetting one page: from
+ * each state of the world every actor that can go is tried, until no new state is found.
+ *
+ * What must hold: who reads finds what was written last; what a device wrote is not lost; nobody
+ * waits for ever; each object of the store is dropped exactly once.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory/pager/test/page_world.h"
+
+/* Who is in the world: not all at once, which would be too many states. */
+enum {
+    ALL_BUT_COLLAPSER = (1u << ACTORS) - 1 - (1u << COLLAPSER),
+    ALL_BUT_STRANGER = (1u << ACTORS) - 1 - (1u << STRANGER) - (1u << RESET),
+};
+
+struct visited {
+    struct world *worlds; /* open addressing; word UINT64_MAX: free */
+    size_t size, n;
+};
+
+static uint64_t hash(const struct world *w)
+{
+    const uint8_t *p = (const uint8_t *)w;
+    uint64_t h = 0xcbf29ce484222325ull;
+
+    for (size_t i = 0; i < sizeof(*w); i++)
+        h = (h ^ p[i]) * 0x100000001b3ull;
+    return h ^ h >> 29;
+}
+
+static void visited_init(struct visited *v, size_t size)
+{
+    v->worlds = malloc(size * sizeof(*v->worlds));
+    assert_non_null(v->worlds);
+    v->size = size;
+    v->n = 0;
+    for (size_t i = 0; i < size; i++)
+        v->worlds[i].word = UINT64_MAX;
+}
+
+static bool visit(struct visited *v, const struct world *w);
+
+static void grow(struct visited *v)
+{
+    struct visited bigger;
+
+    visited_init(&bigger, 2 * v->size);
+    for (size_t i = 0; i < v->size; i++)
+        if (v->worlds[i].word != UINT64_MAX)
+            (void)visit(&bigger, &v->worlds[i]);
+    free(v->worlds);
+    *v = bigger;
+}
+
+/* Return: false when it was seen before. */
+static bool visit(struct visited *v, const struct world *w)
+{
+    size_t i;
+
+    if (2 * v->n > v->size)
+        grow(v);
+    for (i = hash(w) & (v->size - 1); v->worlds[i].word != UINT64_MAX; i = (i + 1) & (v->size - 1))
+        if (memcmp(&v->worlds[i], w, sizeof(*w)) == 0)
+            return false;
+    v->worlds[i] = *w;
+    v->n++;
+    return true;
+}
+
+static void explore(struct visited *v, const struct world *w, unsigned who, size_t *n_ends)
+{
+    bool any = false;
+
+    if (!visit(v, w))
+        return;
+    for (int a = 0; a < ACTORS && broken == NULL; a++) {
+        for (int choice = 0, n = 1; (who >> a & 1) != 0 && choice < n && broken == NULL;
+             choice++) {
+            struct world next = *w;
+
+            n = go(&next, (enum actor)a, choice);
+            if (n == 0)
+                break;
+            /* who may do something is not who must: the guests' work can end without them */
+            any = any || (a != STRANGER && a != RESET && a != BALLOON);
+            if (broken != NULL)
+                (void)fprintf(stderr, "# actor %d after word %#llx: %s\n", a,
+                              (unsigned long long)w->word, broken);
+            explore(v, &next, who, n_ends);
+        }
+    }
+    if (!any && broken == NULL) {
+        check_end(w);
+        ++*n_ends;
+    }
+}
+
+static void explore_from(uint8_t present, unsigned who)
+{
+    struct visited v;
+    struct world w;
+    size_t n_ends = 0;
+
+    memset(&w, 0, sizeof(w));
+    w.present = present;
+    broken = NULL;
+    visited_init(&v, 1 << 16);
+    explore(&v, &w, who, &n_ends);
+    print_message("# %zu states, %zu ends\n", v.n, n_ends);
+    free(v.worlds);
+    if (broken != NULL)
+        fail_msg("%s", broken);
+    assert_true(v.n > 100000);
+    assert_true(n_ends > 100);
+}
+
+static void no_order_of_events_loses_a_byte(void **state)
+{
+    (void)state;
+    explore_from(1, ALL_BUT_COLLAPSER);
+}
+
+static void nor_where_a_page_was_never_touched(void **state)
+{
+    (void)state;
+    explore_from(0, ALL_BUT_COLLAPSER);
+}
+
+static void nor_where_it_becomes_part_of_a_huge_page(void **state)
+{
+    (void)state;
+    explore_from(1, ALL_BUT_STRANGER);
+    explore_from(0, ALL_BUT_STRANGER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_order_of_events_loses_a_byte),
+        cmocka_unit_test(nor_where_a_page_was_never_touched),
+        cmocka_unit_test(nor_where_it_becomes_part_of_a_huge_page),
+    };
+    return cmocka_run_group_tests_name("memory/pager/page_word orders", tests, NULL, NULL);
+}
