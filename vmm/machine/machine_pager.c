@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * See machine_pager.h. A job belongs to the evicting thread from machine_evict() until its message
- * is_over() runs on the main loop; what both look at before is under the lock.
- */
+/* The threads that page, and their life. See machine_pager.h. */
 #include "vmm/machine/machine_pager.h"
 
 #include <errno.h>
@@ -17,50 +14,12 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 #include "vmm/base/place.h"
+#include "vmm/machine/machine_pager_private.h"
 #include "vmm/machine/machine_private.h"
 
 enum {
     TICK_MS = 100,     /* between two looks for something to do by itself */
     MEND_PER_CENT = 10 /* of a CPU that making huge pages may take */
-};
-
-/* One virtual node's. */
-struct fault_thread {
-    struct machine_pager *mp;
-    struct vnode_id vnode;
-    pthread_t thread;
-    bool started;
-    int word_fd;              /* readable: look at quit_faults and at place */
-    struct place_group place; /* where it belongs since its node was moved */
-    struct idset cpus;        /* where it was sent; main thread */
-};
-
-struct machine_pager {
-    struct machine *machine;
-    struct pager *pager;
-    struct fault_thread *faults; /* one per virtual node */
-    atomic_bool quit_faults;
-    pthread_t evictor;
-    struct place_group evictor_place;
-    bool evictor_started;
-    sem_t ready; /* posted by a thread that is in its sandbox, or cannot be */
-
-    pthread_mutex_t lock; /* a leaf; covers what follows */
-    pthread_cond_t wake;  /* the evicting thread: something below changed */
-    pthread_cond_t still; /* the main thread: working became false */
-    int result;           /* of the start of any thread */
-    struct errctx ec;
-    bool quit, working, todo;
-    unsigned n_held;
-    uint64_t evicted_bytes; /* of the job so far */
-    struct errctx target_ec; /* why nothing goes toward targets any more; "": it does */
-
-    /* main thread, and the evicting one while job is true */
-    bool job, any;
-    struct vnode_id vnode; /* of the present or the last job */
-    uint64_t want_bytes;
-    int job_result;
-    struct errctx job_ec;
 };
 
 /* --- threads ---------------------------------------------------------------------------------- */
@@ -435,118 +394,4 @@ bool machine_pager_busy(const struct machine *m, struct vnode_id *ret_vnode)
         return false;
     *ret_vnode = m->pager->vnode;
     return true;
-}
-
-/* --- what the control socket asks for --------------------------------------------------------- */
-
-int machine_evict(struct machine *m, struct vnode_id vnode, uint64_t bytes, struct errctx *ec)
-{
-    struct machine_pager *mp = m->pager;
-    struct vnode_id other;
-
-    if (mp == NULL)
-        return errctx_set(ec, ENOTSUP, "this machine was not started with --pager on");
-    if (vnode.v >= m->plan->n_nodes || m->plan->nodes[vnode.v].ram_bytes == 0)
-        return errctx_set(ec, ENOENT, "there is no virtual node %u with memory", vnode.v);
-    if (m->paused)
-        return errctx_set(ec, EBUSY, "the machine is paused");
-    if (mp->job)
-        return errctx_set(ec, EBUSY, "memory of virtual node %u is being evicted", mp->vnode.v);
-    if (machine_mover_busy(m, &other))
-        return errctx_set(ec, EBUSY, "virtual node %u is being moved", other.v);
-    mp->job = mp->any = true;
-    mp->vnode = vnode;
-    mp->want_bytes = bytes;
-    LOCK_SCOPE(&mp->lock);
-    mp->evicted_bytes = 0;
-    mp->todo = true;
-    (void)pthread_cond_broadcast(&mp->wake);
-    return 0;
-}
-
-int machine_set_target(struct machine *m, struct vnode_id vnode, uint64_t bytes, struct errctx *ec)
-{
-    struct machine_pager *mp = m->pager;
-
-    if (mp == NULL)
-        return errctx_set(ec, ENOTSUP, "this machine was not started with --pager on");
-    if (vnode.v >= m->plan->n_nodes || m->plan->nodes[vnode.v].ram_bytes == 0)
-        return errctx_set(ec, ENOENT, "there is no virtual node %u with memory", vnode.v);
-    pager_set_target(mp->pager, vnode, bytes);
-    LOCK_SCOPE(&mp->lock);
-    mp->target_ec = (struct errctx){ 0 };
-    (void)pthread_cond_broadcast(&mp->wake);
-    return 0;
-}
-
-json_t *machine_evict_status(struct machine *m)
-{
-    struct machine_pager *mp = m->pager;
-    uint64_t evicted;
-
-    if (mp == NULL || !mp->any)
-        return json_pack("{s:s}", "state", "none");
-    {
-        LOCK_SCOPE(&mp->lock);
-        evicted = mp->evicted_bytes;
-    }
-    return json_pack("{s:s, s:i, s:I, s:I, s:s, s:o*}", "state", mp->job ? "evicting" : "over",
-                     "vnode", (int)mp->vnode.v, "wanted", (json_int_t)mp->want_bytes, "evicted",
-                     (json_int_t)evicted, "why",
-                     mp->job || mp->job_result == 0 ? "" : mp->job_ec.msg, "pager",
-                     machine_pager_json(m, mp->vnode));
-}
-
-json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
-{
-    struct pager_counts c;
-    json_t *json;
-
-    if (m->pager == NULL || !pager_count(m->pager->pager, vnode, &c))
-        return NULL;
-    const struct {
-        const char *name;
-        uint64_t value;
-    } members[] = {
-        { "resident", guest_mem_resident_bytes(m->mem, vnode) },
-        { "away", c.away_pages * BACKING_PAGE },
-        { "away_zero", c.away_zero_pages * BACKING_PAGE },
-        { "store", c.store.held_bytes },
-        { "store_pages", c.store.pages },
-        { "store_objects", c.store.objects },
-        { "store_raw", c.store.raw_objects },
-        { "evicted", c.evicted_pages },
-        { "cancelled", c.cancelled_pages },
-        { "filled", c.filled_pages },
-        { "ahead", c.ahead_pages },
-        { "faults", c.faults },
-        { "first_touches", c.first_touches },
-        { "strange", c.strange_pages },
-        { "lost", c.lost_pages },
-        { "mended", c.mended_extents },
-        { "mend_cpu_ns", c.mend_cpu_ns },
-        { "hot", c.hot_bytes },
-        { "warm", c.warm_bytes },
-        { "cold", c.cold_bytes },
-        { "regions", c.regions },
-        { "rounds", c.rounds },
-        { "samples", c.samples },
-        { "look_cpu_ns", c.look_cpu_ns },
-        { "evict_cpu_ns", c.evict_cpu_ns },
-        { "fault_p50_ns", pager_fault_ns(&c, 500) },
-        { "fault_p99_ns", pager_fault_ns(&c, 990) },
-    };
-    json = json_object();
-    for (size_t i = 0; i < ARRAY_SIZE(members); i++)
-        if (json_object_set_new(json, members[i].name, json_integer((json_int_t)members[i].value)) <
-            0) {
-            json_decref(json);
-            return NULL;
-        }
-    if (c.target_bytes != PAGER_NO_TARGET) {
-        LOCK_SCOPE(&m->pager->lock);
-        (void)json_object_set_new(json, "target", json_integer((json_int_t)c.target_bytes));
-        (void)json_object_set_new(json, "target_error", json_string(m->pager->target_ec.msg));
-    }
-    return json;
 }
