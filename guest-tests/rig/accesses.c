@@ -107,8 +107,10 @@ static struct {
     uint64_t id;
     struct accesses *page;
     uint64_t n_cpus, n_nodes;
-    bool count_host, count_guests; /* these four change in reconfigure() only */
+    bool count_host, count_guests; /* these six change in reconfigure() only */
     bool instrument_host, instrument_guests;
+    bool delay_users;   /* kernels' accesses are not delayed */
+    bool leave_kernels; /* nor do they count: their code is not instrumented */
     struct entry entries[MAX_ENTRIES];
     uint32_t n_entries; /* grows only; an entry is complete before it is counted */
     int entry_lock;
@@ -172,7 +174,8 @@ static void on_access(unsigned int cpu, uint32_t info, uint64_t vaddr, void *is_
 
     if (c->in_guest ? state.count_guests : state.count_host)
         __atomic_store_n(n, *n + 1, __ATOMIC_RELAXED); /* one writer, readers elsewhere */
-    c->owed_ns += c->delay_ns[node];
+    if (is_kernel == NULL || !state.delay_users)
+        c->owed_ns += c->delay_ns[node];
     if (c->owed_ns >= PAY_AT_NS)
         pay(c);
 }
@@ -272,9 +275,11 @@ static void reconfigure(uint64_t id)
     state.count_host = state.count_guests && !(wanted & ACCESSES_GUESTS);
     state.instrument_guests = state.count_guests || delay != 0;
     state.instrument_host = state.count_host || delay != 0;
+    state.delay_users = (wanted & ACCESSES_DELAY_USERS) != 0;
+    state.leave_kernels = state.delay_users && !state.count_guests;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
     qemu_plugin_register_flush_cb(id, on_flush);
-    p->active = wanted & (ACCESSES_COUNT | ACCESSES_GUESTS);
+    p->active = wanted & (ACCESSES_COUNT | ACCESSES_GUESTS | ACCESSES_DELAY_USERS);
     __atomic_store_n(&p->done, asked, __ATOMIC_RELEASE);
 }
 
@@ -316,6 +321,7 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
         const unsigned char *code = qemu_plugin_insn_data(insn);
         size_t size = qemu_plugin_insn_size(insn);
         uint64_t vaddr = qemu_plugin_insn_vaddr(insn);
+        bool of_kernel = vaddr >> 63 != 0;
 
         if (is_vmrun(code, size)) {
             struct entry *e = entry_add(qemu_plugin_insn_haddr(insn), vaddr);
@@ -326,9 +332,9 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
         }
         if (is_knock(code, size))
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_knock, CB_NO_REGS, NULL);
-        if (instrument)
+        if (instrument && !(of_kernel && state.leave_kernels))
             qemu_plugin_register_vcpu_mem_cb(insn, on_access, CB_NO_REGS, MEM_READ_WRITE,
-                                             vaddr >> 63 ? &state : NULL);
+                                             of_kernel ? &state : NULL);
     }
 }
 

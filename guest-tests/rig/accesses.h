@@ -36,6 +36,7 @@ enum {
     ACCESSES_COUNT = 1,
     ACCESSES_ZERO = 2,   /* set all counts to zero when this is carried out */
     ACCESSES_GUESTS = 4, /* with COUNT: only what guests do, so that the host keeps its speed */
+    ACCESSES_DELAY_USERS = 8, /* delay only what programs do, so that kernels keep their speed */
 };
 
 struct accesses {

@@ -30,7 +30,7 @@ enum {
 };
 
 static const char usage_text[] =
-    "usage: counters start [--guests] | stop | read | delay NS\n"
+    "usage: counters start [--guests] | stop | read | delay [--users] NS\n"
     "       counters run [--guests] [-o FILE] COMMAND...\n"
     "\n"
     "Counts memory accesses of the emulated host by CPU and physical node (guest-tests/rig/run\n"
@@ -43,7 +43,8 @@ static const char usage_text[] =
     "  run         start, run COMMAND, stop, print (to FILE); the exit status is COMMAND's\n"
     "  delay NS    from now on every access takes NS nanoseconds longer for each unit by which "
     "the\n"
-    "              distance from the CPU's node to the memory's node exceeds 10; 0 ends that\n";
+    "              distance from the CPU's node to the memory's node exceeds 10; 0 ends that;\n"
+    "              with --users only what programs do, which leaves the kernels their speed\n";
 
 static const char *const kind_names[ACCESSES_KINDS] = {
     [ACCESSES_HOST_USER] = "host_user",
@@ -204,9 +205,10 @@ static int print_all(const struct accesses *p, const char *path)
 }
 
 /* Options of start and run: what to count, and for run where to print (NULL: no such option). */
-static char **options(char **argv, uint64_t *ret_wanted, const char **ret_path)
+static char **options(const struct accesses *p, char **argv, uint64_t *ret_wanted,
+                      const char **ret_path)
 {
-    *ret_wanted = ACCESSES_COUNT | ACCESSES_ZERO;
+    *ret_wanted = ACCESSES_COUNT | ACCESSES_ZERO | (p->active & ACCESSES_DELAY_USERS);
     for (; argv[0] != NULL && argv[0][0] == '-'; argv++) {
         if (strcmp(argv[0], "--guests") == 0) {
             *ret_wanted |= ACCESSES_GUESTS;
@@ -224,14 +226,14 @@ static char **options(char **argv, uint64_t *ret_wanted, const char **ret_path)
 /* What was counted stays known. */
 static int stop(struct accesses *p)
 {
-    return ask(p, p->active & ACCESSES_GUESTS);
+    return ask(p, p->active & (ACCESSES_GUESTS | ACCESSES_DELAY_USERS));
 }
 
 static int start(struct accesses *p, char **argv)
 {
     uint64_t wanted;
 
-    if (*options(argv, &wanted, NULL) != NULL)
+    if (*options(p, argv, &wanted, NULL) != NULL)
         return usage();
     return ask(p, wanted) < 0 ? EXIT_NO_COUNTER : 0;
 }
@@ -243,7 +245,7 @@ static int run(struct accesses *p, char **argv)
     int status;
     pid_t child;
 
-    argv = options(argv, &wanted, &path);
+    argv = options(p, argv, &wanted, &path);
     if (argv[0] == NULL || argv[0][0] == '-')
         return usage();
     if (ask(p, wanted) < 0)
@@ -263,11 +265,15 @@ static int run(struct accesses *p, char **argv)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static int set_delay(struct accesses *p, const char *text)
+static int set_delay(struct accesses *p, char **argv)
 {
+    const bool users = argv[0] != NULL && strcmp(argv[0], "--users") == 0;
+    const char *text = argv[users];
     char *end;
     unsigned long ns;
 
+    if (text == NULL || argv[users + 1] != NULL)
+        return usage();
     errno = 0;
     ns = strtoul(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || *text == '-' || ns > MAX_DELAY_NS) {
@@ -276,7 +282,10 @@ static int set_delay(struct accesses *p, const char *text)
         return EXIT_USAGE;
     }
     p->delay_ns = ns;
-    return ask(p, p->active) < 0 ? EXIT_NO_COUNTER : 0;
+    return ask(p, (p->active & ~(uint64_t)ACCESSES_DELAY_USERS) |
+                      (users ? ACCESSES_DELAY_USERS : 0)) < 0
+               ? EXIT_NO_COUNTER
+               : 0;
 }
 
 int main(int argc, char **argv)
@@ -294,8 +303,8 @@ int main(int argc, char **argv)
     }
     if (strcmp(what, "run") == 0)
         return run(p, argv + 2);
-    if (strcmp(what, "delay") == 0 && argc == 3)
-        return set_delay(p, argv[2]);
+    if (strcmp(what, "delay") == 0)
+        return set_delay(p, argv + 2);
     if (strcmp(what, "start") == 0)
         return start(p, argv + 2);
     if (argc == 2 && strcmp(what, "stop") == 0)
