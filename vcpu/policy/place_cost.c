@@ -47,7 +47,7 @@ static uint32_t distance_between(const struct place_search *s, uint32_t i, int a
     uint64_t sum = 0, n = 0;
 
     if (at >= 0 && s->at[k] >= 0)
-        return *ret_max = place_distance(s->host, (uint32_t)at, (uint32_t)s->at[k]);
+        return *ret_max = s->host->dist[(size_t)at * s->H + (uint32_t)s->at[k]];
     if (at >= 0)
         return place_mean(s->host, (uint32_t)at, spread_set(s, k), ret_max);
     mine = spread_set(s, i);
@@ -87,8 +87,7 @@ static void spread_load(struct place_search *s, uint32_t i, const struct idset *
             continue;
         a = h == last ? milli : cpus > 0 ? s->milli[i] * l->cap / cpus : 0;
         b = h == last ? mib : mem > 0 ? s->mib[i] * l->mem_mib / mem : 0;
-        l->milli += a;
-        l->mib += b;
+        place_load_add(s, l, a, b);
         milli -= a;
         mib -= b;
     }
@@ -161,7 +160,7 @@ void place_spans_init(const struct place_search *s, uint32_t guest, uint32_t wit
     }
 }
 
-bool place_spans_kept(const struct place_spans *sp)
+static bool spans_kept(const struct place_spans *sp)
 {
     uint32_t seen = 0;
 
@@ -184,7 +183,28 @@ bool place_spans_keep(const struct place_search *s, uint32_t i, int node,
     memcpy(with.least, sp->least, sp->n * sizeof(sp->least[0]));
     memcpy(with.most, sp->most, sp->n * sizeof(sp->most[0]));
     place_spans_add(s, i, node, &with);
-    return place_spans_kept(&with);
+    return spans_kept(&with);
+}
+
+bool place_spans_late(const struct place_search *s, uint32_t i, int node, struct place_spans *sp,
+                      bool *filled)
+{
+    if (!s->strict || s->n_classes[s->guest_of[i]] < 2)
+        return true;
+    if (!*filled)
+        place_spans_init(s, s->guest_of[i], i, sp);
+    *filled = true;
+    return place_spans_keep(s, i, node, sp);
+}
+
+bool place_order_kept(const struct place_search *s, uint32_t guest)
+{
+    struct place_spans spans;
+
+    if (!s->strict || s->n_classes[guest] < 2)
+        return true;
+    place_spans_init(s, guest, UINT32_MAX, &spans);
+    return spans_kept(&spans);
 }
 
 static void measure_guest(const struct place_search *s, uint32_t index, struct place_terms *t,
@@ -207,7 +227,7 @@ static void measure_guest(const struct place_search *s, uint32_t index, struct p
         }
     }
     place_spans_init(s, index, UINT32_MAX, &spans);
-    *kept = *kept && place_spans_kept(&spans);
+    *kept = *kept && spans_kept(&spans);
 }
 
 void place_measure(const struct place_search *s, struct place_terms *ret_terms, bool *ret_kept)
@@ -222,6 +242,8 @@ void place_measure(const struct place_search *s, struct place_terms *ret_terms, 
         int64_t over = l->milli > l->cap ? l->milli - l->cap : 0;
         int64_t over_was = was->milli > l->cap ? was->milli - l->cap : 0;
 
+        if (l->milli == was->milli && l->mib == was->mib)
+            continue;
         t.overload += s->w.overload * (over * over - over_was * over_was);
         t.contention += l->crowd * (l->milli * l->milli - was->milli * was->milli);
         t.stranded +=

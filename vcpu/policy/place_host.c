@@ -49,6 +49,7 @@ static void fill_distances(const struct host_topo *topo, struct place_host *h)
             if (h->measured) /* to the steps that a guest can be told, so that noise is no order */
                 d = (d + PLACE_GUEST_UNIT / 2) / PLACE_GUEST_UNIT * PLACE_GUEST_UNIT;
             h->dist[(size_t)i * n + k] = (uint32_t)MIN(d, (uint64_t)DISTANCE_MOST);
+            h->far[i] = MAX(h->far[i], h->dist[(size_t)i * n + k]);
             if (i != k && (h->nearest == 0 || d < h->nearest))
                 h->nearest = h->dist[(size_t)i * n + k];
         }
@@ -148,10 +149,11 @@ int place_host_new(const struct host_topo *topo, struct place_host **ret_host, s
         goto err_free;
     h->n = (uint32_t)n;
     h->dist = calloc(n * n, sizeof(*h->dist));
+    h->far = calloc(n, sizeof(*h->far));
     h->order = calloc(n * n, sizeof(*h->order));
     h->node = calloc(n, sizeof(*h->node));
     h->cpu = calloc(topo->n_cpus + 1, sizeof(*h->cpu));
-    if (h->dist == NULL || h->order == NULL || h->node == NULL || h->cpu == NULL)
+    if (h->dist == NULL || h->far == NULL || h->order == NULL || h->node == NULL || h->cpu == NULL)
         goto err_free;
     for (size_t i = 0; i < n; i++) {
         const struct host_node *t = &topo->nodes[i];
@@ -180,6 +182,7 @@ void place_host_free(struct place_host *host)
     if (host == NULL)
         return;
     free(host->dist);
+    free(host->far);
     free(host->order);
     free(host->node);
     free(host->cpu);

@@ -30,7 +30,8 @@ struct place_host {
     uint32_t n, n_cpus;
     bool measured;    /* distances are measured latencies */
     uint32_t nearest; /* least distance between two nodes; 0: there is one only */
-    uint32_t *dist;   /* n * n */
+    uint32_t *dist;   /* n * n, the same in both directions */
+    uint32_t *far;    /* n: every node's largest distance */
     uint16_t *order;  /* n * n: every node's neighbours, nearest first, itself at the front */
     struct place_hnode *node;
     struct place_hcpu *cpu; /* by node, cache, core, id */
@@ -48,6 +49,7 @@ struct place_load {
     int64_t cap, mem_mib;
     int64_t crowd; /* weight of load squared: contention for the caches */
     int64_t ratio; /* milli-CPUs per MiB, 16 bits of fraction: what is balanced */
+    int64_t now;   /* place_host_cost() of milli and mib as they stand */
 };
 
 struct place_search {
@@ -58,7 +60,9 @@ struct place_search {
     struct place_load *load;   /* H */
     struct place_load *before; /* H: without this problem's virtual nodes */
     int64_t *mib, *milli;      /* n: demands, as 64 bits */
+    int64_t ratio_least, ratio_most; /* of all load[] */
     int64_t *unary;            /* n * H: PLACE_NEVER where it may not be */
+    int64_t *pull;             /* n * H: traffic with the others of its guest, see place_pull() */
     uint32_t *guest_of;        /* n */
     int64_t **traffic;         /* per guest: n * n, both directions, weighted */
     uint32_t **told;           /* per guest: n * n, the smaller of both directions, PLACE_LOCAL */
@@ -111,8 +115,13 @@ void place_spans_add(const struct place_search *s, uint32_t i, int node, struct 
 bool place_spans_keep(const struct place_search *s, uint32_t i, int node,
                       const struct place_spans *sp);
 
-/** place_spans_kept() - is the order kept as it is? */
-bool place_spans_kept(const struct place_spans *sp);
+/** place_spans_late() - the same for vnode @i, which is not placed, where the order is to be kept;
+ *  the first call works @sp out (*filled). Few nodes that are judged come as far as this. */
+bool place_spans_late(const struct place_search *s, uint32_t i, int node, struct place_spans *sp,
+                      bool *filled);
+
+/** place_order_kept() - is the order of a guest kept as it is, where it is to be? */
+bool place_order_kept(const struct place_search *s, uint32_t guest);
 
 /** place_measure() - the terms of the plan as it stands, from nothing. */
 void place_measure(const struct place_search *s, struct place_terms *ret_terms, bool *ret_kept);
@@ -136,6 +145,29 @@ static inline int64_t place_strand(const struct place_search *s, const struct pl
     return s->w.stranded * (cpus > mem ? cpus - mem : mem - cpus);
 }
 
+/* What a host node costs by its load alone. */
+static inline int64_t place_host_cost(const struct place_search *s, const struct place_load *l,
+                                      int64_t milli, int64_t mib)
+{
+    return place_convex(s, l, milli) + place_strand(s, l, milli, mib);
+}
+
+/* How far vnode @i may move the stranded capacity of a node where that ratio holds. */
+static inline int64_t place_shift(const struct place_search *s, uint32_t i, int64_t ratio)
+{
+    int64_t mem = (s->mib[i] * ratio) >> 16, milli = s->milli[i];
+
+    return s->w.stranded * ((mem > milli ? mem - milli : milli - mem) + 1); /* 1: it is rounded */
+}
+
+/* The same for whichever node. */
+static inline int64_t place_shift_most(const struct place_search *s, uint32_t i)
+{
+    int64_t a = place_shift(s, i, s->ratio_least), b = place_shift(s, i, s->ratio_most);
+
+    return a > b ? a : b;
+}
+
 static inline bool place_fits(const struct place_search *s, uint32_t i, uint32_t h)
 {
     const struct place_load *l = &s->load[h];
@@ -149,10 +181,8 @@ static inline int64_t place_added(const struct place_search *s, uint32_t i, uint
 {
     const struct place_load *l = &s->load[h];
 
-    return s->unary[(size_t)i * s->H + h] + place_convex(s, l, l->milli + s->milli[i]) -
-           place_convex(s, l, l->milli) +
-           place_strand(s, l, l->milli + s->milli[i], l->mib + s->mib[i]) -
-           place_strand(s, l, l->milli, l->mib);
+    return s->unary[(size_t)i * s->H + h] +
+           place_host_cost(s, l, l->milli + s->milli[i], l->mib + s->mib[i]) - l->now;
 }
 
 static inline int64_t place_pair(const struct place_search *s, int64_t traffic, uint32_t told,
@@ -176,19 +206,57 @@ static inline int64_t place_traffic_at(const struct place_search *s, uint32_t i,
     return cost;
 }
 
+static inline void place_load_add(const struct place_search *s, struct place_load *l, int64_t milli,
+                                  int64_t mib)
+{
+    l->milli += milli;
+    l->mib += mib;
+    l->now = place_host_cost(s, l, l->milli, l->mib);
+}
+
 static inline void place_put(struct place_search *s, uint32_t i, int h)
 {
     s->at[i] = h;
-    s->load[h].milli += s->milli[i];
-    s->load[h].mib += s->mib[i];
+    place_load_add(s, &s->load[h], s->milli[i], s->mib[i]);
 }
 
 static inline void place_take(struct place_search *s, uint32_t i)
 {
-    s->load[s->at[i]].milli -= s->milli[i];
-    s->load[s->at[i]].mib -= s->mib[i];
+    place_load_add(s, &s->load[s->at[i]], -s->milli[i], -s->mib[i]);
     s->at[i] = PLACE_ANYWHERE;
 }
+
+/* Add to a row of costs, one for each host node, a pair whose other end is at @at. */
+static inline void place_row_add(const struct place_search *s, int64_t *row, int at,
+                                 int64_t traffic, uint32_t told)
+{
+    const uint32_t *dist = s->host->dist + (size_t)at * s->H;
+
+    if (s->host->far[at] <= told)
+        for (uint32_t h = 0; h < s->H; h++)
+            row[h] += traffic * dist[h];
+    else
+        for (uint32_t h = 0; h < s->H; h++)
+            row[h] += place_pair(s, traffic, told, dist[h]);
+}
+
+/* --- what pairs cost at least (place_pairs.c) ----------------------------------------------- */
+
+/* A host node for two: what no node that is left out has more of, and what none has less of. */
+struct place_room {
+    int64_t milli, mib; /* free; no more than any two want */
+    int64_t crowd;
+    uint32_t local; /* distance */
+};
+
+/** place_rooms() - the host nodes that count for pairs of @list; @rooms has place for all.
+ *  Return: how many. */
+uint32_t place_rooms(const struct place_search *s, const uint32_t *list, uint32_t n,
+                     struct place_room *rooms);
+
+/** place_rooms_pair() - what placing two costs more than placing each alone, at least. */
+int64_t place_rooms_pair(const struct place_search *s, const struct place_room *rooms,
+                         uint32_t n_rooms, uint32_t i, uint32_t k);
 
 /* --- steps ---------------------------------------------------------------------------------- */
 

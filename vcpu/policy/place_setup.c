@@ -67,19 +67,32 @@ static int check(const struct place_problem *p, struct errctx *ec)
     return 0;
 }
 
-uint32_t place_traffic(const struct place_problem *p, const struct place_guest *g, uint32_t from,
-                       uint32_t to)
+static uint64_t all_mib(const struct place_problem *p, const struct place_guest *g)
+{
+    uint64_t all = 0;
+
+    for (uint32_t k = 0; k < g->n; k++)
+        all += p->vnodes[g->first + k].mem_bytes / MIB;
+    return all;
+}
+
+static uint32_t traffic_of(const struct place_problem *p, const struct place_guest *g,
+                           uint32_t from, uint32_t to, uint64_t all)
 {
     const struct place_vnode *v = &p->vnodes[g->first];
-    uint64_t all = 0, part, told = g->distances[(size_t)from * g->n + to];
+    uint64_t part, told = g->distances[(size_t)from * g->n + to];
 
     if (g->traffic != NULL)
         return g->traffic[(size_t)from * g->n + to];
-    for (uint32_t k = 0; k < g->n; k++)
-        all += v[k].mem_bytes / MIB;
     part = all > 0 ? v[to].mem_bytes / MIB : 1;
     all = all > 0 ? all : g->n;
     return (uint32_t)(v[from].demand_milli * part / all * GUEST_DISTANCE_LOCAL / MAX(told, 1u));
+}
+
+uint32_t place_traffic(const struct place_problem *p, const struct place_guest *g, uint32_t from,
+                       uint32_t to)
+{
+    return traffic_of(p, g, from, to, all_mib(p, g));
 }
 
 /* Number the distances that the guest was told, from the least. */
@@ -103,6 +116,7 @@ static void fill_classes(struct place_search *s, uint32_t index)
 static void fill_guest(struct place_search *s, uint32_t index)
 {
     const struct place_guest *g = &s->problem->guests[index];
+    const uint64_t all = all_mib(s->problem, g);
     int64_t *traffic = s->traffic[index];
     uint32_t *told = s->told[index];
 
@@ -111,8 +125,8 @@ static void fill_guest(struct place_search *s, uint32_t index)
         for (uint32_t k = 0; k < i; k++) {
             uint32_t d =
                 MIN(g->distances[(size_t)i * g->n + k], g->distances[(size_t)k * g->n + i]);
-            int64_t t = (int64_t)place_traffic(s->problem, g, i, k) +
-                        (int64_t)place_traffic(s->problem, g, k, i);
+            int64_t t = (int64_t)traffic_of(s->problem, g, i, k, all) +
+                        (int64_t)traffic_of(s->problem, g, k, i, all);
 
             told[i * g->n + k] = told[k * g->n + i] = MIN(d, 255u) * PLACE_GUEST_UNIT;
             traffic[i * g->n + k] = traffic[k * g->n + i] = t * s->w.traffic;
@@ -155,12 +169,14 @@ int64_t place_moved(const struct place_search *s, uint32_t i, uint32_t h)
 static void fill_unary(struct place_search *s, uint32_t i)
 {
     const struct place_vnode *v = &s->problem->vnodes[i];
-    int64_t *row = s->unary + (size_t)i * s->H;
+    int64_t *row = s->unary + (size_t)i * s->H, cut = 0;
 
     for (uint32_t h = 0; h < s->H; h++) {
         const struct place_hnode *node = &s->host->node[h];
 
-        row[h] = place_cut(s, i, h) + place_moved(s, i, h);
+        if (h == 0 || node->llc_cpus != node[-1].llc_cpus || node->n_llcs != node[-1].n_llcs)
+            cut = place_cut(s, i, h); /* it divides; neighbours are mostly alike */
+        row[h] = v->current >= 0 ? cut + place_moved(s, i, h) : cut;
         if ((v->only != NULL && !idset_has(v->only, node->id.v)) ||
             (v->n_vcpus > 0 && node->n_cpus == 0))
             row[h] = PLACE_NEVER;
@@ -197,6 +213,8 @@ static void fill_load(struct place_search *s)
         l->mem_mib = node->mem_mib;
         l->mib = node->mem_mib - node->free_mib;
         l->ratio = l->mem_mib > 0 ? (l->cap << 16) / l->mem_mib : 0;
+        s->ratio_least = h > 0 ? MIN(s->ratio_least, l->ratio) : l->ratio;
+        s->ratio_most = MAX(s->ratio_most, l->ratio);
         l->crowd = s->w.contention > 0 && node->core_milli > 0
                        ? MAX(s->w.contention / node->core_milli, 1)
                        : 0;
@@ -204,6 +222,7 @@ static void fill_load(struct place_search *s)
             l->milli = MIN(use->cpu_milli, (uint32_t)USED_MOST_MILLI);
             l->mib += (int64_t)MIN(use->mem_bytes / MIB, (uint64_t)(l->mem_mib - l->mib));
         }
+        place_load_add(s, l, 0, 0);
         s->before[h] = *l;
     }
 }
@@ -216,7 +235,7 @@ static void *carve(char **at, size_t bytes)
     return here;
 }
 
-/* One allocation; sizes are bounded by PLACE_MAX_*. The large table is filled, not cleared. */
+/* One allocation; sizes are bounded by PLACE_MAX_*. The large tables are filled, not cleared. */
 static int alloc(struct place_search *s, struct errctx *ec)
 {
     const struct place_problem *p = s->problem;
@@ -225,7 +244,8 @@ static int alloc(struct place_search *s, struct errctx *ec)
 
     for (size_t g = 0; g < p->n_guests; g++)
         squares += (size_t)p->guests[g].n * p->guests[g].n;
-    sum = H * (2 * sizeof(*s->load) + 8) + n * (H * 8 + 40) + squares * 13 + p->n_guests * 56 + 256;
+    sum =
+        H * (2 * sizeof(*s->load) + 8) + n * (H * 16 + 40) + squares * 13 + p->n_guests * 56 + 256;
     s->memory = at = malloc(sum);
     s->spread = calloc(n, sizeof(*s->spread));
     if (s->memory == NULL || s->spread == NULL) {
@@ -255,6 +275,7 @@ static int alloc(struct place_search *s, struct errctx *ec)
         fill_guest(s, (uint32_t)g);
     }
     s->unary = carve(&at, n * H * 8);
+    s->pull = carve(&at, n * H * 8);
     return 0;
 }
 

@@ -29,6 +29,8 @@ static bool is_wide(const struct place_search *s, uint32_t i)
             continue;
         cpus = MAX(cpus, s->host->node[h].n_cpus);
         mem = MAX(mem, s->load[h].mem_mib);
+        if (s->problem->vnodes[i].n_vcpus <= cpus && s->mib[i] <= mem)
+            return false;
     }
     return cpus > 0 && (s->problem->vnodes[i].n_vcpus > cpus || s->mib[i] > mem);
 }
