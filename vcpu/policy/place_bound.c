@@ -23,6 +23,11 @@
 
 enum { TREE_NODES_MAX = 24, TREE_BYTES_MAX = 8 * MIB };
 
+struct child {
+    int64_t cost;
+    uint32_t at;
+};
+
 struct tree {
     struct place_search *s;
     uint32_t n; /* open virtual nodes, in the order of the tree's levels */
@@ -31,7 +36,9 @@ struct tree {
     int64_t *shift;  /* n * H: how far stranded capacity may move */
     int64_t *pairs;  /* n + 1: least cost of all pairs from this level on */
     int64_t **rows;  /* per level: (n - level) * H */
-    int64_t *child;  /* n * H: cost of each child, per level */
+    int64_t **least; /* per level: (n - level), the least of each row, as a bound */
+    struct child *child;      /* per level: H */
+    struct place_room *rooms; /* H */
     int *best_at;
     int64_t best;
     uint32_t expanded, budget;
@@ -42,33 +49,6 @@ struct tree {
 static int64_t *row_of(const struct tree *t, uint32_t level, uint32_t k)
 {
     return t->rows[level] + (size_t)(k - level) * t->s->H;
-}
-
-/* What placing two of a guest costs more than placing each alone, at least. */
-static int64_t pair_at_least(const struct place_search *s, uint32_t i, uint32_t k, uint32_t nearest)
-{
-    const struct place_guest *g = &s->problem->guests[s->guest_of[i]];
-    size_t at = (size_t)(i - g->first) * g->n + (k - g->first);
-    int64_t traffic, least;
-    uint32_t told;
-
-    if (s->guest_of[i] != s->guest_of[k])
-        return 0;
-    traffic = s->traffic[s->guest_of[i]][at];
-    told = s->told[s->guest_of[i]][at];
-    least = nearest != 0 ? place_pair(s, traffic, told, nearest) : PLACE_NEVER;
-    for (uint32_t h = 0; h < s->H; h++) {
-        const struct place_load *l = &s->load[h];
-        int64_t both = place_convex(s, l, l->milli + s->milli[i] + s->milli[k]) -
-                       place_convex(s, l, l->milli + s->milli[i]) -
-                       place_convex(s, l, l->milli + s->milli[k]) + place_convex(s, l, l->milli);
-
-        if (l->mib + s->mib[i] + s->mib[k] > l->mem_mib)
-            continue;
-        both += place_pair(s, traffic, told, place_distance(s->host, h, h));
-        least = MIN(least, both);
-    }
-    return least < PLACE_NEVER ? least : 0;
 }
 
 static bool alike(const struct place_search *s, uint32_t i, uint32_t k)
@@ -100,6 +80,14 @@ static int64_t own_cost(const struct place_search *s, uint32_t i, uint32_t h)
            place_convex(s, l, l->milli);
 }
 
+/* Below the rows' costs by as much as stranded capacity may shrink. */
+static int64_t least_of_row(const int64_t *row, const int64_t *shift, uint32_t n, int64_t least)
+{
+    for (uint32_t h = 0; h < n; h++)
+        least = MIN(least, row[h] - shift[h]);
+    return least;
+}
+
 static void fill_root(struct tree *t)
 {
     const struct place_search *s = t->s;
@@ -109,18 +97,29 @@ static void fill_root(struct tree *t)
         int64_t *row = row_of(t, 0, k), *shift = t->shift + (size_t)k * s->H;
 
         t->like_last[k] = k > 0 && alike(s, i, t->list[k - 1]);
-        for (uint32_t h = 0; h < s->H; h++) {
-            int64_t mem = (s->mib[i] * s->load[h].ratio) >> 16, milli = s->milli[i];
-
-            row[h] = own_cost(s, i, h);
-            shift[h] = s->w.stranded * ((mem > milli ? mem - milli : milli - mem) + 1);
+        if (t->like_last[k]) {
+            memcpy(row, row - s->H, s->H * sizeof(*row));
+            memcpy(shift, shift - s->H, s->H * sizeof(*shift));
+            t->least[0][k] = t->least[0][k - 1];
+            continue;
         }
+        for (uint32_t h = 0; h < s->H; h++) {
+            row[h] = own_cost(s, i, h);
+            shift[h] = place_shift(s, i, s->load[h].ratio);
+        }
+        t->least[0][k] = least_of_row(row, shift, s->H, PLACE_NEVER - 1);
     }
+}
+
+static void fill_pairs(struct tree *t)
+{
+    const uint32_t n_rooms = place_rooms(t->s, t->list, t->n, t->rooms);
+
     t->pairs[t->n] = 0;
     for (uint32_t k = t->n; k-- > 0;) {
         t->pairs[k] = t->pairs[k + 1];
         for (uint32_t o = k + 1; o < t->n; o++)
-            t->pairs[k] += pair_at_least(s, t->list[k], t->list[o], s->host->nearest);
+            t->pairs[k] += place_rooms_pair(t->s, t->rooms, n_rooms, t->list[k], t->list[o]);
     }
 }
 
@@ -130,73 +129,99 @@ static int64_t rows_at_least(const struct tree *t, uint32_t level, uint32_t from
     int64_t sum = 0;
 
     for (uint32_t k = from; k < t->n; k++) {
-        const int64_t *row = row_of(t, level, k), *shift = t->shift + (size_t)k * t->s->H;
-        int64_t least = PLACE_NEVER - 1;
-
-        for (uint32_t h = 0; h < t->s->H; h++)
-            least = MIN(least, row[h] - shift[h]);
-        if (least >= PLACE_NEVER / 2)
+        if (t->least[level][k - level] >= PLACE_NEVER / 2)
             return PLACE_NEVER;
-        sum += least;
+        sum += t->least[level][k - level];
     }
     return sum;
 }
 
-/* Rows of the next level, with the virtual node of @level placed at @at, and @before its load. */
-static void next_rows(struct tree *t, uint32_t level, uint32_t at)
+/* The row of the @k-th one with the virtual node of @level placed at @at. Return: its least. */
+static int64_t next_row(struct tree *t, uint32_t level, uint32_t k, uint32_t at)
 {
     const struct place_search *s = t->s;
-    const uint32_t i = t->list[level], index = s->guest_of[i];
-    const struct place_guest *g = &s->problem->guests[index];
-    const uint32_t *dist = s->host->dist + (size_t)at * s->H;
+    const uint32_t i = t->list[level], o = t->list[k], index = s->guest_of[i];
     const struct place_load *l = &s->load[at];
+    const int64_t *from = row_of(t, level, k), *shift = t->shift + (size_t)k * s->H;
+    int64_t *to = row_of(t, level + 1, k), was = l->milli - s->milli[i];
 
-    for (uint32_t k = level + 1; k < t->n; k++) {
-        const uint32_t o = t->list[k];
-        const int64_t *from = row_of(t, level, k);
-        int64_t *to = row_of(t, level + 1, k), was = l->milli - s->milli[i];
+    memcpy(to, from, s->H * sizeof(*to));
+    if (s->guest_of[o] == index) {
+        const struct place_guest *g = &s->problem->guests[index];
+        size_t pair = (size_t)(i - g->first) * g->n + (o - g->first);
 
-        memcpy(to, from, s->H * sizeof(*to));
-        if (s->guest_of[o] == index) {
-            size_t pair = (size_t)(i - g->first) * g->n + (o - g->first);
-            int64_t traffic = s->traffic[index][pair];
-            uint32_t told = s->told[index][pair];
-
-            for (uint32_t h = 0; h < s->H; h++)
-                to[h] += place_pair(s, traffic, told, dist[h]);
-        }
-        if (!place_fits(s, o, at)) {
-            to[at] = PLACE_NEVER;
-            continue;
-        }
+        place_row_add(s, to, (int)at, s->traffic[index][pair], s->told[index][pair]);
+    }
+    if (!place_fits(s, o, at))
+        to[at] = PLACE_NEVER;
+    else
         to[at] += place_convex(s, l, l->milli + s->milli[o]) - place_convex(s, l, l->milli) -
                   place_convex(s, l, was + s->milli[o]) + place_convex(s, l, was);
-    }
+    return least_of_row(to, shift, s->H, PLACE_NEVER - 1);
 }
 
-static void fill_children(struct tree *t, uint32_t level)
+/* Rows of the next level, with the virtual node of @level placed at @at, for @cost so far. False as
+ * soon as nothing below can be cheaper than the best: what is not looked at only gets dearer. */
+static bool next_rows(struct tree *t, uint32_t level, uint32_t at, int64_t cost)
+{
+    int64_t bound = cost + t->pairs[level + 1];
+
+    for (uint32_t k = level + 1; k < t->n; k++)
+        bound += t->least[level][k - level];
+    for (uint32_t k = level + 1; k < t->n && bound < t->best; k++) {
+        int64_t least = next_row(t, level, k, at);
+
+        if (least >= PLACE_NEVER / 2)
+            return false;
+        t->least[level + 1][k - level - 1] = least;
+        bound += least - t->least[level][k - level];
+    }
+    return bound < t->best;
+}
+
+/* Those that may lead to something cheaper than the best, when all others add @rest at least. */
+static uint32_t fill_children(struct tree *t, uint32_t level, int64_t rest)
 {
     const struct place_search *s = t->s;
     const uint32_t i = t->list[level];
-    const int64_t *row = row_of(t, level, level);
-    int64_t *child = t->child + (size_t)level * s->H;
-    uint32_t first = t->like_last[level] ? (uint32_t)s->at[t->list[level - 1]] : 0;
+    const int64_t *row = row_of(t, level, level), *shift = t->shift + (size_t)level * s->H;
+    struct child *child = t->child + (size_t)level * s->H;
+    uint32_t first = t->like_last[level] ? (uint32_t)s->at[t->list[level - 1]] : 0, n = 0;
 
-    for (uint32_t h = 0; h < s->H; h++) {
+    for (uint32_t h = first; h < s->H; h++) {
         const struct place_load *l = &s->load[h];
+        int64_t cost;
 
-        child[h] = PLACE_NEVER;
-        if (h >= first && row[h] < PLACE_NEVER / 2)
-            child[h] = row[h] + place_strand(s, l, l->milli + s->milli[i], l->mib + s->mib[i]) -
-                       place_strand(s, l, l->milli, l->mib);
+        if (row[h] >= PLACE_NEVER / 2 || rest + row[h] - shift[h] >= t->best)
+            continue;
+        cost = row[h] + place_strand(s, l, l->milli + s->milli[i], l->mib + s->mib[i]) -
+               place_strand(s, l, l->milli, l->mib);
+        if (rest + cost < t->best)
+            child[n++] = (struct child){ cost, h };
     }
+    return n;
+}
+
+/* The cheapest child, the first one of equals, out of those left; they keep their order. */
+static struct child take_child(struct child *child, uint32_t n)
+{
+    struct child least;
+    uint32_t at = 0;
+
+    for (uint32_t k = 1; k < n; k++)
+        at = child[k].cost < child[at].cost ? k : at;
+    least = child[at];
+    memmove(child + at, child + at + 1, (n - at - 1) * sizeof(*child));
+    return least;
 }
 
 static void descend(struct tree *t, uint32_t level, int64_t cost)
 {
     struct place_search *s = t->s;
-    int64_t *child = t->child + (size_t)level * s->H, rest;
-    struct place_spans spans = { 0 };
+    struct child *child = t->child + (size_t)level * s->H;
+    struct place_spans spans;
+    bool filled = false;
+    int64_t rest;
 
     if (level == t->n) {
         for (uint32_t k = 0; k < t->n; k++)
@@ -207,31 +232,22 @@ static void descend(struct tree *t, uint32_t level, int64_t cost)
     rest = rows_at_least(t, level, level + 1);
     if (rest == PLACE_NEVER)
         return;
-    rest += t->pairs[level];
-    fill_children(t, level);
-    if (s->strict)
-        place_spans_init(s, s->guest_of[t->list[level]], t->list[level], &spans);
-    for (;;) {
-        uint32_t at = 0;
-        int64_t least;
+    rest += cost + t->pairs[level];
+    for (uint32_t n = fill_children(t, level, rest); n > 0 && !t->cut; n--) {
+        struct child c = take_child(child, n);
 
-        for (uint32_t h = 1; h < s->H; h++)
-            at = child[h] < child[at] ? h : at;
-        least = child[at];
-        if (least == PLACE_NEVER || cost + least + rest >= t->best || t->cut)
+        if (rest + c.cost >= t->best)
             return;
-        child[at] = PLACE_NEVER;
-        if (!place_spans_keep(s, t->list[level], (int)at, &spans))
+        if (!place_spans_late(s, t->list[level], (int)c.at, &spans, &filled))
             continue;
         if (t->expanded == t->budget) {
             t->cut = true;
             return;
         }
         t->expanded++;
-        place_put(s, t->list[level], (int)at);
-        next_rows(t, level, at);
-        if (cost + least + rows_at_least(t, level + 1, level + 1) + t->pairs[level + 1] < t->best)
-            descend(t, level + 1, cost + least);
+        place_put(s, t->list[level], (int)c.at);
+        if (next_rows(t, level, c.at, cost + c.cost))
+            descend(t, level + 1, cost + c.cost);
         place_take(s, t->list[level]);
     }
 }
@@ -240,24 +256,30 @@ static int tree_alloc(struct tree *t, bool grow)
 {
     const struct place_search *s = t->s;
     size_t n = s->n, H = s->H, levels = grow ? n : 1, rows = grow ? n * (n + 1) / 2 : n;
-    char *at = malloc((rows + levels + n) * H * 8 + n * 16 + (n + 1) * 16 + 64);
+    char *at = malloc((rows + n) * H * 8 + levels * H * sizeof(*t->child) + H * sizeof(*t->rooms) +
+                      rows * 8 + n * 40 + 64);
 
     t->memory = at;
     if (at == NULL)
         return -ENOMEM;
     t->rows = (int64_t **)(void *)at;
-    at += (n + 1) * sizeof(*t->rows);
+    at += levels * sizeof(*t->rows);
+    t->least = (int64_t **)(void *)at;
+    at += levels * sizeof(*t->least);
     t->pairs = (int64_t *)(void *)at;
     at += (n + 1) * sizeof(*t->pairs);
     t->shift = (int64_t *)(void *)at;
     at += n * H * sizeof(*t->shift);
-    t->child = (int64_t *)(void *)at;
+    t->child = (struct child *)(void *)at;
     at += levels * H * sizeof(*t->child);
+    t->rooms = (struct place_room *)(void *)at;
+    at += H * sizeof(*t->rooms);
     for (size_t level = 0; level < levels; level++) {
         t->rows[level] = (int64_t *)(void *)at;
         at += (n - level) * H * sizeof(int64_t);
+        t->least[level] = (int64_t *)(void *)at;
+        at += (n - level) * sizeof(int64_t);
     }
-    t->rows[levels] = NULL;
     t->list = (uint32_t *)(void *)at;
     at += n * sizeof(*t->list);
     t->best_at = (int *)(void *)at;
@@ -303,6 +325,7 @@ int place_bound(struct place_search *s, bool have_plan, uint32_t budget, uint32_
     if (have_plan)
         t.best = take_all(&t);
     fill_root(&t);
+    fill_pairs(&t);
     root = rows_at_least(&t, 0, 0);
     root = root == PLACE_NEVER ? root : root + t.pairs[0];
     if (grow && root < t.best)
