@@ -11,114 +11,143 @@
 
 enum { ROUNDS_IN_GUEST = 8, ROUNDS_OF_ALL = 3 };
 
-/* For every host node, what traffic vnode @i would have there; its guest's others are placed. */
-static void traffic_row(const struct place_search *s, uint32_t i, int64_t *row)
+/* For every vnode of a guest and every host node, what traffic it would have there with the others
+ * that are placed: what moves and swaps are judged by, kept up to date by moved(). */
+static void fill_pull(struct place_search *s, uint32_t guest)
 {
-    const struct place_guest *g = &s->problem->guests[s->guest_of[i]];
-    const int64_t *traffic = s->traffic[s->guest_of[i]] + (size_t)(i - g->first) * g->n;
-    const uint32_t *told = s->told[s->guest_of[i]] + (size_t)(i - g->first) * g->n;
+    const struct place_guest *g = &s->problem->guests[guest];
 
-    memset(row, 0, s->H * sizeof(*row));
-    for (uint32_t k = 0; k < g->n; k++) {
-        const uint32_t *dist;
+    for (uint32_t i = 0; i < g->n; i++) {
+        int64_t *row = s->pull + (size_t)(g->first + i) * s->H;
 
-        if (g->first + k == i || s->at[g->first + k] < 0)
+        memset(row, 0, s->H * sizeof(*row));
+        for (uint32_t k = 0; k < g->n; k++)
+            if (k != i && s->at[g->first + k] >= 0)
+                place_row_add(s, row, s->at[g->first + k], s->traffic[guest][(size_t)i * g->n + k],
+                              s->told[guest][(size_t)i * g->n + k]);
+    }
+}
+
+/* vnode @k went from @from to another node: what the others of its guest have with it. */
+static void moved(struct place_search *s, uint32_t k, int from)
+{
+    const struct place_guest *g = &s->problem->guests[s->guest_of[k]];
+    const int64_t *traffic = s->traffic[s->guest_of[k]] + (size_t)(k - g->first) * g->n;
+    const uint32_t *told = s->told[s->guest_of[k]] + (size_t)(k - g->first) * g->n;
+    const uint32_t *old = s->host->dist + (size_t)from * s->H;
+    const uint32_t *new = s->host->dist + (size_t)s->at[k] * s->H;
+
+    for (uint32_t i = 0; i < g->n; i++) {
+        int64_t *row = s->pull + (size_t)(g->first + i) * s->H;
+
+        if (g->first + i == k)
             continue;
-        dist = s->host->dist + (size_t)s->at[g->first + k] * s->H;
         for (uint32_t h = 0; h < s->H; h++)
-            row[h] += place_pair(s, traffic[k], told[k], dist[h]);
+            if (old[h] != new[h])
+                row[h] += place_pair(s, traffic[i], told[i], new[h]) -
+                          place_pair(s, traffic[i], told[i], old[h]);
     }
 }
 
 static bool try_move(struct place_search *s, uint32_t i)
 {
+    const int64_t *pull = s->pull + (size_t)i * s->H, *unary = s->unary + (size_t)i * s->H;
     const int from = s->at[i];
+    const int64_t slack = place_shift_most(s, i);
     int best = from;
-    int64_t least, *row = s->scratch;
-    struct place_spans spans = { 0 };
+    int64_t least;
+    struct place_spans spans;
+    bool filled = false;
 
     place_take(s, i);
-    if (s->strict)
-        place_spans_init(s, s->guest_of[i], i, &spans);
-    traffic_row(s, i, row);
-    least = row[from] + place_added(s, i, (uint32_t)from);
+    least = pull[from] + place_added(s, i, (uint32_t)from);
     for (uint32_t h = 0; h < s->H; h++) {
         int64_t cost;
 
-        if (!place_fits(s, i, h))
+        /* Load only adds to it, but for capacity that is stranded no more. */
+        if (unary[h] + pull[h] - slack >= least || !place_fits(s, i, h))
             continue;
-        cost = row[h] + place_added(s, i, h);
-        if (cost >= least || !place_spans_keep(s, i, (int)h, &spans))
+        cost = pull[h] + place_added(s, i, h);
+        if (cost >= least || !place_spans_late(s, i, (int)h, &spans, &filled))
             continue;
         least = cost;
         best = (int)h;
     }
     place_put(s, i, best);
+    if (best != from)
+        moved(s, i, from);
     return best != from;
 }
 
-/* @i goes to @h if it may. Return: what it adds, or PLACE_NEVER with nothing done. */
-static int64_t put_one(struct place_search *s, uint32_t i, int h)
+/* May @i be on @h when @k has left it? */
+static bool fits_for(const struct place_search *s, uint32_t i, uint32_t k, int h)
 {
-    struct place_spans spans = { 0 };
-    int64_t cost;
+    const struct place_load *l = &s->load[h];
 
-    if (!place_fits(s, i, (uint32_t)h))
-        return PLACE_NEVER;
-    if (s->strict)
-        place_spans_init(s, s->guest_of[i], i, &spans);
-    if (!place_spans_keep(s, i, h, &spans))
-        return PLACE_NEVER;
-    cost = place_added(s, i, (uint32_t)h) + place_traffic_at(s, i, (uint32_t)h);
-    place_put(s, i, h);
+    return s->unary[(size_t)i * s->H + (uint32_t)h] != PLACE_NEVER &&
+           l->mib - s->mib[k] + s->mib[i] <= l->mem_mib &&
+           (!s->problem->own_cpus || s->milli[i] == 0 ||
+            l->milli - s->milli[k] + s->milli[i] <= l->cap);
+}
+
+/* What it costs more that @i is on @h, where @k was, and no longer on @from; traffic between the
+ * two left out, since that stays as it is. */
+static int64_t cost_for(const struct place_search *s, uint32_t i, uint32_t k, int h, int from)
+{
+    const struct place_load *l = &s->load[h];
+    const int64_t *pull = s->pull + (size_t)i * s->H, *unary = s->unary + (size_t)i * s->H;
+    int64_t cost = pull[h] - pull[from] + unary[h] - unary[from];
+
+    if (s->milli[i] != s->milli[k] || s->mib[i] != s->mib[k])
+        cost += place_host_cost(s, l, l->milli - s->milli[k] + s->milli[i],
+                                l->mib - s->mib[k] + s->mib[i]) -
+                l->now;
+    if (s->guest_of[i] == s->guest_of[k]) {
+        const struct place_guest *g = &s->problem->guests[s->guest_of[i]];
+        size_t pair = (size_t)(i - g->first) * g->n + (k - g->first);
+        int64_t traffic = s->traffic[s->guest_of[i]][pair];
+        uint32_t told = s->told[s->guest_of[i]][pair];
+
+        cost -= place_pair(s, traffic, told, s->host->dist[(size_t)h * s->H + (uint32_t)h]) -
+                place_pair(s, traffic, told, s->host->dist[(size_t)h * s->H + (uint32_t)from]);
+    }
     return cost;
 }
 
-/* Both are taken out; @i goes to @x, then @k to @y. PLACE_NEVER when they may not. */
-static int64_t put_both(struct place_search *s, uint32_t i, int x, uint32_t k, int y)
+static void change_places(struct place_search *s, uint32_t i, uint32_t k)
 {
-    int64_t cost = put_one(s, i, x), more;
+    const int x = s->at[i], y = s->at[k];
 
-    if (cost == PLACE_NEVER)
-        return PLACE_NEVER;
-    more = put_one(s, k, y);
-    if (more == PLACE_NEVER) {
-        place_take(s, i);
-        return PLACE_NEVER;
-    }
-    return cost + more;
+    place_take(s, i);
+    place_take(s, k);
+    place_put(s, i, y);
+    place_put(s, k, x);
 }
 
 static bool try_swap(struct place_search *s, uint32_t i, uint32_t k)
 {
     const int x = s->at[i], y = s->at[k];
-    int64_t was, is;
 
-    if (x == y)
+    if (x == y || cost_for(s, i, k, y, x) + cost_for(s, k, i, x, y) >= 0 || !fits_for(s, i, k, y) ||
+        !fits_for(s, k, i, x))
         return false;
-    was = place_traffic_at(s, i, (uint32_t)x);
-    place_take(s, i);
-    was += place_added(s, i, (uint32_t)x);
-    was += place_traffic_at(s, k, (uint32_t)y);
-    place_take(s, k);
-    was += place_added(s, k, (uint32_t)y);
-    is = put_both(s, i, y, k, x);
-    if (is < was)
-        return true;
-    if (is != PLACE_NEVER) {
-        place_take(s, k);
-        place_take(s, i);
+    change_places(s, i, k);
+    if (!place_order_kept(s, s->guest_of[i]) || !place_order_kept(s, s->guest_of[k])) {
+        change_places(s, i, k);
+        return false;
     }
-    place_put(s, i, x);
-    place_put(s, k, y);
-    return false;
+    moved(s, i, x);
+    moved(s, k, y);
+    return true;
 }
 
 static void polish(struct place_search *s, uint32_t guest)
 {
     const struct place_guest *g = &s->problem->guests[guest];
-    bool better = true;
+    bool better = g->n > 1; /* one by itself was put where it costs least */
 
+    if (better)
+        fill_pull(s, guest);
     for (int round = 0; better && round < ROUNDS_IN_GUEST; round++) {
         better = false;
         for (uint32_t i = g->first; i < g->first + g->n; i++)
@@ -245,6 +274,8 @@ void place_polish_all(struct place_search *s)
         better = false;
         for (uint32_t g = 0; g < s->problem->n_guests; g++)
             better = regrow_guest(s, g) || better;
+        for (uint32_t g = 0; g < s->problem->n_guests; g++)
+            fill_pull(s, g);
         for (uint32_t i = 0; i < s->n; i++)
             for (uint32_t k = 0; s->at[i] >= 0 && k < i; k++)
                 if (s->at[k] >= 0 && s->guest_of[i] != s->guest_of[k])
