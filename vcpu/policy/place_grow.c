@@ -13,6 +13,7 @@ enum {
     SEEDS_MAX = 8,        /* how many of the most promising seeds are grown */
     SEEDS_MIN = 3,
     WORK_MAX = 30 * 1000, /* evaluations of pairs; wide guests grow from fewer seeds */
+    ROOMY = -1,
 };
 
 struct growth {
@@ -23,7 +24,9 @@ struct growth {
     int best[GUEST_MAX_VNODES];
     int64_t cost, link;
     int64_t milli, mib; /* of an average node */
+    int64_t squeeze[PLACE_MAX_NODES]; /* an average node where it has no room; ROOMY, PLACE_NEVER */
     uint32_t told;
+    bool alone;               /* nothing of the guest is placed before */
     struct place_spans spans; /* before anything is grown */
 };
 
@@ -38,6 +41,14 @@ static void list_unplaced(const struct place_search *s, uint32_t guest, struct g
         if (s->at[i] == PLACE_ANYWHERE)
             gr->list[gr->n++] = i;
     }
+    gr->alone = gr->n == g->n;
+}
+
+/* Traffic of vnode @i at @h with what is placed of its guest. */
+static int64_t traffic_before(const struct place_search *s, const struct growth *gr, uint32_t i,
+                              uint32_t h)
+{
+    return gr->alone ? 0 : place_traffic_at(s, i, h);
 }
 
 static void find_candidates(const struct place_search *s, struct growth *gr, uint32_t seed)
@@ -59,10 +70,41 @@ static void find_candidates(const struct place_search *s, struct growth *gr, uin
     }
 }
 
-/* The candidate at which @i adds least; the earlier one of equals. -1: none. */
+/* Until a seed has grown, rows of pull[] have its candidates' numbers. */
+static void start_pull(struct place_search *s, const struct growth *gr)
+{
+    for (uint32_t k = 1; k < gr->n; k++) {
+        int64_t *pull = s->pull + (size_t)gr->list[k] * s->H;
+
+        for (uint32_t c = 0; c < gr->n_candidates; c++)
+            pull[c] = traffic_before(s, gr, gr->list[k], gr->candidate[c]);
+    }
+}
+
+/* The @n-th of the list was placed at @at: what the later ones have with it. */
+static void add_pull(struct place_search *s, const struct growth *gr, uint32_t n, int at)
+{
+    const uint32_t index = s->guest_of[gr->list[n]];
+    const struct place_guest *g = &s->problem->guests[index];
+    const uint32_t *dist = s->host->dist + (size_t)at * s->H;
+
+    for (uint32_t k = n + 1; k < gr->n; k++) {
+        size_t pair = (size_t)(gr->list[n] - g->first) * g->n + (gr->list[k] - g->first);
+        const int64_t traffic = s->traffic[index][pair];
+        const uint32_t told = s->told[index][pair];
+        int64_t *pull = s->pull + (size_t)gr->list[k] * s->H;
+
+        for (uint32_t c = 0; c < gr->n_candidates; c++)
+            pull[c] += place_pair(s, traffic, told, dist[gr->candidate[c]]);
+    }
+}
+
+/* The candidate at which @i adds least; the earlier one of equals. -1: none. Without candidates
+ * any host node is one. */
 static int cheapest(const struct place_search *s, uint32_t i, const uint16_t *candidate, uint32_t n,
                     const struct place_spans *spans, int64_t *ret_cost)
 {
+    const int64_t *pull = s->pull + (size_t)i * s->H;
     int64_t best = PLACE_NEVER;
     int found = PLACE_ANYWHERE;
 
@@ -74,7 +116,7 @@ static int cheapest(const struct place_search *s, uint32_t i, const uint16_t *ca
             continue;
         cost = place_added(s, i, h);
         if (cost < best)
-            cost += place_traffic_at(s, i, h);
+            cost += candidate != NULL ? pull[k] : place_traffic_at(s, i, h);
         if (cost >= best || !place_spans_keep(s, i, (int)h, spans))
             continue;
         best = cost;
@@ -96,8 +138,10 @@ static void grow_from(struct place_search *s, struct growth *gr, uint32_t seed)
     int64_t cost;
     uint32_t n = 1;
 
-    cost = place_added(s, gr->list[0], seed) + place_traffic_at(s, gr->list[0], seed);
+    cost = place_added(s, gr->list[0], seed) + traffic_before(s, gr, gr->list[0], seed);
     find_candidates(s, gr, seed);
+    start_pull(s, gr);
+    add_pull(s, gr, 0, (int)seed);
     place_spans_add(s, gr->list[0], (int)seed, &spans);
     place_put(s, gr->list[0], (int)seed);
     for (; n < gr->n && cost < gr->cost; n++) {
@@ -108,6 +152,7 @@ static void grow_from(struct place_search *s, struct growth *gr, uint32_t seed)
             h = cheapest(s, gr->list[n], NULL, s->H, &spans, &more);
         if (h < 0)
             break;
+        add_pull(s, gr, n, h);
         place_spans_add(s, gr->list[n], h, &spans);
         place_put(s, gr->list[n], h);
         cost += more;
@@ -140,6 +185,22 @@ static int64_t least_of(int64_t *cost, uint32_t m, uint32_t n)
     return sum;
 }
 
+/* What an average node costs on each host node for want of CPUs. */
+static void fill_squeeze(const struct place_search *s, struct growth *gr)
+{
+    for (uint32_t h = 0; h < s->H; h++) {
+        const struct place_load *l = &s->load[h];
+
+        if (l->mib + gr->mib > l->mem_mib)
+            gr->squeeze[h] = PLACE_NEVER;
+        else if (l->milli + gr->milli <= l->cap)
+            gr->squeeze[h] = ROOMY;
+        else
+            gr->squeeze[h] =
+                place_convex(s, l, l->milli + gr->milli) - place_convex(s, l, l->milli);
+    }
+}
+
 /*
  * What a seed promises: average nodes of the guest as its neighbours, each talking to the seed
  * alone, none farther than the guest was told. Where there is no room for all, the least crowded
@@ -153,21 +214,17 @@ static int64_t promise(const struct place_search *s, const struct growth *gr, ui
     int64_t cost, squeeze[GUEST_MAX_VNODES];
 
     if (!place_fits(s, gr->list[0], seed) ||
-        !place_spans_keep(s, gr->list[0], (int)seed, &gr->spans))
+        (!gr->alone && !place_spans_keep(s, gr->list[0], (int)seed, &gr->spans)))
         return PLACE_NEVER;
-    cost = place_added(s, gr->list[0], seed) + place_traffic_at(s, gr->list[0], seed);
+    cost = place_added(s, gr->list[0], seed) + traffic_before(s, gr, gr->list[0], seed);
     for (uint32_t k = 1; k < s->H && left > 0 && dist[order[k]] <= gr->told; k++) {
-        const struct place_load *l = &s->load[order[k]];
+        const uint32_t h = order[k];
 
-        if (l->mib + gr->mib > l->mem_mib)
-            continue;
-        if (l->milli + gr->milli <= l->cap) {
-            cost += gr->link * dist[order[k]];
+        if (gr->squeeze[h] == ROOMY) {
+            cost += gr->link * dist[h];
             left--;
-        } else if (crowded < ARRAY_SIZE(squeeze)) {
-            squeeze[crowded++] = gr->link * dist[order[k]] +
-                                 place_convex(s, l, l->milli + gr->milli) -
-                                 place_convex(s, l, l->milli);
+        } else if (gr->squeeze[h] != PLACE_NEVER && crowded < ARRAY_SIZE(squeeze)) {
+            squeeze[crowded++] = gr->link * dist[h] + gr->squeeze[h];
         }
     }
     if (left > 0 && crowded < ARRAY_SIZE(squeeze)) { /* the seed itself takes one, too */
@@ -231,6 +288,7 @@ bool place_grow(struct place_search *s, uint32_t guest)
 
         gr.link = mean_link(s, &gr);
         fill_average(s, &gr);
+        fill_squeeze(s, &gr);
         for (uint32_t seed = 0; seed < s->H; seed++)
             cost[seed] = promise(s, &gr, seed);
         work = (uint64_t)gr.n * gr.n * (gr.n + SPARE_CANDIDATES);
