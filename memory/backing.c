@@ -62,22 +62,29 @@ static int make_file(const struct topo_plan_backing *plan, int *ret_fd, struct e
                           : plan->pages == GUEST_PAGES_2M ? MFD_HUGETLB | MFD_HUGE_2MB
                                                           : 0;
     char name[32];
-    int fd;
+    int fd, r;
 
     (void)snprintf(name, sizeof(name), "guest-ram-%u", plan->vnode.v);
-    fd = memfd_create(name, MFD_CLOEXEC | kind);
+    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | kind);
     if (fd < 0)
         return kind == 0 ? errctx_set_os(ec, errno, "memfd_create")
                          : errctx_set_os(ec, errno, "memfd_create with pages of %s",
                                          guest_page_name(plan->pages));
     if (ftruncate(fd, (off_t)plan->len_bytes) < 0) {
-        int r = errctx_set_os(ec, errno, "size of %zu bytes", (size_t)plan->len_bytes);
-
-        (void)close(fd);
-        return r;
+        r = errctx_set_os(ec, errno, "size of %zu bytes", (size_t)plan->len_bytes);
+        goto err_close;
+    }
+    /* A process that is handed the file could cut it short under our mapping. */
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        r = errctx_set_os(ec, errno, "seal the size");
+        goto err_close;
     }
     *ret_fd = fd;
     return 0;
+
+err_close:
+    (void)close(fd);
+    return r;
 }
 
 /* Runs of chunks with the same home are bound at once. */

@@ -210,6 +210,19 @@ int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
 /** guest_mem_plugged() - how much of these blocks is plugged in; 0 for what are no blocks. */
 uint64_t guest_mem_plugged(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
 
+/* A run of guest addresses that lie one behind the other in one memory file, whose size is sealed:
+ * what another process has to map to see the guest's memory. */
+struct guest_mem_piece {
+    struct gpa base;
+    uint64_t len_bytes;
+    int memfd; /* borrowed */
+    uint64_t off;
+};
+
+/** guest_mem_pieces() - all RAM and all windows, by ascending address. Return: how many there are;
+ *  at most @max are put into @ret_pieces, which may be NULL with @max 0. Constant. Any thread. */
+size_t guest_mem_pieces(const struct guest_mem *mem, struct guest_mem_piece *ret_pieces, size_t max);
+
 /* What KVM needs to map one range; for vmm/machine only. */
 struct guest_mem_slot {
     struct vnode_id vnode;

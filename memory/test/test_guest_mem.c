@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "memory/guest_mem.h"
 #include "memory/test/plan_ram.h"
@@ -303,9 +304,33 @@ static void slots_are_the_ram_ranges(void **state)
     assert_ptr_equal(guest_mem_layout(f->mem), f->layout);
 }
 
+static void pieces_are_what_another_process_maps(void **state)
+{
+    struct fixture *f = *state;
+    struct guest_mem_piece pieces[8] = { { .memfd = -1 } };
+    const size_t n = guest_mem_pieces(f->mem, NULL, 0);
+    uint64_t bytes = 0;
+    uint8_t there;
+
+    assert_in_range(n, 3, 8);
+    assert_int_equal(guest_mem_pieces(f->mem, pieces, 8), n);
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t mark = (uint8_t)(i + 1);
+
+        bytes += pieces[i].len_bytes;
+        assert_int_equal(guest_mem_write(f->mem, pieces[i].base, &mark, 1), 0);
+        assert_int_equal(pread(pieces[i].memfd, &there, 1, (off_t)pieces[i].off), 1);
+        assert_int_equal(there, mark);
+        assert_int_equal(ftruncate(pieces[i].memfd, 0), -1); /* sealed: nobody takes it from us */
+        assert_int_equal(errno, EPERM);
+    }
+    assert_int_equal(bytes, 3 * G + 8 * M);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(pieces_are_what_another_process_maps, setup, teardown),
         cmocka_unit_test_setup_teardown(copies_cross_from_one_node_to_the_next, setup, teardown),
         cmocka_unit_test_setup_teardown(addresses_without_memory_fault, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lease_stays_within_one_range_and_is_counted, setup,
