@@ -9,6 +9,7 @@
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/vhost_user.h"
 #include "devices/virtio/vsock.h"
 
 static const struct device_type *const types[] = {
@@ -17,6 +18,7 @@ static const struct device_type *const types[] = {
     &rng_device_type,
     &console_device_type,
     &vsock_device_type,
+    &vhost_user_device_type,
     &balloon_device_type,
     NULL,
 };

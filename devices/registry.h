@@ -70,12 +70,20 @@ struct device_env {
     uint32_t vnode;       /* the virtual node that it sits on */
     const struct device_plug_ops *plug; /* may be NULL where no device plugs memory */
     void *plug_ctx;
+    /* Something that the user should know of, one sentence; any thread. May be NULL. */
+    void (*say)(void *ctx, const char *sentence);
+    void *say_ctx;
 };
+
+enum { DEVICE_PEERS_MAX = 32 };
 
 /* What a running device asks of the host beside the descriptors that it holds. */
 struct device_needs {
     bool network;       /* opens Internet sockets, reads the resolver's configuration */
     const char *socket; /* Unix socket that it makes and serves, borrowed; NULL: none */
+    /* Unix sockets of others that it connects to, borrowed. */
+    const char *peers[DEVICE_PEERS_MAX];
+    size_t n_peers;
 };
 
 struct device_type {
@@ -85,6 +93,8 @@ struct device_type {
     /* Gives guest memory back to the host: lives on a loop that serves such devices only, and the
      * guest's memory must not be set aside. */
     bool reclaims;
+    /* Another process maps the guest's memory: it is neither paged nor moved. */
+    bool shares_memory;
     const char *help;       /* one line */
     const struct device_key *keys; /* up to an entry with name NULL */
     /* Cross-key rules ("tap= and hostfwd= exclude each other"). Optional. */

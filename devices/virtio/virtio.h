@@ -82,6 +82,7 @@ struct virtio_dev {
     const struct virtio_ops *ops;          /* [device] */
     char name[32];                         /* [device] "disk0" */
     uint64_t host_features;                /* [device] without VERSION_1, RING_* (core adds them) */
+    uint64_t lacking_features;             /* [device] those of RING_* that it cannot do */
     unsigned n_queues;                     /* [device] */
     uint16_t queue_max[VIRTIO_MAX_QUEUES]; /* [device] powers of two, at most 32768 */
     uint32_t config_len;                   /* [device] */

@@ -43,8 +43,9 @@ static void clear_locked(struct virtio_regs *regs)
 void virtio_regs_init(struct virtio_regs *regs, struct virtio_dev *dev, unsigned n_vectors)
 {
     *regs = (struct virtio_regs){
-        .offered = dev->host_features | VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC |
-                   1ull << VIRTIO_RING_F_EVENT_IDX,
+        .offered = (dev->host_features | VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC |
+                    1ull << VIRTIO_RING_F_EVENT_IDX) &
+                   ~dev->lacking_features,
         .n_queues = dev->n_queues,
         .n_vectors = n_vectors,
         .queue_max = dev->queue_max,

@@ -268,6 +268,14 @@ static void balanced(void *ctx, const char *what)
     (void)fprintf(stderr, "numavisor: balance: %s%s\n", what, run->errors_on_terminal ? "\r" : "");
 }
 
+/* On the thread of a device. */
+static void device_says(void *ctx, const char *what)
+{
+    const struct run *run = ctx;
+
+    (void)fprintf(stderr, "numavisor: %s%s\n", what, run->errors_on_terminal ? "\r" : "");
+}
+
 static void give_way(void *ctx, const char *what)
 {
     (void)ctx;
@@ -303,6 +311,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
                                          .may_move = may_move,
                                          .moved = moved,
                                          .balanced = balanced,
+                                         .device_says = device_says,
                                          .ctx = run };
     int in_fd = config->console == CONSOLE_NONE ? -1 : STDIN_FILENO;
     const struct guard_duties duties = {

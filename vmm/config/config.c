@@ -138,6 +138,27 @@ static int check_reclaims(const struct machine_config *config, struct errctx *ec
     return 0;
 }
 
+/* Another process maps the guest's memory: a hole reads as zero there and is filled, and pages that
+ * two processes map stay where they are. */
+static int check_shares(const struct machine_config *config, struct errctx *ec)
+{
+    for (size_t i = 0; i < config->n_devices; i++) {
+        const struct device_type *type = config->devices[i].type;
+
+        if (!type->shares_memory)
+            continue;
+        if (config->pager == CONFIG_PAGER_ON)
+            return errctx_set(ec, EINVAL,
+                              "--%s and --pager on exclude each other: the back end would read "
+                              "zeroes where memory was taken away", type->name);
+        if (config->spec.balance == GUEST_BALANCE_ON)
+            return errctx_set(ec, EINVAL,
+                              "--%s and --balance on exclude each other: memory that a back end "
+                              "maps stays on its host node", type->name);
+    }
+    return 0;
+}
+
 int config_check(const struct machine_config *config, bool to_run, struct errctx *ec)
 {
     size_t n_devices = count_served(config);
@@ -173,6 +194,8 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
     r = check_devices(config, ec);
     if (r == 0)
         r = guest_spec_check(&config->spec, ec);
+    if (r == 0)
+        r = check_shares(config, ec);
     return r < 0 ? r : check_reclaims(config, ec);
 }
 

@@ -55,6 +55,8 @@ struct machine_hooks {
     void (*moved)(void *ctx, struct vnode_id vnode, struct hnode_id to, bool arrived);
     /* What rebalancing decided, did, or would do: a sentence. Main loop's thread. */
     void (*balanced)(void *ctx, const char *what);
+    /* What a device has to say, that its back end is gone for instance: a sentence. Any thread. */
+    void (*device_says)(void *ctx, const char *what);
     void *ctx;
 };
 

@@ -62,6 +62,14 @@ static int create_near(const struct device_args *args, const struct device_env *
     return r;
 }
 
+static void device_says(void *ctx, const char *what)
+{
+    const struct machine *m = ctx;
+
+    if (m->hooks.device_says != NULL)
+        m->hooks.device_says(m->hooks.ctx, what);
+}
+
 /* @n is the number of the device among all, see machine_threads.h. */
 static int make_device(struct machine *m, const struct device_args *args, size_t n,
                        struct errctx *ec)
@@ -79,6 +87,8 @@ static int make_device(struct machine *m, const struct device_args *args, size_t
         .vnode = args->vnode,
         .plug = &machine_plug_ops,
         .plug_ctx = m,
+        .say = device_says,
+        .say_ctx = m,
     };
     struct virtio_dev *vdev;
     struct device *dev;

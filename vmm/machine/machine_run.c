@@ -151,6 +151,8 @@ static int make_sandbox(struct machine *m, struct errctx *ec)
     const struct sandbox_request req = {
         .user_network = needs.network,
         .vsock_socket = needs.socket,
+        .peers = needs.peers,
+        .n_peers = needs.n_peers,
         .control_dir = control_dir_path(control_dir, sizeof(control_dir)),
     };
     int r;

@@ -56,6 +56,7 @@ static int make_ours(const struct sandbox_program *from, struct sock_fprog *ret,
 int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
                 struct errctx *ec)
 {
+    const bool unix_sockets = req->vsock_socket != NULL || req->n_peers > 0;
     struct sandbox *s = calloc(1, sizeof(*s));
     int r;
 
@@ -64,7 +65,7 @@ int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
     s->files = -1;
     r = sandbox_files_new(req, &s->files, ec);
     for (int role = 0; r == 0 && role < SANDBOX_ROLES; role++)
-        r = make_ours(&sandbox_programs[role][req->user_network][req->vsock_socket != NULL],
+        r = make_ours(&sandbox_programs[role][req->user_network][unix_sockets],
                       &s->program[role], ec);
     if (r < 0) {
         sandbox_free(s);

@@ -14,6 +14,7 @@
 #define VMM_MACHINE_SANDBOX_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "vmm/base/errctx.h"
 
@@ -34,6 +35,8 @@ struct sandbox; /* the compiled filters, the rules for files */
 struct sandbox_request {
     bool user_network; /* a device opens sockets and reads the resolver's configuration */
     const char *vsock_socket; /* path of the device that opens Unix sockets; NULL: none */
+    const char *const *peers;   /* @n_peers paths of Unix sockets that devices connect to */
+    size_t n_peers;
     const char *control_dir;  /* where sockets are removed at the end; NULL: nowhere */
 };
 

@@ -42,8 +42,7 @@ static int allow_resolver(int ruleset, struct errctx *ec)
     return allow(ruleset, path, LANDLOCK_ACCESS_FS_READ_FILE, ec);
 }
 
-/* PATH is removed at the end; PATH_PORT is connected to, which newer kernels ask a right for. */
-static int allow_vsock(int ruleset, const char *socket, struct errctx *ec)
+static int allow_beside(int ruleset, const char *socket, uint64_t rights, struct errctx *ec)
 {
     CLEANUP_FREE char *path = strdup(socket);
     const char *dir = path;
@@ -56,8 +55,14 @@ static int allow_vsock(int ruleset, const char *socket, struct errctx *ec)
         dir = ".";
     else
         slash[slash == path] = '\0'; /* of "/name" the "/" stays */
-    return allow(ruleset, dir, LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_RESOLVE_UNIX,
-                 ec);
+    return allow(ruleset, dir, rights, ec);
+}
+
+/* PATH is removed at the end; PATH_PORT is connected to, which newer kernels ask a right for. */
+static int allow_vsock(int ruleset, const char *socket, struct errctx *ec)
+{
+    return allow_beside(ruleset, socket,
+                        LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_RESOLVE_UNIX, ec);
 }
 
 int sandbox_files_new(const struct sandbox_request *req, int *ret_ruleset, struct errctx *ec)
@@ -69,6 +74,9 @@ int sandbox_files_new(const struct sandbox_request *req, int *ret_ruleset, struc
         r = allow(ruleset, req->control_dir, LANDLOCK_ACCESS_FS_REMOVE_FILE, ec);
     if (r == 0 && req->vsock_socket != NULL)
         r = allow_vsock(ruleset, req->vsock_socket, ec);
+    /* A back end that comes back makes its socket anew: the folder is what lasts. */
+    for (size_t i = 0; r == 0 && i < req->n_peers; i++)
+        r = allow_beside(ruleset, req->peers[i], LANDLOCK_ACCESS_FS_RESOLVE_UNIX, ec);
     if (r == 0 && req->user_network)
         r = allow_resolver(ruleset, ec);
     if (r == 0)

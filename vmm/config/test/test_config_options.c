@@ -139,6 +139,16 @@ static const struct {
       "--balloon is given twice" },
     { "--node cpus=0,memory=1G --node memory=1G,host=0,reserve --balloon 1G", -EINVAL,
       "--balloon gives memory back that --node 1 takes for good with reserve: leave one out" },
+    { "--vhost-user blk,socket=/s --pager on", -EINVAL,
+      "--vhost-user and --pager on exclude each other: the back end would read zeroes where memory "
+      "was taken away" },
+    { "--vhost-user blk,socket=/s --balance on", -EINVAL,
+      "--vhost-user and --balance on exclude each other: memory that a back end maps stays on its "
+      "host node" },
+    { "--vhost-user blk,socket=/s --vhost-user net,socket=/s", -EINVAL,
+      "--vhost-user: socket=/s is given to two devices" },
+    { "--vhost-user fs,socket=/a,tag=t --vhost-user fs,socket=/b,tag=t", -EINVAL,
+      "--vhost-user: tag=t is given to two devices" },
     { "--net tap=t --disk a --net tap=t", -EINVAL, "--net: tap=t is given to two devices" },
     { "--disk a --disk b --disk a,ro", -EINVAL,
       "--disk a is given twice, which only read-only disks may be" },

@@ -205,6 +205,8 @@ static void sockets_follow_the_devices(void **state)
 {
     const struct sandbox_request net = { .user_network = true };
     const struct sandbox_request vsock = { .vsock_socket = "/tmp/nv-sandbox" };
+    const char *const peers[] = { "/tmp/nv-sandbox-peer" };
+    const struct sandbox_request peer = { .peers = peers, .n_peers = 1 };
 
     (void)state;
     assert_killed(&plain, SANDBOX_IO, inet_socket);
@@ -214,6 +216,9 @@ static void sockets_follow_the_devices(void **state)
     assert_allowed(&vsock, SANDBOX_IO, unix_socket);
     assert_killed(&vsock, SANDBOX_IO, inet_socket);
     assert_killed(&net, SANDBOX_VCPU, inet_socket);
+    assert_allowed(&peer, SANDBOX_IO, unix_socket);
+    assert_killed(&peer, SANDBOX_IO, inet_socket);
+    assert_killed(&peer, SANDBOX_VCPU, unix_socket);
 }
 
 static void move_own_pages(void)
