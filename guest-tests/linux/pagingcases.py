@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import guestvm
 from guestvm import PATIENCE, PROGRAM, Trouble, Vm, ctl
@@ -55,6 +56,27 @@ def rounds(tap, vm):
     tap.same(first["lost"], 0, "paging: nothing is lost")
     check(vm, "at the end of the rounds")
     tap.point(pager(vm, 1)["filled"] > 0, "paging: what is touched comes back", pager(vm, 1))
+
+
+def toward_a_target(tap, vm):
+    """What is used least goes by itself; how far that goes is the guest's."""
+    before = pager(vm, 1)
+    subprocess.run([PROGRAM, "ctl", vm.name, "target", "node=1", "size=32M"], timeout=PATIENCE,
+                   check=True)
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        check(vm, "on the way to a target")
+        now = pager(vm, 1)
+        if now["evicted"] >= before["evicted"] + 2048 and now["filled"] > before["filled"]:
+            break
+    print(f"# node 1: {now}", flush=True)
+    tap.point(now["evicted"] >= before["evicted"] + 2048, "paging: 8 MiB and more go by themselves", now)
+    tap.point(now["rounds"] > 1 and now["look_cpu_ns"] > 0, "paging: it was looked what is in use", now)
+    tap.same((now["lost"], now["target_error"]), (0, ""), "paging: nothing is lost on the way")
+    subprocess.run([PROGRAM, "ctl", vm.name, "target", "node=1", "size=all"], timeout=PATIENCE,
+                   check=True)
+    check(vm, "without a target")
+    at_home(tap, vm, "paging: with a target")
 
 
 def held(tap, vm):
@@ -124,9 +146,11 @@ def paging(tap, kernel):
     with Vm(tap, "paging", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
                             "console=ttyS0 quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
                             "cpus=0,memory=256M,host=0", "--node",
-                            "cpus=1,memory=224M,host=1", "--rng", "node=1", "--pager", "on"]) as vm:
+                            "cpus=1,memory=224M,host=1", "--rng", "node=1", "--pager", "on",
+                            "--pager-budget", "20%"]) as vm:
         vm.asked("next")
         rounds(tap, vm)
+        toward_a_target(tap, vm)
         held(tap, vm)
         moved(tap, vm)
         vm.send(b"end\n")
