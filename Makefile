@@ -29,7 +29,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 # libslirp is loaded by name when it is needed: devices/virtio/net_slirp_lib.c.
-PKGS := hwloc jansson liburing libcap-ng liblz4
+PKGS := hwloc jansson liburing libcap-ng liblz4 libzstd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 

@@ -236,7 +236,9 @@ int pager_new(const struct pager_params *params, struct pager **ret_pager, struc
     p->regions = calloc(guest_mem_n_backings(params->mem), sizeof(*p->regions));
     p->stores = calloc(plan->n_nodes * 2, sizeof(struct store *)); /* one, and one of its own */
     p->desk = malloc(sizeof(*p->desk));
-    if (p->nodes == NULL || p->regions == NULL || p->stores == NULL || p->desk == NULL) {
+    p->press = calloc(1, sizeof(*p->press));
+    if (p->nodes == NULL || p->regions == NULL || p->stores == NULL || p->desk == NULL ||
+        p->press == NULL || codec_packer_init(&p->press->packer) < 0) {
         p->n_nodes = 0;
         r = errctx_set(ec, ENOMEM, "no memory for paging");
     } else {
@@ -267,6 +269,9 @@ void pager_free(struct pager *pager)
     }
     for (size_t i = 0; i < pager->n_stores; i++)
         store_free(pager->stores[i]);
+    if (pager->press != NULL)
+        codec_packer_fini(&pager->press->packer);
+    free(pager->press);
     free(pager->desk);
     free(pager->stores);
     free(pager->regions);
@@ -343,6 +348,7 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .evict_cpu_ns = value(&n->evict_cpu_ns),
         .mend_cpu_ns = value(&n->mend_cpu_ns),
         .look_cpu_ns = value(&n->look_cpu_ns),
+        .pack_cpu_ns = value(&pager->pack_cpu_ns),
         .samples = value(&n->samples),
         .rounds = value(&n->rounds),
         .regions = value(&n->regions),

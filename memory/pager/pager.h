@@ -28,8 +28,8 @@ struct pager_params {
      * more before this returns. The page reads as zeroes then. Fault thread. */
     void (*lost)(void *ctx, struct vnode_id vnode, const char *why);
     void *ctx;
-    uint32_t budget_milli; /* thousandths of a CPU that pager_look() may take, faults that it causes
-                              included */
+    uint32_t budget_milli; /* thousandths of a CPU that pager_look() and pager_pack() may take, faults
+                              that looking causes included */
 };
 
 /**
@@ -81,6 +81,14 @@ bool pager_mend(struct pager *pager, uint64_t cpu_ns);
  * @now_ns: any clock that does not go back.
  */
 void pager_look(struct pager *pager, uint64_t now_ns);
+
+/**
+ * pager_pack() - have what has been in the stores for more than some seconds take less room, and give
+ * the host what became free, as far as the budget goes. The thread that evicts, some times a second;
+ * whichever of this and pager_look() is called first gets what there is.
+ * @now_ns: as of pager_look().
+ */
+void pager_pack(struct pager *pager, uint64_t now_ns);
 
 /** pager_active() - was anything evicted since the start or a reset, or has a node a target? Any thread. */
 bool pager_active(const struct pager *pager);
@@ -140,6 +148,7 @@ struct pager_counts {
     uint64_t hot_bytes, warm_bytes, cold_bytes; /* by the last round; of what is not evicted */
     uint64_t mend_cpu_ns;               /* of making huge pages */
     uint64_t look_cpu_ns;               /* of pager_look() and the faults that it causes */
+    uint64_t pack_cpu_ns;               /* of pager_pack(), for all nodes */
     uint64_t evict_cpu_ns;              /* of the thread that evicts */
     uint64_t fault_ns[PAGER_BUCKETS];   /* faults that took [2^i, 2^(i+1)) ns from read to answer */
     struct store_counts store;          /* of all nodes that share it */

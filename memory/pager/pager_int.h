@@ -98,8 +98,11 @@ struct pager {
     struct pager_desk *desk;
     /* the thread that evicts */
     size_t mend_first, look_first; /* nodes to begin with */
-    int64_t look_credit_ns;        /* CPU time that looking may take now */
-    uint64_t look_then_ns, look_spent_ns;
+    size_t pack_first;             /* store to begin with */
+    struct store_press *press;
+    int64_t budget_ns; /* CPU time that looking and packing may take now */
+    uint64_t budget_then_ns, budget_spent_ns, aged_ns;
+    _Atomic uint64_t pack_cpu_ns;
 };
 
 /* An extent of a region. */
@@ -131,6 +134,9 @@ static inline _Atomic uint8_t *pager_span_extent(const struct pager_span *s)
 }
 
 uint64_t pager_cpu_ns(void);
+
+/** pager_budget() - CPU time that pager_look() and pager_pack() may take now, in ns. */
+uint64_t pager_budget(struct pager *p, uint64_t now_ns);
 
 /** pager_wants_looks() - is what of the node is in use worth knowing now? */
 bool pager_wants_looks(struct pager_node *node);

@@ -12,10 +12,7 @@
 #include "memory/pager/pager_int.h"
 #include "vmm/base/macros.h"
 
-enum {
-    CREDIT_MAX_NS = 1000 * 1000 * 1000, /* a pause saves up no more than a second's CPU time */
-    COLD_BELOW = HEAT_MAX / 20,
-};
+enum { COLD_BELOW = HEAT_MAX / 20 };
 
 static bool ask(struct pager_node *node, uint32_t extent)
 {
@@ -94,43 +91,19 @@ static bool look_at(struct pager_node *node, uint64_t until_cpu_ns)
     return false;
 }
 
-static uint64_t spent(const struct pager *p)
-{
-    uint64_t ns = 0;
-
-    for (size_t i = 0; i < p->n_nodes; i++)
-        ns += atomic_load(&p->nodes[i].n.look_cpu_ns);
-    return ns;
-}
-
-/* What time has brought, less what the last samples cost, also in the fault threads. */
-static void settle(struct pager *p, uint64_t now_ns)
-{
-    const uint64_t passed = MIN(now_ns - p->look_then_ns, (uint64_t)CREDIT_MAX_NS), all = spent(p);
-    const int64_t most = (int64_t)CREDIT_MAX_NS / 1000 * p->params.budget_milli;
-
-    p->look_credit_ns += (int64_t)(passed / 1000 * p->params.budget_milli);
-    p->look_credit_ns -= (int64_t)(all - p->look_spent_ns);
-    p->look_credit_ns = MIN(p->look_credit_ns, most);
-    p->look_then_ns = now_ns;
-    p->look_spent_ns = all;
-}
-
 void pager_look(struct pager *pager, uint64_t now_ns)
 {
-    const uint64_t start = pager_cpu_ns();
+    const uint64_t start = pager_cpu_ns(), budget = pager_budget(pager, now_ns);
     uint64_t begin = start;
-    bool late;
+    bool late = budget == 0;
 
-    settle(pager, now_ns);
-    late = pager->look_credit_ns <= 0;
     for (size_t i = 0; i < pager->n_nodes && !late; i++) {
         struct pager_node *node = &pager->nodes[(pager->look_first + i) % pager->n_nodes];
         uint64_t end;
 
         if (!pager_wants_looks(node))
             continue;
-        late = look_at(node, start + (uint64_t)pager->look_credit_ns);
+        late = look_at(node, start + budget);
         end = pager_cpu_ns();
         pager_add(&node->n.look_cpu_ns, end - begin);
         begin = end;

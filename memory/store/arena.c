@@ -168,9 +168,14 @@ static struct arena_slot take_in(struct arena *a, uint32_t i, uint32_t owner)
     return ret;
 }
 
+size_t arena_bytes_for(size_t len)
+{
+    return (len + sizeof(uint32_t) + ARENA_UNIT - 1) / ARENA_UNIT * ARENA_UNIT;
+}
+
 int arena_take(struct arena *arena, size_t len, uint32_t owner, struct arena_slot *ret_slot)
 {
-    const uint32_t units = (uint32_t)((len + sizeof(owner) + ARENA_UNIT - 1) / ARENA_UNIT);
+    const uint32_t units = (uint32_t)(arena_bytes_for(len) / ARENA_UNIT);
 
     assert(len > 0 && units <= ARENA_CLASSES);
     if (arena->partial[units] == NO_BLOCK && open_block(arena, units) < 0)

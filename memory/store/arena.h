@@ -47,6 +47,9 @@ void arena_free(struct arena *arena);
  *  comes back when it is moved. Return: 0 or -ENOSPC: the limit. */
 int arena_take(struct arena *arena, size_t len, uint32_t owner, struct arena_slot *ret_slot);
 
+/** arena_bytes_for() - what a slot for @len bytes takes. Pure. */
+size_t arena_bytes_for(size_t len);
+
 /** arena_give() - the slot is not used any more. No system call. */
 void arena_give(struct arena *arena, struct arena_slot slot);
 

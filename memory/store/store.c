@@ -19,6 +19,11 @@
 enum {
     FIRST_OBJECT = 2,  /* behind STORE_NONE and STORE_ZERO */
     TRIM_MOVES = 1024, /* of slots, in one go: some 300 us with the lock held */
+    LOOSE_FROM = 64,   /* objects that went or shrank */
+    PACK_LOOKS = 1024, /* objects, in one go with the lock held */
+    AGES = 255,        /* steps of time are counted modulo this */
+    AGE_DONE = 255,    /* packed, or it is not worth it */
+    AGE_OLD = 2,
 };
 
 /* 32 bytes; free ones are linked by next. */
@@ -27,8 +32,9 @@ struct object {
     struct arena_slot slot;
     uint32_t refs;
     uint32_t next; /* in its chain of the index; 0: the last */
-    uint16_t len;
-    uint16_t kind;
+    uint16_t len; /* 0: free */
+    uint8_t kind;
+    uint8_t born; /* in which step of time; AGE_DONE */
 };
 
 struct store {
@@ -37,6 +43,11 @@ struct store {
     struct object *objects; /* by number; a range of its own, untouched beyond n_fresh */
     uint32_t *heads;        /* the index, by hash */
     uint32_t max_objects, n_heads, n_fresh, first_free;
+    uint32_t loose;    /* objects that went or shrank since the last trim */
+    uint32_t pack_at;  /* object to look at next */
+    uint32_t packing;  /* object that is being packed; 0: none, or it went meanwhile */
+    uint8_t age;
+    struct codec_decoder decoder;
     struct store_counts counts;
 };
 
@@ -72,10 +83,13 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
     while (s->n_heads < s->max_objects / 2 && s->n_heads < 1u << 31)
         s->n_heads *= 2;
     s->n_fresh = FIRST_OBJECT;
+    s->pack_at = FIRST_OBJECT;
     s->objects = reserve(objects_bytes(s));
     s->heads = reserve(heads_bytes(s));
     if (s->objects == NULL || s->heads == NULL)
         r = errctx_set(ec, ENOMEM, "no addresses for a store");
+    else if (codec_decoder_init(&s->decoder) < 0)
+        r = errctx_set(ec, ENOMEM, "no memory for a store");
     else
         r = arena_new(limit_bytes, host_nodes, &s->arena, ec);
     if (r < 0) {
@@ -91,6 +105,7 @@ void store_free(struct store *store)
     if (store == NULL)
         return;
     arena_free(store->arena);
+    codec_decoder_fini(&store->decoder);
     if (store->objects != NULL)
         (void)munmap(store->objects, objects_bytes(store));
     if (store->heads != NULL)
@@ -114,9 +129,10 @@ static uint32_t *head_of(struct store *s, uint64_t hash_low)
     return &s->heads[hash_low & (s->n_heads - 1)];
 }
 
-static int decode(const struct store *s, const struct object *o, void *page)
+static int decode_locked(struct store *s, const struct object *o, void *page)
 {
-    return codec_decode((enum codec_kind)o->kind, arena_at(s->arena, o->slot), o->len, page);
+    return codec_decode(&s->decoder, (enum codec_kind)o->kind, arena_at(s->arena, o->slot),
+                        o->len, page);
 }
 
 /* An object that is @page, byte by byte, or 0. */
@@ -127,7 +143,7 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
         const struct object *o = &s->objects[i];
 
         if (o->hash_low == hash.low64 && o->hash_high == hash.high64 && o->refs < UINT32_MAX &&
-            decode(s, o, desk->other) == 0 && memcmp(desk->other, page, CODEC_PAGE) == 0)
+            decode_locked(s, o, desk->other) == 0 && memcmp(desk->other, page, CODEC_PAGE) == 0)
             return i;
     }
     return 0;
@@ -153,7 +169,8 @@ static int add_locked(struct store *s, const void *bytes, size_t len, enum codec
                           .refs = 1,
                           .next = *head_of(s, hash.low64),
                           .len = (uint16_t)len,
-                          .kind = (uint16_t)kind };
+                          .kind = (uint8_t)kind,
+                          .born = s->age };
     *head_of(s, hash.low64) = i;
     s->counts.pages++;
     s->counts.objects++;
@@ -203,7 +220,7 @@ int store_get(struct store *store, uint32_t object, void *page)
         const struct object *o = &store->objects[object];
 
         want = (XXH128_hash_t){ .low64 = o->hash_low, .high64 = o->hash_high };
-        if (decode(store, o, page) < 0)
+        if (decode_locked(store, o, page) < 0)
             return -EIO;
     }
     hash = XXH3_128bits(page, CODEC_PAGE);
@@ -221,6 +238,11 @@ static void remove_locked(struct store *s, uint32_t object)
     arena_give(s->arena, o->slot);
     s->counts.objects--;
     s->counts.raw_objects -= o->kind == CODEC_RAW;
+    s->counts.packed_objects -= o->kind == CODEC_ZSTD;
+    s->loose++;
+    if (s->packing == object)
+        s->packing = 0;
+    o->len = 0;
     o->next = s->first_free;
     s->first_free = object;
 }
@@ -245,8 +267,102 @@ static void was_moved(void *ctx, uint32_t owner, struct arena_slot slot)
 void store_trim(struct store *store)
 {
     LOCK_SCOPE(&store->lock);
+    store->loose = 0;
     arena_trim(store->arena, TRIM_MOVES, was_moved, store);
 }
+
+bool store_is_loose(struct store *store)
+{
+    LOCK_SCOPE(&store->lock);
+    return store->loose >= LOOSE_FROM;
+}
+
+/* --- packing what is old ---------------------------------------------------------------------- */
+
+void store_age(struct store *store)
+{
+    LOCK_SCOPE(&store->lock);
+
+    store->age = (uint8_t)((store->age + 1) % AGES);
+    if (store->pack_at >= store->n_fresh)
+        store->pack_at = FIRST_OBJECT;
+}
+
+static bool is_old(const struct store *s, const struct object *o)
+{
+    return o->len > 0 && o->born != AGE_DONE && (s->age + AGES - o->born) % AGES >= AGE_OLD;
+}
+
+/* The next object to pack, as it is; 0: none. @ret_more: there may be some behind. */
+static uint32_t take_old(struct store *s, struct store_press *press, bool *ret_more)
+{
+    LOCK_SCOPE(&s->lock);
+
+    for (uint32_t n = 0; n < PACK_LOOKS && s->pack_at < s->n_fresh; n++) {
+        const struct object *o = &s->objects[s->pack_at++];
+
+        if (!is_old(s, o))
+            continue;
+        press->kind = (enum codec_kind)o->kind;
+        press->len = o->len;
+        memcpy(press->bytes, arena_at(s->arena, o->slot), o->len);
+        s->packing = s->pack_at - 1;
+        *ret_more = true;
+        return s->packing;
+    }
+    *ret_more = s->pack_at < s->n_fresh;
+    return 0;
+}
+
+/* @bytes in the place of what is kept, where that is smaller. A store that has no room for both leaves it
+ * as it is, and comes back to it. */
+static void replace_locked(struct store *s, struct object *o, const void *bytes, size_t len)
+{
+    struct arena_slot slot;
+
+    if (arena_bytes_for(len) >= arena_bytes_for(o->len)) {
+        o->born = AGE_DONE;
+        return;
+    }
+    if (arena_take(s->arena, len, (uint32_t)(o - s->objects), &slot) < 0)
+        return;
+    memcpy(arena_at(s->arena, slot), bytes, len);
+    arena_give(s->arena, o->slot);
+    s->counts.raw_objects -= o->kind == CODEC_RAW;
+    s->counts.packed_objects++;
+    s->loose++;
+    o->slot = slot;
+    o->len = (uint16_t)len;
+    o->kind = CODEC_ZSTD;
+    o->born = AGE_DONE;
+}
+
+/* Nothing of what comes out of LZ4 here is trusted: a copy that is damaged does not look better
+ * afterwards, because the page's hash stays. */
+bool store_pack(struct store *store, struct store_press *press)
+{
+    const void *bytes = NULL;
+    uint32_t object;
+    size_t len = 0;
+    bool more;
+
+    object = take_old(store, press, &more);
+    if (object == 0)
+        return more;
+    if (codec_decode(NULL, press->kind, press->bytes, press->len, press->page) == 0)
+        len = codec_pack(&press->packer, press->page, &bytes);
+    LOCK_SCOPE(&store->lock);
+    if (store->packing != object)
+        return true;
+    store->packing = 0;
+    if (len > 0)
+        replace_locked(store, &store->objects[object], bytes, len);
+    else
+        store->objects[object].born = AGE_DONE;
+    return true;
+}
+
+/* --- elsewhere -------------------------------------------------------------------------------- */
 
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec)
 {
@@ -278,6 +394,8 @@ void store_clear(struct store *store)
     (void)madvise(store->heads, heads_bytes(store), MADV_DONTNEED);
     store->n_fresh = FIRST_OBJECT;
     store->first_free = 0;
+    store->loose = store->packing = 0;
+    store->pack_at = FIRST_OBJECT;
     store->counts = (struct store_counts){ 0 };
 }
 

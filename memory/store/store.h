@@ -2,6 +2,7 @@
 /*
  * Pages that were taken away from guests, kept so that they need less memory: pages of zeroes cost
  * nothing, equal pages are there once, others are compressed, what hardly shrinks is kept as it is.
+ * What is kept for some time is packed anew, smaller, when there is CPU time for it.
  *
  * One store serves the virtual nodes of one guest that live on the same host nodes; its memory comes
  * from there. Nothing is shared between guests. A page is found by XXH3-128 and judged by its bytes.
@@ -14,6 +15,7 @@
 #ifndef MEMORY_STORE_STORE_H
 #define MEMORY_STORE_STORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +35,7 @@ struct store_counts {
     uint64_t pages;       /* references to objects, zero pages not among them */
     uint64_t objects;     /* different pages */
     uint64_t raw_objects; /* of them, not compressed */
+    uint64_t packed_objects; /* of them, compressed a second time, by Zstandard */
     uint64_t used_bytes;  /* in slots */
     uint64_t held_bytes;  /* host memory for them, tables included */
 };
@@ -68,6 +71,28 @@ void store_drop(struct store *store, uint32_t object);
 
 /** store_trim() - compact a little and give memory back. */
 void store_trim(struct store *store);
+
+/** store_is_loose() - did so much go, or become smaller, since the last store_trim() that the next may
+ *  find something? */
+bool store_is_loose(struct store *store);
+
+/* Room to pack in; one thread's. */
+struct store_press {
+    struct codec_packer packer;
+    enum codec_kind kind;
+    size_t len;
+    uint8_t bytes[CODEC_PAGE], page[CODEC_PAGE];
+};
+
+/** store_age() - a step of time. What has been kept since the step before the last is old. */
+void store_age(struct store *store);
+
+/**
+ * store_pack() - look for an object that is old and was not packed yet, and have Zstandard make it
+ * smaller. Not two at a time. The lock is not held while it is packed; who drops it meanwhile does.
+ * Return: false: there is none, until store_age().
+ */
+bool store_pack(struct store *store, struct store_press *press);
 
 /** store_bind() - memory that it takes from now on comes from @host_nodes; what it has stays where it
  *  is. Return: 0 or the errno of mbind. */

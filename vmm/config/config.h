@@ -52,7 +52,7 @@ struct machine_config {
     uint64_t balance_epoch_ns; /* between two looks at the host; 0: not said */
     char *balance_trace;       /* file that snapshots and decisions go to; NULL: none */
     enum config_pager pager; /* guest memory can be taken away and brought back */
-    uint32_t pager_budget_milli; /* of a CPU, to find out what is in use; 0: not said */
+    uint32_t pager_budget_milli; /* of a CPU, to find out what is in use and to pack; 0: not said */
     bool no_sandbox;
 };
 

@@ -152,7 +152,12 @@ static void tick(struct machine_pager *mp)
         LOCK_SCOPE(&mp->lock);
         failed = mp->target_ec.msg[0] != '\0';
     }
+    mp->pack_first = !mp->pack_first; /* a budget that is too small for both serves both */
+    if (mp->pack_first)
+        pager_pack(mp->pager, evloop_now_ns());
     pager_look(mp->pager, evloop_now_ns());
+    if (!mp->pack_first)
+        pager_pack(mp->pager, evloop_now_ns());
     (void)pager_mend(mp->pager, TICK_MS * UINT64_C(1000000) * MEND_PER_CENT / 100);
     if (!failed && pager_evict_cold(mp->pager, &ec) < 0)
         failed = true;

@@ -41,6 +41,7 @@ struct machine_pager {
     pthread_t evictor;
     struct place_group evictor_place;
     bool evictor_started;
+    bool pack_first; /* the evicting thread's: what of a tick gets what the budget has */
     sem_t ready; /* posted by a thread that is in its sandbox, or cannot be */
 
     pthread_mutex_t lock; /* a leaf; covers what follows */

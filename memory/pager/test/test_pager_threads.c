@@ -116,6 +116,7 @@ static void nothing_is_lost_while_all_of_it_goes_and_comes(void **state)
             (void)usleep(50);
             (void)pager_mend(rig->pager, 100 * 1000);
             pager_look(rig->pager, rig->now_ns += 100 * 1000 * 1000);
+            pager_pack(rig->pager, rig->now_ns += UINT64_C(3000) * 1000 * 1000); /* soon old */
             assert_int_equal(pager_evict_cold(rig->pager, NULL), 0);
         }
     } while (++rounds < 100000 &&

@@ -44,6 +44,7 @@ static void make_page(uint32_t which, uint8_t *page)
 struct model {
     struct store *store;
     struct store_desk *desk;
+    struct store_press *press;
     uint32_t object[KEPT], content[KEPT];
     size_t n;
     uint32_t refs[CONTENTS];
@@ -88,6 +89,7 @@ static void check_counts(struct model *m)
     assert_int_equal(c.objects, objects);
     assert_int_equal(c.pages, m->n - m->refs[0]);
     assert_true(c.used_bytes <= objects * (CODEC_PAGE + 64));
+    assert_true(c.packed_objects + c.raw_objects <= objects);
     assert_true(c.held_bytes >= c.used_bytes);
 }
 
@@ -95,21 +97,34 @@ static void model_init(struct model *m, uint64_t limit)
 {
     memset(m, 0, sizeof(*m));
     m->desk = malloc(sizeof(*m->desk));
+    m->press = malloc(sizeof(*m->press));
     assert_non_null(m->desk);
+    assert_non_null(m->press);
+    assert_int_equal(codec_packer_init(&m->press->packer), 0);
     assert_int_equal(store_new(limit, KEPT, &anywhere, &m->store, NULL), 0);
 }
 
 static void model_fini(struct model *m)
 {
     store_free(m->store);
+    codec_packer_fini(&m->press->packer);
+    free(m->press);
     free(m->desk);
+}
+
+static uint64_t packed(const struct model *m)
+{
+    struct store_counts c;
+
+    store_count(m->store, &c);
+    return c.packed_objects;
 }
 
 /* Waves: mostly puts, mostly drops, so that blocks fill, thin out, move together and fill again. */
 static void it_keeps_what_a_model_keeps(void **state)
 {
     struct model *m = malloc(sizeof(*m));
-    uint64_t seed = 1;
+    uint64_t seed = 1, most_packed = 0;
 
     (void)state;
     assert_non_null(m);
@@ -122,13 +137,20 @@ static void it_keeps_what_a_model_keeps(void **state)
             put(m, next_random(&seed) % 5 == 0 ? 0 : next_random(&seed) % CONTENTS);
         else if (dice < 90 && m->n > 0)
             drop(m, next_random(&seed) % m->n);
-        else if (dice < 97 && m->n > 0)
+        else if (dice < 96 && m->n > 0)
             check_one(m, next_random(&seed) % m->n);
-        else
+        else if (dice < 97)
+            store_age(m->store);
+        else if (dice < 98)
             store_trim(m->store);
+        else
+            for (int i = 0; i < 20; i++)
+                (void)store_pack(m->store, m->press);
         if (step % 1000 == 0)
             check_counts(m);
+        most_packed = MAX(most_packed, packed(m));
     }
+    assert_true(most_packed > 100);
     for (size_t i = 0; i < m->n; i++)
         check_one(m, i);
     while (m->n > 0)
@@ -239,9 +261,94 @@ static void memory_goes_back_when_objects_go(void **state)
     free(m);
 }
 
+static void pack_all(struct model *m)
+{
+    while (store_pack(m->store, m->press))
+        ;
+}
+
+/* Words of sixteen letters in any order: what Zstandard knows more about than LZ4. */
+static void make_letters(uint32_t which, uint8_t *page)
+{
+    uint64_t seed = which + 1;
+
+    for (size_t i = 0; i < CODEC_PAGE; i++)
+        page[i] = "eeeeetttaaoinshr"[next_random(&seed) % 16];
+}
+
+static void what_is_old_is_packed(void **state)
+{
+    enum { N = 200 };
+    struct store_counts before, now;
+    uint8_t want[CODEC_PAGE], got[CODEC_PAGE];
+    struct model *m = malloc(sizeof(*m));
+
+    (void)state;
+    assert_non_null(m);
+    model_init(m, 8u << 20);
+    for (uint32_t i = 0; i < N; i++) {
+        make_letters(i, want);
+        assert_int_equal(store_put(m->store, m->desk, want, &m->object[i]), 0);
+    }
+    store_count(m->store, &before);
+    pack_all(m);
+    store_age(m->store);
+    pack_all(m);
+    assert_int_equal(packed(m), 0); /* it is not old */
+    assert_false(store_is_loose(m->store));
+    store_age(m->store);
+    pack_all(m);
+    assert_int_equal(packed(m), N);
+    assert_true(store_is_loose(m->store));
+    store_trim(m->store);
+    assert_false(store_is_loose(m->store));
+    store_count(m->store, &now);
+    assert_true(now.used_bytes < before.used_bytes * 9 / 10);
+    assert_true(now.held_bytes < before.held_bytes);
+    assert_int_equal(now.raw_objects, 0);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t again;
+
+        make_letters(i, want);
+        assert_int_equal(store_get(m->store, m->object[i], got), 0);
+        assert_memory_equal(got, want, CODEC_PAGE);
+        assert_int_equal(store_put(m->store, m->desk, want, &again), 0);
+        assert_int_equal(again, m->object[i]); /* and found */
+        store_drop(m->store, again);
+        store_drop(m->store, again);
+    }
+    store_count(m->store, &now);
+    assert_int_equal(now.objects + now.packed_objects + now.used_bytes, 0);
+    model_fini(m);
+    free(m);
+}
+
+/* What does not become smaller stays as it is, and costs no more time. */
+static void what_gains_nothing_is_left_alone(void **state)
+{
+    struct store_counts before, now;
+    struct model *m = malloc(sizeof(*m));
+
+    (void)state;
+    assert_non_null(m);
+    model_init(m, 8u << 20);
+    for (uint32_t i = 0; i < 50; i++)
+        put(m, i * 9 + 8); /* noise */
+    store_count(m->store, &before);
+    for (int i = 0; i < 4; i++) {
+        store_age(m->store);
+        pack_all(m);
+    }
+    store_count(m->store, &now);
+    assert_memory_equal(&now, &before, sizeof(now));
+    model_fini(m);
+    free(m);
+}
+
 static void damage_is_found(void **state)
 {
-    static const uint32_t kinds[] = { 1, 4, 8 }; /* compressed well, hardly, not */
+    /* compressed well, hardly, not; then the same after packing, and damaged before it */
+    static const uint32_t kinds[] = { 1, 4, 8, 1, 4, 8, 1, 4, 8 };
     uint8_t page[CODEC_PAGE];
 
     (void)state;
@@ -251,6 +358,17 @@ static void damage_is_found(void **state)
         assert_non_null(m);
         model_init(m, 1 << 20);
         put(m, kinds[i]);
+        if (i >= 6)
+            store_damage(m->store, m->object[0]);
+        for (int k = 0; i >= 3 && k < 2; k++)
+            store_age(m->store);
+        pack_all(m);
+        if (i >= 6) {
+            assert_int_equal(store_get(m->store, m->object[0], page), -EIO);
+            model_fini(m);
+            free(m);
+            continue;
+        }
         store_damage(m->store, m->object[0]);
         assert_int_equal(store_get(m->store, m->object[0], page), -EIO);
         put(m, kinds[i]); /* what is damaged serves nobody else */
@@ -266,6 +384,7 @@ static void damage_is_found(void **state)
 struct worker {
     pthread_t thread;
     struct store *store;
+    struct store_press *press;
     uint32_t number;
     _Atomic bool *quit;
 };
@@ -295,8 +414,12 @@ static void *tidy(void *arg)
 {
     struct worker *w = arg;
 
-    while (!atomic_load(w->quit))
+    while (!atomic_load(w->quit)) {
         store_trim(w->store);
+        store_age(w->store);
+        for (int i = 0; i < 100 && store_pack(w->store, w->press); i++)
+            ;
+    }
     return NULL;
 }
 
@@ -304,13 +427,16 @@ static void threads_do_not_disturb_each_other(void **state)
 {
     struct worker w[4];
     _Atomic bool quit = false;
+    struct store_press *press = malloc(sizeof(*press));
     struct store_counts c;
     struct store *store;
 
     (void)state;
+    assert_non_null(press);
+    assert_int_equal(codec_packer_init(&press->packer), 0);
     assert_int_equal(store_new(8 << 20, 1000, &anywhere, &store, NULL), 0);
     for (uint32_t i = 0; i < 4; i++) {
-        w[i] = (struct worker){ .store = store, .number = i, .quit = &quit };
+        w[i] = (struct worker){ .store = store, .press = press, .number = i, .quit = &quit };
         assert_int_equal(pthread_create(&w[i].thread, NULL, i == 3 ? tidy : work, &w[i]), 0);
     }
     for (int i = 0; i < 3; i++) {
@@ -320,8 +446,10 @@ static void threads_do_not_disturb_each_other(void **state)
     atomic_store(&quit, true);
     assert_int_equal(pthread_join(w[3].thread, NULL), 0);
     store_count(store, &c);
-    assert_int_equal(c.pages + c.objects + c.used_bytes, 0);
+    assert_int_equal(c.pages + c.objects + c.packed_objects + c.used_bytes, 0);
     store_free(store);
+    codec_packer_fini(&press->packer);
+    free(press);
 }
 
 int main(void)
@@ -332,6 +460,8 @@ int main(void)
         cmocka_unit_test(zero_pages_need_nothing),
         cmocka_unit_test(a_full_store_says_so_and_works_on),
         cmocka_unit_test(memory_goes_back_when_objects_go),
+        cmocka_unit_test(what_is_old_is_packed),
+        cmocka_unit_test(what_gains_nothing_is_left_alone),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(threads_do_not_disturb_each_other),
     };

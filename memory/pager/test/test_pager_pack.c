@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is kept for long becomes smaller, within the budget, and what goes is given back. */
+#include "memory/pager/test/pager_rig.h"
+
+#define SECOND UINT64_C(1000000000)
+
+/* Letters in any order. */
+static void write_letters(const struct rig *rig, uint8_t *want)
+{
+    uint64_t seed = 1;
+
+    for (size_t i = 0; i < NODE_BYTES; i++) {
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        want[i] = (uint8_t)"eeeeetttaaoinshr"[seed >> 60];
+    }
+    memcpy(page_at(rig, 0, 0), want, NODE_BYTES);
+}
+
+/* So many ticks of a tenth of a second. */
+static void pass(struct rig *rig, unsigned ticks)
+{
+    for (unsigned i = 0; i < ticks; i++)
+        pager_pack(rig->pager, rig->now_ns += SECOND / 10);
+}
+
+static void what_is_kept_for_long_becomes_smaller(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint8_t *want = malloc(NODE_BYTES);
+    struct pager_counts first, now;
+
+    (void)state;
+    assert_non_null(rig);
+    assert_non_null(want);
+    rig_init(rig);
+    rig->now_ns = 100 * SECOND;
+    pass(rig, 1);
+    write_letters(rig, want);
+    assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
+    first = count(rig, 0);
+    pass(rig, 95); /* one step of time is over, not two */
+    assert_int_equal(count(rig, 0).store.packed_objects, 0);
+    for (int i = 0; i < 10000 && count(rig, 0).store.packed_objects < PAGES; i++)
+        pass(rig, 1);
+    now = count(rig, 0);
+    assert_int_equal(now.store.packed_objects, PAGES);
+    assert_int_equal(now.store.objects, PAGES);
+    pass(rig, 1000); /* and the room that became free goes */
+    now = count(rig, 0);
+    assert_true(now.store.held_bytes < first.store.held_bytes * 9 / 10);
+    assert_true(now.pack_cpu_ns > first.pack_cpu_ns);
+    assert_memory_equal(page_at(rig, 0, 0), want, NODE_BYTES);
+    (void)count_all_back(rig, 0);
+    pass(rig, 1000);
+    assert_true(count(rig, 0).store.held_bytes < MIB); /* without another eviction */
+    assert_int_equal(rig->lost, 0);
+    rig_fini(rig);
+    free(want);
+    free(rig);
+}
+
+static void it_takes_no_more_than_the_budget(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint8_t *want = malloc(NODE_BYTES);
+    uint64_t packed;
+
+    (void)state;
+    assert_non_null(rig);
+    assert_non_null(want);
+    rig_init(rig);
+    rig->pager->params.budget_milli = 0;
+    write_letters(rig, want);
+    assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
+    pass(rig, 1000);
+    assert_int_equal(count(rig, 0).store.packed_objects, 0);
+    rig->pager->params.budget_milli = 10;
+    pager_pack(rig->pager, rig->now_ns += SECOND / 10); /* a millisecond: not all of 4096 pages */
+    assert_in_range(count(rig, 0).store.packed_objects, 1, PAGES - 1);
+    /* what was spent, by looks say, is not there any more */
+    packed = count(rig, 0).store.packed_objects;
+    pager_add(&rig->pager->nodes[1].n.look_cpu_ns, 3600 * SECOND);
+    pass(rig, 1000);
+    assert_int_equal(count(rig, 0).store.packed_objects, packed);
+    assert_memory_equal(page_at(rig, 0, 0), want, NODE_BYTES);
+    rig_fini(rig);
+    free(want);
+    free(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_kept_for_long_becomes_smaller),
+        cmocka_unit_test(it_takes_no_more_than_the_budget),
+    };
+    return cmocka_run_group_tests_name("memory/pager: pack", tests, NULL, NULL);
+}
