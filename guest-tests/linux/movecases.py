@@ -247,6 +247,7 @@ def orders(tap, kernel, ground):
 def resets(tap, kernel, ground=FOUR):
     """A reset in the middle of a move: memory is new, and arrives."""
     a, b, c, d = ground.nodes
+    asked = bool(cpus_of(c)) or not cpus_of(b)  # without CPUs here and there it prefers memory alone
     with machine(tap, kernel, "--node", f"memory=64M,cpus=0,host={b},prealloc", "--node",
                  f"memory=32M,cpus=1,host={a}", *ground.far()) as vm:
         with moving(vm, "vnode=0", f"host={c}", "--rate", "32M/s") as end:
@@ -254,6 +255,11 @@ def resets(tap, kernel, ground=FOUR):
             tap.same(ctl(vm.name, "reset")[0], 0, "reset: in the middle")
             tap.same(end()[1]["state"], "arrived", "reset: the move arrives")
         tap.same(homes(vm, 0), {c: 64 * MIB}, "reset: all memory is on the new node")
+        now = wait_for(vm, lambda s: s["vcpus_there"] == s["vcpus"], "vCPUs to follow")
+        tap.same(now["vcpus"], int(asked), "reset: the vCPU is told")
+        prefers = thread(vm, "vcpu0")[1]
+        tap.point(prefers and all(re.fullmatch(f"prefer.*:{c if asked else b}", p) for p in prefers),
+                  "reset: and takes page tables from there", prefers)
         tap.same(ctl(vm.name, "reset")[0], 0, "reset: afterwards")
         mine, words = agree(tap, vm, "reset")
         tap.same((to_bytes(mine[0]), words[0]), ({c: 64 * MIB}, {f"bind:{c}"}),

@@ -140,10 +140,10 @@ static void follow_beside(struct machine *m)
     machine_threads_free(t);
 }
 
-static void follow_threads(struct machine *m, struct vnode_id vnode, const struct idset *nodes)
+/* vCPUs of a node go to their CPUs of now, if they have any, and prefer @nodes. */
+static void ask_vcpus(struct machine *m, struct vnode_id vnode, const struct idset *nodes)
 {
     struct vnode_place *p = &m->places[vnode.v];
-    struct topo_plan now;
 
     {
         LOCK_SCOPE(&p->lock);
@@ -156,6 +156,13 @@ static void follow_threads(struct machine *m, struct vnode_id vnode, const struc
     for (size_t i = 0; i < m->n_vcpus; i++)
         if (m->plan->vcpus[i].vnode.v == vnode.v)
             vcpu_ask(m->vcpus[i]);
+}
+
+static void follow_threads(struct machine *m, struct vnode_id vnode, const struct idset *nodes)
+{
+    struct topo_plan now;
+
+    ask_vcpus(m, vnode, nodes);
     follow_beside(m);
     now = plan_now(m);
     machine_pager_follow(m, &now);
@@ -171,6 +178,25 @@ static void forget_threads(struct machine *m, struct vnode_id vnode)
     p->failed.msg[0] = '\0';
 }
 
+/* Do vCPUs of a node prefer memory where no CPU is? Then it is for what lies there alone. */
+static bool prefers_memory_only(const struct machine *m, struct vnode_id vnode)
+{
+    struct vnode_place *p = &m->places[vnode.v];
+    const struct topo_plan_host *hosts = m->plan->hosts;
+    struct idset nodes;
+
+    {
+        LOCK_SCOPE(&p->lock);
+        nodes = p->nodes;
+    }
+    if (idset_empty(&nodes)) /* as they were started */
+        nodes = m->plan->nodes[vnode.v].host_nodes;
+    for (size_t i = 0; i < m->plan->n_hosts; i++)
+        if (idset_has(&nodes, hosts[i].id.v) && !idset_empty(&hosts[i].cpus))
+            return false;
+    return !idset_empty(&nodes);
+}
+
 int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                    const struct idset *cpus, struct errctx *ec)
 {
@@ -181,11 +207,13 @@ int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
     idset_add(&nodes, to.v);
     if (hold)
         machine_hold_vcpus(m);
-    if (idset_empty(cpus)) {
-        forget_threads(m, vnode);
-    } else {
+    if (!idset_empty(cpus)) {
         choose_pins(m, vnode, to, cpus);
         follow_threads(m, vnode, &nodes);
+    } else if (prefers_memory_only(m, vnode)) {
+        ask_vcpus(m, vnode, &nodes);
+    } else { /* page tables stay near the CPUs that walk them */
+        forget_threads(m, vnode);
     }
     r = machine_remap_memory(m, vnode, ec);
     if (hold)

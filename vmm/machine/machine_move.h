@@ -41,7 +41,8 @@ bool machine_mover_busy(const struct machine *m, struct vnode_id *ret_vnode);
  * the planner chooses at the level that they were pinned to; the main thread and I/O threads run
  * where they would if the machine had been started so; the vCPUs' page tables come from @to, and
  * KVM makes those of the node's memory anew.
- * @cpus: of @to; empty: threads stay where they are.
+ * @cpus: of @to; empty: threads stay where they are, and so do the vCPUs' page tables, unless these
+ * come from a node without CPUs, too: from @to then, as if the machine had been started so.
  * Return: 0; or the errno of KVM, which took the memory away and will not have it back.
  */
 int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
