@@ -157,7 +157,7 @@ bench:
 	@$(SUB) -j2 all
 	@guest-tests/bench/run
 
-$(BUILD)/bench/planner: guest-tests/bench/planner.c $(LIB)
+$(BUILD)/bench/planner: guest-tests/bench/planner.c guest-tests/bench/planner_problems.h $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
 bench-placement: deps
