@@ -69,10 +69,15 @@ uint64_t pager_pages(const struct pager_node *node)
 int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
                      struct store **ret_store, struct errctx *ec)
 {
-    const int r = store_new(pages * (PAGER_PAGE + PAGER_PAGE / 32),
-                            (uint32_t)MIN(pages, (uint64_t)PAGER_OBJECTS_MAX), home,
-                            &p->stores[p->n_stores], ec);
+    uint64_t limit_bytes = pages * (PAGER_PAGE + PAGER_PAGE / 16) + 4 * MIB, all = 0;
+    int r;
 
+    for (size_t i = 0; i < p->n_nodes; i++)
+        all += pager_pages(&p->nodes[i]);
+    if (p->params.store_bytes > 0 && all > 0)
+        limit_bytes = (uint64_t)((unsigned __int128)p->params.store_bytes * pages / all);
+    r = store_new(limit_bytes, (uint32_t)MIN(pages, (uint64_t)PAGER_OBJECTS_MAX), home,
+                  &p->stores[p->n_stores], ec);
     if (r == 0)
         *ret_store = p->stores[p->n_stores++];
     return r;

@@ -30,11 +30,14 @@ struct pager_params {
     void *ctx;
     uint32_t budget_milli; /* thousandths of a CPU that pager_look() and pager_pack() may take, faults
                               that looking causes included */
+    uint64_t store_bytes;  /* host memory that all stores may take, tables included; 0: as much as the
+                              guest has. A store has the share of its nodes' memory; one that a move
+                              makes for a node alone has that node's. */
 };
 
 /**
  * pager_new() - descriptors, tables and empty stores for all virtual nodes that have memory. Before
- * the sandbox, and before any lease. A store holds at most as much as its nodes have.
+ * the sandbox, and before any lease.
  * Return: 0; -ENOTSUP (memory from a pool, or reserved); the errno of uffd_open() or store_new().
  */
 int pager_new(const struct pager_params *params, struct pager **ret_pager, struct errctx *ec);

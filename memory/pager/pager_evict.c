@@ -52,6 +52,19 @@ static int arm(struct pager_span *s, size_t max, struct pager_desk *desk, struct
     return 0;
 }
 
+/* What came back since, and what was packed, may have left room. */
+static int put(struct pager_node *node, const uint8_t *page, struct pager_desk *desk,
+               uint32_t *ret_object)
+{
+    int r = pager_put(node, &desk->store, page, ret_object);
+
+    if (r == -ENOSPC && store_is_loose(pager_store(node))) {
+        store_trim(pager_store(node));
+        r = pager_put(node, &desk->store, page, ret_object);
+    }
+    return r;
+}
+
 /* A copy of one page into the store. */
 static int keep(const struct pager_span *s, size_t i, const uint8_t *page, struct pager_desk *desk,
                 struct errctx *ec)
@@ -59,7 +72,7 @@ static int keep(const struct pager_span *s, size_t i, const uint8_t *page, struc
     struct pager_node *node = s->node;
     uint32_t object;
 
-    if (pager_put(node, &desk->store, page, &object) < 0)
+    if (put(node, page, desk, &object) < 0)
         return errctx_set(ec, ENOSPC, "the store of virtual node %u is full", node->vnode.v);
     if (!page_keep(pager_span_word(s, i), object))
         pager_drop(node, object);

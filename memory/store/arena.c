@@ -148,11 +148,16 @@ static uint32_t lowest(struct block *b)
     return b->hint * 64 + (uint32_t)__builtin_ctzll(~b->taken[b->hint]);
 }
 
+/* Host pages that a block has memory under, at least, once it has this slot. */
+static uint32_t pages_with(uint32_t slot, uint32_t units)
+{
+    return ((slot + 1) * units * ARENA_UNIT + HOST_PAGE - 1) / HOST_PAGE;
+}
+
 static struct arena_slot take_in(struct arena *a, uint32_t i, uint32_t owner)
 {
     struct block *b = &a->blocks[i];
-    const uint32_t slot = lowest(b), end = (slot + 1) * b->units * ARENA_UNIT;
-    const uint32_t pages = (end + HOST_PAGE - 1) / HOST_PAGE;
+    const uint32_t slot = lowest(b), pages = pages_with(slot, b->units);
     const struct arena_slot ret = { i << SLOT_BITS | slot };
 
     b->taken[slot / 64] |= 1ull << (slot % 64);
@@ -206,6 +211,21 @@ void arena_give(struct arena *arena, struct arena_slot slot)
     arena->used_bytes -= b->units * ARENA_UNIT;
     if (--b->n_used == 0)
         close_block(arena, i);
+}
+
+size_t arena_growth(struct arena *arena, size_t len)
+{
+    const uint32_t units = (uint32_t)(arena_bytes_for(len) / ARENA_UNIT);
+    const uint32_t i = arena->partial[units];
+    uint32_t held = 0, slot = 0;
+
+    if (i != NO_BLOCK) {
+        held = arena->blocks[i].held_pages;
+        slot = lowest(&arena->blocks[i]);
+    } else if (arena->free_blocks != NO_BLOCK) {
+        held = arena->blocks[arena->free_blocks].held_pages; /* not given back yet */
+    }
+    return pages_with(slot, units) > held ? (size_t)(pages_with(slot, units) - held) * HOST_PAGE : 0;
 }
 
 uint8_t *arena_at(const struct arena *arena, struct arena_slot slot)

@@ -50,6 +50,9 @@ int arena_take(struct arena *arena, size_t len, uint32_t owner, struct arena_slo
 /** arena_bytes_for() - what a slot for @len bytes takes. Pure. */
 size_t arena_bytes_for(size_t len);
 
+/** arena_growth() - by how many bytes of host memory the next arena_take() of @len would make it larger. */
+size_t arena_growth(struct arena *arena, size_t len);
+
 /** arena_give() - the slot is not used any more. No system call. */
 void arena_give(struct arena *arena, struct arena_slot slot);
 

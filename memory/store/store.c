@@ -42,6 +42,7 @@ struct store {
     struct arena *arena;
     struct object *objects; /* by number; a range of its own, untouched beyond n_fresh */
     uint32_t *heads;        /* the index, by hash */
+    uint64_t limit_bytes;
     uint32_t max_objects, n_heads, n_fresh, first_free;
     uint32_t loose;    /* objects that went or shrank since the last trim */
     uint32_t pack_at;  /* object to look at next */
@@ -78,6 +79,7 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
     if (s == NULL)
         return errctx_set(ec, ENOMEM, "no memory for a store");
     (void)pthread_mutex_init(&s->lock, NULL);
+    s->limit_bytes = limit_bytes;
     s->max_objects = MIN(max_pages, UINT32_MAX - FIRST_OBJECT) + FIRST_OBJECT;
     s->n_heads = 1024;
     while (s->n_heads < s->max_objects / 2 && s->n_heads < 1u << 31)
@@ -90,8 +92,9 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
         r = errctx_set(ec, ENOMEM, "no addresses for a store");
     else if (codec_decoder_init(&s->decoder) < 0)
         r = errctx_set(ec, ENOMEM, "no memory for a store");
-    else
-        r = arena_new(limit_bytes, host_nodes, &s->arena, ec);
+    else /* blocks of each size may be used in part: addresses cost nothing */
+        r = arena_new(limit_bytes + (uint64_t)ARENA_CLASSES * ARENA_BLOCK, host_nodes,
+                      &s->arena, ec);
     if (r < 0) {
         store_free(s);
         return r;
@@ -149,6 +152,29 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
     return 0;
 }
 
+/* Host memory for all of it: what is in the arena, and tables as far as they were touched, at most. */
+static uint64_t held_locked(const struct store *s)
+{
+    const uint64_t n = s->n_fresh - FIRST_OBJECT;
+
+    return arena_held_bytes(s->arena) + arena_meta_bytes(s->arena) +
+           (n > 0 ? s->n_fresh * sizeof(struct object) + MIN((uint64_t)heads_bytes(s), n * 4096) : 0);
+}
+
+static bool fits_locked(const struct store *s, size_t len, uint64_t limit_bytes)
+{
+    const size_t growth = arena_growth(s->arena, len);
+
+    return growth == 0 || held_locked(s) + growth <= limit_bytes;
+}
+
+/* Packing needs the new place before it gives up the old one, and room comes back by blocks: so much is
+ * left for it. */
+static uint64_t reserve_bytes(uint64_t limit_bytes)
+{
+    return MIN(limit_bytes / 4, MAX(limit_bytes / 64, (uint64_t)2 * MIB));
+}
+
 static int add_locked(struct store *s, const void *bytes, size_t len, enum codec_kind kind,
                       XXH128_hash_t hash, uint32_t *ret_object)
 {
@@ -156,7 +182,9 @@ static int add_locked(struct store *s, const void *bytes, size_t len, enum codec
     struct object *o = &s->objects[i];
     struct arena_slot slot;
 
-    if (i >= s->max_objects || arena_take(s->arena, len, i, &slot) < 0)
+    if (i >= s->max_objects ||
+        !fits_locked(s, len, s->limit_bytes - reserve_bytes(s->limit_bytes)) ||
+        arena_take(s->arena, len, i, &slot) < 0)
         return -ENOSPC;
     if (i == s->n_fresh)
         s->n_fresh++;
@@ -324,7 +352,8 @@ static void replace_locked(struct store *s, struct object *o, const void *bytes,
         o->born = AGE_DONE;
         return;
     }
-    if (arena_take(s->arena, len, (uint32_t)(o - s->objects), &slot) < 0)
+    if (!fits_locked(s, len, s->limit_bytes) ||
+        arena_take(s->arena, len, (uint32_t)(o - s->objects), &slot) < 0)
         return;
     memcpy(arena_at(s->arena, slot), bytes, len);
     arena_give(s->arena, o->slot);
@@ -404,11 +433,7 @@ void store_count(struct store *store, struct store_counts *ret_counts)
     LOCK_SCOPE(&store->lock);
     *ret_counts = store->counts;
     ret_counts->used_bytes = arena_used_bytes(store->arena);
-    ret_counts->held_bytes = arena_held_bytes(store->arena) + arena_meta_bytes(store->arena);
-    if (store->n_fresh > FIRST_OBJECT)
-        ret_counts->held_bytes +=
-            store->n_fresh * sizeof(struct object) +
-            MIN(heads_bytes(store), (size_t)(store->n_fresh - FIRST_OBJECT) * 4096);
+    ret_counts->held_bytes = held_locked(store);
 }
 
 void store_damage(struct store *store, uint32_t object)

@@ -41,7 +41,8 @@ struct store_counts {
 };
 
 /**
- * store_new() - room for @max_pages different pages in at most @limit_bytes. Takes no memory yet.
+ * store_new() - room for @max_pages different pages in at most @limit_bytes of host memory, tables
+ * included. Takes no memory yet.
  * @host_nodes: where memory comes from; empty: anywhere.
  * Return: 0, or the errno of arena_new().
  */

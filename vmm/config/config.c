@@ -185,6 +185,8 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
                           config->io_threads, n_devices, n_devices == 1 ? "" : "s");
     if (config->pager_budget_milli > 0 && config->pager == CONFIG_PAGER_OFF)
         return errctx_set(ec, EINVAL, "--pager-budget has no effect without --pager on");
+    if (config->pager_store_bytes > 0 && config->pager == CONFIG_PAGER_OFF)
+        return errctx_set(ec, EINVAL, "--pager-store has no effect without --pager on");
     if (config->spec.balance == GUEST_BALANCE_ON &&
         (config->spec.pin == GUEST_PIN_DEDICATED || config->spec.pin == GUEST_PIN_LLC))
         return errctx_set(ec, EINVAL,

@@ -53,6 +53,7 @@ struct machine_config {
     char *balance_trace;       /* file that snapshots and decisions go to; NULL: none */
     enum config_pager pager; /* guest memory can be taken away and brought back */
     uint32_t pager_budget_milli; /* of a CPU, to find out what is in use and to pack; 0: not said */
+    uint64_t pager_store_bytes;  /* host memory for what is away, at most; 0: not said */
     bool no_sandbox;
 };
 

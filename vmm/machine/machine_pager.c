@@ -259,7 +259,8 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
     r = make_faults(mp, ec);
     if (r == 0)
         r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost, .ctx = mp,
-                                              .budget_milli = budget_milli(m) },
+                                              .budget_milli = budget_milli(m),
+                                              .store_bytes = m->config->pager_store_bytes },
                       &mp->pager, ec);
     if (r < 0) {
         machine_free_pager(m);

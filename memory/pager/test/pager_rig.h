@@ -78,7 +78,8 @@ static inline void *serve(void *arg)
     return NULL;
 }
 
-static inline void rig_init(struct rig *rig)
+/* @store_bytes: as of struct pager_params. */
+static inline void rig_init_with(struct rig *rig, uint64_t store_bytes)
 {
     const uint64_t ram[NODES] = { NODE_BYTES, NODE_BYTES };
     struct errctx ec = { 0 };
@@ -95,7 +96,8 @@ static inline void rig_init(struct rig *rig)
     assert_int_equal(mem_layout_make(&rig->plan.plan, 40, &rig->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&rig->plan.plan, rig->layout, &rig->mem, NULL), 0);
     r = pager_new(&(struct pager_params){ .mem = rig->mem, .lost = was_lost, .ctx = rig,
-                                       .budget_milli = 1000 },
+                                       .budget_milli = 1000,
+                                       .store_bytes = store_bytes },
                   &rig->pager, &ec);
     if (r < 0)
         fail_msg("%s", ec.msg);
@@ -108,6 +110,11 @@ static inline void rig_init(struct rig *rig)
         *server = (struct server){ rig, i };
         assert_int_equal(pthread_create(&rig->thread[i], NULL, serve, server), 0);
     }
+}
+
+static inline void rig_init(struct rig *rig)
+{
+    rig_init_with(rig, 0);
 }
 
 static inline void rig_fini(struct rig *rig)

@@ -88,10 +88,41 @@ static void it_takes_no_more_than_the_budget(void **state)
     free(rig);
 }
 
+static void a_limit_is_kept_and_told(void **state)
+{
+    const struct vnode_id node0 = { 0 };
+    struct rig *rig = malloc(sizeof(*rig));
+    uint8_t *want = malloc(NODE_BYTES);
+    struct errctx ec = { 0 };
+    uint64_t first = 0, more = 0;
+
+    (void)state;
+    assert_non_null(rig);
+    assert_non_null(want);
+    rig_init_with(rig, 8 * MIB); /* of both nodes, which share a store here */
+    write_letters(rig, want);
+    assert_int_equal(pager_evict(rig->pager, node0, UINT64_MAX, &evict_ops, NULL, &first, &ec),
+                     -ENOSPC);
+    assert_string_equal(ec.msg, "the store of virtual node 0 is full");
+    assert_in_range(first, 4 * MIB, 10 * MIB);
+    assert_in_range(count(rig, 0).store.held_bytes, 5 * MIB, 6 * MIB);
+    pass(rig, 1000);
+    assert_true(count(rig, 0).store.held_bytes < 5 * MIB); /* packing made room */
+    assert_int_equal(pager_evict(rig->pager, node0, 2 * MIB, &evict_ops, NULL, &more, &ec), 0);
+    assert_int_equal(more, 2 * MIB);
+    assert_true(count(rig, 0).store.held_bytes <= 8 * MIB);
+    assert_memory_equal(page_at(rig, 0, 0), want, NODE_BYTES);
+    assert_int_equal(rig->lost, 0);
+    rig_fini(rig);
+    free(want);
+    free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_kept_for_long_becomes_smaller),
+        cmocka_unit_test(a_limit_is_kept_and_told),
         cmocka_unit_test(it_takes_no_more_than_the_budget),
     };
     return cmocka_run_group_tests_name("memory/pager: pack", tests, NULL, NULL);

@@ -91,6 +91,8 @@ static const struct {
     { "ctl name balloon --patience 9", "ctl: --patience has no meaning for balloon" },
     { "ctl name shrink node=1 by=1G --patience 0", "--patience: from 1 to 86400 seconds" },
     { "run --kernel k --pager-budget 1%", "--pager-budget has no effect without --pager on" },
+    { "run --kernel k --pager-store 1G", "--pager-store has no effect without --pager on" },
+    { "run --kernel k --pager on --pager-store 100K", NULL },
     { "run --kernel k --pager on --node cpus=0,memory=1G,hotplug=2G",
       "--node 0: memory that is plugged in (hotplug=) is not for --pager" },
     { "run --kernel k --balloon --prealloc",
