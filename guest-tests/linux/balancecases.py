@@ -22,6 +22,7 @@ from schedcases import host_cpus, machine, on_node, refused, until
 
 MIB = 1 << 20
 CPU = "/sys/devices/system/cpu"
+RESIDENCY = 60 * 10 ** 9  # nanoseconds from one step to the next
 STEADY = 12  # epochs in which nothing is to happen: four times as many as a step needs
 
 
@@ -184,6 +185,35 @@ def moves(tap, spin):
     tap.point(done.returncode == 1 and "the machine decided nothing before this" in done.stderr,
               "moves: a trace that says otherwise is found out", done.stderr)
     os.unlink(trace)
+
+
+def given_up(tap, spin):
+    """A step to where what is reserved has no room is refused, said, given up, and not tried again
+    before its time."""
+    name = "givenup"
+    with balanced(tap, name, spin, "on", "--cpu-reserve", "50%") as vm:
+        at = epochs(name, 2)["nodes"][0]["home"]
+        others = [n for n, cpus in host_nodes().items() if cpus and n != at]
+        walls = [w for i, n in enumerate(others) for w in ("--node", f"cpus={i},memory=32M,host={n}")]
+        with machine(tap, "wall", spin, *walls, "--cpu-reserve", f"{60 * len(others)}%"), busy(at):
+            ctl("wall", "pause")  # it reserves and uses nothing, so its nodes look free
+            now = until("a step that is refused", lambda: (b := balance(name))["failed"] and b)
+            to = now["decisions"][0]["moves"][0]["to"]
+            want = (f"--cpu-reserve: host node {to} has 1 CPUs, 0.6 of them are reserved by other "
+                    "machines (wall 0.6), and 0.5 more would be")
+            tap.same((now["decisions"][0]["why"], now["moved"], now["moving"]), (want, 0, False),
+                     "given up: the decision says why it is not carried out")
+            tap.point(f"balance: virtual node 0 stays: {want}" in vm.error_text(),
+                      "given up: so does standard error", vm.error_text())
+            said = subprocess.run([PROGRAM, "ctl", name, "balance"], check=True, text=True,
+                                  stdout=subprocess.PIPE).stdout
+            tap.point(f"stays:   node 0 from {at} to {to}" in said and want in said,
+                      "given up: and ctl, to people", said)
+            now = epochs(name, STEADY)
+            times = [d["time"] for d in now["decisions"]]
+            tap.point(all(abs(b - a) >= RESIDENCY for a, b in zip(times, times[1:])),
+                      "given up: nor is it tried again at once", now["decisions"])
+            whole(tap, vm, at, "given up")
 
 
 def pair(tap, spin):

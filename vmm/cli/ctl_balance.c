@@ -87,10 +87,13 @@ static void print_decision(const json_t *d)
 {
     const json_t *move, *moves = json_object_get(d, "moves"), *why = json_object_get(d, "why");
     const char *outcome = json_string_value(json_object_get(d, "outcome"));
+    const bool given_up = json_string_length(why) > 0;
     char bytes[32];
     size_t i;
 
-    (void)printf("  %s", json_is_true(json_object_get(d, "advised")) ? "advised:" : "moved:  ");
+    (void)printf("  %s", json_is_true(json_object_get(d, "advised")) ? "advised:"
+                         : given_up                                  ? "stays:  "
+                                                                     : "moved:  ");
     json_array_foreach(moves, i, move)
         (void)printf("%s node %lld from %lld to %lld", i > 0 ? "," : "", whole(move, "vnode"),
                      whole(move, "from"), whole(move, "to"));
@@ -100,7 +103,7 @@ static void print_decision(const json_t *d)
         (void)printf("gained %.2f", real(d, "achieved"));
     else
         print_text(d, "outcome");
-    if (json_string_length(why) > 0) {
+    if (given_up) {
         (void)fputs(": ", stdout);
         print_text(d, "why");
     }
