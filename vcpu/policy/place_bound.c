@@ -28,6 +28,14 @@ struct child {
     uint32_t at;
 };
 
+/* What a row is to get: traffic between two, and what they were told. */
+struct pair {
+    const uint32_t *dist; /* from where the placed one is */
+    int64_t traffic;
+    uint32_t told;
+    bool near; /* no host node is farther than told */
+};
+
 struct tree {
     struct place_search *s;
     uint32_t n; /* open virtual nodes, in the order of the tree's levels */
@@ -35,7 +43,8 @@ struct tree {
     bool *like_last; /* n */
     int64_t *shift;  /* n * H: how far stranded capacity may move */
     int64_t *pairs;  /* n + 1: least cost of all pairs from this level on */
-    int64_t **rows;  /* per level: (n - level) * H */
+    int64_t *pair;   /* n * n: least cost of a pair, where a tree is grown */
+    int64_t **rows;  /* per level: (n - level) * H; lower by shift */
     int64_t **least; /* per level: (n - level), the least of each row, as a bound */
     struct child *child;      /* per level: H */
     struct place_room *rooms; /* H */
@@ -70,22 +79,14 @@ static bool alike(const struct place_search *s, uint32_t i, uint32_t k)
     return true;
 }
 
+/* What vnode @i adds at @h, but for stranded capacity. */
 static int64_t own_cost(const struct place_search *s, uint32_t i, uint32_t h)
 {
     const struct place_load *l = &s->load[h];
 
     if (!place_fits(s, i, h))
         return PLACE_NEVER;
-    return s->unary[(size_t)i * s->H + h] + place_convex(s, l, l->milli + s->milli[i]) -
-           place_convex(s, l, l->milli);
-}
-
-/* Below the rows' costs by as much as stranded capacity may shrink. */
-static int64_t least_of_row(const int64_t *row, const int64_t *shift, uint32_t n, int64_t least)
-{
-    for (uint32_t h = 0; h < n; h++)
-        least = MIN(least, row[h] - shift[h]);
-    return least;
+    return s->unary[(size_t)i * s->H + h] + place_convex(s, l, l->milli + s->milli[i]) - l->convex;
 }
 
 static void fill_root(struct tree *t)
@@ -95,6 +96,7 @@ static void fill_root(struct tree *t)
     for (uint32_t k = 0; k < t->n; k++) {
         uint32_t i = t->list[k];
         int64_t *row = row_of(t, 0, k), *shift = t->shift + (size_t)k * s->H;
+        int64_t least = PLACE_NEVER - 1;
 
         t->like_last[k] = k > 0 && alike(s, i, t->list[k - 1]);
         if (t->like_last[k]) {
@@ -104,10 +106,13 @@ static void fill_root(struct tree *t)
             continue;
         }
         for (uint32_t h = 0; h < s->H; h++) {
-            row[h] = own_cost(s, i, h);
-            shift[h] = place_shift(s, i, s->load[h].ratio);
+            bool again = h > 0 && s->load[h].ratio == s->load[h - 1].ratio;
+
+            shift[h] = again ? shift[h - 1] : place_shift(s, i, s->load[h].ratio);
+            row[h] = own_cost(s, i, h) - shift[h];
+            least = MIN(least, row[h]);
         }
-        t->least[0][k] = least_of_row(row, shift, s->H, PLACE_NEVER - 1);
+        t->least[0][k] = least;
     }
 }
 
@@ -118,8 +123,13 @@ static void fill_pairs(struct tree *t)
     t->pairs[t->n] = 0;
     for (uint32_t k = t->n; k-- > 0;) {
         t->pairs[k] = t->pairs[k + 1];
-        for (uint32_t o = k + 1; o < t->n; o++)
-            t->pairs[k] += place_rooms_pair(t->s, t->rooms, n_rooms, t->list[k], t->list[o]);
+        for (uint32_t o = k + 1; o < t->n; o++) {
+            int64_t least = place_rooms_pair(t->s, t->rooms, n_rooms, t->list[k], t->list[o]);
+
+            t->pairs[k] += least;
+            if (t->pair != NULL)
+                t->pair[(size_t)k * t->n + o] = least;
+        }
     }
 }
 
@@ -136,35 +146,60 @@ static int64_t rows_at_least(const struct tree *t, uint32_t level, uint32_t from
     return sum;
 }
 
+/* What a pair whose other end is at @at adds to host nodes [@h, @end) of a row. Return: the least
+ * of them and @least. */
+static int64_t add_pair(const struct place_search *s, const int64_t *from, int64_t *to,
+                        const struct pair *p, uint32_t h, uint32_t end, int64_t least)
+{
+    if (p->near)
+        for (; h < end; h++) {
+            to[h] = from[h] + p->traffic * p->dist[h];
+            least = MIN(least, to[h]);
+        }
+    else
+        for (; h < end; h++) {
+            to[h] = from[h] + place_pair(s, p->traffic, p->told, p->dist[h]);
+            least = MIN(least, to[h]);
+        }
+    return least;
+}
+
 /* The row of the @k-th one with the virtual node of @level placed at @at. Return: its least. */
 static int64_t next_row(struct tree *t, uint32_t level, uint32_t k, uint32_t at)
 {
     const struct place_search *s = t->s;
     const uint32_t i = t->list[level], o = t->list[k], index = s->guest_of[i];
     const struct place_load *l = &s->load[at];
-    const int64_t *from = row_of(t, level, k), *shift = t->shift + (size_t)k * s->H;
-    int64_t *to = row_of(t, level + 1, k), was = l->milli - s->milli[i];
+    const int64_t *from = row_of(t, level, k);
+    int64_t *to = row_of(t, level + 1, k), was = l->milli - s->milli[i], least = PLACE_NEVER - 1;
+    struct pair p = { .dist = s->host->dist + (size_t)at * s->H, .near = true };
 
-    memcpy(to, from, s->H * sizeof(*to));
     if (s->guest_of[o] == index) {
         const struct place_guest *g = &s->problem->guests[index];
         size_t pair = (size_t)(i - g->first) * g->n + (o - g->first);
 
-        place_row_add(s, to, (int)at, s->traffic[index][pair], s->told[index][pair]);
+        p.traffic = s->traffic[index][pair];
+        p.told = s->told[index][pair];
+        p.near = s->host->far[at] <= p.told;
     }
+    least = add_pair(s, from, to, &p, 0, at, least);
+    least = add_pair(s, from, to, &p, at + 1, s->H, least);
+    (void)add_pair(s, from, to, &p, at, at + 1, least);
     if (!place_fits(s, o, at))
         to[at] = PLACE_NEVER;
     else
-        to[at] += place_convex(s, l, l->milli + s->milli[o]) - place_convex(s, l, l->milli) -
+        to[at] += place_convex(s, l, l->milli + s->milli[o]) - l->convex -
                   place_convex(s, l, was + s->milli[o]) + place_convex(s, l, was);
-    return least_of_row(to, shift, s->H, PLACE_NEVER - 1);
+    return MIN(least, to[at]);
 }
 
 /* Rows of the next level, with the virtual node of @level placed at @at, for @cost so far. False as
- * soon as nothing below can be cheaper than the best: what is not looked at only gets dearer. */
+ * soon as nothing below can be cheaper than the best: a row whose turn has not come adds what it
+ * did and its pair with the placed one, at least. */
 static bool next_rows(struct tree *t, uint32_t level, uint32_t at, int64_t cost)
 {
-    int64_t bound = cost + t->pairs[level + 1];
+    const int64_t *pair = t->pair + (size_t)level * t->n;
+    int64_t bound = cost + t->pairs[level];
 
     for (uint32_t k = level + 1; k < t->n; k++)
         bound += t->least[level][k - level];
@@ -174,7 +209,7 @@ static bool next_rows(struct tree *t, uint32_t level, uint32_t at, int64_t cost)
         if (least >= PLACE_NEVER / 2)
             return false;
         t->least[level + 1][k - level - 1] = least;
-        bound += least - t->least[level][k - level];
+        bound += least - t->least[level][k - level] - pair[k];
     }
     return bound < t->best;
 }
@@ -192,10 +227,10 @@ static uint32_t fill_children(struct tree *t, uint32_t level, int64_t rest)
         const struct place_load *l = &s->load[h];
         int64_t cost;
 
-        if (row[h] >= PLACE_NEVER / 2 || rest + row[h] - shift[h] >= t->best)
+        if (row[h] >= PLACE_NEVER / 2 || rest + row[h] >= t->best)
             continue;
-        cost = row[h] + place_strand(s, l, l->milli + s->milli[i], l->mib + s->mib[i]) -
-               place_strand(s, l, l->milli, l->mib);
+        cost = row[h] + shift[h] + place_strand(s, l, l->milli + s->milli[i], l->mib + s->mib[i]) -
+               (l->now - l->convex);
         if (rest + cost < t->best)
             child[n++] = (struct child){ cost, h };
     }
@@ -256,8 +291,8 @@ static int tree_alloc(struct tree *t, bool grow)
 {
     const struct place_search *s = t->s;
     size_t n = s->n, H = s->H, levels = grow ? n : 1, rows = grow ? n * (n + 1) / 2 : n;
-    char *at = malloc((rows + n) * H * 8 + levels * H * sizeof(*t->child) + H * sizeof(*t->rooms) +
-                      rows * 8 + n * 40 + 64);
+    char *at = malloc((rows + n) * H * 8 + levels * H * sizeof(*t->child) + (grow ? n * n * 8 : 0) +
+                      H * sizeof(*t->rooms) + rows * 8 + n * 40 + 64);
 
     t->memory = at;
     if (at == NULL)
@@ -268,6 +303,10 @@ static int tree_alloc(struct tree *t, bool grow)
     at += levels * sizeof(*t->least);
     t->pairs = (int64_t *)(void *)at;
     at += (n + 1) * sizeof(*t->pairs);
+    if (grow) {
+        t->pair = (int64_t *)(void *)at;
+        at += n * n * sizeof(*t->pair);
+    }
     t->shift = (int64_t *)(void *)at;
     at += n * H * sizeof(*t->shift);
     t->child = (struct child *)(void *)at;

@@ -118,6 +118,13 @@ void place_set_spread(struct place_search *s, uint32_t i, const struct idset *no
     }
 }
 
+void place_spans_copy(const struct place_spans *from, struct place_spans *ret_to)
+{
+    ret_to->n = from->n;
+    memcpy(ret_to->least, from->least, from->n * sizeof(from->least[0]));
+    memcpy(ret_to->most, from->most, from->n * sizeof(from->most[0]));
+}
+
 void place_spans_add(const struct place_search *s, uint32_t i, int node, struct place_spans *sp)
 {
     const struct place_guest *g = &s->problem->guests[s->guest_of[i]];
@@ -179,9 +186,7 @@ bool place_spans_keep(const struct place_search *s, uint32_t i, int node,
 
     if (sp->n < 2)
         return true;
-    with.n = sp->n;
-    memcpy(with.least, sp->least, sp->n * sizeof(sp->least[0]));
-    memcpy(with.most, sp->most, sp->n * sizeof(sp->most[0]));
+    place_spans_copy(sp, &with);
     place_spans_add(s, i, node, &with);
     return spans_kept(&with);
 }

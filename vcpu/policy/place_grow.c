@@ -134,10 +134,11 @@ static void undo(struct place_search *s, const struct growth *gr, uint32_t n)
 
 static void grow_from(struct place_search *s, struct growth *gr, uint32_t seed)
 {
-    struct place_spans spans = gr->spans;
+    struct place_spans spans;
     int64_t cost;
     uint32_t n = 1;
 
+    place_spans_copy(&gr->spans, &spans);
     cost = place_added(s, gr->list[0], seed) + traffic_before(s, gr, gr->list[0], seed);
     find_candidates(s, gr, seed);
     start_pull(s, gr);

@@ -134,6 +134,13 @@ static void fill_cpus(const struct host_topo *topo, struct place_host *h)
     }
 }
 
+static bool alike(const struct place_hnode *a, const struct place_hnode *b)
+{
+    return a->cap_milli == b->cap_milli && a->n_cpus == b->n_cpus &&
+           a->core_milli == b->core_milli && a->llc_cpus == b->llc_cpus && a->n_llcs == b->n_llcs &&
+           a->mem_mib == b->mem_mib;
+}
+
 int place_host_new(const struct host_topo *topo, struct place_host **ret_host, struct errctx *ec)
 {
     size_t n = topo->n_nodes;
@@ -167,6 +174,8 @@ int place_host_new(const struct host_topo *topo, struct place_host **ret_host, s
     for (uint32_t i = 0; i < n; i++)
         fill_order(h, i, key);
     fill_cpus(topo, h);
+    for (size_t i = 1; i < n; i++)
+        h->node[i].like_last = alike(&h->node[i], &h->node[i - 1]);
     free(key);
     *ret_host = h;
     return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Better plans near a given one: a virtual node moves, two change places, a guest or a group of its
- * nodes is taken out and grown anew. Only what lowers the cost is kept, so it ends; rounds are limited besides. Pure.
+ * nodes is taken out and grown anew. Only what lowers the cost is kept, so it ends; rounds are
+ * limited besides. Pure.
  */
 #include "vcpu/policy/place_private.h"
 

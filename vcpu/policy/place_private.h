@@ -18,6 +18,7 @@ struct place_hnode {
     uint32_t core_milli; /* what all of it does at once: threads of a core share it */
     uint32_t llc_cpus, n_llcs; /* CPUs of the smallest group; 0: no caches known */
     int64_t mem_mib, free_mib;
+    bool like_last; /* all but id and free_mib are the last node's */
 };
 
 struct place_hcpu {
@@ -49,7 +50,7 @@ struct place_load {
     int64_t cap, mem_mib;
     int64_t crowd; /* weight of load squared: contention for the caches */
     int64_t ratio; /* milli-CPUs per MiB, 16 bits of fraction: what is balanced */
-    int64_t now;   /* place_host_cost() of milli and mib as they stand */
+    int64_t convex, now; /* place_convex() and place_host_cost() as it stands */
 };
 
 struct place_search {
@@ -107,6 +108,9 @@ struct place_spans {
 /** place_spans_init() - of all placed pairs of a guest, those of vnode @without left out. */
 void place_spans_init(const struct place_search *s, uint32_t guest, uint32_t without,
                       struct place_spans *sp);
+
+/** place_spans_copy() - what there is of them; they have room for more than most guests need. */
+void place_spans_copy(const struct place_spans *from, struct place_spans *ret_to);
 
 /** place_spans_add() - the pairs of vnode @i, were it at @node, with the other placed ones. */
 void place_spans_add(const struct place_search *s, uint32_t i, int node, struct place_spans *sp);
@@ -211,7 +215,8 @@ static inline void place_load_add(const struct place_search *s, struct place_loa
 {
     l->milli += milli;
     l->mib += mib;
-    l->now = place_host_cost(s, l, l->milli, l->mib);
+    l->convex = place_convex(s, l, l->milli);
+    l->now = l->convex + place_strand(s, l, l->milli, l->mib);
 }
 
 static inline void place_put(struct place_search *s, uint32_t i, int h)

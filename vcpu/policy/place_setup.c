@@ -174,7 +174,7 @@ static void fill_unary(struct place_search *s, uint32_t i)
     for (uint32_t h = 0; h < s->H; h++) {
         const struct place_hnode *node = &s->host->node[h];
 
-        if (h == 0 || node->llc_cpus != node[-1].llc_cpus || node->n_llcs != node[-1].n_llcs)
+        if (h == 0 || !node->like_last)
             cut = place_cut(s, i, h); /* it divides; neighbours are mostly alike */
         row[h] = v->current >= 0 ? cut + place_moved(s, i, h) : cut;
         if ((v->only != NULL && !idset_has(v->only, node->id.v)) ||
@@ -201,6 +201,15 @@ static void fill_turn(struct place_search *s, const struct place_guest *g, int64
     }
 }
 
+static void fill_rates(const struct place_search *s, const struct place_hnode *node,
+                       struct place_load *l)
+{
+    l->ratio = l->mem_mib > 0 ? (l->cap << 16) / l->mem_mib : 0;
+    l->crowd = s->w.contention > 0 && node->core_milli > 0
+                   ? MAX(s->w.contention / node->core_milli, 1)
+                   : 0;
+}
+
 static void fill_load(struct place_search *s)
 {
     for (uint32_t h = 0; h < s->H; h++) {
@@ -209,15 +218,19 @@ static void fill_load(struct place_search *s)
         struct place_load *l = &s->load[h];
 
         /* Who has a CPU alone has all of it, such as it is. */
-        l->cap = s->problem->own_cpus ? node->n_cpus * 1000 : node->cap_milli;
-        l->mem_mib = node->mem_mib;
-        l->mib = node->mem_mib - node->free_mib;
-        l->ratio = l->mem_mib > 0 ? (l->cap << 16) / l->mem_mib : 0;
-        s->ratio_least = h > 0 ? MIN(s->ratio_least, l->ratio) : l->ratio;
-        s->ratio_most = MAX(s->ratio_most, l->ratio);
-        l->crowd = s->w.contention > 0 && node->core_milli > 0
-                       ? MAX(s->w.contention / node->core_milli, 1)
-                       : 0;
+        *l = (struct place_load){
+            .cap = s->problem->own_cpus ? node->n_cpus * 1000 : node->cap_milli,
+            .mem_mib = node->mem_mib,
+            .mib = node->mem_mib - node->free_mib,
+        };
+        if (node->like_last) {
+            l->ratio = l[-1].ratio;
+            l->crowd = l[-1].crowd;
+        } else {
+            fill_rates(s, node, l);
+            s->ratio_least = h > 0 ? MIN(s->ratio_least, l->ratio) : l->ratio;
+            s->ratio_most = MAX(s->ratio_most, l->ratio);
+        }
         if (use != NULL) {
             l->milli = MIN(use->cpu_milli, (uint32_t)USED_MOST_MILLI);
             l->mib += (int64_t)MIN(use->mem_bytes / MIB, (uint64_t)(l->mem_mib - l->mib));
@@ -252,9 +265,6 @@ static int alloc(struct place_search *s, struct errctx *ec)
         place_search_fini(s);
         return errctx_set(ec, ENOMEM, "placement: no memory for %zu virtual nodes", n);
     }
-    s->load = carve(&at, H * sizeof(*s->load));
-    s->before = carve(&at, H * sizeof(*s->before));
-    s->scratch = carve(&at, MAX(H, n) * 8);
     s->mib = carve(&at, n * 8);
     s->milli = carve(&at, n * 8);
     s->guest_of = carve(&at, n * 4);
@@ -266,6 +276,9 @@ static int alloc(struct place_search *s, struct errctx *ec)
     s->class = carve(&at, p->n_guests * 8);
     s->n_classes = carve(&at, p->n_guests * 4);
     memset(s->memory, 0, (size_t)(at - (char *)s->memory));
+    s->load = carve(&at, H * sizeof(*s->load));
+    s->before = carve(&at, H * sizeof(*s->before));
+    s->scratch = carve(&at, MAX(H, n) * 8);
     for (size_t g = 0; g < p->n_guests; g++) {
         size_t square = (size_t)p->guests[g].n * p->guests[g].n;
 
