@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See store.h. */
+/* Objects: putting, getting, dropping, counting. See store.h. */
 #include "memory/store/store.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,45 +11,9 @@
 #include <xxhash.h>
 
 #include "memory/numa_policy.h"
-#include "memory/store/arena.h"
+#include "memory/store/store_int.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
-
-enum {
-    FIRST_OBJECT = 2,  /* behind STORE_NONE and STORE_ZERO */
-    TRIM_MOVES = 1024, /* of slots, in one go: some 300 us with the lock held */
-    LOOSE_FROM = 64,   /* objects that went or shrank */
-    PACK_LOOKS = 1024, /* objects, in one go with the lock held */
-    AGES = 255,        /* steps of time are counted modulo this */
-    AGE_DONE = 255,    /* packed, or it is not worth it */
-    AGE_OLD = 2,
-};
-
-/* 32 bytes; free ones are linked by next. */
-struct object {
-    uint64_t hash_low, hash_high;
-    struct arena_slot slot;
-    uint32_t refs;
-    uint32_t next; /* in its chain of the index; 0: the last */
-    uint16_t len; /* 0: free */
-    uint8_t kind;
-    uint8_t born; /* in which step of time; AGE_DONE */
-};
-
-struct store {
-    pthread_mutex_t lock;   /* covers all below */
-    struct arena *arena;
-    struct object *objects; /* by number; a range of its own, untouched beyond n_fresh */
-    uint32_t *heads;        /* the index, by hash */
-    uint64_t limit_bytes;
-    uint32_t max_objects, n_heads, n_fresh, first_free;
-    uint32_t loose;    /* objects that went or shrank since the last trim */
-    uint32_t pack_at;  /* object to look at next */
-    uint32_t packing;  /* object that is being packed; 0: none, or it went meanwhile */
-    uint8_t age;
-    struct codec_decoder decoder;
-    struct store_counts counts;
-};
 
 static void *reserve(size_t bytes)
 {
@@ -62,7 +25,7 @@ static void *reserve(size_t bytes)
 
 static size_t objects_bytes(const struct store *s)
 {
-    return (size_t)s->max_objects * sizeof(struct object);
+    return (size_t)s->max_objects * sizeof(struct store_object);
 }
 
 static size_t heads_bytes(const struct store *s)
@@ -80,12 +43,12 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
         return errctx_set(ec, ENOMEM, "no memory for a store");
     (void)pthread_mutex_init(&s->lock, NULL);
     s->limit_bytes = limit_bytes;
-    s->max_objects = MIN(max_pages, UINT32_MAX - FIRST_OBJECT) + FIRST_OBJECT;
+    s->max_objects = MIN(max_pages, UINT32_MAX - STORE_FIRST_OBJECT) + STORE_FIRST_OBJECT;
     s->n_heads = 1024;
     while (s->n_heads < s->max_objects / 2 && s->n_heads < 1u << 31)
         s->n_heads *= 2;
-    s->n_fresh = FIRST_OBJECT;
-    s->pack_at = FIRST_OBJECT;
+    s->n_fresh = STORE_FIRST_OBJECT;
+    s->pack_at = STORE_FIRST_OBJECT;
     s->objects = reserve(objects_bytes(s));
     s->heads = reserve(heads_bytes(s));
     if (s->objects == NULL || s->heads == NULL)
@@ -132,7 +95,7 @@ static uint32_t *head_of(struct store *s, uint64_t hash_low)
     return &s->heads[hash_low & (s->n_heads - 1)];
 }
 
-static int decode_locked(struct store *s, const struct object *o, void *page)
+static int decode_locked(struct store *s, const struct store_object *o, void *page)
 {
     return codec_decode(&s->decoder, (enum codec_kind)o->kind, arena_at(s->arena, o->slot),
                         o->len, page);
@@ -143,7 +106,7 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
                             XXH128_hash_t hash)
 {
     for (uint32_t i = *head_of(s, hash.low64); i != 0; i = s->objects[i].next) {
-        const struct object *o = &s->objects[i];
+        const struct store_object *o = &s->objects[i];
 
         if (o->hash_low == hash.low64 && o->hash_high == hash.high64 && o->refs < UINT32_MAX &&
             decode_locked(s, o, desk->other) == 0 && memcmp(desk->other, page, CODEC_PAGE) == 0)
@@ -155,13 +118,13 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
 /* Host memory for all of it: what is in the arena, and tables as far as they were touched, at most. */
 static uint64_t held_locked(const struct store *s)
 {
-    const uint64_t n = s->n_fresh - FIRST_OBJECT;
+    const uint64_t n = s->n_fresh - STORE_FIRST_OBJECT;
 
     return arena_held_bytes(s->arena) + arena_meta_bytes(s->arena) +
-           (n > 0 ? s->n_fresh * sizeof(struct object) + MIN((uint64_t)heads_bytes(s), n * 4096) : 0);
+           (n > 0 ? s->n_fresh * sizeof(struct store_object) + MIN((uint64_t)heads_bytes(s), n * 4096) : 0);
 }
 
-static bool fits_locked(const struct store *s, size_t len, uint64_t limit_bytes)
+bool store_fits_locked(const struct store *s, size_t len, uint64_t limit_bytes)
 {
     const size_t growth = arena_growth(s->arena, len);
 
@@ -179,11 +142,11 @@ static int add_locked(struct store *s, const void *bytes, size_t len, enum codec
                       XXH128_hash_t hash, uint32_t *ret_object)
 {
     const uint32_t i = s->first_free != 0 ? s->first_free : s->n_fresh;
-    struct object *o = &s->objects[i];
+    struct store_object *o = &s->objects[i];
     struct arena_slot slot;
 
     if (i >= s->max_objects ||
-        !fits_locked(s, len, s->limit_bytes - reserve_bytes(s->limit_bytes)) ||
+        !store_fits_locked(s, len, s->limit_bytes - reserve_bytes(s->limit_bytes)) ||
         arena_take(s->arena, len, i, &slot) < 0)
         return -ENOSPC;
     if (i == s->n_fresh)
@@ -191,7 +154,7 @@ static int add_locked(struct store *s, const void *bytes, size_t len, enum codec
     else
         s->first_free = o->next;
     memcpy(arena_at(s->arena, slot), bytes, len);
-    *o = (struct object){ .hash_low = hash.low64,
+    *o = (struct store_object){ .hash_low = hash.low64,
                           .hash_high = hash.high64,
                           .slot = slot,
                           .refs = 1,
@@ -245,7 +208,7 @@ int store_get(struct store *store, uint32_t object, void *page)
     }
     {
         LOCK_SCOPE(&store->lock);
-        const struct object *o = &store->objects[object];
+        const struct store_object *o = &store->objects[object];
 
         want = (XXH128_hash_t){ .low64 = o->hash_low, .high64 = o->hash_high };
         if (decode_locked(store, o, page) < 0)
@@ -257,7 +220,7 @@ int store_get(struct store *store, uint32_t object, void *page)
 
 static void remove_locked(struct store *s, uint32_t object)
 {
-    struct object *o = &s->objects[object];
+    struct store_object *o = &s->objects[object];
     uint32_t *link = head_of(s, o->hash_low);
 
     while (*link != object)
@@ -277,121 +240,13 @@ static void remove_locked(struct store *s, uint32_t object)
 
 void store_drop(struct store *store, uint32_t object)
 {
-    if (object < FIRST_OBJECT)
+    if (object < STORE_FIRST_OBJECT)
         return;
     LOCK_SCOPE(&store->lock);
     store->counts.pages--;
     if (--store->objects[object].refs == 0)
         remove_locked(store, object);
 }
-
-static void was_moved(void *ctx, uint32_t owner, struct arena_slot slot)
-{
-    struct store *s = ctx;
-
-    s->objects[owner].slot = slot;
-}
-
-void store_trim(struct store *store)
-{
-    LOCK_SCOPE(&store->lock);
-    store->loose = 0;
-    arena_trim(store->arena, TRIM_MOVES, was_moved, store);
-}
-
-bool store_is_loose(struct store *store)
-{
-    LOCK_SCOPE(&store->lock);
-    return store->loose >= LOOSE_FROM;
-}
-
-/* --- packing what is old ---------------------------------------------------------------------- */
-
-void store_age(struct store *store)
-{
-    LOCK_SCOPE(&store->lock);
-
-    store->age = (uint8_t)((store->age + 1) % AGES);
-    if (store->pack_at >= store->n_fresh)
-        store->pack_at = FIRST_OBJECT;
-}
-
-static bool is_old(const struct store *s, const struct object *o)
-{
-    return o->len > 0 && o->born != AGE_DONE && (s->age + AGES - o->born) % AGES >= AGE_OLD;
-}
-
-/* The next object to pack, as it is; 0: none. @ret_more: there may be some behind. */
-static uint32_t take_old(struct store *s, struct store_press *press, bool *ret_more)
-{
-    LOCK_SCOPE(&s->lock);
-
-    for (uint32_t n = 0; n < PACK_LOOKS && s->pack_at < s->n_fresh; n++) {
-        const struct object *o = &s->objects[s->pack_at++];
-
-        if (!is_old(s, o))
-            continue;
-        press->kind = (enum codec_kind)o->kind;
-        press->len = o->len;
-        memcpy(press->bytes, arena_at(s->arena, o->slot), o->len);
-        s->packing = s->pack_at - 1;
-        *ret_more = true;
-        return s->packing;
-    }
-    *ret_more = s->pack_at < s->n_fresh;
-    return 0;
-}
-
-/* @bytes in the place of what is kept, where that is smaller. A store that has no room for both leaves it
- * as it is, and comes back to it. */
-static void replace_locked(struct store *s, struct object *o, const void *bytes, size_t len)
-{
-    struct arena_slot slot;
-
-    if (arena_bytes_for(len) >= arena_bytes_for(o->len)) {
-        o->born = AGE_DONE;
-        return;
-    }
-    if (!fits_locked(s, len, s->limit_bytes) ||
-        arena_take(s->arena, len, (uint32_t)(o - s->objects), &slot) < 0)
-        return;
-    memcpy(arena_at(s->arena, slot), bytes, len);
-    arena_give(s->arena, o->slot);
-    s->counts.raw_objects -= o->kind == CODEC_RAW;
-    s->counts.packed_objects++;
-    s->loose++;
-    o->slot = slot;
-    o->len = (uint16_t)len;
-    o->kind = CODEC_ZSTD;
-    o->born = AGE_DONE;
-}
-
-/* Nothing of what comes out of LZ4 here is trusted: a copy that is damaged does not look better
- * afterwards, because the page's hash stays. */
-bool store_pack(struct store *store, struct store_press *press)
-{
-    const void *bytes = NULL;
-    uint32_t object;
-    size_t len = 0;
-    bool more;
-
-    object = take_old(store, press, &more);
-    if (object == 0)
-        return more;
-    if (codec_decode(NULL, press->kind, press->bytes, press->len, press->page) == 0)
-        len = codec_pack(&press->packer, press->page, &bytes);
-    LOCK_SCOPE(&store->lock);
-    if (store->packing != object)
-        return true;
-    store->packing = 0;
-    if (len > 0)
-        replace_locked(store, &store->objects[object], bytes, len);
-    else
-        store->objects[object].born = AGE_DONE;
-    return true;
-}
-
-/* --- elsewhere -------------------------------------------------------------------------------- */
 
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec)
 {
@@ -421,10 +276,10 @@ void store_clear(struct store *store)
     arena_clear(store->arena);
     (void)madvise(store->objects, objects_bytes(store), MADV_DONTNEED);
     (void)madvise(store->heads, heads_bytes(store), MADV_DONTNEED);
-    store->n_fresh = FIRST_OBJECT;
+    store->n_fresh = STORE_FIRST_OBJECT;
     store->first_free = 0;
     store->loose = store->packing = 0;
-    store->pack_at = FIRST_OBJECT;
+    store->pack_at = STORE_FIRST_OBJECT;
     store->counts = (struct store_counts){ 0 };
 }
 
@@ -439,7 +294,7 @@ void store_count(struct store *store, struct store_counts *ret_counts)
 void store_damage(struct store *store, uint32_t object)
 {
     LOCK_SCOPE(&store->lock);
-    const struct object *o = &store->objects[object];
+    const struct store_object *o = &store->objects[object];
 
     arena_at(store->arena, o->slot)[o->len / 2] ^= 0x10;
 }
