@@ -52,16 +52,14 @@ static int arm(struct pager_span *s, size_t max, struct pager_desk *desk, struct
     return 0;
 }
 
-/* What came back since, and what was packed, may have left room. */
+/* What came back since, and what was packed, may have left room, and spare copies make way. */
 static int put(struct pager_node *node, const uint8_t *page, struct pager_desk *desk,
                uint32_t *ret_object)
 {
     int r = pager_put(node, &desk->store, page, ret_object);
 
-    if (r == -ENOSPC && store_is_loose(pager_store(node))) {
-        store_trim(pager_store(node));
+    if (r == -ENOSPC && store_make_room(pager_store(node)))
         r = pager_put(node, &desk->store, page, ret_object);
-    }
     return r;
 }
 

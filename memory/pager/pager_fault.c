@@ -223,12 +223,16 @@ static void get_page(const struct spot *s, uint32_t object, uint8_t *page)
     memset(page, 0, PAGER_PAGE);
 }
 
-static void is_back(const struct spot *s, uint32_t object)
+/* @is_read: it may stay as its copy is, and go like that again. */
+static void is_back(const struct spot *s, uint32_t object, bool is_read)
 {
     struct pager_node *node = s->node;
 
     page_filled(word_of(s));
-    pager_drop(node, object);
+    if (is_read)
+        pager_leave(node, object);
+    else
+        pager_drop(node, object);
     pager_add(&node->n.filled, 1);
     pager_sub(&node->n.away, 1);
     if (object == STORE_ZERO)
@@ -236,7 +240,7 @@ static void is_back(const struct spot *s, uint32_t object)
 }
 
 /* The page is FILLING, by us. Return: false when it could not be had. */
-static bool fill_page(const struct spot *s, uint32_t object)
+static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
 {
     struct pager_node *node = s->node;
     unsigned n_tries = 0;
@@ -252,7 +256,7 @@ static bool fill_page(const struct spot *s, uint32_t object)
         uffd_wake(node->uffd, address(s), PAGER_PAGE);
         return false;
     }
-    is_back(s, object);
+    is_back(s, object, !is_write);
     return true;
 }
 
@@ -285,7 +289,7 @@ static size_t fill_chunk(const struct spot *s, size_t max)
     at.page = s->page;
     for (size_t i = 0; i < n; i++, at.page++) {
         if (i < n_put)
-            is_back(&at, object[i]);
+            is_back(&at, object[i], true);
         else
             page_unfetch(word_of(&at)); /* no memory now: it comes when it is asked for */
     }
@@ -319,7 +323,7 @@ static void fill_ahead(const struct spot *s)
     node->expected = word_of(&next);
 }
 
-static void serve(const struct spot *s)
+static void serve(const struct spot *s, bool is_write)
 {
     const bool was_zapped = was_touched(s);
     uint32_t object;
@@ -334,7 +338,7 @@ static void serve(const struct spot *s)
         return;
     case PAGE_TOUCH_FILL:
         want_mending(s);
-        if (fill_page(s, object))
+        if (fill_page(s, object, is_write))
             fill_ahead(s);
         if (was_zapped)
             put_back(s);
@@ -344,8 +348,9 @@ static void serve(const struct spot *s)
     }
 }
 
-static void serve_address(struct pager_node *node, uint64_t addr)
+static void serve_fault(struct pager_node *node, const struct uffd_fault *fault)
 {
+    const uint64_t addr = fault->addr;
     const uint64_t begin = now_ns();
     uint64_t took;
     unsigned bucket = 0;
@@ -356,7 +361,7 @@ static void serve_address(struct pager_node *node, uint64_t addr)
 
         if (addr < start || addr - start >= r->backing->len_bytes)
             continue;
-        serve(&(struct spot){ node, r, (size_t)(addr - start) / PAGER_PAGE });
+        serve(&(struct spot){ node, r, (size_t)(addr - start) / PAGER_PAGE }, fault->is_write);
     }
     took = now_ns() - begin;
     while (bucket + 1 < PAGER_BUCKETS && took >= 2ull << bucket)
@@ -368,13 +373,13 @@ static void serve_address(struct pager_node *node, uint64_t addr)
 /* What there is now. */
 static void serve_batch(struct pager_node *node)
 {
-    uint64_t addr[UFFD_BATCH];
+    struct uffd_fault fault[UFFD_BATCH];
     size_t n;
     LOCK_SCOPE(&node->serving);
 
-    while ((n = uffd_read(node->uffd, addr)) > 0)
+    while ((n = uffd_read(node->uffd, fault)) > 0)
         for (size_t i = 0; i < n; i++)
-            serve_address(node, addr[i]);
+            serve_fault(node, &fault[i]);
 }
 
 void pager_serve(struct pager *pager, struct vnode_id vnode, int quit_fd)

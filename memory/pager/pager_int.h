@@ -180,6 +180,13 @@ static inline void pager_drop(const struct pager_node *node, uint32_t object)
                object & ~PAGER_OBJECT_OWN);
 }
 
+/* As pager_drop(); the page may go again as it is. */
+static inline void pager_leave(const struct pager_node *node, uint32_t object)
+{
+    store_leave((object & PAGER_OBJECT_OWN) != 0 ? atomic_load(&node->own) : node->first,
+                object & ~PAGER_OBJECT_OWN);
+}
+
 static inline void pager_add(_Atomic uint64_t *counter, uint64_t n)
 {
     (void)atomic_fetch_add_explicit(counter, n, memory_order_relaxed);

@@ -72,7 +72,7 @@ int uffd_unregister(int fd, void *addr, size_t len, struct errctx *ec)
     return 0;
 }
 
-size_t uffd_read(int fd, uint64_t ret_addr[static UFFD_BATCH])
+size_t uffd_read(int fd, struct uffd_fault ret_faults[static UFFD_BATCH])
 {
     struct uffd_msg msg[UFFD_BATCH];
     const ssize_t n = read(fd, msg, sizeof(msg));
@@ -80,7 +80,10 @@ size_t uffd_read(int fd, uint64_t ret_addr[static UFFD_BATCH])
 
     for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(msg[0]); i++)
         if (msg[i].event == UFFD_EVENT_PAGEFAULT)
-            ret_addr[found++] = msg[i].arg.pagefault.address & ~(uint64_t)(PAGE_BYTES - 1);
+            ret_faults[found++] = (struct uffd_fault){
+                .addr = msg[i].arg.pagefault.address & ~(uint64_t)(PAGE_BYTES - 1),
+                .is_write = (msg[i].arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
+            };
     return found;
 }
 

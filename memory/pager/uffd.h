@@ -10,6 +10,7 @@
 #ifndef MEMORY_PAGER_UFFD_H
 #define MEMORY_PAGER_UFFD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,9 +32,13 @@ int uffd_unregister(int fd, void *addr, size_t len, struct errctx *ec);
 
 enum { UFFD_BATCH = 16 };
 
-/** uffd_read() - the addresses of up to UFFD_BATCH faults, whole pages. Return: how many; 0 when
- *  there are none now. */
-size_t uffd_read(int fd, uint64_t ret_addr[static UFFD_BATCH]);
+struct uffd_fault {
+    uint64_t addr; /* of the page */
+    bool is_write; /* by who waits; false: nobody knows what comes next */
+};
+
+/** uffd_read() - up to UFFD_BATCH faults. Return: how many; 0 when there are none now. */
+size_t uffd_read(int fd, struct uffd_fault ret_faults[static UFFD_BATCH]);
 
 /* All return 0 or a negative errno, and wake who waits for the page on success. -EAGAIN never: they
  * try again themselves. */

@@ -138,6 +138,14 @@ static uint64_t reserve_bytes(uint64_t limit_bytes)
     return MIN(limit_bytes / 4, MAX(limit_bytes / 64, (uint64_t)2 * MIB));
 }
 
+/* @n: 1 or -1. Spare copies are not counted. */
+static void count_locked(struct store *s, const struct store_object *o, int n)
+{
+    s->counts.objects += (uint64_t)n;
+    s->counts.raw_objects += o->kind == CODEC_RAW ? (uint64_t)n : 0;
+    s->counts.packed_objects += o->kind == CODEC_ZSTD ? (uint64_t)n : 0;
+}
+
 static int add_locked(struct store *s, const void *bytes, size_t len, enum codec_kind kind,
                       XXH128_hash_t hash, uint32_t *ret_object)
 {
@@ -160,12 +168,11 @@ static int add_locked(struct store *s, const void *bytes, size_t len, enum codec
                           .refs = 1,
                           .next = *head_of(s, hash.low64),
                           .len = (uint16_t)len,
-                          .kind = (uint8_t)kind,
+                          .kind = (uint8_t)kind & 3,
                           .born = s->age };
     *head_of(s, hash.low64) = i;
     s->counts.pages++;
-    s->counts.objects++;
-    s->counts.raw_objects += kind == CODEC_RAW;
+    count_locked(s, o, 1);
     *ret_object = i;
     return 0;
 }
@@ -187,6 +194,11 @@ int store_put(struct store *store, struct store_desk *desk, const void *page, ui
         LOCK_SCOPE(&store->lock);
         found = find_locked(store, desk, page, hash);
         if (found != 0) {
+            if (store_is_spare(&store->objects[found])) {
+                store_unspare_locked(store, &store->objects[found]);
+                count_locked(store, &store->objects[found], 1);
+                store->counts.again++;
+            }
             store->objects[found].refs++;
             store->counts.pages++;
             *ret_object = found;
@@ -218,7 +230,7 @@ int store_get(struct store *store, uint32_t object, void *page)
     return XXH128_isEqual(hash, want) ? 0 : -EIO;
 }
 
-static void remove_locked(struct store *s, uint32_t object)
+void store_remove_locked(struct store *s, uint32_t object)
 {
     struct store_object *o = &s->objects[object];
     uint32_t *link = head_of(s, o->hash_low);
@@ -227,15 +239,24 @@ static void remove_locked(struct store *s, uint32_t object)
         link = &s->objects[*link].next;
     *link = o->next;
     arena_give(s->arena, o->slot);
-    s->counts.objects--;
-    s->counts.raw_objects -= o->kind == CODEC_RAW;
-    s->counts.packed_objects -= o->kind == CODEC_ZSTD;
     s->loose++;
-    if (s->packing == object)
-        s->packing = 0;
     o->len = 0;
     o->next = s->first_free;
     s->first_free = object;
+}
+
+/* Return: whether that was the last reference; then it is counted no more. */
+static bool unref_locked(struct store *s, uint32_t object)
+{
+    struct store_object *o = &s->objects[object];
+
+    s->counts.pages--;
+    if (--o->refs > 0)
+        return false;
+    count_locked(s, o, -1);
+    if (s->packing == object)
+        s->packing = 0;
+    return true;
 }
 
 void store_drop(struct store *store, uint32_t object)
@@ -243,9 +264,34 @@ void store_drop(struct store *store, uint32_t object)
     if (object < STORE_FIRST_OBJECT)
         return;
     LOCK_SCOPE(&store->lock);
-    store->counts.pages--;
-    if (--store->objects[object].refs == 0)
-        remove_locked(store, object);
+    if (unref_locked(store, object))
+        store_remove_locked(store, object);
+}
+
+/* So that spare copies are a small part of what is kept. */
+static bool has_room_to_spare(const struct store *s, const struct store_object *o)
+{
+    return s->spare_bytes + arena_bytes_for(o->len) <=
+           (arena_used_bytes(s->arena) - s->spare_bytes) / STORE_SPARE_PART;
+}
+
+void store_leave(struct store *store, uint32_t object)
+{
+    struct store_object *o;
+
+    if (object < STORE_FIRST_OBJECT)
+        return;
+    LOCK_SCOPE(&store->lock);
+    if (!unref_locked(store, object))
+        return;
+    o = &store->objects[object];
+    if (!has_room_to_spare(store, o)) {
+        store_remove_locked(store, object);
+        return;
+    }
+    o->spared = store->age % 64;
+    store->spare_bytes += arena_bytes_for(o->len);
+    store->counts.spare_objects++;
 }
 
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec)
@@ -279,6 +325,7 @@ void store_clear(struct store *store)
     store->n_fresh = STORE_FIRST_OBJECT;
     store->first_free = 0;
     store->loose = store->packing = 0;
+    store->spare_bytes = 0;
     store->pack_at = STORE_FIRST_OBJECT;
     store->counts = (struct store_counts){ 0 };
 }

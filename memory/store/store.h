@@ -34,6 +34,8 @@ enum {
 struct store_counts {
     uint64_t pages;       /* references to objects, zero pages not among them */
     uint64_t objects;     /* different pages */
+    uint64_t spare_objects; /* besides, pages that came back, in case that they go again as they were */
+    uint64_t again;         /* pages that did, since the start or store_clear() */
     uint64_t raw_objects; /* of them, not compressed */
     uint64_t packed_objects; /* of them, compressed a second time, by Zstandard */
     uint64_t used_bytes;  /* in slots */
@@ -69,6 +71,14 @@ int store_get(struct store *store, uint32_t object, void *page);
 
 /** store_drop() - return one reference. No system call; STORE_NONE and STORE_ZERO are ignored. */
 void store_drop(struct store *store, uint32_t object);
+
+/** store_leave() - as store_drop(), of a page that may soon be put again as it is: its copy may stay for
+ *  some steps of time (store_age()), as long as such copies are a quarter of the others at most. */
+void store_leave(struct store *store, uint32_t object);
+
+/** store_make_room() - let all copies go that nobody has a reference to, and compact.
+ *  Return: whether there was anything to do. */
+bool store_make_room(struct store *store);
 
 /** store_trim() - compact a little and give memory back. */
 void store_trim(struct store *store);

@@ -34,16 +34,18 @@ bool store_is_loose(struct store *store)
 
 void store_age(struct store *store)
 {
-    LOCK_SCOPE(&store->lock);
-
-    store->age = (uint8_t)((store->age + 1) % STORE_AGES);
-    if (store->pack_at >= store->n_fresh)
-        store->pack_at = STORE_FIRST_OBJECT;
+    {
+        LOCK_SCOPE(&store->lock);
+        store->age = (uint8_t)((store->age + 1) % STORE_AGES);
+        if (store->pack_at >= store->n_fresh)
+            store->pack_at = STORE_FIRST_OBJECT;
+    }
+    store_expire_spares(store);
 }
 
 static bool is_old(const struct store *s, const struct store_object *o)
 {
-    return o->len > 0 && o->born != STORE_AGE_DONE && (s->age + STORE_AGES - o->born) % STORE_AGES >= AGE_OLD;
+    return o->refs > 0 && o->born != STORE_AGE_DONE && (s->age + STORE_AGES - o->born) % STORE_AGES >= AGE_OLD;
 }
 
 /* The next object to pack, as it is; 0: none. @ret_more: there may be some behind. */

@@ -87,6 +87,8 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "store_objects", c.store.objects },
         { "store_raw", c.store.raw_objects },
         { "store_packed", c.store.packed_objects },
+        { "store_spare", c.store.spare_objects },
+        { "again", c.store.again },
         { "evicted", c.evicted_pages },
         { "cancelled", c.cancelled_pages },
         { "filled", c.filled_pages },

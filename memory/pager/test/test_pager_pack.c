@@ -59,6 +59,39 @@ static void what_is_kept_for_long_becomes_smaller(void **state)
     free(rig);
 }
 
+/* What was read goes again as it was; what is written does not. */
+static void what_was_only_read_goes_again(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint8_t *want = malloc(NODE_BYTES);
+    struct pager_counts c;
+
+    (void)state;
+    assert_non_null(rig);
+    assert_non_null(want);
+    rig_init(rig);
+    write_letters(rig, want);
+    assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
+    for (size_t i = 0; i < 8; i++) { /* none is beside another */
+        touch(rig, 100 * i + 1);
+        want[(100 * i + 50) * SMALL] ^= 1;
+        *(volatile uint8_t *)page_at(rig, 0, 100 * i + 50) = want[(100 * i + 50) * SMALL];
+    }
+    do
+        c = count(rig, 0);
+    while (c.store.pages > PAGES - 16);
+    assert_int_equal(c.store.spare_objects, 8);
+    assert_int_equal(evict(rig, 0, UINT64_MAX), 16 * SMALL);
+    c = count(rig, 0);
+    assert_int_equal(c.store.again, 8);
+    assert_int_equal(c.store.spare_objects, 0);
+    assert_int_equal(c.store.objects, PAGES);
+    assert_memory_equal(page_at(rig, 0, 0), want, NODE_BYTES);
+    rig_fini(rig);
+    free(want);
+    free(rig);
+}
+
 static void it_takes_no_more_than_the_budget(void **state)
 {
     struct rig *rig = malloc(sizeof(*rig));
@@ -123,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_kept_for_long_becomes_smaller),
         cmocka_unit_test(a_limit_is_kept_and_told),
+        cmocka_unit_test(what_was_only_read_goes_again),
         cmocka_unit_test(it_takes_no_more_than_the_budget),
     };
     return cmocka_run_group_tests_name("memory/pager: pack", tests, NULL, NULL);

@@ -71,12 +71,17 @@ static void put(struct model *m, uint32_t content)
     m->refs[content]++;
 }
 
-static void drop(struct model *m, size_t i)
+static void end_with(struct model *m, size_t i, void (*end)(struct store *store, uint32_t object))
 {
-    store_drop(m->store, m->object[i]);
+    end(m->store, m->object[i]);
     m->refs[m->content[i]]--;
     m->object[i] = m->object[--m->n];
     m->content[i] = m->content[m->n];
+}
+
+static void drop(struct model *m, size_t i)
+{
+    end_with(m, i, store_drop);
 }
 
 static void check_one(struct model *m, size_t i)
@@ -98,7 +103,7 @@ static void check_counts(struct model *m)
     store_count(m->store, &c);
     assert_int_equal(c.objects, objects);
     assert_int_equal(c.pages, m->n - m->refs[0]);
-    assert_true(c.used_bytes <= objects * (CODEC_PAGE + 64));
+    assert_true(c.used_bytes <= (objects + c.spare_objects) * (CODEC_PAGE + 64));
     assert_true(c.packed_objects + c.raw_objects <= objects);
     assert_true(c.held_bytes >= c.used_bytes);
 }
@@ -135,6 +140,7 @@ static void it_keeps_what_a_model_keeps(void **state)
 {
     struct model *m = malloc(sizeof(*m));
     uint64_t seed = 1, most_packed = 0;
+    struct store_counts c;
 
     (void)state;
     assert_non_null(m);
@@ -146,7 +152,7 @@ static void it_keeps_what_a_model_keeps(void **state)
         if (dice < puts && m->n < KEPT)
             put(m, next_random(&seed) % 5 == 0 ? 0 : next_random(&seed) % CONTENTS);
         else if (dice < 90 && m->n > 0)
-            drop(m, next_random(&seed) % m->n);
+            end_with(m, next_random(&seed) % m->n, step % 2 == 0 ? store_leave : store_drop);
         else if (dice < 96 && m->n > 0)
             check_one(m, next_random(&seed) % m->n);
         else if (dice < 97)
@@ -161,6 +167,8 @@ static void it_keeps_what_a_model_keeps(void **state)
         most_packed = MAX(most_packed, packed(m));
     }
     assert_true(most_packed > 100);
+    store_count(m->store, &c);
+    assert_true(c.again > 100);
     for (size_t i = 0; i < m->n; i++)
         check_one(m, i);
     while (m->n > 0)
@@ -262,6 +270,80 @@ static void packing_makes_room_in_a_full_store(void **state)
     store_count(m->store, &c);
     assert_int_equal(c.packed_objects, n);
     assert_int_equal(store_put(m->store, m->desk, page, &m->object[n]), 0);
+    model_fini(m);
+    free(m);
+}
+
+/* Of 500 pages, half stays; the others come back and are left. */
+static uint32_t leave_some(struct model *m)
+{
+    struct store_counts c;
+
+    for (uint32_t i = 1; i <= 500; i++)
+        put(m, i);
+    for (size_t i = 500; i-- > 250;)
+        end_with(m, i, store_leave);
+    check_counts(m);
+    store_count(m->store, &c);
+    assert_in_range(c.spare_objects, 20, 240); /* a quarter of the others, by bytes */
+    return (uint32_t)c.spare_objects;
+}
+
+static void what_was_left_is_found_again(void **state)
+{
+    struct model *m = malloc(sizeof(*m));
+    struct store_counts before, now;
+    uint32_t n;
+
+    (void)state;
+    assert_non_null(m);
+    model_init(m, 8 * MIB);
+    n = leave_some(m);
+    store_count(m->store, &before);
+    for (uint32_t i = 500; i > 500 - n; i--) { /* the last were left first */
+        put(m, i);
+        check_one(m, m->n - 1);
+    }
+    store_count(m->store, &now);
+    assert_int_equal(now.again, n);
+    assert_int_equal(now.spare_objects, 0);
+    assert_int_equal(now.used_bytes, before.used_bytes); /* nothing was made anew */
+    check_counts(m);
+    model_fini(m);
+    free(m);
+}
+
+static void what_was_left_does_not_stay(void **state)
+{
+    struct model *m = malloc(sizeof(*m));
+    struct store_counts c;
+
+    (void)state;
+    assert_non_null(m);
+    model_init(m, 8 * MIB);
+    (void)leave_some(m);
+    for (int i = 0; i < 11; i++)
+        store_age(m->store);
+    store_count(m->store, &c);
+    assert_true(c.spare_objects > 0);
+    store_age(m->store);
+    store_count(m->store, &c);
+    assert_int_equal(c.spare_objects, 0);
+    assert_int_equal(c.objects, 250);
+    /* nor where nothing else is there */
+    while (m->n > 0)
+        end_with(m, m->n - 1, store_leave);
+    store_age(m->store);
+    store_count(m->store, &c);
+    assert_int_equal(c.spare_objects + c.used_bytes + c.objects, 0);
+    /* and it goes first where room is wanted */
+    (void)leave_some(m);
+    assert_true(store_make_room(m->store));
+    store_count(m->store, &c);
+    assert_int_equal(c.spare_objects, 0);
+    assert_false(store_make_room(m->store));
+    for (size_t i = 0; i < m->n; i++)
+        check_one(m, i);
     model_fini(m);
     free(m);
 }
@@ -436,7 +518,7 @@ static void *work(void *arg)
         if (store_put(w->store, desk, want, &object) < 0 ||
             store_get(w->store, object, got) < 0 || memcmp(want, got, CODEC_PAGE) != 0)
             break;
-        store_drop(w->store, object);
+        (i % 3 == 0 ? store_leave : store_drop)(w->store, object);
         if (i == 2999)
             w->number = UINT32_MAX; /* came through */
     }
@@ -453,6 +535,7 @@ static void *tidy(void *arg)
         store_age(w->store);
         for (int i = 0; i < 100 && store_pack(w->store, w->press); i++)
             ;
+        (void)store_make_room(w->store);
     }
     return NULL;
 }
@@ -479,8 +562,9 @@ static void threads_do_not_disturb_each_other(void **state)
     }
     atomic_store(&quit, true);
     assert_int_equal(pthread_join(w[3].thread, NULL), 0);
+    (void)store_make_room(store);
     store_count(store, &c);
-    assert_int_equal(c.pages + c.objects + c.packed_objects + c.used_bytes, 0);
+    assert_int_equal(c.pages + c.objects + c.packed_objects + c.spare_objects + c.used_bytes, 0);
     store_free(store);
     codec_packer_fini(&press->packer);
     free(press);
@@ -493,6 +577,8 @@ int main(void)
         cmocka_unit_test(equal_pages_are_there_once),
         cmocka_unit_test(zero_pages_need_nothing),
         cmocka_unit_test(a_full_store_says_so_and_works_on),
+        cmocka_unit_test(what_was_left_is_found_again),
+        cmocka_unit_test(what_was_left_does_not_stay),
         cmocka_unit_test(packing_makes_room_in_a_full_store),
         cmocka_unit_test(memory_goes_back_when_objects_go),
         cmocka_unit_test(what_is_old_is_packed),
