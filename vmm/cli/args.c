@@ -79,11 +79,15 @@ static int parse_own(struct cli_args *args, struct args_cursor *c, int i, const 
     const char *value;
     int r;
 
-    if (args->own[i] != NULL)
+    if (args->own[i] != NULL && !o->repeats)
         return errctx_set(ec, EINVAL, "--%s is given twice", o->name);
+    if (o->repeats && args->n_many == CLI_MAX_MANY)
+        return errctx_set(ec, E2BIG, "--%s is given too often", o->name);
     r = take_value(c, o->name, o->arg != NULL ? ARGS_VALUE : ARGS_NO_VALUE, inlined, &value, ec);
     if (r == 0)
         args->own[i] = value != NULL ? value : "";
+    if (r == 0 && o->repeats)
+        args->many[args->n_many++] = (struct cli_many){ o->name, args->own[i] };
     return r;
 }
 
@@ -141,6 +145,11 @@ int cli_args_parse(const struct cli_command *command, int argc, char **argv,
             args->help = true;
             return 0;
         }
+        if (command->takes_rest && (!options || word[0] != '-' || word[1] == '\0')) {
+            args->rest = &argv[c.next - 1];
+            args->n_rest = (size_t)(argc - (c.next - 1));
+            break;
+        }
         if (options && strcmp(word, "--") == 0)
             options = false;
         else if (options && strncmp(word, "--", 2) == 0)
@@ -150,7 +159,8 @@ int cli_args_parse(const struct cli_command *command, int argc, char **argv,
         else
             r = parse_operand(args, word, ec);
     }
-    if (r == 0 && args->n_operands < command->min_operands)
+    if (r == 0 && (args->n_operands < command->min_operands ||
+                   (command->takes_rest && args->n_rest == 0)))
         r = errctx_set(ec, EINVAL, "usage: numavisor %s %s", command->name, command->operands);
     return r == 0 && command->takes_config ? config_input_finish(&args->input, ec) : r;
 }

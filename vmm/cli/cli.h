@@ -22,18 +22,25 @@ enum cli_status {
     CLI_USAGE = 2,       /* command line or description refused; nothing was started */
     CLI_GUEST_RESET = 3, /* run --on-reset exit: the guest reset itself */
     CLI_STOPPED = 4,     /* run: ctl stop, the escape key or a signal */
+    CLI_LAB_HOST = 121,      /* lab: kernel, file server or KVM are not to be had */
+    CLI_LAB_MACHINE = 122,   /* lab: the machine could not be started or kept running */
+    CLI_LAB_GUEST = 123,     /* lab: the guest gave up before the command ended */
+    CLI_LAB_TIMEOUT = 124,   /* lab: --timeout; this and what follows as timeout(1) and env(1) have it */
+    CLI_LAB_NOT_RUN = 126,
+    CLI_LAB_NOT_FOUND = 127,
     CLI_GUEST_CODE = 32, /* run: plus the value that the guest wrote to the debug-exit port ... */
     CLI_GUEST_CODE_MAX = 91,
     CLI_GUEST_CODE_LARGE = 124, /* ... or this, when the value is larger than 91 */
 };
 
-enum { CLI_MAX_OWN_OPTIONS = 8, CLI_MAX_OPERANDS = 4 };
+enum { CLI_MAX_OWN_OPTIONS = 8, CLI_MAX_OPERANDS = 4, CLI_MAX_MANY = 256 };
 
 struct cli_option {
     const char *name; /* without the dashes */
     const char *arg;  /* NULL: a flag */
     const char *help;
     bool is_file; /* completion offers files */
+    bool repeats; /* read from struct cli_args' ->many */
 };
 
 /* What completion offers behind an operand that is @after. */
@@ -52,9 +59,15 @@ struct cli_command {
     bool offers_commands; /* completion offers the names of commands as its operand */
     bool offers_machines; /* ... of running machines as its first operand */
     size_t min_operands, max_operands;
+    bool takes_rest; /* from the first operand on all words are ->rest, at least one */
     bool takes_config;                 /* every option of vmm/config */
     const struct cli_option *options;  /* its own, up to a name of NULL; may be NULL */
     int (*run)(struct cli_args *args); /* returns an enum cli_status */
+};
+
+/* An own option that may be repeated, once. */
+struct cli_many {
+    const char *name, *value;
 };
 
 /* One command line, read. */
@@ -63,6 +76,10 @@ struct cli_args {
     const char *own[CLI_MAX_OWN_OPTIONS]; /* by row: the value, "" for a flag, NULL: not given */
     const char *operands[CLI_MAX_OPERANDS];
     size_t n_operands;
+    struct cli_many many[CLI_MAX_MANY]; /* in the order given */
+    size_t n_many;
+    char *const *rest; /* ->takes_rest: a command's own words, up to a NULL */
+    size_t n_rest;
     bool help; /* --help was among them; nothing else was judged after it */
     struct machine_config config;
     struct config_input input;
