@@ -42,13 +42,16 @@ LDFLAGS_ALL := -pthread $(SAN) $(LDFLAGS)
 
 FOLDERS   := vmm vcpu memory devices firmware
 LIB_SRCS  := $(filter-out vmm/cli/main.c,$(shell find $(FOLDERS) -name '*.c' \
-               -not -path '*/test/*' -not -path '*/fuzz/*' -not -path 'vmm/tools/*' | sort))
+               -not -path '*/test/*' -not -path '*/fuzz/*' -not -path 'vmm/tools/*' \
+               -not -path 'vmm/lab/parts/*' | sort))
 TEST_SRCS := $(shell find $(FOLDERS) -path '*/test/test_*.c' | sort)
 FUZZ_SRCS := $(shell find $(FOLDERS) -path '*/fuzz/fuzz_*.c' | sort)
 HEADERS   := $(shell find $(FOLDERS) -name '*.h' -not -path '*/test/*' | sort)
 
 LIB       := $(BUILD)/libnumavisor.a
-LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/gen/sandbox_programs.o
+LAB_OBJS  := $(BUILD)/gen/lab_init.o $(BUILD)/gen/lab_noatime.o
+LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/gen/sandbox_programs.o \
+             $(LAB_OBJS)
 MAIN_OBJ  := $(BUILD)/obj/vmm/cli/main.o
 TEST_BINS := $(TEST_SRCS:%.c=$(BUILD)/%)
 FUZZ_BINS := $(FUZZ_SRCS:%.c=$(BUILD)/%)
@@ -84,6 +87,19 @@ $(BUILD)/gen/sandbox_programs.c: $(BUILD)/tools/sandbox_compile
 	$(call SHOW,GEN)$< >$@
 $(BUILD)/gen/sandbox_programs.o: $(BUILD)/gen/sandbox_programs.c Makefile
 	$(call SHOW,CC)$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+# Programs that numavisor carries inside: the first one of a lab's guest, static since it is alone
+# there, and what is loaded into its file server. Without sanitizers: they run elsewhere.
+$(BUILD)/gen/lab_init: vmm/lab/parts/init.c vmm/lab/lab_wire.h Makefile
+	@mkdir -p $(@D)
+	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -Os $(WARN) -static -s -o $@ $<
+$(BUILD)/gen/lab_noatime: vmm/lab/parts/noatime.c Makefile
+	@mkdir -p $(@D)
+	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -Os $(WARN) -shared -fPIC -s -o $@ $<
+$(LAB_OBJS): $(BUILD)/gen/%.o: $(BUILD)/gen/%
+	$(call SHOW,AS)printf '%s\n' '.section .rodata' '.global $*_start, $*_end' \
+	    '$*_start: .incbin "$<"' '$*_end:' '.section .note.GNU-stack,"",@progbits' | \
+	    $(CC) -c -x assembler -o $@ -
 
 # A unit test may name extra linker flags in a line "// LDFLAGS: -Wl,--wrap=...".
 $(TEST_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)

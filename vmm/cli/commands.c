@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cmd_run,  &cmd_plan,       &cmd_host, &cmd_check, &cmd_ctl,
+    &cmd_run,  &cmd_lab, &cmd_plan,       &cmd_host, &cmd_check, &cmd_ctl,
     &cmd_list, &cmd_topology,   &cmd_replay, &cmd_completion, &cmd_help, NULL,
 };
 

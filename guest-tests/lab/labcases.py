@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command in a lab: what goes in, what comes out, how it ends."""
+import os
+import signal
+import tempfile
+
+import labvm
+from labvm import SMALL, Running, clean, lab
+
+# Every line is one fact; the binary rest goes through standard input and standard error.
+FACTS = r"""
+echo "args $# $1 $2"
+echo "folder $(pwd)"
+echo "user $(id -u) $(id -g)"
+echo "given $LAB_GIVEN"
+echo "set $LAB_SET"
+echo "kept [$LAB_KEPT]"
+echo "nodes $(ls -d /sys/devices/system/node/node* | wc -l)"
+echo "host $(cat "$LAB_FILE")"
+echo discarded >"$LAB_FILE" && echo "layer $(cat "$LAB_FILE")"
+echo kept >"$LAB_RW/inside" && echo "shared $(cat "$LAB_RW/outside")"
+ping -c 1 -W 5 127.0.0.1 >/dev/null 2>&1 && echo "loopback"
+cat >&2
+exit 7
+"""
+
+
+def command(tap):
+    """One boot: words, folder, user, environment, streams, files, status."""
+    data = bytes(range(256)) * 4096 + os.urandom(300001)
+    with tempfile.TemporaryDirectory(prefix="lab-test-") as folder:
+        rw, file = os.path.join(folder, "rw dir"), os.path.join(folder, "file")
+        os.mkdir(rw)
+        for path, text in ((file, "the host's"), (os.path.join(rw, "outside"), "seen")):
+            with open(path, "w", encoding="ascii") as f:
+                f.write(text + "\n")
+        env = os.environ | {"LAB_GIVEN": "a b", "LAB_KEPT": "not passed on", "LAB_FILE": file,
+                            "LAB_RW": rw}
+        done = lab([*SMALL, "--rw", rw, "--env", "LAB_GIVEN", "--env", "LAB_SET=x=y", "--env",
+                    "LAB_FILE", "--env", "LAB_RW"],
+                   ["sh", "-c", FACTS, "sh", "one word", "--help"], data, env=env, cwd=folder)
+        lines = done.lines()
+        for want in ("args 2 one word --help", f"folder {folder}", "user 0 0", "given a b",
+                     "set x=y", "kept []", "nodes 2", "host the host's", "layer discarded",
+                     "shared seen", "loopback"):
+            tap.point(want in lines, f"command: {want.split()[0]}", f"no {want!r} in\n{done}")
+        tap.point(done.err == data, "command: bytes go in and come out as they were",
+                  f"{len(done.err)} of {len(data)} bytes\n{done}")
+        tap.same(done.status, 7, "command: its status is the lab's")
+        with open(file, encoding="ascii") as f:
+            tap.same(f.read(), "the host's\n", "command: the host's files stay as they were")
+        inside = os.path.join(rw, "inside")
+        tap.point(os.path.exists(inside), "command: a shared folder is really changed")
+    clean(tap, "command")
+
+
+def user(tap):
+    """A user without privileges; the command ends by a signal."""
+    labvm.open_kvm()
+    done = lab(SMALL, ["sh", "-c", "id -u; id -g; stat -c %u /usr/bin/env; "
+                       "touch /usr/bin/mine 2>/dev/null || echo refused; kill -TERM $$"],
+               prefix=["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"])
+    tap.same(done.lines()[:2], ["1000", "1000"], "user: the command is the caller's")
+    tap.same(done.lines()[2:], ["65534", "refused"], "user: what is another's shows as nobody's")
+    tap.point(done.status == -signal.SIGTERM, "user: a signal that ends the command ends the lab", done)
+    clean(tap, "user")
+
+
+def ends(tap):
+    """Commands that are not there, do not end, or take the guest with them."""
+    done = lab(SMALL, ["/there/is/no/such/command"])
+    tap.point(done.status == 127 and b"no such command" in done.err, "ends: no command is 127", done)
+    done = lab(SMALL, ["/etc"])
+    tap.point(done.status == 126 and b"cannot be run: Permission denied" in done.err,
+              "ends: a folder is 126", done)
+    done = lab([*SMALL, "--timeout", "30"], ["sleep", "100000"])
+    tap.point(done.status == 124 and b"had not ended after 30 s" in done.err,
+              "ends: out of time is 124", done)
+    clean(tap, "ends")
+    done = lab(SMALL, ["sh", "-c", "echo c >/proc/sysrq-trigger"])
+    tap.point(done.status == 123 and b"the guest's kernel gave up: Kernel panic" in done.err,
+              "ends: a panic is 123", done)
+    clean(tap, "ends: a panic")
+
+
+def interrupt(tap):
+    """A signal to the lab is one to the command."""
+    run = Running(["sh", "-c", "trap 'echo caught; exit 3' INT; echo ready; "
+                   "while :; do sleep 0.2; done"])
+    tap.same(run.line(), b"ready\n", "interrupt: output comes while the command runs")
+    run.child.send_signal(signal.SIGINT)
+    done = run.end()
+    tap.point(done.out == b"caught\n" and done.status == 3, "interrupt: the command gets it", done)
+    clean(tap, "interrupt")

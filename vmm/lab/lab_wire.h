@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the lab's supervisor and the first program of its guest say to each other. Both are of one
+ * build, so there are no versions. The guest opens all connections, to ports of the host.
+ *
+ * Control, to the guest: struct lab_order, groups, then strings, each ended by a NUL: folder,
+ * arguments, environment, shared folders. Then bytes, each a signal for the command, and a 0 at the
+ * end: switch off. Control, from the guest: one struct lab_result.
+ */
+#ifndef VMM_LAB_LAB_WIRE_H
+#define VMM_LAB_LAB_WIRE_H
+
+#include <stdint.h>
+
+enum { LAB_CONTROL = 1, LAB_STDIN, LAB_STDOUT, LAB_STDERR, LAB_PORTS };
+
+enum {
+    LAB_MAGIC = 0x62616c6e,
+    LAB_STRINGS_MAX = 4 << 20, /* of arguments and environment; Linux' own limit is below that */
+    LAB_GROUPS_MAX = 65536,
+    LAB_TEXT = 200,
+};
+
+struct lab_order {
+    uint32_t magic;
+    uint32_t uid, gid, n_groups;
+    uint32_t n_args, n_env, n_shares;
+    uint32_t strings_bytes;
+};
+
+enum lab_kind {
+    LAB_EXITED,     /* value: the status */
+    LAB_SIGNALLED,  /* value: the signal */
+    LAB_NOT_FOUND,  /* there is no such command */
+    LAB_NOT_RUN,    /* there is one, but it cannot be run; value: errno */
+    LAB_NO_GUEST,   /* the guest could not be made ready; text says why */
+};
+
+struct lab_result {
+    uint32_t magic;
+    uint32_t kind; /* enum lab_kind */
+    uint32_t value;
+    char text[LAB_TEXT]; /* ends with a NUL, unless a guest lies */
+};
+
+#endif
