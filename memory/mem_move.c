@@ -13,7 +13,7 @@
 
 enum {
     NOWHERE = UINT16_MAX, /* no page of the extent was moved */
-    ROUNDS = 4,           /* of looking which extents are in use */
+    ROUNDS = 2,           /* of looking which extents are in use */
     ROUND_NS = 25 * 1000 * 1000,
     AGAIN_NS = 20 * 1000 * 1000, /* before another pass over pages that are in use, times passes */
 };
@@ -202,13 +202,6 @@ static void count(struct mem_move *mv, struct extent *e, const struct move_task 
                           : p->moved_bytes + t->moved_bytes;
 }
 
-/* Was it left alone while samples were taken, and does the first pass go over it? */
-static bool is_idle(const struct mem_move *mv, size_t i)
-{
-    return mv->state.phase == MOVE_FORWARD && mv->state.pass == 0 && mv->params.pagemap >= 0 &&
-           mv->heat[i] == 0;
-}
-
 /* @n extents, from the @first in order on, on their way in the present direction. */
 static int carry(struct mem_move *mv, size_t first, size_t n, uint64_t *left_bytes,
                  struct errctx *ec)
@@ -222,10 +215,7 @@ static int carry(struct mem_move *mv, size_t first, size_t n, uint64_t *left_byt
         const struct extent *e = &mv->extents[mv->order[first + i]];
         const struct backing *b = backing_of(mv, e);
 
-        task[i] = (struct move_task){ .b = b,
-                                      .off = e->off,
-                                      .kind = (enum move_sample)e->kind,
-                                      .idle = is_idle(mv, mv->order[first + i]) };
+        task[i] = (struct move_task){ .b = b, .off = e->off, .kind = (enum move_sample)e->kind };
         mv->progress.seen_bytes += MIN(move_extent_bytes(b), b->len_bytes - e->off);
     }
     if (is_done(mv, &mv->extents[mv->order[first]]))

@@ -47,7 +47,7 @@ static int judge_huge(struct move_glass *g, struct move_task *task, struct hnode
     g->page[0] = at;
     if (!whole) {
         task->kind = MOVE_SAMPLE_SMALL;
-        r = move_glass_list(g, task->b, task->off, at, ec);
+        r = move_glass_list(g, task->b, task->off, ec);
     }
     if (r > 0) {
         const size_t n = (size_t)r;

@@ -11,10 +11,11 @@
  * extent that is not one page (any more).
  *
  * Small pages go by the extent. Each that the guest has mapped would cost a flush of remote TLBs of
- * its own, so all are taken from it together, which is one. What is in use is moved while it is
- * mapped elsewhere (move_gate.h), so that nobody maps it in between. What is not, or where that is
- * impossible, is shaken out of KVM's tables, or zapped, and moved in the guest's mapping: that is
- * less work, and what the guest touches in between is flushed once more.
+ * its own, so all are taken from it together, which is one, and moved while they are mapped
+ * elsewhere (move_gate.h), so that nobody maps them in between, and without access, so that the
+ * kernel has no TLB of ours to flush, either. Where that is impossible they are shaken out of KVM's
+ * tables, or zapped, and moved in the guest's mapping page by page; what the guest touches in between
+ * is flushed once more.
  *
  * Where pages were is asked of all that are not all in one place by a sample of 16. Where they are
  * afterwards is what the kernel says of each page, and asked again where it does not say that all
@@ -43,7 +44,6 @@ struct move_task {
     const struct backing *b;
     uint64_t off;
     enum move_sample kind; /* as it was when it was looked at; NONE: nobody has */
-    bool idle;             /* nobody seems to use it */
     struct move_tally tally;
 };
 

@@ -9,7 +9,11 @@
 
 #include "vmm/base/macros.h"
 
-enum { WINDOW_BYTES = 32 * MOVE_EXTENT_BYTES };
+enum {
+    WINDOW_BYTES = 32 * MOVE_EXTENT_BYTES,
+    FIRST_LOOK = 16, /* pages */
+    RUNS = 8,        /* questions about an extent before the rest is asked for at once */
+};
 
 #define PAGEMAP_PRESENT (1ull << 63)
 
@@ -29,6 +33,7 @@ int move_glass_init(int pagemap, int uffd, bool fixed, struct move_glass *ret_gl
     ret_glass->pagemap = pagemap;
     ret_glass->area = area;
     ret_glass->seen = NULL;
+    ret_glass->known = false;
     return 0;
 }
 
@@ -113,46 +118,87 @@ enum move_sample move_glass_look(struct move_glass *g, const struct backing *b, 
         return MOVE_SAMPLE_NONE;
     if (is_one_page(g, b, off))
         return MOVE_SAMPLE_HUGE;
-    if (mincore(b->host + off, n * BACKING_PAGE, g->there) < 0)
-        return MOVE_SAMPLE_NONE;
-    for (size_t i = 0; i < n; i++)
-        if ((g->there[i] & 1) != 0)
-            return MOVE_SAMPLE_SMALL;
+    for (size_t i = 0, end; i < n; i = end) { /* most extents say it with their first pages */
+        end = i == 0 ? MIN(n, (size_t)FIRST_LOOK) : n;
+        if (mincore(b->host + off + i * BACKING_PAGE, (end - i) * BACKING_PAGE, g->there) < 0)
+            return MOVE_SAMPLE_NONE;
+        for (size_t k = 0; k < end - i; k++)
+            if ((g->there[k] & 1) != 0)
+                return MOVE_SAMPLE_SMALL;
+    }
     return MOVE_SAMPLE_NONE;
 }
 
-int move_glass_list(struct move_glass *g, const struct backing *b, uint64_t off, uint8_t *at,
-                    struct errctx *ec)
+static bool is_mapped(const struct move_glass *g, size_t i)
 {
-    const size_t n = move_glass_pages(b, off);
-    int count = 0;
+    return g->known && (g->entry[i] & PAGEMAP_PRESENT) != 0;
+}
 
+/* What @at's page table has of the first @n pages. */
+static void read_table(struct move_glass *g, const uint8_t *at, size_t n)
+{
+    const size_t len = n * sizeof(g->entry[0]);
+
+    g->known = g->pagemap >= 0 &&
+               pread(g->pagemap, g->entry, len,
+                     (off_t)((uintptr_t)at / BACKING_PAGE * sizeof(g->entry[0]))) == (ssize_t)len;
+}
+
+/* In ->there which of the @n pages at @at exist. The page cache is asked for those only that our
+ * page table lacks, as long as they are few runs. */
+static int find_pages(struct move_glass *g, uint8_t *at, size_t n)
+{
+    unsigned runs = 0;
+
+    for (size_t i = 0, end; i < n; i = end) {
+        const bool mapped = runs < RUNS && is_mapped(g, i);
+
+        for (end = i + 1; end < n && runs < RUNS && is_mapped(g, end) == mapped; end++)
+            ;
+        if (mapped) {
+            memset(g->there + i, 1, end - i);
+            continue;
+        }
+        if (++runs == RUNS)
+            end = n;
+        if (mincore(at + i * BACKING_PAGE, (end - i) * BACKING_PAGE, g->there + i) < 0)
+            return -errno;
+    }
+    return 0;
+}
+
+int move_glass_list(struct move_glass *g, const struct backing *b, uint64_t off, struct errctx *ec)
+{
+    uint8_t *const at = b->host + off;
+    const size_t n = move_glass_pages(b, off);
+    int count = 0, r = 0;
+
+    read_table(g, at, n);
     if (b->plan->reserve) /* memory that was set aside is no page until it is touched */
         memset(g->there, 1, n);
-    else if (mincore(b->host + off, n * BACKING_PAGE, g->there) < 0)
-        return errctx_set_os(ec, errno, "mincore");
+    else
+        r = find_pages(g, at, n);
+    if (r < 0)
+        return errctx_set_os(ec, -r, "mincore");
     for (size_t i = 0; i < n; i++)
         if ((g->there[i] & 1) != 0)
             g->page[count++] = at + i * BACKING_PAGE;
     return count;
 }
 
-static bool is_mapped(const struct move_glass *g, const uint8_t *at, const uint8_t *page)
-{
-    return (g->entry[(size_t)(page - at) / BACKING_PAGE] & PAGEMAP_PRESENT) != 0;
-}
-
-static int map_missing(struct move_glass *g, const uint8_t *at, bool known, size_t n,
-                       struct errctx *ec)
+/* Map those of the @n pages in ->page that are not, if @base, where the extent is, is given: as
+ * far as its page table was read. */
+static int map_missing(struct move_glass *g, const uint8_t *base, size_t n, struct errctx *ec)
 {
     for (size_t i = 0, end; i < n; i = end) {
         uint8_t *const first = g->page[i];
+        const size_t number = base != NULL ? (size_t)(first - base) / BACKING_PAGE : 0;
 
         end = i + 1;
-        if (known && is_mapped(g, at, first))
+        if (base != NULL && is_mapped(g, number))
             continue;
         while (end < n && (uint8_t *)g->page[end] == first + (end - i) * BACKING_PAGE &&
-               !(known && is_mapped(g, at, g->page[end])))
+               !(base != NULL && is_mapped(g, number + (end - i))))
             end++;
         if (madvise(first, (end - i) * BACKING_PAGE, MADV_POPULATE_READ) < 0)
             return errctx_set_os(ec, errno, "look at pages: madvise");
@@ -162,17 +208,12 @@ static int map_missing(struct move_glass *g, const uint8_t *at, bool known, size
 
 int move_glass_map(struct move_glass *g, size_t n, struct errctx *ec)
 {
-    return map_missing(g, NULL, false, n, ec);
+    return map_missing(g, NULL, n, ec);
 }
 
-int move_glass_complete(struct move_glass *g, const uint8_t *at, size_t n, struct errctx *ec)
+int move_glass_complete(struct move_glass *g, const uint8_t *base, size_t n, struct errctx *ec)
 {
-    const bool known =
-        g->pagemap >= 0 &&
-        pread(g->pagemap, g->entry, sizeof(g->entry),
-              (off_t)((uintptr_t)at / BACKING_PAGE * sizeof(g->entry[0]))) == sizeof(g->entry);
-
-    return map_missing(g, at, known, n, ec);
+    return map_missing(g, base, n, ec);
 }
 
 void move_glass_restore(struct move_glass *g, const struct backing *b, uint64_t off)
@@ -183,7 +224,7 @@ void move_glass_restore(struct move_glass *g, const struct backing *b, uint64_t 
     case MOVE_SAMPLE_NONE:
         break;
     case MOVE_SAMPLE_SMALL:
-        n = move_glass_list(g, b, off, b->host + off, NULL);
+        n = move_glass_list(g, b, off, NULL);
         if (n > 0)
             (void)move_glass_map(g, (size_t)n, NULL);
         break;

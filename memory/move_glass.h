@@ -25,13 +25,14 @@
 enum { MOVE_EXTENT_PAGES = 512, MOVE_EXTENT_BYTES = MOVE_EXTENT_PAGES * BACKING_PAGE };
 
 struct move_glass {
-    int pagemap;                /* as of residency_open(); -1: every page counts as small */
+    int pagemap; /* as of residency_open(); -1: every page counts as small */
     struct move_gate gate;
     struct mem_area area;       /* addresses of the window */
     const struct backing *seen; /* what it shows; NULL: nothing */
     uint64_t seen_off;
     unsigned char there[MOVE_EXTENT_PAGES];
-    uint64_t entry[MOVE_EXTENT_PAGES]; /* of the pagemap */
+    uint64_t entry[MOVE_EXTENT_PAGES]; /* of the pagemap, as the extent was listed */
+    bool known;                        /* ->entry is */
     void *page[MOVE_EXTENT_PAGES];
     int node[2 * MOVE_EXTENT_PAGES];
 };
@@ -63,17 +64,16 @@ bool move_glass_is_huge(struct move_glass *g, const struct backing *b, uint64_t 
 /** move_glass_pages() - small pages that the extent has room for. */
 size_t move_glass_pages(const struct backing *b, uint64_t off);
 
-/** move_glass_list() - list in ->page what is there of the extent, at @at as the extent's start.
- *  Return: how many, or the errno of mincore. */
-int move_glass_list(struct move_glass *g, const struct backing *b, uint64_t off, uint8_t *at,
-                    struct errctx *ec);
+/** move_glass_list() - list in ->page what is there of the extent, by its addresses in the guest's
+ *  mapping. Return: how many, or the errno of mincore. */
+int move_glass_list(struct move_glass *g, const struct backing *b, uint64_t off, struct errctx *ec);
 
 /** move_glass_map() - map the @n small pages in ->page. Return: 0 or the errno of madvise. */
 int move_glass_map(struct move_glass *g, size_t n, struct errctx *ec);
 
-/** move_glass_complete() - the same for an extent at @at most of which is mapped: what the pagemap
- *  says is missing. */
-int move_glass_complete(struct move_glass *g, const uint8_t *at, size_t n, struct errctx *ec);
+/** move_glass_complete() - the same for pages that were listed, whose extent is at @base now and is
+ *  mapped as it was then: those only that were missing. */
+int move_glass_complete(struct move_glass *g, const uint8_t *base, size_t n, struct errctx *ec);
 
 /** move_glass_restore() - have our page table know what is there of an extent of normal memory, in
  *  the guest's mapping. Leaves pages mapped in the window, too. */

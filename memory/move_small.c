@@ -7,6 +7,7 @@
 
 #include "memory/move_gate.h"
 #include "memory/numa_policy.h"
+#include "vmm/base/macros.h"
 
 enum { SAMPLE = 16 };
 
@@ -74,24 +75,28 @@ static bool is_uniform(struct move_glass *g, size_t n, struct hnode_id to,
     return true;
 }
 
-int move_listed(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_id to,
-                struct move_tally *t, struct errctx *ec)
+/* Keep in ->page those of @n mapped pages that are not on @to. Return: how many, or -errno. */
+static int list_strangers(struct move_glass *g, size_t n, struct hnode_id to,
+                          struct hnode_id *ret_from, struct errctx *ec)
 {
-    int moved, r;
-    bool all;
+    int r;
 
-    if (!is_uniform(g, n, to, &t->from)) {
-        r = numa_policy_locate(g->page, n, g->node, ec);
-        if (r < 0)
-            return r;
-        n = keep_strangers(g, n, to, &t->from);
-    }
-    if (n == 0)
-        return 0;
-    moved = numa_policy_move(g->page, n, to, g->node, ec);
+    if (is_uniform(g, n, to, ret_from))
+        return (int)n;
+    r = numa_policy_locate(g->page, n, g->node, ec);
+    return r < 0 ? r : (int)keep_strangers(g, n, to, ret_from);
+}
+
+/* The same pages, on their way one by one. Return: as move_extents(). */
+static int move_strangers(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_id to,
+                          struct move_tally *t, struct errctx *ec)
+{
+    const int moved = numa_policy_move(g->page, n, to, g->node, ec);
+    bool all = moved == 0;
+    int r;
+
     if (moved < 0 && moved != -ENOMEM)
         return moved;
-    all = moved == 0;
     for (size_t i = 0; all && i < n; i++)
         all = g->node[i] == (int)to.v;
     if (all)
@@ -100,34 +105,63 @@ int move_listed(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_
     return r < 0 ? r : moved;
 }
 
-/* What was taken is given back, whatever it costs. */
-static int give_back(struct move_glass *g, const struct move_task *task, size_t len,
+int move_listed(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_id to,
+                struct move_tally *t, struct errctx *ec)
+{
+    const int strangers = list_strangers(g, n, to, &t->from, ec);
+
+    return strangers <= 0 ? strangers : move_strangers(g, (size_t)strangers, page_bytes, to, t, ec);
+}
+
+/* What was taken is given back, whatever it costs; mapped anew where it @cannot be carried. */
+static int give_back(struct move_glass *g, const struct move_task *task, size_t len, bool cannot,
                      struct errctx *ec)
 {
     uint8_t *const at = task->b->host + task->off;
-    int r = move_gate_give_back(&g->gate, at, len);
+    int r;
 
-    if (r == 0)
+    if (!cannot && move_gate_give_back(&g->gate, at, len) == 0)
         return 0;
     r = backing_remap(task->b, task->off, len, ec);
     move_gate_wake(&g->gate, at, len);
     return r;
 }
 
-/* Small pages that the guest uses: carried off, the @n that ->page lists among them. */
-static int move_aside(struct move_glass *g, struct move_task *task, uint8_t *aside, size_t n,
-                      struct hnode_id to, struct errctx *ec)
+/* Everything that is aside in one call, while no TLB can know of it: the kernel flushes none for a
+ * page that is mapped without access, where each page would cost an interrupt at every CPU that
+ * runs one of our threads. Return: 1: nothing stayed; 0: something may have; or the errno of
+ * mprotect, and it has no access still. */
+static int drag(uint8_t *aside, size_t len, struct hnode_id to, struct errctx *ec)
 {
+    bool all;
+
+    if (mprotect(aside, len, PROT_NONE) < 0)
+        return 0;
+    all = numa_policy_drag(aside, len, to, NULL) == 0;
+    return mprotect(aside, len, PROT_READ | PROT_WRITE) == 0
+               ? all
+               : errctx_set_os(ec, errno, "give access to pages again: mprotect");
+}
+
+static int move_aside(struct move_glass *g, struct move_task *task, uint8_t *aside, size_t len,
+                      size_t n, struct hnode_id to, struct errctx *ec)
+{
+    struct move_tally *const t = &task->tally;
     uint8_t *const at = task->b->host + task->off;
-    int r, back;
+    int r;
 
     for (size_t i = 0; i < n; i++)
         g->page[i] = aside + ((uint8_t *)g->page[i] - at);
     r = move_glass_complete(g, aside, n, ec);
     if (r == 0)
-        r = move_listed(g, n, BACKING_PAGE, to, &task->tally, ec);
-    back = give_back(g, task, move_glass_pages(task->b, task->off) * BACKING_PAGE, ec);
-    return back < 0 ? back : r;
+        r = list_strangers(g, n, to, &t->from, ec);
+    if (r <= 0)
+        return r;
+    n = (size_t)r;
+    r = drag(aside, len, to, ec);
+    if (r > 0)
+        t->moved_bytes = n * BACKING_PAGE;
+    return r == 0 ? move_strangers(g, n, BACKING_PAGE, to, t, ec) : MIN(r, 0);
 }
 
 /* Have KVM forget them all at once; they are mapped here afterwards. */
@@ -152,15 +186,20 @@ int move_small(struct move_glass *g, struct move_task *task, struct hnode_id to,
 {
     uint8_t *const at = task->b->host + task->off;
     const size_t len = move_glass_pages(task->b, task->off) * BACKING_PAGE;
-    int r = move_glass_list(g, task->b, task->off, at, ec); /* cheap while they are mapped */
+    int r = move_glass_list(g, task->b, task->off, ec);
     const size_t n = r > 0 ? (size_t)r : 0;
     uint8_t *aside;
 
     if (r <= 0)
         return r;
-    aside = task->idle ? NULL : move_gate_take(&g->gate, at, len);
-    if (aside != NULL)
-        return move_aside(g, task, aside, n, to, ec);
+    aside = move_gate_take(&g->gate, at, len);
+    if (aside != NULL) {
+        int back;
+
+        r = move_aside(g, task, aside, len, n, to, ec);
+        back = give_back(g, task, len, r < 0 && r != -ENOMEM, ec);
+        return back < 0 ? back : r;
+    }
     r = take_in_place(g, task, n, len, ec);
     return r < 0 ? r : move_listed(g, n, BACKING_PAGE, to, &task->tally, ec);
 }

@@ -131,6 +131,24 @@ int numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes, str
     return errctx_set_os(ec, errno, "move pages to host node %u: move_pages", to.v);
 }
 
+int numa_policy_drag(void *addr, size_t len_bytes, struct hnode_id to, struct errctx *ec)
+{
+    struct idset was = { .n_words = IDSET_WORDS }, target = { 0 };
+    int mode, r;
+
+    if (syscall(SYS_get_mempolicy, &mode, was.word, (unsigned long)IDSET_MAX, addr, MPOL_F_ADDR) <
+        0)
+        return errctx_set_os(ec, errno, "ask for a policy: get_mempolicy");
+    idset_add(&target, to.v);
+    r = syscall(SYS_mbind, addr, len_bytes, MPOL_BIND, target.word, max_node(&target),
+                MPOL_MF_MOVE | MPOL_MF_STRICT) == 0
+            ? 0
+            : errctx_set_os(ec, errno, "move pages to host node %u: mbind", to.v);
+    if (syscall(SYS_mbind, addr, len_bytes, mode, was.word, max_node(&was), 0) < 0)
+        return errctx_set_os(ec, errno, "the policy that was: mbind");
+    return r;
+}
+
 int numa_policy_where(const void *addr, struct hnode_id *ret_node, struct errctx *ec)
 {
     int node;

@@ -65,6 +65,19 @@ int numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec
  */
 int numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes, struct errctx *ec);
 
+/**
+ * numa_policy_drag() - move what is mapped in [@addr, @addr+@len_bytes) to host node @to by mbind(2),
+ * and leave the range with the policy that it had, one for all of it.
+ *
+ * Cheaper than numa_policy_move(), which is told of each page, and works where the mapping is
+ * PROT_NONE, as move_pages(2) does not in Linux 6.1 to 6.5; pages that are mapped so need no flush
+ * of TLBs when they move. Until Linux 6.7 page faults of the whole process wait meanwhile.
+ * Nobody else may touch holes of the range meanwhile: they would be bound to @to.
+ * Return: 0: all that are mapped here and nowhere else are there; or an errno of mbind (EIO: some
+ * stayed, in use or without room), and some may have moved.
+ */
+int numa_policy_drag(void *addr, size_t len_bytes, struct hnode_id to, struct errctx *ec);
+
 /** numa_policy_where() - the host node that the page at @addr, which must be there, lies on.
  *  Return: 0 or the errno of get_mempolicy. */
 int numa_policy_where(const void *addr, struct hnode_id *ret_node, struct errctx *ec);

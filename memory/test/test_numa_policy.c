@@ -25,6 +25,9 @@ static struct {
     uint64_t mask;
     unsigned long maxnode;
     int own_mode; /* of this process */
+    int flags;    /* of mbind */
+    int moved_by; /* the last flags that were any, and where to that was */
+    uint64_t dragged;
     unsigned calls;
 } kernel;
 
@@ -56,6 +59,12 @@ long __wrap_syscall(long nr, ...)
         assert_ptr_equal(addr, (void *)0x200000);
         assert_int_equal(len, 4 * MIB);
         r = answer(nr, mode, mask, va_arg(ap, unsigned long));
+        kernel.flags = va_arg(ap, int);
+        if (kernel.flags != 0) {
+            kernel.moved_by = kernel.flags;
+            kernel.dragged = mode == MPOL_BIND ? kernel.mask : 0;
+            kernel.fail = 0; /* the next one goes well */
+        }
     } else if (nr == SYS_set_mempolicy) {
         int mode = va_arg(ap, int);
         const unsigned long *mask = va_arg(ap, const unsigned long *);
@@ -188,6 +197,27 @@ static void memory_not_asked_for_keeps_this_process_policy(void **state)
     assert_true(kernel.mask == 0x6);
 }
 
+static void what_is_dragged_keeps_its_policy(void **state)
+{
+    static const int fails[] = { 0, EIO };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(fails); i++) {
+        (void)reset(NULL);
+        kernel.own_mode = MPOL_INTERLEAVE; /* of the range, here */
+        kernel.fail = fails[i];
+        assert_int_equal(numa_policy_drag((void *)0x200000, 4 * MIB, (struct hnode_id){ 3 }, &ec),
+                         -fails[i]);
+        assert_int_equal(kernel.moved_by, MPOL_MF_MOVE | MPOL_MF_STRICT);
+        assert_true(kernel.dragged == 1u << 3);
+        assert_int_equal(kernel.calls, 2);
+        assert_int_equal(kernel.mode, MPOL_INTERLEAVE);
+        assert_true(kernel.mask == 0x6 && kernel.flags == 0);
+    }
+    assert_string_equal(ec.msg, "move pages to host node 3: mbind: Input/output error");
+}
+
 static void failures_name_the_host_nodes(void **state)
 {
     const struct idset hosts = nodes(1, 3);
@@ -214,6 +244,7 @@ int main(void)
         cmocka_unit_test_setup(old_kernels_prefer_the_lowest, reset),
         cmocka_unit_test_setup(threads_prefer_and_are_not_bound, reset),
         cmocka_unit_test_setup(memory_not_asked_for_keeps_this_process_policy, reset),
+        cmocka_unit_test_setup(what_is_dragged_keeps_its_policy, reset),
         cmocka_unit_test_setup(failures_name_the_host_nodes, reset),
     };
     return cmocka_run_group_tests_name("memory/numa_policy", tests, NULL, NULL);
