@@ -79,7 +79,10 @@ def moving():
                        "<= 1"),
                 Figure(f"sample-{kind}-{guest}",
                        f"before it, finding what is in use: flushes {unit}, {text}", "",
-                       "stated")]
+                       "stated"),
+                Figure(f"real-{kind}-{guest}",
+                       f"moving pages of {page}, order to answer, per page, {text}", "us",
+                       "stated", True)]
     out.append(Figure("tables", "second-level page tables that are on the new node then", "%",
                       "> peer"))
     return out
@@ -103,7 +106,7 @@ def peers_of(figure):
         return [POOL]
     if key in ("local", "moved"):
         return [BY_HAND] if key == "moved" else [UNMANAGED, BY_HAND]
-    if key.startswith(("flush", "tables")):
+    if key.startswith(("flush", "tables")) or key.endswith(tuple(GUESTS)):
         return [OF_GUEST]
     return [RAW, OF_GUEST]
 
