@@ -71,11 +71,11 @@ static struct fixture *begin_running(enum vu_lie lie, const char *type)
 static void end(struct fixture *f)
 {
     if (f->made) {
+        evloop_stop(f->fl.loop); /* a device is destroyed when its loop is idle */
+        (void)pthread_join(f->fl.thread, NULL);
         fake_dev_fini(&f->fd);
-        fake_loop_stop(&f->fl);
-    } else {
-        evloop_free(f->fl.loop);
     }
+    evloop_free(f->fl.loop);
     vu_rig_fini(&f->rig);
     fake_mem_fini(&f->fm);
     free(f);
