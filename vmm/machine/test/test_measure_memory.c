@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measuring on this machine, whatever it is: values of a plausible size, and every refusal. The
- * calls that bind are replaced, so that no NUMA host is needed. (Threads: pthread, for the
- * thread sanitizer's list.)
+ * Measuring on this machine, whatever it is, by a clock that goes on by one tick whenever it is
+ * asked: what comes out is known then, however busy the machine. And every refusal. The calls that
+ * bind are replaced, so that no NUMA host is needed. (Threads: pthread, for the thread sanitizer's
+ * list.)
  */
-// LDFLAGS: -Wl,--wrap=numa_policy_bind -Wl,--wrap=numa_policy_where
+// LDFLAGS: -Wl,--wrap=numa_policy_bind,--wrap=numa_policy_where,--wrap=clock_gettime
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "memory/numa_policy.h"
 #include "vmm/machine/measure_memory.h"
@@ -38,6 +41,29 @@ int __wrap_numa_policy_where(const void *addr, struct hnode_id *ret_node, struct
     (void)addr;
     (void)ec;
     ret_node->v = mock_type(uint32_t);
+    return 0;
+}
+
+enum {
+    NS_A_STEP = 80,
+    TICK_NS = 1024 * NS_A_STEP, /* steps are timed by 1,024 */
+    BUFFER_BYTES = 8 << 20,
+    STEPS = BUFFER_BYTES / 128,
+    READERS_MAX = 16,
+    PASSES_MAX = 64,
+};
+
+static atomic_uint asked; /* how often the clock was; threads ask it, too */
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_time);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_time)
+{
+    const uint64_t now_ns = (uint64_t)(atomic_fetch_add(&asked, 1) + 1) * TICK_NS;
+
+    (void)clock;
+    ret_time->tv_sec = (time_t)(now_ns / 1000000000u);
+    ret_time->tv_nsec = (long)(now_ns % 1000000000u);
     return 0;
 }
 
@@ -69,25 +95,70 @@ static void rig_fini(struct rig *r)
     host_topo_fini(&r->host);
 }
 
-static void this_machine_has_a_latency_and_a_bandwidth(void **state)
+static void latency_is_what_a_step_took(void **state)
 {
     struct rig r;
     struct errctx ec = { 0 };
     uint32_t ps = 0;
-    uint64_t rate = 0;
 
     (void)state;
     rig_make(&r);
-    if (measure_memory_prepare(r.m, 0, &ec) < 0 ||
-        measure_memory_latency(r.m, 0, 20000000, &ps, &ec) < 0 ||
-        measure_memory_bandwidth(r.m, 0, 20000000, &rate, &ec) < 0)
+    if (measure_memory_prepare(r.m, 0, &ec) < 0)
         fail_msg("%s", ec.msg);
-    assert_in_range(ps, 500, 100 * 1000 * 1000); /* 0.5 ns to 100 us: sanitizers, emulation */
-    assert_true(rate > 1u << 20 && rate < 1ull << 44);
-    /* Again, and with almost no time: one chunk, one pass. */
+    atomic_store(&asked, 0);
+    assert_int_equal(measure_memory_latency(r.m, 0, UINT64_MAX, &ps, &ec), 0);
+    assert_int_equal(ps, NS_A_STEP * 1000);
+    assert_int_equal(atomic_load(&asked), 1 + STEPS / 1024); /* the whole buffer, and no more */
+    /* Again, with less time, and with none: one chunk. */
+    atomic_store(&asked, 0);
+    assert_int_equal(measure_memory_latency(r.m, 0, 10 * TICK_NS, &ps, &ec), 0);
+    assert_int_equal(atomic_load(&asked), 1 + 10);
+    atomic_store(&asked, 0);
+    ps = 0;
     assert_int_equal(measure_memory_latency(r.m, 0, 0, &ps, &ec), 0);
+    assert_int_equal(ps, NS_A_STEP * 1000);
+    assert_int_equal(atomic_load(&asked), 1 + 1);
+    rig_fini(&r);
+}
+
+static uint32_t count_cores(const struct rig *r)
+{
+    struct idset cores = { 0 };
+
+    for (size_t i = 0; i < r->host.n_cpus; i++)
+        if (r->host.cpus[i].node == 0)
+            idset_add(&cores, r->host.cpus[i].core);
+    return idset_count(&cores) < READERS_MAX ? idset_count(&cores) : READERS_MAX;
+}
+
+/* Each reader asks the clock before and after its part. In whatever order they come, the first one
+ * to ask begins and the last one ends, so a pass takes all of their ticks but one. */
+static void bandwidth_is_the_buffer_over_a_pass_of_all_readers(void **state)
+{
+    struct rig r;
+    struct errctx ec = { 0 };
+    uint64_t rate = 0, n, want;
+
+    (void)state;
+    rig_make(&r);
+    n = count_cores(&r);
+    want = BUFFER_BYTES / n / 256 * 256 * n * 1000000000u / ((2 * n - 1) * TICK_NS);
+    if (measure_memory_prepare(r.m, 0, &ec) < 0)
+        fail_msg("%s", ec.msg);
+    atomic_store(&asked, 0);
+    if (measure_memory_bandwidth(r.m, 0, 1000000000000u, &rate, &ec) < 0)
+        fail_msg("%s", ec.msg);
+    assert_in_range(rate, want - 1, want + 1); /* rounded */
+    assert_int_equal(atomic_load(&asked), 1 + 2 * n * PASSES_MAX);
+    /* Again, with time for three passes, and for none: one. */
+    atomic_store(&asked, 0);
+    assert_int_equal(measure_memory_bandwidth(r.m, 0, 3 * 2 * n * TICK_NS, &rate, &ec), 0);
+    assert_int_equal(atomic_load(&asked), 1 + 2 * n * 3);
+    atomic_store(&asked, 0);
+    rate = 0;
     assert_int_equal(measure_memory_bandwidth(r.m, 0, 0, &rate, &ec), 0);
-    assert_true(ps > 0 && rate > 0);
+    assert_in_range(rate, want - 1, want + 1);
+    assert_int_equal(atomic_load(&asked), 1 + 2 * n);
     rig_fini(&r);
 }
 
@@ -163,7 +234,8 @@ static void cpus_that_cannot_be_had_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(this_machine_has_a_latency_and_a_bandwidth),
+        cmocka_unit_test(latency_is_what_a_step_took),
+        cmocka_unit_test(bandwidth_is_the_buffer_over_a_pass_of_all_readers),
         cmocka_unit_test(a_node_with_little_memory_gets_a_small_buffer_or_none),
         cmocka_unit_test(memory_from_elsewhere_is_not_measured),
         cmocka_unit_test(cpus_that_cannot_be_had_are_named),
