@@ -9,6 +9,7 @@
 #include "vcpu/policy/place.h"
 #include "vmm/base/macros.h"
 #include "vmm/topology/guest_memory_check.h"
+#include "vmm/topology/ledger.h"
 #include "vmm/topology/plan_parts.h"
 
 enum {
@@ -219,6 +220,37 @@ static void prefer_homes(const struct guest_spec *spec, const struct planning *p
     }
 }
 
+/* Said when places are known, which decide it, too. */
+static void note_auto(const struct guest_spec *spec, struct topo_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_backings; i++) {
+        const struct topo_plan_backing *b = &plan->backings[i];
+
+        if (b->off == 0 && guest_node_memory(spec, b->vnode.v).policy == GUEST_POLICY_AUTO)
+            plan_note(plan, "Node %u: policy=auto is %s here.", b->vnode.v,
+                      b->policy == GUEST_POLICY_NONE ? "no policy" : guest_policy_words[b->policy]);
+    }
+}
+
+/* host= asks nobody, so what it breaks is said. */
+static void note_broken(struct topo_plan *plan)
+{
+    const size_t n = plan->n_nodes;
+
+    for (size_t k = 0; k < n * n; k++) {
+        const struct topo_plan_node *a = &plan->nodes[k / n], *b = &plan->nodes[k % n];
+        const uint32_t real = a == b ? 0 : ledger_real(plan, &a->host_nodes, &b->host_nodes);
+
+        if (real <= plan->distances[k])
+            continue;
+        plan_note(plan,
+                  "Node %u is told that node %u is %u away; their host nodes are %u apart "
+                  "(and perhaps others: ctl NAME ledger).",
+                  a->vnode.v, b->vnode.v, plan->distances[k], real);
+        return;
+    }
+}
+
 static int apply(const struct guest_spec *spec, struct planning *p, struct topo_plan *plan,
                  struct errctx *ec)
 {
@@ -338,11 +370,15 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
             r = explain(p, &plan->sized, asked, ret_placement, ec);
         planning_free(p);
     }
-    if (r < 0)
+    if (r < 0) {
         topo_plan_free(plan);
-    else
-        *ret_plan = plan;
-    return r;
+        return r;
+    }
+    note_auto(spec, plan);
+    if (!asked)
+        note_broken(plan);
+    *ret_plan = plan;
+    return 0;
 }
 
 /* The vCPUs of @vnode alone, in front; the rest is taken. Return: how many. */

@@ -234,8 +234,6 @@ static enum guest_policy choose(const struct memory_plan *mp, const struct topo_
         chosen = GUEST_POLICY_INTERLEAVE;
     else
         chosen = looks_roomy(mp, n) ? GUEST_POLICY_BIND : GUEST_POLICY_PREFERRED;
-    plan_note(mp->plan, "Node %u: policy=auto is %s here.", n->vnode.v,
-              chosen == GUEST_POLICY_NONE ? "no policy" : guest_policy_words[chosen]);
     return chosen;
 }
 

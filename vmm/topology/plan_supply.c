@@ -36,6 +36,9 @@ int plan_supply_init(const struct host_topo *host, struct plan_supply *ret_suppl
                 s.left[i][SUPPLY_1G] = bytes;
         }
     }
+    for (size_t i = 0; !s.known[SUPPLY_FREE] && i < host->n_nodes; i++)
+        s.left[i][SUPPLY_FREE] = host->nodes[i].mem_bytes; /* no more than there is */
+    s.known[SUPPLY_FREE] |= s.known[SUPPLY_MEMORY];
     for (int k = 0; k < SUPPLY_KINDS; k++)
         s.allowed[k] = UINT64_MAX;
     if (host->limits.pool[HOST_POOL_2M].has)

@@ -216,6 +216,40 @@ static void memory_without_a_policy_prefers_the_place(void **state)
     }
 }
 
+/* The synthetic host's nodes are 20 apart. */
+static void what_policy_auto_is_and_what_host_breaks_is_said(void **state)
+{
+    static const struct {
+        const char *spec;
+        enum guest_pin pin;
+        const char *says, *silent;
+    } row[] = {
+        { "cpus=6 vnuma=2 policy=auto", GUEST_PIN_UNSAID, "Node 1: policy=auto is local here.\n",
+          "preferred" },
+        { "cpus=6 vnuma=2 policy=auto", GUEST_PIN_NODE, "Node 1: policy=auto is preferred here.\n",
+          "local" },
+        { "node:cpus=0;memory=2M;host=0 node:cpus=1;memory=2M;host=3 d:0-1=12", GUEST_PIN_UNSAID,
+          "Node 0 is told that node 1 is 12 away; their host nodes are 20 apart", "farther apart," },
+        { "node:cpus=0;memory=2M;host=0 node:cpus=1;memory=2M;host=3 d:0-1=12", GUEST_PIN_NODE,
+          "On this host nodes are farther apart,", "is told that" },
+        { "node:cpus=0;memory=2M;host=0 node:cpus=1;memory=2M;host=3 d:0-1=20", GUEST_PIN_UNSAID,
+          "", "is told that" },
+        { "node:cpus=0;memory=2M;host=2 node:cpus=1;memory=2M;host=2 d:0-1=12", GUEST_PIN_UNSAID,
+          "", "is told that" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct topo_plan *plan = NULL;
+
+        assert_int_equal(
+            make(row[i].spec, row[i].pin, GUEST_OBJECTIVE_UNSAID, &plan, NULL, NULL), 0);
+        if (strstr(plan->notes, row[i].says) == NULL || strstr(plan->notes, row[i].silent) != NULL)
+            fail_msg("%s: %s", row[i].spec, plan->notes);
+        topo_plan_free(plan);
+    }
+}
+
 static void an_explanation_applies_nothing_by_itself(void **state)
 {
     struct machine_placement why;
@@ -296,6 +330,7 @@ int main(void)
         cmocka_unit_test(places_are_made_when_asked_for_and_bind_no_node),
         cmocka_unit_test(a_node_that_moves_is_pinned_as_it_was),
         cmocka_unit_test(memory_without_a_policy_prefers_the_place),
+        cmocka_unit_test(what_policy_auto_is_and_what_host_breaks_is_said),
         cmocka_unit_test(an_explanation_applies_nothing_by_itself),
         cmocka_unit_test(what_cannot_be_had_is_said),
         cmocka_unit_test(distances_to_hold_against_are_the_planners),

@@ -251,6 +251,67 @@ static void a_host_without_caches_completes_nothing(void **state)
                                 "from the host");
 }
 
+/* Where nobody knows what is free, no more than there is can be: 8 GiB a node. */
+static void what_may_give_way_does_so_in_order(void **state)
+{
+    static const struct {
+        const char *spec;
+        struct guest_fallback fallback;
+        int result;
+        enum guest_policy policy; /* of the last node */
+        uint32_t host;
+        const char *says; /* a note, or the error */
+    } row[] = {
+        { "node:cpus=0;memory=9G;host=0", { 1, { GUEST_YIELD_POLICY } }, 0,
+          GUEST_POLICY_PREFERRED, 0, "Node 0: 9 GiB in pages of any prefers host node 0 instead of "
+                                     "keeping to it, which has too little.\n" },
+        { "node:cpus=0;memory=9G;host=0", { 1, { GUEST_YIELD_HOST } }, -ENOSPC,
+          GUEST_POLICY_NONE, 0, "--node 0: 9 GiB of pages of 4K are wanted at the start, host node "
+                                "0 has 8 GiB free" },
+        { "node:cpus=0;memory=6G;host=0 node:cpus=1;memory=4G;host=0",
+          { 2, { GUEST_YIELD_HOST, GUEST_YIELD_POLICY } }, 0, GUEST_POLICY_BIND, 1,
+          "Node 1: 4 GiB in pages of any is on host node 1, at distance 20, instead of 0, which has "
+          "too little.\n" },
+        { "node:cpus=0;memory=6G;host=0 node:cpus=1;memory=4G;host=0",
+          { 2, { GUEST_YIELD_POLICY, GUEST_YIELD_HOST } }, 0, GUEST_POLICY_PREFERRED, 0,
+          "Node 1: 4 GiB in pages of any prefers host node 0 instead of keeping to it, which has "
+          "too little.\n" },
+        { "node:cpus=0;memory=25G;host=0", { 2, { GUEST_YIELD_HOST, GUEST_YIELD_POLICY } },
+          -ENOSPC, GUEST_POLICY_NONE, 0, "--node 0: 25 GiB of pages of 4K are wanted at the start, "
+                                         "host node 0 has 8 GiB free" },
+    };
+    uint32_t distances[9] = { 10, 20, 30, 20, 10, 30, 30, 30, 10 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+        struct host_node nodes[3];
+        struct host_cache caches[4];
+        struct host_topo host = test_host(nodes, caches);
+        struct topo_plan *plan = NULL;
+        struct guest_spec spec;
+        struct errctx ec = { 0 };
+        int r;
+
+        host.distances = distances;
+        spec_text_parse(row[i].spec, &spec);
+        spec.prealloc = true;
+        spec.fallback = row[i].fallback;
+        r = topo_plan_make(&spec, &host, &plan, &ec);
+        guest_spec_fini(&spec);
+        assert_int_equal(r, row[i].result);
+        if (r < 0) {
+            assert_string_equal(ec.msg, row[i].says);
+            assert_null(plan);
+            continue;
+        }
+        assert_non_null(strstr(plan->notes, row[i].says));
+        assert_int_equal(plan->backings[plan->n_backings - 1].policy, row[i].policy);
+        assert_int_equal(idset_count(&plan->backings[plan->n_backings - 1].host_nodes), 1);
+        assert_true(idset_has(&plan->backings[plan->n_backings - 1].host_nodes, row[i].host));
+        topo_plan_free(plan);
+    }
+}
+
 static void impossible_plans_are_refused_untouched(void **state)
 {
     static const struct {
@@ -476,6 +537,7 @@ int main(void)
         cmocka_unit_test(caches_are_cut_at_the_plans_borders),
         cmocka_unit_test(a_completed_description_has_its_caches_on_every_host),
         cmocka_unit_test(a_host_without_caches_completes_nothing),
+        cmocka_unit_test(what_may_give_way_does_so_in_order),
         cmocka_unit_test(impossible_plans_are_refused_untouched),
         cmocka_unit_test(apic_ids_beyond_interrupts_reach_are_refused),
         cmocka_unit_test(partial_distances_are_completed),
