@@ -72,6 +72,18 @@ bool numa_policy_can_prefer_many(void)
     return syscall(SYS_mbind, NULL, 0ul, MPOL_PREFERRED_MANY, nodes.word, max_node(&nodes), 0) == 0;
 }
 
+int numa_policy_allowed(struct errctx *ec)
+{
+    if (syscall(SYS_mbind, NULL, 0ul, MPOL_DEFAULT, NULL, 0ul, 0) < 0)
+        return errctx_set_os(ec, errno, "mbind");
+    /* A policy that there is not: whoever may set one hears of that, and keeps what it has. */
+    if (syscall(SYS_set_mempolicy, -1, NULL, 0ul) < 0 && errno != EINVAL)
+        return errctx_set_os(ec, errno, "set_mempolicy");
+    if (syscall(SYS_move_pages, 0, 0ul, NULL, NULL, NULL, 0) < 0)
+        return errctx_set_os(ec, errno, "move_pages");
+    return 0;
+}
+
 int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_nodes,
                      struct errctx *ec)
 {

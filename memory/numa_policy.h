@@ -32,6 +32,13 @@ int numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
 /** numa_policy_can_prefer_many() - does the kernel know PREFERRED of several nodes? Changes nothing. */
 bool numa_policy_can_prefer_many(void);
 
+/**
+ * numa_policy_allowed() - may this process bind memory, have threads prefer nodes, and ask where
+ * pages are? Containers often forbid it. Changes nothing.
+ * Return: 0, or the errno of the first call that is refused (ENOSYS: a kernel without NUMA).
+ */
+int numa_policy_allowed(struct errctx *ec);
+
 /** numa_policy_bind() - the same for BIND. */
 int numa_policy_bind(void *addr, size_t len_bytes, const struct idset *host_nodes,
                      struct errctx *ec);

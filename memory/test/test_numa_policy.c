@@ -29,6 +29,8 @@ static struct {
     int moved_by; /* the last flags that were any, and where to that was */
     uint64_t dragged;
     unsigned calls;
+    bool asked;   /* what is allowed, only: nothing may change */
+    long refused; /* then this call is, with EPERM */
 } kernel;
 
 long __wrap_syscall(long nr, ...);
@@ -44,13 +46,29 @@ static long answer(long nr, int mode, const unsigned long *mask, unsigned long m
     return kernel.fail != 0 || (kernel.old_kernel && mode == MPOL_PREFERRED_MANY) ? -1 : 0;
 }
 
+/* No memory, no pages, and a policy that there is not. */
+static long answer_asked(long nr, va_list ap)
+{
+    kernel.calls++;
+    errno = nr == kernel.refused ? EPERM : EINVAL;
+    if (nr == SYS_mbind)
+        assert_true(va_arg(ap, void *) == NULL && va_arg(ap, size_t) == 0);
+    else if (nr == SYS_move_pages)
+        assert_true(va_arg(ap, int) == 0 && va_arg(ap, unsigned long) == 0);
+    else
+        assert_int_equal(va_arg(ap, int), -1);
+    return nr == kernel.refused || nr == SYS_set_mempolicy ? -1 : 0;
+}
+
 long __wrap_syscall(long nr, ...)
 {
     va_list ap;
     long r = -1;
 
     va_start(ap, nr);
-    if (nr == SYS_mbind) {
+    if (kernel.asked) {
+        r = answer_asked(nr, ap);
+    } else if (nr == SYS_mbind) {
         void *addr = va_arg(ap, void *);
         size_t len = va_arg(ap, size_t);
         int mode = va_arg(ap, int);
@@ -218,6 +236,27 @@ static void what_is_dragged_keeps_its_policy(void **state)
     assert_string_equal(ec.msg, "move pages to host node 3: mbind: Input/output error");
 }
 
+static void what_is_not_allowed_is_told_without_a_change(void **state)
+{
+    static const struct {
+        long refused;
+        const char *says;
+    } rows[] = { { SYS_mbind, "mbind: Operation not permitted" },
+                 { SYS_set_mempolicy, "set_mempolicy: Operation not permitted" },
+                 { SYS_move_pages, "move_pages: Operation not permitted" } };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    kernel.asked = true;
+    assert_int_equal(numa_policy_allowed(&ec), 0);
+    assert_int_equal(kernel.calls, 3);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        kernel.refused = rows[i].refused;
+        assert_int_equal(numa_policy_allowed(&ec), -EPERM);
+        assert_string_equal(ec.msg, rows[i].says);
+    }
+}
+
 static void failures_name_the_host_nodes(void **state)
 {
     const struct idset hosts = nodes(1, 3);
@@ -245,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup(threads_prefer_and_are_not_bound, reset),
         cmocka_unit_test_setup(memory_not_asked_for_keeps_this_process_policy, reset),
         cmocka_unit_test_setup(what_is_dragged_keeps_its_policy, reset),
+        cmocka_unit_test_setup(what_is_not_allowed_is_told_without_a_change, reset),
         cmocka_unit_test_setup(failures_name_the_host_nodes, reset),
     };
     return cmocka_run_group_tests_name("memory/numa_policy", tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * What of the kernel's is not on every host and is done without where it is not: each has a finding,
  * which says what there is less without it. Kernels are asked, not judged by their version.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -118,6 +119,22 @@ static void check_collapse(struct host_check *c)
     ADVICE(f, "use Linux 6.1 or later");
 }
 
+static void check_policies(struct host_check *c)
+{
+    struct errctx why = { 0 };
+    const int r = numa_policy_allowed(&why);
+    struct host_finding *f = host_check_add(c, "policies", r == 0 ? HOST_OK : HOST_LIMITED);
+
+    if (r == 0) {
+        WHAT(f, "memory can be bound to host nodes, counted and moved there");
+        return;
+    }
+    WHAT(f, "no host=, policy= or ctl NAME memory: %s", why.msg);
+    ADVICE(f, "%s", r == -ENOSYS ? "use a kernel with CONFIG_NUMA and CONFIG_MIGRATION"
+                                 : "allow mbind, set_mempolicy and move_pages in the container, "
+                                   "such as by CAP_SYS_NICE");
+}
+
 /* Only where there are several. */
 static void check_preferred(struct host_check *c, const struct host_topo *host)
 {
@@ -187,6 +204,7 @@ void host_check_kernel(struct host_check *c, const char *root, const struct host
 {
     check_huge_pages(c, root, host);
     check_collapse(c);
+    check_policies(c);
     check_preferred(c, host);
     check_cpu_group(c, root);
     check_balance(c, root);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `check` says when /dev/kvm is not what it should be, and of the kernel's Landlock. */
-// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_sys_check -Wl,--wrap=kvm_sys_supported_cpuid -Wl,--wrap=kvm_probe_kernel_code -Wl,--wrap=uffd_open -Wl,--wrap=backing_can_collapse -Wl,--wrap=numa_policy_can_prefer_many
+// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_sys_check -Wl,--wrap=kvm_sys_supported_cpuid -Wl,--wrap=kvm_probe_kernel_code -Wl,--wrap=uffd_open -Wl,--wrap=backing_can_collapse -Wl,--wrap=numa_policy_can_prefer_many -Wl,--wrap=numa_policy_allowed
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -229,7 +229,7 @@ static void a_kernel_without_landlock_is_told_with_advice(void **state)
 
 /* What the kernel that is played has. */
 static struct {
-    bool plays, kvm_can, uffd, collapse, prefer_many;
+    bool plays, kvm_can, uffd, collapse, prefer_many, policies;
 } kernel;
 
 int __real_kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec);
@@ -242,6 +242,7 @@ int __real_uffd_open(int *ret_fd, struct errctx *ec);
 int __wrap_uffd_open(int *ret_fd, struct errctx *ec);
 bool __wrap_backing_can_collapse(void);
 bool __wrap_numa_policy_can_prefer_many(void);
+int __wrap_numa_policy_allowed(struct errctx *ec);
 
 int __wrap_kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec)
 {
@@ -303,6 +304,11 @@ bool __wrap_numa_policy_can_prefer_many(void)
     return kernel.prefer_many;
 }
 
+int __wrap_numa_policy_allowed(struct errctx *ec)
+{
+    return kernel.policies ? 0 : errctx_set_os(ec, EPERM, "mbind");
+}
+
 /* Every finding about what may be missing, with what there is less. */
 static const struct {
     const char *name, *what, *advice;
@@ -313,6 +319,8 @@ static const struct {
     { "moving", "one by one: userfaultfd: Function not implemented", "userfaultfd" },
     { "pager", "no --pager on: userfaultfd: Function not implemented", "CONFIG_USERFAULTFD" },
     { "collapse", "that a move has to split stay small", "Linux 6.1" },
+    { "policies", "no host=, policy= or ctl NAME memory: mbind: Operation not permitted",
+      "CAP_SYS_NICE" },
     { "preferred", "prefers the lowest of them", "Linux 5.15" },
     { "cpu-cgroup", "a weight becomes a nice value, reservations are not kept: there is no cgroup",
       "systemd-run" },
@@ -383,7 +391,8 @@ static void what_the_kernel_has_needs_no_advice(void **state)
     archive_put(root, "cg/cgroup.controllers", "cpu");
     archive_put(root, "cg/cgroup.subtree_control", "cpu");
     archive_put(root, "cg/cgroup.procs", "1");
-    kernel.kvm_can = kernel.uffd = kernel.collapse = kernel.prefer_many = true;
+    kernel.kvm_can = kernel.uffd = kernel.collapse = kernel.prefer_many =
+        kernel.policies = true;
     host_check_run("/dev/kvm", &two_node_host, &c);
     host_check_kernel(&files, root, &two_node_host);
     assert_int_equal(find(&files, "balance")->verdict, HOST_LIMITED);
