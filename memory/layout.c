@@ -16,6 +16,15 @@
 #define MMIO64_LEN_MIN (256ull * MIB)
 #define MMIO32_ALIGN   (1ull * MIB)
 
+const struct layout_map layout_map_x86 = {
+    .low_base = 0,
+    .low_end = LAYOUT_LOW_MAX,
+    .high_base = LAYOUT_HIGH_BASE,
+    .pci32_base = LAYOUT_PCI32_BASE,
+    .pci32_len = LAYOUT_PCI32_LEN,
+    .ecam_base = LAYOUT_ECAM_BASE,
+};
+
 static void add_range(struct mem_layout *l, uint64_t base, uint64_t len, struct vnode_id vnode,
                       enum layout_kind kind, uint64_t off)
 {
@@ -44,12 +53,13 @@ static uint64_t node_align(const struct topo_plan *plan, struct vnode_id vnode)
 }
 
 /*
- * RAM. The first node with memory holds page 0 and may be split at the 32-bit hole; of the
+ * RAM. The first node with memory holds the first page and may be split at the 32-bit hole; of the
  * others each goes below while it fits whole, and all go above from the first that does not.
  */
-static int place_ram(const struct topo_plan *plan, struct mem_layout *l, struct errctx *ec)
+static int place_ram(const struct layout_map *map, const struct topo_plan *plan,
+                     struct mem_layout *l, struct errctx *ec)
 {
-    uint64_t low = 0, high = LAYOUT_HIGH_BASE;
+    uint64_t low = map->low_base, high = map->high_base;
     bool below = true;
 
     for (size_t i = 0; i < plan->n_nodes; i++) {
@@ -58,15 +68,15 @@ static int place_ram(const struct topo_plan *plan, struct mem_layout *l, struct 
 
         if (len == 0)
             continue;
-        if (below && len <= LAYOUT_LOW_MAX - low && low % align == 0) {
+        if (below && len <= map->low_end - low && low % align == 0) {
             add_range(l, low, len, n->vnode, LAYOUT_RAM, 0);
             low += len;
             continue;
         }
-        if (low == 0) {
-            first = LAYOUT_LOW_MAX;
-            add_range(l, 0, first, n->vnode, LAYOUT_RAM, 0);
-            low = first;
+        if (low == map->low_base) {
+            first = map->low_end - low;
+            add_range(l, low, first, n->vnode, LAYOUT_RAM, 0);
+            low = map->low_end;
         }
         below = false;
         if (high % align != 0 && !checked_align_up(high, align, &high))
@@ -75,7 +85,7 @@ static int place_ram(const struct topo_plan *plan, struct mem_layout *l, struct 
         if (!checked_add(high, len - first, &high))
             return errctx_set(ec, ERANGE, "virtual node %zu: memory does not fit in 64 bits", i);
     }
-    if (low == 0)
+    if (low == map->low_base)
         return errctx_set(ec, EINVAL, "no virtual node has memory");
     l->low_end = low;
     l->high_end = high;
@@ -101,12 +111,12 @@ static int place_hotplug(const struct topo_plan *plan, struct mem_layout *l, str
 }
 
 /* Windows behind everything else, as large as the address width allows. */
-static int place_bridges(const struct topo_plan *plan, unsigned phys_bits, struct mem_layout *l,
-                         struct errctx *ec)
+static int place_bridges(const struct layout_map *map, const struct topo_plan *plan,
+                         unsigned phys_bits, struct mem_layout *l, struct errctx *ec)
 {
     const uint64_t limit = 1ull << phys_bits;
     const uint64_t n = plan->n_nodes;
-    uint64_t len32 = align_down(LAYOUT_PCI32_LEN / n, MMIO32_ALIGN);
+    uint64_t len32 = align_down(map->pci32_len / n, MMIO32_ALIGN);
     uint64_t len64 = MMIO64_LEN_MAX, base;
     char want[32];
 
@@ -125,7 +135,7 @@ static int place_bridges(const struct topo_plan *plan, unsigned phys_bits, struc
     for (size_t i = 0; i < n; i++)
         l->bridges[i] = (struct layout_bridge){
             .vnode = plan->nodes[i].vnode, .bus = (uint8_t)i,
-            .mmio32_base = LAYOUT_PCI32_BASE + i * len32, .mmio32_len = len32,
+            .mmio32_base = map->pci32_base + i * len32, .mmio32_len = len32,
             .mmio64_base = base + i * len64, .mmio64_len = len64,
         };
     l->n_bridges = n;
@@ -133,8 +143,8 @@ static int place_bridges(const struct topo_plan *plan, unsigned phys_bits, struc
     return 0;
 }
 
-int mem_layout_make(const struct topo_plan *plan, unsigned phys_bits,
-                    struct mem_layout **ret_layout, struct errctx *ec)
+int mem_layout_make_on(const struct layout_map *map, const struct topo_plan *plan,
+                       unsigned phys_bits, struct mem_layout **ret_layout, struct errctx *ec)
 {
     struct mem_layout *l = calloc(1, sizeof(*l));
     int r;
@@ -152,11 +162,11 @@ int mem_layout_make(const struct topo_plan *plan, unsigned phys_bits,
                        phys_bits);
         goto err_free;
     }
-    r = place_ram(plan, l, ec);
+    r = place_ram(map, plan, l, ec);
     if (r == 0)
         r = place_hotplug(plan, l, ec);
     if (r == 0)
-        r = place_bridges(plan, phys_bits, l, ec);
+        r = place_bridges(map, plan, phys_bits, l, ec);
     if (r < 0)
         goto err_free;
     qsort(l->ranges, l->n_ranges, sizeof(l->ranges[0]), compare_base);
@@ -166,6 +176,12 @@ int mem_layout_make(const struct topo_plan *plan, unsigned phys_bits,
 err_free:
     mem_layout_free(l);
     return r;
+}
+
+int mem_layout_make(const struct topo_plan *plan, unsigned phys_bits,
+                    struct mem_layout **ret_layout, struct errctx *ec)
+{
+    return mem_layout_make_on(&layout_map_x86, plan, phys_bits, ret_layout, ec);
 }
 
 void mem_layout_free(struct mem_layout *layout)

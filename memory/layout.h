@@ -41,6 +41,19 @@
 #define LAYOUT_HIGH_BASE      0x100000000ull
 #define LAYOUT_HOTPLUG_ALIGN  0x80000000ull
 
+/*
+ * Where a machine's kind of processor wants things; the rules are the same for all. The map above
+ * is the one of x86; firmware/ has those of other architectures.
+ */
+struct layout_map {
+    uint64_t low_base, low_end; /* RAM below the hole; the first node may be split at its end */
+    uint64_t high_base;         /* RAM above it */
+    uint64_t pci32_base, pci32_len;
+    uint64_t ecam_base; /* 1 MiB per bus */
+};
+
+extern const struct layout_map layout_map_x86;
+
 enum layout_kind { LAYOUT_RAM, LAYOUT_HOTPLUG };
 
 /* Ranges are sorted by base and never overlap. The RAM range that starts at 0 covers the legacy
@@ -67,7 +80,7 @@ struct mem_layout {
     struct layout_bridge *bridges; /* n_nodes entries, index == vnode */
     size_t n_bridges;
     uint64_t low_end;  /* end of RAM below 4 GiB */
-    uint64_t high_end; /* end of RAM above 4 GiB, or LAYOUT_HIGH_BASE when there is none */
+    uint64_t high_end; /* end of RAM above the hole, or the map's high_base when there is none */
     uint64_t top;      /* one past the highest address in use, PCI windows included */
 };
 
@@ -79,6 +92,10 @@ struct mem_layout {
  */
 int mem_layout_make(const struct topo_plan *plan, unsigned phys_bits,
                     struct mem_layout **ret_layout, struct errctx *ec);
+
+/** mem_layout_make_on() - the same on another map than that of x86. */
+int mem_layout_make_on(const struct layout_map *map, const struct topo_plan *plan,
+                       unsigned phys_bits, struct mem_layout **ret_layout, struct errctx *ec);
 void mem_layout_free(struct mem_layout *layout);
 
 /** mem_layout_find() - the range that holds @addr, or NULL. */
