@@ -28,10 +28,11 @@ SAN     ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-# libslirp is loaded by name when it is needed: devices/virtio/net_slirp_lib.c.
+# libslirp is loaded by name when it is needed: devices/virtio/net_slirp_lib.c. libfdt has no file
+# for pkg-config.
 PKGS := hwloc jansson liburing libcap-ng liblz4 libzstd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wimplicit-fallthrough -Wcast-qual -Wpointer-arith -Wwrite-strings
