@@ -20,6 +20,7 @@
 #include "vmm/machine/machine_plan.h"
 #include "vmm/machine/machine_threads.h"
 #include "vmm/machine/plan_acpi.h"
+#include "vmm/machine/plan_fdt.h"
 #include "vmm/topology/show.h"
 #include "vmm/topology/topo_plan.h"
 
@@ -66,11 +67,25 @@ static int write_picture(const struct topo_plan *plan, const char *path, struct 
     return 0;
 }
 
+/* Not what `run` does here, which is why it is said. */
+static int write_tree(const struct cli_args *args, const struct topo_plan *plan, const char *path,
+                      struct errctx *ec)
+{
+    struct topo_notes notes = { 0 };
+    int r = plan_fdt_write(plan, args->config.cmdline, path, &notes, ec);
+
+    if (r < 0)
+        return errctx_wrap(ec, r, "--fdt");
+    print_topology_notes(&notes);
+    return 0;
+}
+
 static int show(const struct cli_args *args, const struct topo_plan *plan,
                 const struct machine_placement *placement, const struct machine_threads *threads,
                 const struct host_topo *host, struct errctx *ec)
 {
     const char *svg = cli_args_get(args, "svg"), *acpi = cli_args_get(args, "acpi");
+    const char *fdt = cli_args_get(args, "fdt");
     int r = 0;
 
     if (svg != NULL)
@@ -80,6 +95,8 @@ static int show(const struct cli_args *args, const struct topo_plan *plan,
         if (r < 0)
             r = errctx_wrap(ec, r, "--acpi");
     }
+    if (r == 0 && fdt != NULL)
+        r = write_tree(args, plan, fdt, ec);
     if (r < 0)
         return r;
     if (cli_args_get(args, "json") != NULL)
@@ -179,6 +196,10 @@ static const struct cli_option plan_options[] = {
       .arg = "DIR",
       .is_file = true,
       .help = "write the ACPI tables as files, too" },
+    { .name = "fdt",
+      .arg = "FILE",
+      .is_file = true,
+      .help = "write the device tree that an arm64 guest of this plan would get, too" },
     HOST_SOURCE_OPTIONS,
     { 0 },
 };

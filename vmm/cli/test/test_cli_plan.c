@@ -197,6 +197,43 @@ static void plan_draws_and_writes_tables(void **state)
     assert_int_equal(system(words), 0);
 }
 
+static void plan_writes_the_tree_of_an_arm64_guest(void **state)
+{
+    static const uint8_t magic[] = { 0xd0, 0x0d, 0xfe, 0xed };
+    char path[] = "/tmp/nv-plan-XXXXXX", words[256], note[128];
+    uint8_t bytes[4] = { 0 };
+    struct outcome o;
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_true(fd >= 0);
+    (void)snprintf(words, sizeof(words),
+                   "plan --vnuma 2 --cpus 4 --memory 1G --host-synthetic node:1@pu:4 --fdt %s",
+                   path);
+    o = run(words);
+    assert_int_equal(o.status, CLI_OK);
+    (void)snprintf(note, sizeof(note),
+                   "numavisor: note: %s is the tree of an arm64 machine, which it has on an arm64 "
+                   "host.\n",
+                   path);
+    assert_string_equal(o.err, note);
+    assert_int_equal(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+    assert_memory_equal(bytes, magic, sizeof(magic));
+    (void)close(fd);
+    (void)unlink(path);
+    outcome_fini(&o);
+
+    o = run("plan --host-synthetic node:1@pu:4 --fdt /nowhere/guest.dtb");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_string_equal(o.err,
+                        "numavisor: --fdt: /nowhere/guest.dtb: No such file or directory\n");
+    outcome_fini(&o);
+    o = run("plan --node cpus=0,memory=1G,hotplug=2G --host-synthetic node:1@pu:4 --fdt /dev/null");
+    assert_int_equal(o.status, CLI_FAILURE);
+    assert_non_null(strstr(o.err, "--fdt: virtual node 0: hotplug=: a device tree cannot tell"));
+    outcome_fini(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +243,7 @@ int main(void)
         cmocka_unit_test(plan_sizes_nodes_from_the_host),
         cmocka_unit_test(plan_refuses_what_cannot_be_reserved),
         cmocka_unit_test(plan_draws_and_writes_tables),
+        cmocka_unit_test(plan_writes_the_tree_of_an_arm64_guest),
     };
 
     return cmocka_run_group_tests_name("cli/cli_plan", tests, NULL, NULL);
