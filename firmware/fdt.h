@@ -64,7 +64,4 @@ int fdt_build(const struct fdt_arch *arch, const struct fdt_input *in, void **re
 /** fdt_note_losses() - a sentence for each thing in the plan that a tree leaves out. */
 void fdt_note_losses(const struct topo_plan *plan, struct topo_notes *notes);
 
-/** fdt_arch_arm64 - firmware/arm64/arm64_fdt.c */
-extern const struct fdt_arch fdt_arch_arm64;
-
 #endif

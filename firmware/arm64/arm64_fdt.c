@@ -4,8 +4,9 @@
  * timer, serial port and clock (the kernel's bindings psci.yaml, arm,gic-v3.yaml,
  * arm,arch_timer.yaml, pl011.yaml, arm,pl031.yaml).
  */
+#include "firmware/arm64/arm64_fdt.h"
+
 #include "firmware/arm64/arm64_platform.h"
-#include "firmware/fdt.h"
 #include "vmm/base/macros.h"
 
 enum {
@@ -18,7 +19,7 @@ enum {
     SERIAL_CLOCK_HZ = 24000000,
 };
 
-const struct layout_map arm64_layout_map = {
+static const struct layout_map arm64_layout_map = {
     .low_base = ARM64_RAM_BASE,
     .low_end = ARM64_RAM_LOW_END,
     .high_base = ARM64_RAM_LOW_END,

@@ -18,8 +18,6 @@
 #ifndef FIRMWARE_ARM64_ARM64_PLATFORM_H
 #define FIRMWARE_ARM64_ARM64_PLATFORM_H
 
-#include "memory/layout.h"
-
 #define ARM64_GICD_BASE   0x08000000ull
 #define ARM64_GICD_LEN    0x10000ull
 #define ARM64_ITS_BASE    0x08020000ull
@@ -46,7 +44,5 @@ enum {
     ARM64_TIMER_VIRTUAL_PPI = 11,
     ARM64_TIMER_HYP_PPI = 10,
 };
-
-extern const struct layout_map arm64_layout_map;
 
 #endif

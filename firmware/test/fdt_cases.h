@@ -6,7 +6,7 @@
 #ifndef FIRMWARE_TEST_FDT_CASES_H
 #define FIRMWARE_TEST_FDT_CASES_H
 
-#include "firmware/fdt.h"
+#include "firmware/arm64/arm64_fdt.h"
 #include "vmm/base/macros.h"
 #include "vmm/topology/test/spec_text.h"
 

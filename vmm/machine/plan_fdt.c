@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "firmware/fdt.h"
+#include "firmware/arm64/arm64_fdt.h"
 #include "memory/layout.h"
 #include "vmm/base/cleanup.h"
 
