@@ -166,6 +166,8 @@ static int count_others(const struct host_topo *host, const struct neighbours *o
     if (p->used == NULL)
         return errctx_set(ec, ENOMEM, "no memory to count other machines");
     machine_use_sum(host, others->uses, others->n, p->used);
+    for (size_t i = 0; i < others->n; i++)
+        idset_or(&p->taken, &others->uses[i].cpus);
     for (size_t h = 0; h < host->n_nodes; h++)
         cpus += p->used[h].cpu_milli / 1000.0;
     if (plan != NULL)

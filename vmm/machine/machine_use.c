@@ -13,6 +13,7 @@ enum {
     CPU_MILLI = 1000,
     WEIGHT_MOST = 10000,
     WHO_BYTES = 160,
+    CPUS_BYTES = 8192, /* a thousand numbers of five digits */
     MILLI_MOST = 100000000, /* a hundred thousand CPUs: more is nonsense in a file */
 };
 
@@ -108,8 +109,13 @@ int machine_use_make(const struct machine_config *config, const struct topo_plan
     }
     if (config->name != NULL)
         (void)snprintf(use.name, sizeof(use.name), "%s", config->name);
-    for (size_t i = 0; i < plan->n_vcpus; i++)
+    for (size_t i = 0; i < plan->n_vcpus; i++) {
+        const struct idset *cpus = &plan->vcpus[i].host_cpus;
+
         spread_cpu(plan, &plan->vcpus[i], micro);
+        if (config->spec.pin == GUEST_PIN_DEDICATED && idset_count(cpus) == 1)
+            idset_or(&use.cpus, cpus);
+    }
     fill_nodes(config, plan, micro, use.nodes);
     for (size_t i = 0; i < plan->n_backings; i++)
         spread_memory(plan, &plan->backings[i], use.nodes);
@@ -209,6 +215,7 @@ void machine_use_fini(struct machine_use *use)
 json_t *machine_use_to_json(const struct machine_use *use)
 {
     json_t *nodes = json_array();
+    char cpus[CPUS_BYTES];
 
     for (size_t i = 0; i < use->n_nodes; i++) {
         const struct machine_use_node *n = &use->nodes[i];
@@ -222,9 +229,10 @@ json_t *machine_use_to_json(const struct machine_use *use)
             return NULL;
         }
     }
-    return json_pack("{si ss ss sI sI so}", "version", USE_VERSION, "name", use->name, "cgroup",
+    return json_pack("{si ss ss sI sI ss so}", "version", USE_VERSION, "name", use->name, "cgroup",
                      use->cgroup, "weight", (json_int_t)use->weight, "reserve",
-                     (json_int_t)use->reserve_milli, "nodes", nodes);
+                     (json_int_t)use->reserve_milli, "cpus",
+                     idset_format(&use->cpus, cpus, sizeof(cpus)), "nodes", nodes);
 }
 
 static bool number(const json_t *object, const char *name, json_int_t most, json_int_t *ret)
@@ -262,6 +270,7 @@ static bool read_node(const json_t *json, struct machine_use_node *n)
 int machine_use_from_json(const json_t *json, struct machine_use *ret_use)
 {
     const json_t *nodes = json_object_get(json, "nodes");
+    const json_t *cpus = json_object_get(json, "cpus");
     json_int_t version, weight, reserve;
     struct machine_use use = { 0 };
 
@@ -269,7 +278,9 @@ int machine_use_from_json(const json_t *json, struct machine_use *ret_use)
         !number(json, "weight", WEIGHT_MOST, &weight) || weight == 0 ||
         !number(json, "reserve", MILLI_MOST, &reserve) || !json_is_array(nodes) ||
         json_array_size(nodes) > IDSET_MAX || !text(json, "name", use.name, sizeof(use.name)) ||
-        !text(json, "cgroup", use.cgroup, sizeof(use.cgroup)))
+        !text(json, "cgroup", use.cgroup, sizeof(use.cgroup)) ||
+        (cpus != NULL && (!json_is_string(cpus) ||
+                          idset_parse(json_string_value(cpus), &use.cpus, NULL) < 0)))
         return -EINVAL;
     use.weight = (uint32_t)weight;
     use.reserve_milli = (uint32_t)reserve;

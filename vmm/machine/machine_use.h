@@ -31,6 +31,7 @@ struct machine_use {
     char cgroup[MACHINE_USE_CGROUP]; /* folder of its own group; "": none */
     uint32_t weight;                 /* as asked for, 1 to 10000 */
     uint32_t reserve_milli;          /* of all nodes together */
+    struct idset cpus;               /* host CPUs that it has alone; none after they were moved */
     size_t n_nodes;
     struct machine_use_node *nodes; /* only host nodes of which it takes something; owned */
 };

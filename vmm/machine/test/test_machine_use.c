@@ -149,6 +149,8 @@ static void what_is_told_is_read_back(void **state)
         "{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[{}]}",
         ("{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[{"
          "\"node\":9999999,\"cpu\":1,\"reserve\":0,\"memory\":0}]}"),
+        ("{\"version\":1,\"name\":\"a\",\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"cpus\":\"3-1\","
+         "\"nodes\":[]}"),
         "{\"version\":1,\"name\":7,\"cgroup\":\"\",\"weight\":1,\"reserve\":0,\"nodes\":[]}",
     };
     struct machine_use use, again = { .weight = 77 };
@@ -180,6 +182,42 @@ static void what_is_told_is_read_back(void **state)
         assert_int_equal(again.weight, 77);
         json_decref(json);
     }
+}
+
+/* Where the others' CPUs are is known, not only how many. */
+static void dedicated_cpus_are_given_to_one_machine(void **state)
+{
+    struct machine_use uses[6]; /* of two CPUs each: all that there are */
+    struct neighbours others = { .dir_fd = -1, .lock_fd = -1, .uses = uses };
+    struct topo_plan *plan = NULL;
+    struct machine_config config;
+    struct idset given = { 0 };
+    struct errctx ec = { 0 };
+
+    (void)state;
+    config_init(&config);
+    spec_text_parse("cpus=2 memory=64M", &config.spec);
+    config.spec.pin = GUEST_PIN_DEDICATED;
+    for (; others.n < ARRAY_SIZE(uses); others.n++) {
+        struct machine_use use;
+        json_t *json;
+
+        if (machine_plan_make(&config.spec, &host, &others, &plan, NULL, &ec) < 0)
+            fail_msg("%s", ec.msg);
+        assert_int_equal(machine_use_make(&config, plan, &use, NULL), 0);
+        topo_plan_free(plan);
+        json = machine_use_to_json(&use); /* as it is told */
+        assert_int_equal(machine_use_from_json(json, &uses[others.n]), 0);
+        json_decref(json);
+        machine_use_fini(&use);
+        assert_int_equal(idset_count(&uses[others.n].cpus), 2);
+        idset_or(&given, &uses[others.n].cpus);
+        assert_int_equal(idset_count(&given), 2 * (others.n + 1));
+    }
+    assert_int_equal(machine_plan_make(&config.spec, &host, &others, &plan, NULL, &ec), -ENOSPC);
+    config_fini(&config);
+    while (others.n > 0)
+        machine_use_fini(&uses[--others.n]);
 }
 
 struct pen {
@@ -406,6 +444,7 @@ int main(void)
         cmocka_unit_test(what_was_moved_is_counted_where_it_is),
         cmocka_unit_test(more_than_the_vcpus_can_use_is_not_reserved),
         cmocka_unit_test(what_is_told_is_read_back),
+        cmocka_unit_test(dedicated_cpus_are_given_to_one_machine),
         cmocka_unit_test(no_node_is_reserved_twice),
         cmocka_unit_test(what_moves_is_reserved_at_both_ends_meanwhile),
         cmocka_unit_test(the_planner_sees_the_sum),
