@@ -12,8 +12,8 @@
  * races both no more than to stall its guest's devices.
  *
  * The loop waits for replies when a driver starts or stops the device and while the machine pauses,
- * up to the link's patience for each. In between nothing is due on the link, so whatever comes there
- * ends it. Threading: the loop; config_read on vCPU threads.
+ * up to the link's patience for each. In between nothing is due on the link, so whatever comes
+ * there ends it. Threading: the loop; config_read on vCPU threads.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -38,7 +38,7 @@ static struct vu_dev *vu_of(struct virtio_dev *vdev)
     return container_of(vdev, struct vu_dev, vdev);
 }
 
-/* --- the back end comes and goes --------------------------------------------------------------- */
+/* --- the back end comes and goes -------------------------------------------------------------- */
 
 static void set_link(struct vu_dev *dev, uint16_t status)
 {
@@ -158,7 +158,7 @@ static void retry(void *ctx)
     }
 }
 
-/* --- the guest --------------------------------------------------------------------------------- */
+/* --- the guest -------------------------------------------------------------------------------- */
 
 static void vu_config_read(struct virtio_dev *vdev, uint32_t off, void *data, uint32_t len)
 {
@@ -302,7 +302,7 @@ const struct virtio_ops vu_fs_ops = VU_OPS(VIRTIO_ID_FS, 0x018000);    /* mass s
 const struct virtio_ops vu_blk_ops = VU_OPS(VIRTIO_ID_BLOCK, 0x018000);
 const struct virtio_ops vu_net_ops = VU_OPS(VIRTIO_ID_NET, 0x020000); /* Ethernet */
 
-/* --- making one -------------------------------------------------------------------------------- */
+/* --- making one ------------------------------------------------------------------------------- */
 
 static int make_ring(struct vu_dev *dev, struct vu_ring *ring, struct errctx *ec)
 {

@@ -78,7 +78,7 @@ void vhost_user_close(struct vhost_user_link *link)
     *link = (struct vhost_user_link){ .fd = -1 };
 }
 
-/* --- bytes ------------------------------------------------------------------------------------- */
+/* --- bytes ------------------------------------------------------------------------------------ */
 
 /* Until @fd is ready for @events or @deadline_ns is over. */
 static int await(int fd, short events, uint64_t deadline_ns)
@@ -191,7 +191,7 @@ static int receive_all(int fd, void *buf, size_t len, uint64_t deadline_ns)
     return 0;
 }
 
-/* --- requests ---------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static int receive_reply(int fd, enum vhost_user_request request, void *buf, uint32_t len,
                          uint64_t deadline_ns)
@@ -249,7 +249,9 @@ int vhost_user_ask(struct vhost_user_link *link, const struct vhost_user_msg *ms
 int vhost_user_tell_u64(struct vhost_user_link *link, enum vhost_user_request request,
                         uint64_t value, struct errctx *ec)
 {
-    const struct vhost_user_msg msg = { .request = request, .payload = &value, .len = sizeof(value) };
+    const struct vhost_user_msg msg = { .request = request,
+                                        .payload = &value,
+                                        .len = sizeof(value) };
 
     return vhost_user_tell(link, &msg, ec);
 }

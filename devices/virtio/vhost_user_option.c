@@ -46,7 +46,9 @@ static const struct device_key vu_keys[] = {
       .kind = DEVICE_KEY_PATH,
       .required = true,
       .help = "where the back end listens" },
-    { .name = "tag", .kind = DEVICE_KEY_STRING, .help = "what the guest mounts (fs), 1 to 36 bytes" },
+    { .name = "tag",
+      .kind = DEVICE_KEY_STRING,
+      .help = "what the guest mounts (fs), 1 to 36 bytes" },
     { .name = "queues",
       .kind = DEVICE_KEY_UINT,
       .max = VU_QUEUES_MAX - 1,
@@ -119,8 +121,8 @@ static int vu_clash(const struct device_args *a, const struct device_args *b, st
 }
 
 /* What the guest reads that no back end is asked for. */
-static int describe(struct vu_dev *dev, const struct device_args *args, const struct device_env *env,
-                    unsigned queues, struct errctx *ec)
+static int describe(struct vu_dev *dev, const struct device_args *args,
+                    const struct device_env *env, unsigned queues, struct errctx *ec)
 {
     const char *mac = text_of(args, "mac"), *tag = text_of(args, "tag");
 

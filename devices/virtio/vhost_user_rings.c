@@ -47,7 +47,7 @@ struct config_msg {
     uint8_t bytes[VU_CONFIG_MAX];
 };
 
-/* --- hello ------------------------------------------------------------------------------------- */
+/* --- hello ------------------------------------------------------------------------------------ */
 
 static int agree_protocol(struct vu_dev *dev, struct errctx *ec)
 {
@@ -128,7 +128,7 @@ int vu_hello(struct vu_dev *dev, bool again, struct errctx *ec)
     return r < 0 ? r : read_config(dev, again, ec);
 }
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static struct region region_of(const struct guest_mem_piece *p)
 {
@@ -191,7 +191,7 @@ static int tell_memory(struct vu_dev *dev, struct errctx *ec)
     return r;
 }
 
-/* --- rings ------------------------------------------------------------------------------------- */
+/* --- rings ------------------------------------------------------------------------------------ */
 
 static bool in_one_piece(const struct vu_dev *dev, struct gpa addr, uint64_t len)
 {

@@ -62,14 +62,16 @@ def user(tap):
                prefix=["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"])
     tap.same(done.lines()[:2], ["1000", "1000"], "user: the command is the caller's")
     tap.same(done.lines()[2:], ["65534", "refused"], "user: what is another's shows as nobody's")
-    tap.point(done.status == -signal.SIGTERM, "user: a signal that ends the command ends the lab", done)
+    tap.point(done.status == -signal.SIGTERM, "user: a signal that ends the command ends the lab",
+              done)
     clean(tap, "user")
 
 
 def ends(tap):
     """Commands that are not there, do not end, or take the guest with them."""
     done = lab(SMALL, ["/there/is/no/such/command"])
-    tap.point(done.status == 127 and b"no such command" in done.err, "ends: no command is 127", done)
+    tap.point(done.status == 127 and b"no such command" in done.err, "ends: no command is 127",
+              done)
     done = lab(SMALL, ["/etc"])
     tap.point(done.status == 126 and b"cannot be run: Permission denied" in done.err,
               "ends: a folder is 126", done)
@@ -92,3 +94,22 @@ def interrupt(tap):
     done = run.end()
     tap.point(done.out == b"caught\n" and done.status == 3, "interrupt: the command gets it", done)
     clean(tap, "interrupt")
+
+
+def server(tap):
+    """The file server dies under a running guest."""
+    run = Running(["sh", "-c", "echo ready; read line; echo \"got $line\""])
+    tap.same(run.line(), b"ready\n", "server: the command runs")
+    for pid in (p for p in os.listdir("/proc") if p.isdigit()):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+                if f.read().startswith("virtiofsd"):
+                    os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass
+    err = run.child.stderr.readline()
+    tap.point(b"vhost-user0: the back end is gone" in err, "server: the device says so", err)
+    done = run.end()
+    tap.point(done.status == 122 and b"a file server ended before the command did" in done.err,
+              "server: the lab ends", done)
+    clean(tap, "server")

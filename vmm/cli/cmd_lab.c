@@ -3,8 +3,8 @@
  * numavisor lab: a command in a machine of the topology that was asked for (docs/lab.md).
  *
  * The machine is "run" in a child, with a description to which the lab adds its kernel, its
- * initramfs, file systems and socket device; so every option of run's that the lab does not need for
- * itself means the same here.
+ * initramfs, file systems and socket device; so every option of run's that the lab does not need
+ * for itself means the same here.
  */
 #include <errno.h>
 #include <limits.h>
@@ -40,7 +40,7 @@ struct lab_job {
     char folder[PATH_MAX];
 };
 
-/* --- the command line -------------------------------------------------------------------------- */
+/* --- the command line ------------------------------------------------------------------------- */
 
 static int refuse(const char *option, const char *why, struct errctx *ec)
 {
@@ -182,7 +182,7 @@ static int take_words(struct lab_job *job, struct errctx *ec)
     return 0;
 }
 
-/* --- the machine ------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 static int add_device(struct machine_config *config, const char *type, const char *text,
                       struct errctx *ec)
@@ -207,7 +207,8 @@ static int add_devices(struct machine_config *config, const struct lab_devices *
     (void)snprintf(text, sizeof(text), "fs,socket=%s,tag=lab-root", devices->root_socket);
     r = add_device(config, "vhost-user", text, ec);
     for (size_t i = 0; r == 0 && i < devices->n_shares; i++) {
-        (void)snprintf(text, sizeof(text), "fs,socket=%s,tag=lab-rw%zu", devices->share_sockets[i], i);
+        (void)snprintf(text, sizeof(text), "fs,socket=%s,tag=lab-rw%zu", devices->share_sockets[i],
+                       i);
         r = add_device(config, "vhost-user", text, ec);
     }
     (void)snprintf(text, sizeof(text), "cid=%d,socket=%s", LAB_CID, devices->vsock);
@@ -259,8 +260,10 @@ static int can_run(struct errctx *ec)
     host_topo_fini(&host);
     for (size_t i = 0; !check.can_run && i < check.n; i++)
         if (check.findings[i].verdict == HOST_MISSING)
-            return errctx_set(ec, ENODEV, "no guest can run Linux here: %s", check.findings[i].what);
-    return check.can_run ? 0 : errctx_set(ec, ENODEV, "no guest can run Linux here (numavisor check)");
+            return errctx_set(ec, ENODEV, "no guest can run Linux here: %s",
+                              check.findings[i].what);
+    return check.can_run ? 0
+                         : errctx_set(ec, ENODEV, "no guest can run Linux here (numavisor check)");
 }
 
 /* What is needed of the host: kernel, modules, file server. */
@@ -282,7 +285,7 @@ static int gather(struct lab_job *job, struct errctx *ec)
     return r;
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 /* End as the command did; a core dump would be ours. */
 static int die_by(int number)
@@ -351,6 +354,9 @@ static int tell(const struct lab_job *job, struct lab_end *end)
     case LAB_END_TIMEOUT:
         return cli_error(CLI_LAB_TIMEOUT, "the command had not ended after %s s",
                          cli_args_get(job->args, "timeout"));
+    case LAB_END_SERVER:
+        return cli_error(CLI_LAB_MACHINE, "a file server ended before the command did%s%s",
+                         end->console[0] != '\0' ? ": " : "", last_line(end->console));
     case LAB_END_SIGNAL:
         return die_by(end->signal);
     case LAB_END_MACHINE:

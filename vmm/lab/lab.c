@@ -22,7 +22,7 @@
 #include "vmm/lab/lab_private.h"
 #include "vmm/lab/lab_server.h"
 
-/* --- the folder and its sockets ---------------------------------------------------------------- */
+/* --- the folder and its sockets --------------------------------------------------------------- */
 
 static int make_dir(struct lab *lab, struct errctx *ec)
 {
@@ -90,7 +90,7 @@ static void remove_dir(struct lab *lab)
     (void)rmdir(lab->dir);
 }
 
-/* --- children ---------------------------------------------------------------------------------- */
+/* --- children --------------------------------------------------------------------------------- */
 
 static int start_servers(struct lab *lab, struct errctx *ec)
 {
@@ -151,8 +151,8 @@ static void be_machine(struct lab *lab, int console, pid_t parent)
     int status;
 
     (void)setsid();
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || dup2(null, STDIN_FILENO) < 0 ||
-        dup2(console, STDOUT_FILENO) < 0)
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent ||
+        dup2(null, STDIN_FILENO) < 0 || dup2(console, STDOUT_FILENO) < 0)
         _exit(1);
     (void)close(null);
     (void)close(console);
@@ -205,7 +205,7 @@ static void end_children(struct lab *lab)
     lab->n_servers = 0;
 }
 
-/* --- the whole --------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static int watch_signals(struct lab *lab, sigset_t *ret_old, struct errctx *ec)
 {

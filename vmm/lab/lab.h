@@ -46,6 +46,7 @@ struct lab_request {
 enum lab_end_kind {
     LAB_END_RESULT,   /* ->result says how the command ended */
     LAB_END_MACHINE,  /* the machine ended first: ->status, as waitpid() has it */
+    LAB_END_SERVER,   /* a file server ended, ->console is what it said */
     LAB_END_TIMEOUT,
     LAB_END_SIGNAL,   /* asked to end twice: ->signal */
 };

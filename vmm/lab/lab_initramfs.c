@@ -29,12 +29,12 @@ static void fill_up(struct archive *a, size_t written)
     (void)fwrite(zeroes, 1, (4 - written % 4) % 4, a->f);
 }
 
-static void entry(struct archive *a, const char *name, unsigned mode, unsigned major, unsigned minor,
-                  const void *data, size_t len)
+static void entry(struct archive *a, const char *name, unsigned mode, unsigned major,
+                  unsigned minor, const void *data, size_t len)
 {
     const size_t name_len = strlen(name) + 1;
-    const int n = fprintf(a->f, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x", ++a->n,
-                          mode, 0, 0, 1, 0, len, 0, 0, major, minor, name_len, 0);
+    const int n = fprintf(a->f, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x",
+                          ++a->n, mode, 0, 0, 1, 0, len, 0, 0, major, minor, name_len, 0);
 
     (void)fwrite(name, 1, name_len, a->f);
     fill_up(a, (n > 0 ? (size_t)n : 0) + name_len);
@@ -80,7 +80,8 @@ int lab_initramfs_make(const struct lab_modules *modules, int *ret_fd, struct er
     a.f = f;
     entry(&a, "dev", S_IFDIR | 0755, 0, 0, NULL, 0);
     entry(&a, "dev/console", S_IFCHR | 0600, 5, 1, NULL, 0);
-    entry(&a, "init", S_IFREG | 0700, 0, 0, lab_init_start, (size_t)(lab_init_end - lab_init_start));
+    entry(&a, "init", S_IFREG | 0700, 0, 0, lab_init_start,
+          (size_t)(lab_init_end - lab_init_start));
     r = add_modules(&a, modules, ec);
     entry(&a, "TRAILER!!!", 0, 0, 0, NULL, 0);
     if (r == 0 && (fflush(f) != 0 || ferror(f)))

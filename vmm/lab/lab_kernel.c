@@ -25,7 +25,7 @@ enum {
 
 static const char image_prefix[] = "vmlinuz-";
 
-/* --- which kernel ------------------------------------------------------------------------------ */
+/* --- which kernel ----------------------------------------------------------------------------- */
 
 static int set_modules(const char *root, struct lab_kernel *k, struct errctx *ec)
 {
@@ -122,10 +122,10 @@ int lab_kernel_find(const char *root, const char *wanted, struct lab_kernel *ret
     return r;
 }
 
-/* --- which modules ----------------------------------------------------------------------------- */
+/* --- which modules ---------------------------------------------------------------------------- */
 
-/* Is the file at @path, up to a colon, a blank or the line's end, module @name? Dashes and underscores
- * are the same. */
+/* Is the file at @path, up to a colon, a blank or the line's end, module @name? Dashes and
+ * underscores are the same. */
 static bool is_module(const char *path, size_t len, const char *name)
 {
     const char *base = path, *slash;

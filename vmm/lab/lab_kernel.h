@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel that a lab's guest runs: which of the installed ones, and which of its modules it needs
- * before it has a root file system. Reads files only. Main thread.
+ * The kernel that a lab's guest runs: which of the installed ones, and which of its modules it
+ * needs before it has a root file system. Reads files only. Main thread.
  */
 #ifndef VMM_LAB_LAB_KERNEL_H
 #define VMM_LAB_LAB_KERNEL_H

@@ -2,8 +2,9 @@
 /*
  * What the supervisor does while the machine runs.
  *
- * The command has ended when its record is here and both output streams are over; then the guest may
- * switch off. The lab ends with the machine, whose end of file on all connections ends the streams.
+ * The command has ended when its record is here and both output streams are over; then the guest
+ * may switch off. The lab ends with the machine, whose end of file on all connections ends the
+ * streams.
  */
 #include <errno.h>
 #include <poll.h>
@@ -30,8 +31,11 @@ enum {
     SEND_MS = 60000,
 };
 #define GRACE_NS 20000000000ull
+/* A file server ends with the machine, a little before we see it. One that ended by itself leaves a
+ * guest that hangs at its next file, and even at the end of a program (release is synchronous). */
+#define LONELY_NS 10000000000ull
 
-/* --- control ----------------------------------------------------------------------------------- */
+/* --- control ---------------------------------------------------------------------------------- */
 
 static bool send_all(int fd, const void *data, size_t len)
 {
@@ -72,7 +76,8 @@ static void send_order(struct lab *lab)
 {
     const struct lab_request *req = lab->req;
     const size_t strings = strlen(req->folder) + 1 + strings_len(req->args, req->n_args) +
-                           strings_len(req->env, req->n_env) + strings_len(req->shares, req->n_shares);
+                           strings_len(req->env, req->n_env) +
+                           strings_len(req->shares, req->n_shares);
     const int n_groups = getgroups(0, NULL);
     struct lab_order order = { .magic = LAB_MAGIC,
                                .uid = geteuid(),
@@ -119,7 +124,7 @@ static bool has_result(const struct lab *lab)
     return lab->got == sizeof(lab->end->result) && lab->end->result.magic == LAB_MAGIC;
 }
 
-/* --- the machine and the user ------------------------------------------------------------------ */
+/* --- the machine and the user ----------------------------------------------------------------- */
 
 static void finish(struct lab *lab, enum lab_end_kind kind)
 {
@@ -138,8 +143,10 @@ static void reap(struct lab *lab)
             lab->end->status = status;
         }
         for (size_t i = 0; i < lab->n_servers; i++)
-            if (pid == lab->servers[i])
-                lab->servers[i] = 0; /* its device says so, if the machine still had it */
+            if (pid == lab->servers[i]) {
+                lab->servers[i] = 0;
+                lab->lonely_ns = evloop_now_ns() + LONELY_NS;
+            }
     }
 }
 
@@ -192,7 +199,7 @@ static void read_console(struct lab *lab)
     kept[lab->console_len] = '\0';
 }
 
-/* --- streams ----------------------------------------------------------------------------------- */
+/* --- streams ---------------------------------------------------------------------------------- */
 
 static void accept_port(struct lab *lab, int port)
 {
@@ -234,7 +241,7 @@ static bool is_over(const struct lab *lab, int port)
     return lab->flows[port].done || lab->conns[port] < 0;
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 static void want(const struct lab *lab, struct pollfd p[static AT_END])
 {
@@ -281,6 +288,12 @@ static void look_at_clock(struct lab *lab, uint64_t now)
         (void)kill(lab->machine, SIGKILL); /* what it had to say is here */
         lab->grace_ns = 0;
     }
+    if (lab->lonely_ns != 0 && now >= lab->lonely_ns && lab->machine != 0 && !lab->dismissed) {
+        const ssize_t n = pread(lab->log_fd, lab->end->console, sizeof(lab->end->console) - 1, 0);
+
+        lab->end->console[n > 0 ? n : 0] = '\0';
+        finish(lab, LAB_END_SERVER);
+    }
     if (lab->deadline_ns != 0 && now >= lab->deadline_ns && !lab->dismissed)
         finish(lab, LAB_END_TIMEOUT);
 }
@@ -293,6 +306,8 @@ static int patience_ms(const struct lab *lab, uint64_t now)
         until = lab->deadline_ns;
     if (lab->grace_ns != 0)
         until = MIN(until, lab->grace_ns);
+    if (lab->lonely_ns != 0 && lab->machine != 0 && !lab->dismissed)
+        until = MIN(until, lab->lonely_ns);
     if (until == UINT64_MAX)
         return -1;
     return until <= now ? 0 : (int)MIN((until - now) / 1000000 + 1, 1000000u);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The supervisor's state: lab.c sets up and takes down, lab_loop.c serves in between. For them only. */
+/* The supervisor's state: lab.c sets up and takes down, lab_loop.c serves in between. For them
+ * only. */
 #ifndef VMM_LAB_LAB_PRIVATE_H
 #define VMM_LAB_LAB_PRIVATE_H
 
@@ -27,6 +28,7 @@ struct lab {
     int asked_by;         /* the signal that was passed on; 0: none */
     uint64_t deadline_ns; /* of the whole; 0: none */
     uint64_t grace_ns;    /* until when the machine may take to end; 0: it need not yet */
+    uint64_t lonely_ns; /* a file server has ended: until when the machine may, too; 0: none has */
     size_t console_len;
 };
 

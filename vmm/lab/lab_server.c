@@ -38,10 +38,11 @@ const char *lab_server_program(void)
     return NULL;
 }
 
-/* --- in the child ------------------------------------------------------------------------------ */
+/* --- in the child ----------------------------------------------------------------------------- */
 
 /* A sentence for the parent; does not return. */
-static void give_up(int report, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+static void give_up(int report, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
 static void give_up(int report, const char *fmt, ...)
 {
     const int error = errno;
@@ -153,7 +154,7 @@ static void serve(const struct lab_server *s, pid_t parent, int report)
     give_up(report, "%s", s->program);
 }
 
-/* --- in the parent ----------------------------------------------------------------------------- */
+/* --- in the parent ---------------------------------------------------------------------------- */
 
 int lab_server_start(const struct lab_server *server, pid_t *ret_pid, struct errctx *ec)
 {
@@ -164,7 +165,8 @@ int lab_server_start(const struct lab_server *server, pid_t *ret_pid, struct err
     pid_t pid;
 
     if (strpbrk(server->folder, ",\n") != NULL)
-        return errctx_set(ec, EINVAL, "%s: virtiofsd cannot serve a folder with a comma in its name",
+        return errctx_set(ec, EINVAL,
+                          "%s: virtiofsd cannot serve a folder with a comma in its name",
                           server->folder);
     if (pipe2(report, O_CLOEXEC) != 0)
         return errctx_set_os(ec, errno, "pipe");

@@ -2,9 +2,9 @@
 /*
  * A file server of the lab: Debian's virtiofsd for one folder of the host.
  *
- * It runs as the calling user, in a user namespace of its own unless that user is root, where it may
- * change its root folder and nothing else that the user could not. Owners other than the user show
- * as nobody then. Main thread.
+ * It runs as the calling user, in a user namespace of its own unless that user is root, where it
+ * may change its root folder and nothing else that the user could not. Owners other than the user
+ * show as nobody then. Main thread.
  */
 #ifndef VMM_LAB_LAB_SERVER_H
 #define VMM_LAB_LAB_SERVER_H
@@ -25,8 +25,8 @@ struct lab_server {
     int log_fd;         /* borrowed: what it says on standard error */
 };
 
-/** lab_server_start() - make it a child, which dies with the calling thread. Return: 0, or the errno
- *  of fork or of what the child could not do, with a sentence. */
+/** lab_server_start() - make it a child, which dies with the calling thread. Return: 0, or the
+ * errno of fork or of what the child could not do, with a sentence. */
 int lab_server_start(const struct lab_server *server, pid_t *ret_pid, struct errctx *ec);
 
 #endif

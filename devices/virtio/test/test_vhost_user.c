@@ -168,9 +168,11 @@ static void a_lie_is_one_sentence(void **state)
         enum vu_lie lie;
         const char *says;
     } lies[] = {
-        { VU_OTHER_REQUEST, "--vhost-user fs: the back end's reply to GET_FEATURES makes no sense" },
+        { VU_OTHER_REQUEST,
+          "--vhost-user fs: the back end's reply to GET_FEATURES makes no sense" },
         { VU_LONG, "--vhost-user fs: the back end's reply to GET_FEATURES makes no sense" },
-        { VU_NO_REPLY_FLAG, "--vhost-user fs: the back end's reply to GET_FEATURES makes no sense" },
+        { VU_NO_REPLY_FLAG,
+          "--vhost-user fs: the back end's reply to GET_FEATURES makes no sense" },
         { VU_NACK, "--vhost-user fs: the back end refused SET_OWNER" },
     };
 

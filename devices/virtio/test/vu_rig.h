@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A back end for tests: a thread that listens at a path, speaks the protocol as far as asked to, and
- * answers each request in a ring with nothing written. It lies where `lie` says so.
+ * A back end for tests: a thread that listens at a path, speaks the protocol as far as asked to,
+ * and answers each request in a ring with nothing written. It lies where `lie` says so.
  */
 #ifndef DEVICES_VIRTIO_TEST_VU_RIG_H
 #define DEVICES_VIRTIO_TEST_VU_RIG_H

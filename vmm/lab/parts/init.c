@@ -30,7 +30,11 @@
 
 #include "vmm/lab/lab_wire.h"
 
-enum { CHUNK = 65536, MODULES_MAX = 256, MODULE_COMPRESSED = 4 /* MODULE_INIT_COMPRESSED_FILE, 5.17 */ };
+enum {
+    CHUNK = 65536,
+    MODULES_MAX = 256,
+    MODULE_COMPRESSED = 4 /* MODULE_INIT_COMPRESSED_FILE, 5.17 */
+};
 
 static int control = -1; /* one program, one connection: where even a failure goes */
 
@@ -89,7 +93,7 @@ static void fail(const char *fmt, ...)
     abort();
 }
 
-/* --- the ground -------------------------------------------------------------------------------- */
+/* --- the ground ------------------------------------------------------------------------------- */
 
 static bool is_elf(int fd)
 {
@@ -117,8 +121,8 @@ static void load_modules(void)
     }
 }
 
-static void mount_or_fail(const char *what, const char *type, const char *where, unsigned long flags,
-                          const char *options)
+static void mount_or_fail(const char *what, const char *type, const char *where,
+                          unsigned long flags, const char *options)
 {
     if (mount(what, where, type, flags, options) != 0)
         fail("mount %s at %s", what, where);
@@ -184,7 +188,7 @@ static void enter_root(void)
     mount_kernel();
 }
 
-/* --- what to run ------------------------------------------------------------------------------- */
+/* --- what to run ------------------------------------------------------------------------------ */
 
 struct order {
     struct lab_order head;
@@ -273,7 +277,7 @@ static void mount_shares(const struct order *o)
     }
 }
 
-/* --- streams: a process carries each ----------------------------------------------------------- */
+/* --- streams: a process carries each ---------------------------------------------------------- */
 
 /* The host's bytes into the command's standard input. */
 static void carry_in(int from, int to)
@@ -296,8 +300,8 @@ static void carry_in(int from, int to)
     _exit(0);
 }
 
-/* The command's bytes to the host: until all writers are gone, or, once the command has ended (@over
- * reads end of file), there is nothing more: others may keep the pipe for ever. */
+/* The command's bytes to the host: until all writers are gone, or, once the command has ended
+ * (@over reads end of file), there is nothing more: others may keep the pipe for ever. */
 static void carry_out(int from, int to, int over)
 {
     static char chunk[CHUNK];
@@ -371,7 +375,7 @@ static void start_streams(struct streams *s)
     s->over = over[1];
 }
 
-/* --- the command ------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 /* Why there is no command. */
 struct failure {
@@ -403,7 +407,8 @@ failed:
     _exit(127);
 }
 
-static pid_t start_command(const struct order *o, const struct streams *s, struct failure *ret_failure)
+static pid_t start_command(const struct order *o, const struct streams *s,
+                           struct failure *ret_failure)
 {
     int report[2];
     pid_t child;
