@@ -5,12 +5,12 @@
  * A memory file, bound to host node FROM, touched and mapped, one huge page for each 2 MiB with
  * "thp". Then move_pages(2) 2 MiB at a time, all of whose pages stand in one call; nothing is
  * looked at or asked between. With PID it is that process's memory from ADDRESS on (hexadecimal), a
- * guest's, say; pages of it that are in use just then may stay.
+ * guest's, say, as far as it is there; pages of it that are in use just then may stay.
  *
- * It says "ready", and then for each line that it reads moves everything to TO, or back to FROM where
- * it is there, and prints a line: seconds of CPU time of this thread, seconds of real time, and pages
- * that have moved. Where pages are is looked at outside the time. One thread; addresses are listed
- * once, before the first call.
+ * It says "ready", and then for each line that it reads moves everything to TO, or back to FROM
+ * where it is there, and prints a line: seconds of CPU time of this thread, seconds of real time,
+ * and pages that have moved. Where pages are is looked at outside the time. One thread; addresses
+ * are listed once, before the first call.
  */
 #include <linux/mempolicy.h>
 #include <stdbool.h>
@@ -101,6 +101,19 @@ static size_t on_node(const struct job *j, int node)
     return count;
 }
 
+/* Of memory that is another's, pages that were not there when they were looked for are not to be
+ * moved. Return: how many are. */
+static size_t keep_there(struct job *j)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; j->pid != 0 && i < j->n; i++)
+        if (j->status[i] >= 0)
+            j->page[n++] = j->page[i];
+    j->n = j->pid != 0 ? n : j->n;
+    return j->n;
+}
+
 static void move_all(const struct job *j, int to)
 {
     double cpu_s, real_s;
@@ -111,8 +124,9 @@ static void move_all(const struct job *j, int to)
     cpu_s = now(CLOCK_THREAD_CPUTIME_ID);
     real_s = now(CLOCK_MONOTONIC);
     for (size_t i = 0; i < j->n; i += j->batch) {
-        const long r = syscall(SYS_move_pages, j->pid, j->batch, j->page + i, j->target,
-                               j->status + i, MPOL_MF_MOVE);
+        const size_t n = MIN(j->batch, j->n - i);
+        const long r =
+            syscall(SYS_move_pages, j->pid, n, j->page + i, j->target, j->status + i, MPOL_MF_MOVE);
 
         if (r < 0 || (r > 0 && j->pid == 0))
             die("move_pages");
@@ -136,6 +150,7 @@ int main(int argc, char **argv)
                      .n = bytes / page_bytes,
                      .batch = huge ? 1 : BATCH };
     uint8_t *at;
+    size_t here;
 
     j.page = calloc(j.n + 1, sizeof(*j.page));
     j.target = calloc(j.batch, sizeof(*j.target));
@@ -148,7 +163,8 @@ int main(int argc, char **argv)
     at = j.pid != 0 ? (uint8_t *)(uintptr_t)strtoull(argv[6], NULL, 16) : take(bytes, huge, from);
     for (size_t i = 0; i < j.n; i++)
         j.page[i] = at + i * page_bytes;
-    if (on_node(&j, from) != j.n)
+    here = on_node(&j, from);
+    if (here != keep_there(&j))
         die("a page is on another node");
     puts("ready");
     (void)fflush(stdout);
