@@ -7,12 +7,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "devices/platform.h"
 #include "firmware/boot.h"
 #include "firmware/elf.h"
 #include "vmm/base/checked.h"
-
+#include "vmm/base/macros.h"
 
 #define RESET_VECTOR 0xffff0ull /* f000:fff0 */
 
@@ -59,6 +60,31 @@ static int place_tables(struct boot *boot, const struct topo_plan *plan, struct 
     return e820_make(layout, base, &boot->e820, ec);
 }
 
+/* Linux for other architectures says what it is at one place (the kernel's arm64/booting.rst and
+ * riscv/boot-image-header.rst). Return: -ENOEXEC, or the errno of a read. */
+static int refuse_other(const struct image *kernel, struct errctx *ec)
+{
+    static const struct {
+        char magic[4];
+        const char *arch;
+    } others[] = { { { 'A', 'R', 'M', 0x64 }, "arm64" }, { { 'R', 'S', 'C', 5 }, "riscv64" } };
+    enum { MAGIC_OFF = 56 };
+    char magic[4] = { 0 };
+    int r = 0;
+
+    if (kernel->size_bytes >= MAGIC_OFF + sizeof(magic))
+        r = image_read(kernel, MAGIC_OFF, magic, sizeof(magic), ec);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+        if (memcmp(magic, others[i].magic, sizeof(magic)) == 0)
+            return errctx_set(ec, ENOEXEC, "%s is a Linux kernel for %s, and guests here are x86-64",
+                              kernel->name, others[i].arch);
+    return errctx_set(ec, ENOEXEC,
+                      "%s is no kernel: neither a Linux bzImage nor an ELF or multiboot image",
+                      kernel->name);
+}
+
 enum kernel_kind { KERNEL_BZIMAGE, KERNEL_ELF, KERNEL_MULTIBOOT };
 
 /* *@ret_header_off is of a multiboot image that is not ELF. */
@@ -79,9 +105,7 @@ static int find_kind(const struct image *kernel, enum kernel_kind *ret_kind,
     if (r < 0)
         return r;
     if (r == 0)
-        return errctx_set(ec, ENOEXEC,
-                          "%s is no kernel: neither a Linux bzImage nor an ELF or multiboot image",
-                          kernel->name);
+        return refuse_other(kernel, ec);
     *ret_kind = kind;
     return 0;
 }

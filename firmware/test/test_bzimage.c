@@ -279,6 +279,31 @@ static void files_that_are_no_kernel_are_named(void **state)
     loader_fixture_fini(&f);
 }
 
+static void kernels_for_another_architecture_are_named(void **state)
+{
+    static const struct {
+        const char *magic, *sentence;
+    } rows[] = {
+        { "ARM\x64", "kernel is a Linux kernel for arm64, and guests here are x86-64" },
+        { "RSC\x05", "kernel is a Linux kernel for riscv64, and guests here are x86-64" },
+        { "ARM\x65", "kernel is no kernel: neither a Linux bzImage nor an ELF or multiboot image" },
+    };
+    struct loader_fixture f;
+
+    (void)state;
+    loader_fixture_init(&f, 64 * MIB);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char header[64] = "MZ";
+
+        memcpy(header + 56, rows[i].magic, 4);
+        loader_fixture_kernel(&f, header, sizeof(header));
+        loader_expect(&f, -ENOEXEC, rows[i].sentence);
+        loader_fixture_kernel(&f, header, 59); /* ends within the word */
+        loader_expect(&f, -ENOEXEC, rows[2].sentence);
+    }
+    loader_fixture_fini(&f);
+}
+
 static void ram_that_cannot_hold_the_tables_is_refused(void **state)
 {
     struct loader_fixture f;
@@ -312,6 +337,7 @@ int main(void)
         cmocka_unit_test(a_cut_file_is_truncated_at_every_length),
         cmocka_unit_test(the_command_line_has_the_kernels_limit),
         cmocka_unit_test(files_that_are_no_kernel_are_named),
+        cmocka_unit_test(kernels_for_another_architecture_are_named),
         cmocka_unit_test(ram_that_cannot_hold_the_tables_is_refused),
     };
     return cmocka_run_group_tests_name("firmware/bzimage", tests, NULL, NULL);
