@@ -154,6 +154,6 @@ def paging(tap, kernel):
         held(tap, vm)
         moved(tap, vm)
         vm.send(b"end\n")
-        copies = int(vm.expect(rb"^### copies (\d+)")[1])
+        copies = int(vm.expect(rb"^### copies (\d+)\r?\n")[1])
         tap.point(copies > 1, "paging: copies went on to the end", copies)
         tap.same(vm.wait(), 0, "paging: it ends by itself")

@@ -45,7 +45,7 @@ def pools_busy(tap, kernel):
                       threads_on_host(vm.child.pid)["vcpu1"] == cpus)
                 check(vm, f"on {host}")
             vm.send(b"end\n")
-            copies = int(vm.expect(rb"^### copies (\d+)")[1])
+            copies = int(vm.expect(rb"^### copies (\d+)\r?\n")[1])
             tap.point(copies > 1, "pools, busy: copies went on to the end", copies)
             tap.same(vm.wait(), 0, "pools, busy: it ends by itself")
         tap.same([pool(n, 2048, what="free_hugepages") for n in (1, 3)], [PAGES, PAGES],
