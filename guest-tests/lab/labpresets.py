@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Presets, as a command inside sees them."""
+import json
+import subprocess
+
+import guestvm
+from labvm import clean, lab
+
+SAMPLE = ("memoryless", "cxl-expander", "asymmetric")
+# A line for each node: number, CPUs, whether it has memory, distances.
+LOOK = r"""
+for n in /sys/devices/system/node/node[0-9]*; do
+    echo "${n##*node}|$(cat $n/cpulist)|$(awk '/MemTotal/ { print ($4 > 0) }' $n/meminfo)|$(
+        cat $n/distance)"
+done
+"""
+
+
+def planned(preset):
+    """The same of the plan, which says what the guest is told."""
+    done = subprocess.run([guestvm.PROGRAM, "plan", "--json", "--topology", preset],
+                          capture_output=True, text=True, check=True)
+    nodes = json.loads(done.stdout)["plan"]["nodes"]
+    there = [n for n in nodes if n["has_cpus"] or n["has_memory"]]
+    return sorted(f"{n['id']}|{n['cpus'] if n['has_cpus'] else ''}|{n['has_memory']:d}|"
+                  + " ".join(str(n["distances"][m["id"]]) for m in there) for n in there)
+
+
+def boot(tap, preset):
+    want = planned(preset)
+    done = lab(["--topology", preset], ["sh", "-c", LOOK])
+    tap.point(done.status == 0 and sorted(done.lines()) == want,
+              f"preset {preset}: nodes, CPUs, memory, distances are the plan's",
+              f"want {want}\n{done}")
+
+
+def presets(tap):
+    for preset in SAMPLE:
+        boot(tap, preset)
+    clean(tap, "presets")
