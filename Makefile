@@ -9,7 +9,8 @@
 #   make bench      measure against QEMU in one run; results in build/bench/
 #   make bench-placement   judge the planner, taking and moving memory, and where accesses go
 #                   (QUICK=1: one round of each; PARTS="moving ...": these only)
-#   make bench-memory      what it costs to have a guest give memory back
+#   make bench-memory      what it costs to have a guest give memory back, and what memory of
+#                   guests takes in a store
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
 #   make guests     the bare-metal test guests
@@ -177,12 +178,15 @@ bench:
 $(BUILD)/bench/planner: guest-tests/bench/planner.c guest-tests/bench/planner_problems.h $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
+$(BUILD)/bench/replay: guest-tests/bench/replay.c $(LIB)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
 bench-placement: deps
 	@$(SUB) -j2 all guests $(BUILD)/bench/planner
 	@guest-tests/bench/all-placement $(if $(QUICK),--quick) $(PARTS)
 bench-memory: deps
-	@$(SUB) -j2 all
-	@guest-tests/bench/memory-return
+	@$(SUB) -j2 all $(BUILD)/bench/replay
+	@guest-tests/bench/memory-return; s=$$?; guest-tests/bench/memory-corpus || s=$$?; exit $$s
 
 .PHONY: bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
         headers lint deps check check-all demo bench install uninstall clean help guests

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replay - what is done natively with the memory of guests that was written to files.
+ *
+ *   replay store FILE...        put all pages into one store, and into one for each file; JSON
+ *   replay unique OUT FILE...   each content once, no zeroes, whole MiB
+ *   replay hold FILE...         all of it as mergeable memory, until the end of stdin
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memory/store/store.h"
+#include "vmm/base/macros.h"
+
+struct file {
+    const uint8_t *start;
+    size_t n_pages;
+};
+
+struct result {
+    double bytes_fast, bytes; /* held, before and after packing */
+    double put_us, pack_us;   /* CPU time */
+};
+
+static _Noreturn void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static double cpu_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static struct file open_file(const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    void *p;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        die(path);
+    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    if (p == MAP_FAILED)
+        die(path);
+    (void)close(fd);
+    return (struct file){ p, (size_t)st.st_size / CODEC_PAGE };
+}
+
+static double held(struct store *store)
+{
+    struct store_counts c;
+
+    store_count(store, &c);
+    return (double)c.held_bytes;
+}
+
+/* What the evicting thread does when it has time. */
+static void pack(struct store *store, struct store_press *press)
+{
+    for (int i = 0; i < 2; i++)
+        store_age(store);
+    while (store_pack(store, press))
+        if (store_is_loose(store))
+            store_trim(store);
+    for (int i = 0; i < 100; i++)
+        store_trim(store);
+}
+
+/* Results are added to @r. */
+static void replay(const struct file *files, size_t n, struct result *r)
+{
+    static const struct idset anywhere;
+    static struct store_desk desk;
+    static struct store_press press;
+    struct store *store;
+    size_t all = 0;
+    uint32_t object;
+    double begin;
+
+    for (size_t i = 0; i < n; i++)
+        all += files[i].n_pages;
+    if (store_new(2 * all * CODEC_PAGE, (uint32_t)all, &anywhere, &store, NULL) < 0 ||
+        codec_packer_init(&press.packer) < 0)
+        die("a store");
+    begin = cpu_us();
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < files[i].n_pages; k++)
+            if (store_put(store, &desk, files[i].start + k * CODEC_PAGE, &object) < 0)
+                die("put");
+    r->put_us += cpu_us() - begin;
+    store_trim(store);
+    r->bytes_fast += held(store);
+    begin = cpu_us();
+    pack(store, &press);
+    r->pack_us += cpu_us() - begin;
+    r->bytes += held(store);
+    codec_packer_fini(&press.packer);
+    store_free(store);
+}
+
+static int do_store(const struct file *files, size_t n)
+{
+    struct result one = { 0 }, apart = { 0 };
+    double all = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        all += (double)files[i].n_pages;
+        replay(&files[i], 1, &apart);
+    }
+    replay(files, n, &one);
+    (void)printf("{\"pages\": %.0f, \"bytes\": %.2f, \"bytes_fast\": %.2f, \"bytes_apart\": %.2f, "
+                 "\"put_us\": %.3f, \"all_us\": %.3f}\n",
+                 all, one.bytes / all, one.bytes_fast / all, apart.bytes / all, one.put_us / all,
+                 (one.put_us + one.pack_us) / all);
+    return 0;
+}
+
+static int by_content(const void *a, const void *b)
+{
+    return memcmp(*(const uint8_t *const *)a, *(const uint8_t *const *)b, CODEC_PAGE);
+}
+
+static int do_unique(const char *path, const struct file *files, size_t n)
+{
+    static const uint8_t zeroes[CODEC_PAGE];
+    FILE *out = fopen(path, "we");
+    const uint8_t **pages;
+    size_t all = 0, done = 0;
+
+    for (size_t i = 0; i < n; i++)
+        all += files[i].n_pages;
+    pages = calloc(all, sizeof(*pages));
+    if (out == NULL || pages == NULL)
+        die(path);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < files[i].n_pages; k++)
+            pages[done++] = files[i].start + k * CODEC_PAGE;
+    qsort(pages, all, sizeof(*pages), by_content);
+    for (size_t i = done = 0; i < all; i++)
+        if (memcmp(pages[i], zeroes, CODEC_PAGE) != 0 &&
+            (i == 0 || by_content(&pages[i], &pages[i - 1]) != 0))
+            done += fwrite(pages[i], CODEC_PAGE, 1, out);
+    while (done++ % 256 != 0)
+        (void)fwrite(zeroes, CODEC_PAGE, 1, out);
+    free(pages);
+    return fclose(out) == 0 ? 0 : 1;
+}
+
+static int do_hold(const struct file *files, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t bytes = files[i].n_pages * CODEC_PAGE;
+        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (p == MAP_FAILED || madvise(p, bytes, MADV_NOHUGEPAGE) < 0 ||
+            madvise(p, bytes, MADV_MERGEABLE) < 0)
+            die("memory");
+        memcpy(p, files[i].start, bytes);
+        (void)munmap((void *)(uintptr_t)files[i].start, bytes);
+    }
+    (void)puts("ready");
+    (void)fflush(stdout);
+    return getchar() == EOF ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    const int first = argc > 1 && strcmp(argv[1], "unique") == 0 ? 3 : 2;
+    struct file files[64];
+    size_t n = 0;
+
+    for (int i = first; i < argc && n < ARRAY_SIZE(files); i++)
+        files[n++] = open_file(argv[i]);
+    if (n > 0 && strcmp(argv[1], "store") == 0)
+        return do_store(files, n);
+    if (n > 0 && strcmp(argv[1], "unique") == 0)
+        return do_unique(argv[2], files, n);
+    if (n > 0 && strcmp(argv[1], "hold") == 0)
+        return do_hold(files, n);
+    (void)fprintf(stderr, "usage: replay store|hold FILE... | replay unique OUT FILE...\n");
+    return 2;
+}
