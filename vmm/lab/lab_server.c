@@ -111,14 +111,24 @@ static void preload(int report)
         give_up(report, "its environment");
 }
 
+/* A copy of all mounts below the root, which only this process sees: so the root need not be a
+ * mount point, as it is not in a chroot, and nothing of it reaches the namespace that it came from.
+ */
 static void make_read_only(int report)
 {
     struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | AT_RECURSIVE);
 
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+    if (tree == SERVED_FD) /* the number is wanted */
+        tree = fcntl(tree, F_DUPFD, SERVED_FD + 1);
+    if (tree < 0)
         give_up(report, "mounts of its own");
-    if (syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr)) != 0)
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) !=
+        0)
         give_up(report, "mounts that are read-only");
+    /* It lasts as long as the descriptor, which the server inherits. */
+    if (fchdir(tree) != 0 || chroot(".") != 0)
+        give_up(report, "mounts of its own");
 }
 
 static void serve(const struct lab_server *s, pid_t parent, int report)
