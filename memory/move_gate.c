@@ -46,7 +46,7 @@ static void lose_aside(struct move_gate *g)
 }
 
 /* What is there is mapped elsewhere next, and not twice. */
-static void clear_aside(struct move_gate *g)
+void move_gate_drop(struct move_gate *g)
 {
     (void)mmap(g->aside.start, BACKING_EXTENT, PROT_NONE,
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
@@ -81,7 +81,7 @@ int move_gate_shake(struct move_gate *g, void *at, size_t len_bytes)
     }
     r = carry(g->aside.start, at, len_bytes);
     if (r < 0)
-        clear_aside(g);
+        move_gate_drop(g);
     return r;
 }
 
@@ -92,6 +92,6 @@ int move_gate_give_back(struct move_gate *g, void *at, size_t len_bytes)
     if (r == 0)
         move_gate_wake(g, at, len_bytes);
     else
-        clear_aside(g);
+        move_gate_drop(g);
     return r;
 }

@@ -59,6 +59,9 @@ int move_gate_give_back(struct move_gate *g, void *at, size_t len_bytes);
  */
 int move_gate_shake(struct move_gate *g, void *at, size_t len_bytes);
 
+/** move_gate_drop() - nothing is aside any more; what was is the file's still. */
+void move_gate_drop(struct move_gate *g);
+
 void move_gate_wake(struct move_gate *g, void *at, size_t len_bytes);
 
 #endif

@@ -122,6 +122,7 @@ static int give_back(struct move_glass *g, const struct move_task *task, size_t 
 
     if (!cannot && move_gate_give_back(&g->gate, at, len) == 0)
         return 0;
+    move_gate_drop(&g->gate); /* what is mapped twice does not move */
     r = backing_remap(task->b, task->off, len, ec);
     move_gate_wake(&g->gate, at, len);
     return r;
@@ -129,8 +130,8 @@ static int give_back(struct move_glass *g, const struct move_task *task, size_t 
 
 /* Everything that is aside in one call, while no TLB can know of it: the kernel flushes none for a
  * page that is mapped without access, where each page would cost an interrupt at every CPU that
- * runs one of our threads. Return: 1: nothing stayed; 0: something may have; or the errno of
- * mprotect, and it has no access still. */
+ * runs one of our threads. Return: 1: nothing stayed; 0: something may have; or -EIO, and it
+ * has no access still. */
 static int drag(uint8_t *aside, size_t len, struct hnode_id to, struct errctx *ec)
 {
     bool all;
@@ -138,9 +139,27 @@ static int drag(uint8_t *aside, size_t len, struct hnode_id to, struct errctx *e
     if (mprotect(aside, len, PROT_NONE) < 0)
         return 0;
     all = numa_policy_drag(aside, len, to, NULL) == 0;
-    return mprotect(aside, len, PROT_READ | PROT_WRITE) == 0
-               ? all
-               : errctx_set_os(ec, errno, "give access to pages again: mprotect");
+    if (mprotect(aside, len, PROT_READ | PROT_WRITE) == 0)
+        return all;
+    (void)errctx_set_os(ec, errno, "give access to pages again: mprotect");
+    return -EIO; /* never ENOMEM, which says that the target is full and nothing else is wrong */
+}
+
+/* A sample of what was dragged: the kernel passes over a page that is mapped twice, and says
+ * nothing. */
+static bool seem_there(struct move_glass *g, size_t n, struct hnode_id to)
+{
+    const size_t k = MIN(n, (size_t)SAMPLE);
+    void *some[SAMPLE];
+
+    for (size_t i = 0; i < k; i++)
+        some[i] = g->page[k > 1 ? i * (n - 1) / (k - 1) : 0];
+    if (numa_policy_locate(some, k, g->node, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < k; i++)
+        if (g->node[i] != (int)to.v)
+            return false;
+    return true;
 }
 
 static int move_aside(struct move_glass *g, struct move_task *task, uint8_t *aside, size_t len,
@@ -159,6 +178,8 @@ static int move_aside(struct move_glass *g, struct move_task *task, uint8_t *asi
         return r;
     n = (size_t)r;
     r = drag(aside, len, to, ec);
+    if (r > 0 && !seem_there(g, n, to))
+        r = 0;
     if (r > 0)
         t->moved_bytes = n * BACKING_PAGE;
     return r == 0 ? move_strangers(g, n, BACKING_PAGE, to, t, ec) : MIN(r, 0);

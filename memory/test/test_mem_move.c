@@ -2,7 +2,7 @@
 /* A move of real memory between host nodes that are made up: which pages go, in which direction,
  * under which policy, and that nothing appears or is lost on the way. */
 // LDFLAGS: -Wl,--wrap=numa_policy_locate -Wl,--wrap=numa_policy_move -Wl,--wrap=numa_policy_apply
-// LDFLAGS: -Wl,--wrap=numa_policy_drag
+// LDFLAGS: -Wl,--wrap=numa_policy_drag -Wl,--wrap=mprotect
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,6 +34,8 @@ int __wrap_numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct err
 int __wrap_numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes,
                             struct errctx *ec);
 int __wrap_numa_policy_drag(void *addr, size_t len_bytes, struct hnode_id to, struct errctx *ec);
+int __wrap_mprotect(void *addr, size_t len, int prot);
+int __real_mprotect(void *addr, size_t len, int prot);
 int __wrap_numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
                              const struct idset *host_nodes, struct errctx *ec);
 
@@ -48,6 +50,8 @@ static struct {
     size_t n_moved, first_moved; /* a page's number */
     size_t n_aside;              /* pages that were named by another mapping than the guest's */
     size_t n_drags;
+    bool lock;    /* what was made inaccessible stays it */
+    bool pretend; /* a drag says that all went, and nothing did */
     enum guest_policy policy;
     char nodes[32]; /* of the policy */
     unsigned n_policies;
@@ -111,6 +115,15 @@ int __wrap_numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nod
     return 0;
 }
 
+int __wrap_mprotect(void *addr, size_t len, int prot)
+{
+    if (host.lock && prot == (PROT_READ | PROT_WRITE)) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return __real_mprotect(addr, len, prot);
+}
+
 /* Nobody can read what is dragged, and it is as it was for who comes after. */
 int __wrap_numa_policy_drag(void *addr, size_t len_bytes, struct hnode_id to, struct errctx *ec)
 {
@@ -126,6 +139,8 @@ int __wrap_numa_policy_drag(void *addr, size_t len_bytes, struct hnode_id to, st
     host.n_drags++;
     if (host.fail != 0)
         return errctx_set(ec, host.fail, "mbind");
+    if (host.pretend)
+        return 0;
     assert_int_equal(mprotect(at, len_bytes, PROT_READ), 0);
     assert_int_equal(mincore(at, len_bytes, there), 0);
     for (size_t i = 0; i < len_bytes / SMALL; i++)
@@ -342,6 +357,54 @@ static void kept_out_nobody_holds_up_a_move(void **state)
     (void)close(pagemap);
 }
 
+/* It is mapped anew, whatever that costs: the guest can read it. */
+static void what_stays_inaccessible_is_not_given_back(void **state)
+{
+    const int gate = open_gate();
+    struct script s = { .after = UINT32_MAX };
+    struct errctx ec = { 0 };
+    struct guest g;
+    struct mem_move *mv;
+
+    (void)state;
+    if (gate < 0)
+        skip();
+    begin(&g);
+    host.gate = gate;
+    host.lock = true;
+    mv = make(&g, false);
+    assert_int_equal(mem_move_run(mv, &ops, &s, &ec), -EIO);
+    assert_non_null(strstr(ec.msg, "mprotect"));
+    assert_pages(&g, -1);
+    mem_move_free(mv);
+    end(&g);
+    (void)close(gate);
+}
+
+static void what_the_kernel_passes_over_is_moved_by_name(void **state)
+{
+    const int gate = open_gate();
+    struct script s = { .after = UINT32_MAX };
+    struct guest g;
+    struct mem_move *mv;
+
+    (void)state;
+    if (gate < 0)
+        skip();
+    begin(&g);
+    host.gate = gate;
+    host.pretend = true;
+    mv = make(&g, false);
+    assert_int_equal(mem_move_run(mv, &ops, &s, NULL), 0);
+    assert_true(host.n_drags > 0);
+    assert_int_equal(host.n_moved, THERE);
+    assert_int_equal(mem_move_progress(mv)->moved_bytes, THERE * SMALL);
+    assert_pages(&g, TARGET);
+    mem_move_free(mv);
+    end(&g);
+    (void)close(gate);
+}
+
 static void pages_in_use_are_tried_again(void **state)
 {
     struct script s = { .after = UINT32_MAX };
@@ -525,6 +588,8 @@ int main(void)
         cmocka_unit_test(what_is_in_use_goes_first),
         cmocka_unit_test(all_that_is_there_moves_and_nothing_else),
         cmocka_unit_test(kept_out_nobody_holds_up_a_move),
+        cmocka_unit_test(what_stays_inaccessible_is_not_given_back),
+        cmocka_unit_test(what_the_kernel_passes_over_is_moved_by_name),
         cmocka_unit_test(pages_in_use_are_tried_again),
         cmocka_unit_test(from_a_full_target_everything_goes_back),
         cmocka_unit_test(told_to_stay_it_is_bound_to_both),
