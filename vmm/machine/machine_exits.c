@@ -148,8 +148,13 @@ static int exit_thread_setup(void *ctx, struct vcpu_id vcpu, struct errctx *ec)
 
     /* KVM takes second-level page tables from where the thread that faults prefers. Where policies
      * are forbidden they come from where it runs; `numavisor check` tells. */
-    if (!idset_empty(home))
-        (void)numa_policy_prefer(home, NULL);
+    if (!idset_empty(home)) {
+        struct errctx why = { 0 };
+        const int r = numa_policy_prefer(home, &why);
+
+        if (r < 0 && r != -EPERM && r != -ENOSYS)
+            return errctx_set(ec, -r, "%s", why.msg);
+    }
     return m->sandbox != NULL ? sandbox_enter(m->sandbox, SANDBOX_VCPU, ec) : 0;
 }
 
