@@ -2,9 +2,9 @@
 /*
  * Backings joined into one guest physical address space.
  *
- * Hotplug windows have a backing from the start, and no memory of the host's until a block of one is
- * plugged in (guest_mem_plug.c); until then an access to it fails like any address without memory.
- * What changes here are lease counts and the bits of blocks.
+ * Hotplug windows have a backing from the start, and no memory of the host's until a block of one
+ * is plugged in (guest_mem_plug.c); until then an access to it fails like any address without
+ * memory. What changes here are lease counts and the bits of blocks.
  */
 #include "memory/guest_mem.h"
 
@@ -162,13 +162,24 @@ static int add_ranges(struct guest_mem *mem)
     return 0;
 }
 
-static pthread_mutex_t *new_lock(void)
+static struct guest_mem_pages *new_pages(void)
 {
-    pthread_mutex_t *lock = malloc(sizeof(*lock));
+    struct guest_mem_pages *pages = malloc(sizeof(*pages));
 
-    if (lock != NULL)
-        (void)pthread_mutex_init(lock, NULL);
-    return lock;
+    if (pages != NULL) {
+        (void)pthread_mutex_init(&pages->lock, NULL);
+        (void)pthread_mutex_init(&pages->turn, NULL);
+    }
+    return pages;
+}
+
+static void free_pages(struct guest_mem_pages *pages)
+{
+    if (pages == NULL)
+        return;
+    (void)pthread_mutex_destroy(&pages->turn);
+    (void)pthread_mutex_destroy(&pages->lock);
+    free(pages);
 }
 
 int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
@@ -186,9 +197,9 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
     mem->backings = calloc(2 * plan->n_nodes + plan->n_backings, sizeof(mem->backings[0]));
     mem->slots = calloc(layout->n_ranges, sizeof(mem->slots[0]));
     mem->holds = calloc(plan->n_nodes, sizeof(mem->holds[0]));
-    mem->pages_lock = new_lock();
+    mem->pages = new_pages();
     if (mem->areas == NULL || mem->plain == NULL || mem->backings == NULL || mem->slots == NULL ||
-        mem->holds == NULL || mem->pages_lock == NULL) {
+        mem->holds == NULL || mem->pages == NULL) {
         r = errctx_set(ec, ENOMEM, "no memory for the guest's address space");
         goto err_free;
     }
@@ -228,9 +239,7 @@ void guest_mem_free(struct guest_mem *mem)
         mem_area_fini(&mem->areas[i]);
     for (size_t i = 0; mem->holds != NULL && i < mem->plan->n_nodes; i++)
         mem_holds_fini(&mem->holds[i]);
-    if (mem->pages_lock != NULL)
-        (void)pthread_mutex_destroy(mem->pages_lock);
-    free(mem->pages_lock);
+    free_pages(mem->pages);
     free(mem->holds);
     free(mem->areas);
     free(mem->plain);
@@ -267,7 +276,8 @@ uint64_t guest_mem_usable(const struct guest_mem_range *s, uint64_t addr, uint64
     while (end < off + max) {
         const uint64_t block = end / s->block_bytes;
 
-        if ((atomic_load_explicit(&s->plugged[block / 64], memory_order_acquire) >> block % 64 & 1) == 0)
+        if ((atomic_load_explicit(&s->plugged[block / 64], memory_order_acquire) >> block % 64 &
+             1) == 0)
             break;
         end = (block + 1) * s->block_bytes;
     }
@@ -291,8 +301,8 @@ static bool hold(struct guest_mem_range *s, uint64_t addr, size_t len)
     return false;
 }
 
-int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
-                          enum lease_mode mode, struct mem_lease *ret_lease)
+int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len, enum lease_mode mode,
+                          struct mem_lease *ret_lease)
 {
     struct guest_mem_range *s = guest_mem_find(mem, addr.v);
 
@@ -308,7 +318,9 @@ int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
         return -EFAULT;
     }
     *ret_lease = (struct mem_lease){
-        .ptr = s->host + (addr.v - s->base), .len = len, .mode = mode,
+        .ptr = s->host + (addr.v - s->base),
+        .len = len,
+        .mode = mode,
         .range = (uint32_t)(s - mem->slots),
     };
     return 0;
@@ -387,8 +399,7 @@ static const struct backing *backing_at(const struct guest_mem *mem, const uint8
 }
 
 size_t guest_mem_first_part(struct guest_mem *mem, uint64_t addr, size_t len,
-                            struct guest_mem_range **ret_range,
-                            const struct backing **ret_backing)
+                            struct guest_mem_range **ret_range, const struct backing **ret_backing)
 {
     struct guest_mem_range *s = guest_mem_find(mem, addr);
     const struct backing *b = s != NULL ? backing_at(mem, s->host + (addr - s->base)) : NULL;

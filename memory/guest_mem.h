@@ -130,7 +130,8 @@ int guest_mem_present(struct guest_mem *mem, struct gpa addr, size_t n_pages, ui
 
 /** guest_mem_pages_stay() / guest_mem_pages_may_go() - between the two no page is given back by
  *  guest_mem_give_back(), whose callers wait: for who looks for pages first and then touches them,
- *  which would take memory for one that has gone. Begin and end on one thread. */
+ *  which would take memory for one that has gone. Begin and end on one thread; who waits is next,
+ *  before who ends and begins again. */
 void guest_mem_pages_stay(const struct guest_mem *mem);
 void guest_mem_pages_may_go(const struct guest_mem *mem);
 

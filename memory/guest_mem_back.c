@@ -6,7 +6,6 @@
 
 #include "memory/guest_mem_private.h"
 #include "vmm/base/checked.h"
-#include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
 /* What a pager keeps of its whole pages. */
@@ -26,7 +25,7 @@ static int give_back_part(struct guest_mem *mem, struct guest_mem_range *s, cons
 {
     const size_t off = s->off + (addr - s->base);
     int r;
-    LOCK_SCOPE(mem->pages_lock);
+    PAGES_SCOPE(mem);
 
     if (!mem_holds_close(s->holds, off, len))
         return 0;
@@ -110,10 +109,12 @@ int guest_mem_present(struct guest_mem *mem, struct gpa addr, size_t n_pages, ui
 
 void guest_mem_pages_stay(const struct guest_mem *mem)
 {
-    (void)pthread_mutex_lock(mem->pages_lock);
+    (void)pthread_mutex_lock(&mem->pages->turn);
+    (void)pthread_mutex_lock(&mem->pages->lock);
+    (void)pthread_mutex_unlock(&mem->pages->turn);
 }
 
 void guest_mem_pages_may_go(const struct guest_mem *mem)
 {
-    (void)pthread_mutex_unlock(mem->pages_lock);
+    (void)pthread_mutex_unlock(&mem->pages->lock);
 }

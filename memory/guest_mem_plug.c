@@ -4,7 +4,6 @@
 
 #include "memory/guest_mem_private.h"
 #include "vmm/base/checked.h"
-#include "vmm/base/cleanup.h"
 
 /* The window that holds whole blocks [@addr, @addr+@len), or NULL. */
 static struct guest_mem_range *find_blocks(struct guest_mem *mem, uint64_t addr, uint64_t len)
@@ -32,7 +31,7 @@ static void set_blocks(struct guest_mem_range *s, uint64_t addr, uint64_t len, b
 int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
 {
     struct guest_mem_range *s = find_blocks(mem, addr.v, len_bytes);
-    LOCK_SCOPE(mem->pages_lock);
+    PAGES_SCOPE(mem);
 
     if (s == NULL)
         return -EFAULT;
@@ -49,7 +48,7 @@ int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
     uint64_t gone = 0;
     size_t off;
     int r;
-    LOCK_SCOPE(mem->pages_lock);
+    PAGES_SCOPE(mem);
 
     if (s == NULL || guest_mem_first_part(mem, addr.v, len_bytes, &same, &b) < len_bytes)
         return -EFAULT;

@@ -18,7 +18,7 @@ struct guest_mem_range {
     size_t off; /* of ->host in its node's area */
     struct mem_holds *holds;
     _Atomic uint64_t leases;
-    _Atomic uint64_t *plugged; /* a window's: bit per block; changed under pages_lock. NULL: RAM */
+    _Atomic uint64_t *plugged; /* a window's: bit per block; changed while pages stay. NULL: RAM */
     uint64_t block_bytes;
 };
 
@@ -36,14 +36,31 @@ struct guest_mem {
     struct mem_load load;
     const struct guest_mem_dma_ops *dma_ops; /* NULL: nobody wants to know */
     void *dma_ctx;
-    pthread_mutex_t *pages_lock; /* held while pages are given back, or must not be */
+    struct guest_mem_pages *pages;
 };
+
+/* Held while pages are given back, or must not be. A move takes it extent after extent, and a mutex
+ * is had again by who let it go before anybody who waits is awake: so who asks holds the turn. */
+struct guest_mem_pages {
+    pthread_mutex_t lock, turn;
+};
+
+static inline void guest_mem_pages_scope_end(const struct guest_mem **mem)
+{
+    guest_mem_pages_may_go(*mem);
+}
+
+/* guest_mem_pages_stay() until the end of the scope. */
+#define PAGES_SCOPE(mem)                                                                           \
+    __attribute__((cleanup(guest_mem_pages_scope_end), unused))                                    \
+    const struct guest_mem *pages_scope_held_ = (mem);                                             \
+    guest_mem_pages_stay(pages_scope_held_)
 
 /** guest_mem_find() - the range that holds @addr, plugged in or not, or NULL. */
 struct guest_mem_range *guest_mem_find(struct guest_mem *mem, uint64_t addr);
 
-/** guest_mem_usable() - how much of [@addr, @addr+@len) from its begin on is memory of @range, which
- *  holds @addr. May change as memory is unplugged, unless it is leased. */
+/** guest_mem_usable() - how much of [@addr, @addr+@len) from its begin on is memory of @range,
+ * which holds @addr. May change as memory is unplugged, unless it is leased. */
 uint64_t guest_mem_usable(const struct guest_mem_range *range, uint64_t addr, uint64_t len);
 
 /** guest_mem_first_part() - how much of [@addr, @addr+@len) lies in the range and in the backing of

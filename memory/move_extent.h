@@ -17,10 +17,9 @@
  * tables, or zapped, and moved in the guest's mapping page by page; what the guest touches in between
  * is flushed once more.
  *
- * Where pages were is asked of all that are not all in one place by a sample of 16. Where they are
- * afterwards is what the kernel says of each page, and asked again where it does not say that all
- * went well. Where the target has no free huge page the kernel splits the page and moves its
- * pieces; move_extent_mend() puts them
+ * Where pages were is asked of all that are not all in one place by a sample of 16; so is where they
+ * are afterwards, and of each where the kernel does not say that all went well. Where the target has
+ * no free huge page the kernel splits the page and moves its pieces; move_extent_mend() puts them
  * together again.
  */
 #ifndef MEMORY_MOVE_EXTENT_H

@@ -6,8 +6,8 @@
  * Two means. By userfaultfd(2) whoever touches a page that the mapping lacks waits; nobody reads of
  * these faults, they end with the registration. vCPUs in KVM, I/O threads and the kernel itself all
  * come that way. And mremap(2) with MREMAP_DONTUNMAP moves the page table's entries elsewhere and
- * leaves the mapping empty, at the cost of one entry for 2 MiB: pages are neither unmapped nor
- * mapped one by one, and the only flush of remote TLBs is the one of KVM.
+ * leaves the mapping empty: pages are neither unmapped nor mapped one by one, and TLBs are flushed
+ * once for all of them, KVM's and our own.
  *
  * Nobody may wait for long: signals do not reach who waits here.
  *

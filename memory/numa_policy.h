@@ -77,7 +77,7 @@ int numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes, str
  * and leave the range with the policy that it had, one for all of it.
  *
  * Cheaper than numa_policy_move(), which is told of each page, and works where the mapping is
- * PROT_NONE, as move_pages(2) does not in Linux 6.1 to 6.5; pages that are mapped so need no flush
+ * PROT_NONE, as move_pages(2) does not in Linux 6.1 to 6.4; pages that are mapped so need no flush
  * of TLBs when they move. Until Linux 6.7 page faults of the whole process wait meanwhile.
  * Nobody else may touch holes of the range meanwhile: they would be bound to @to.
  * Return: 0: all that are mapped here and nowhere else are there; or an errno of mbind (EIO: some

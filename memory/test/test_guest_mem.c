@@ -8,7 +8,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "memory/guest_mem.h"
@@ -74,7 +78,7 @@ static void addresses_without_memory_fault(void **state)
         uint64_t addr;
         size_t len;
     } bad[] = {
-        { 8 * M, 1 }, { 8 * M - 1, 2 }, { 4 * G - 1, 1 }, { 4 * G - 1, 2 }, { 7 * G - 1, 2 },
+        { 8 * M, 1 }, { 8 * M - 1, 2 },  { 4 * G - 1, 1 },  { 4 * G - 1, 2 },      { 7 * G - 1, 2 },
         { 7 * G, 1 }, { UINT64_MAX, 1 }, { UINT64_MAX, 2 }, { UINT64_MAX - 3, 8 },
     };
     struct fixture *f = *state;
@@ -86,8 +90,9 @@ static void addresses_without_memory_fault(void **state)
         assert_int_equal(guest_mem_read(f->mem, at(bad[i].addr), buf, bad[i].len), -EFAULT);
         assert_int_equal(guest_mem_write(f->mem, at(bad[i].addr), buf, bad[i].len), -EFAULT);
         assert_int_equal(guest_mem_fill(f->mem, at(bad[i].addr), 0, bad[i].len), -EFAULT);
-        assert_int_equal(guest_mem_lease_begin(f->mem, at(bad[i].addr), bad[i].len, LEASE_READ,
-                                               &lease), -EFAULT);
+        assert_int_equal(
+            guest_mem_lease_begin(f->mem, at(bad[i].addr), bad[i].len, LEASE_READ, &lease),
+            -EFAULT);
         assert_null(lease.ptr);
         guest_mem_lease_end(f->mem, &lease); /* not held: ignored */
     }
@@ -156,7 +161,8 @@ static void memory_goes_back_page_by_page(void **state)
     uint8_t byte, seen[3];
 
     assert_int_equal(guest_mem_fill(f->mem, at(3 * M), 0xaa, 3 * M), 0); /* of two nodes */
-    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 3 * 4096 + 100, false, &gone), 0);
+    assert_int_equal(guest_mem_give_back(f->mem, at(4 * M - 8192), 3 * 4096 + 100, false, &gone),
+                     0);
     assert_int_equal(gone, 3 * 4096); /* what is no whole page stays */
     assert_true(there(f, 0) == M - 8192 && there(f, 1) == 2 * M - 4096);
     assert_int_equal(guest_mem_present(f->mem, at(4 * M), 2, seen), 0);
@@ -248,7 +254,8 @@ static void *give_back_once(void *arg)
     struct fixture *f = arg;
     uint64_t gone;
 
-    return guest_mem_give_back(f->mem, at(0), 4 * M, false, &gone) == 0 && gone == 4 * M ? NULL : arg;
+    return guest_mem_give_back(f->mem, at(0), 4 * M, false, &gone) == 0 && gone == 4 * M ? NULL
+                                                                                         : arg;
 }
 
 static void pages_stay_while_somebody_looks(void **state)
@@ -327,9 +334,61 @@ static void pieces_are_what_another_process_maps(void **state)
     assert_int_equal(bytes, 3 * G + 8 * M);
 }
 
+struct asker {
+    struct guest_mem *mem;
+    _Atomic int tid;
+    _Atomic bool had;
+};
+
+static void *ask_for_pages(void *arg)
+{
+    struct asker *a = arg;
+
+    a->tid = (int)syscall(SYS_gettid);
+    guest_mem_pages_stay(a->mem);
+    a->had = true;
+    guest_mem_pages_may_go(a->mem);
+    return NULL;
+}
+
+static bool sleeps(int tid)
+{
+    char path[64], state = 0;
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+    f = fopen(path, "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*d %*[^)]) %c", &state), 1);
+    (void)fclose(f);
+    return state == 'S';
+}
+
+static void who_waits_for_pages_is_next(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 20; i++) {
+        struct asker a = { .mem = f->mem };
+        pthread_t thread;
+
+        guest_mem_pages_stay(f->mem);
+        assert_int_equal(pthread_create(&thread, NULL, ask_for_pages, &a), 0);
+        while (a.tid == 0 || !sleeps(a.tid))
+            (void)sched_yield();
+        assert_false(a.had);
+        guest_mem_pages_may_go(f->mem);
+        guest_mem_pages_stay(f->mem);
+        assert_true(a.had);
+        guest_mem_pages_may_go(f->mem);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(who_waits_for_pages_is_next, setup, teardown),
         cmocka_unit_test_setup_teardown(pieces_are_what_another_process_maps, setup, teardown),
         cmocka_unit_test_setup_teardown(copies_cross_from_one_node_to_the_next, setup, teardown),
         cmocka_unit_test_setup_teardown(addresses_without_memory_fault, setup, teardown),
