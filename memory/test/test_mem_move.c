@@ -357,52 +357,55 @@ static void kept_out_nobody_holds_up_a_move(void **state)
     (void)close(pagemap);
 }
 
+/* A move of @g from which others can be kept out, or the test is skipped. */
+static struct mem_move *begin_gated(struct guest *g)
+{
+    const int gate = open_gate();
+
+    if (gate < 0)
+        skip();
+    begin(g);
+    host.gate = gate;
+    return make(g, false);
+}
+
+static void end_gated(struct guest *g, struct mem_move *mv)
+{
+    mem_move_free(mv);
+    end(g);
+    (void)close(host.gate);
+}
+
 /* It is mapped anew, whatever that costs: the guest can read it. */
 static void what_stays_inaccessible_is_not_given_back(void **state)
 {
-    const int gate = open_gate();
     struct script s = { .after = UINT32_MAX };
     struct errctx ec = { 0 };
     struct guest g;
-    struct mem_move *mv;
+    struct mem_move *const mv = begin_gated(&g);
 
     (void)state;
-    if (gate < 0)
-        skip();
-    begin(&g);
-    host.gate = gate;
     host.lock = true;
-    mv = make(&g, false);
     assert_int_equal(mem_move_run(mv, &ops, &s, &ec), -EIO);
     assert_non_null(strstr(ec.msg, "mprotect"));
     assert_pages(&g, -1);
-    mem_move_free(mv);
-    end(&g);
-    (void)close(gate);
+    end_gated(&g, mv);
 }
 
 static void what_the_kernel_passes_over_is_moved_by_name(void **state)
 {
-    const int gate = open_gate();
     struct script s = { .after = UINT32_MAX };
     struct guest g;
-    struct mem_move *mv;
+    struct mem_move *const mv = begin_gated(&g);
 
     (void)state;
-    if (gate < 0)
-        skip();
-    begin(&g);
-    host.gate = gate;
     host.pretend = true;
-    mv = make(&g, false);
     assert_int_equal(mem_move_run(mv, &ops, &s, NULL), 0);
     assert_true(host.n_drags > 0);
     assert_int_equal(host.n_moved, THERE);
     assert_int_equal(mem_move_progress(mv)->moved_bytes, THERE * SMALL);
     assert_pages(&g, TARGET);
-    mem_move_free(mv);
-    end(&g);
-    (void)close(gate);
+    end_gated(&g, mv);
 }
 
 static void pages_in_use_are_tried_again(void **state)
