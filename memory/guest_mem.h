@@ -4,8 +4,9 @@
  *
  * Bounded copies for small things, leases for the rest. A lease is a promise that the bytes stay
  * where they are until it ends; it is counted, for all memory and for each 2 MiB, so that pausing
- * and giving memory back know what is in use. Nobody keeps a pointer after lease_end, and nobody holds a lock that the
- * pager needs while touching guest memory. All functions may be called from any thread.
+ * and giving memory back know what is in use. Nobody keeps a pointer after lease_end, and nobody
+ * holds a lock that the pager needs while touching guest memory. All functions may be called from
+ * any thread.
  *
  * The guest changes its memory while we look at it: read a value once, check the copy.
  */
@@ -87,7 +88,8 @@ int guest_mem_fill(struct guest_mem *mem, struct gpa addr, uint8_t byte, size_t 
 int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off, size_t len,
                    size_t *ret_len);
 
-/* Who wants to know which pages are in the hands of devices or gone, because it takes others away. */
+/* Who wants to know which pages are in the hands of devices or gone, because it takes others
+ * away. */
 struct guest_mem_dma_ops {
     /* [@ptr, @ptr+@len) is leased for DMA from now on: its frames stay. Return: 0, or an errno to
      * refuse the lease. Any thread, without a lock. */
@@ -108,13 +110,13 @@ void guest_mem_set_dma_ops(struct guest_mem *mem, const struct guest_mem_dma_ops
  * as zero, and who touches it takes memory anew, by the policy that it had.
  * @len_bytes: of it whole pages go, of 4 KiB or of their pool's size.
  * What a lease holds stays, with the 2 MiB around it (of a pool of 1 GiB: the page), and so does
- * what the plan has set aside. Any thread; takes one system call for 2 MiB, and a lease of them waits
- * for that.
+ * what the plan has set aside. Any thread; takes one system call for 2 MiB, and a lease of them
+ * waits for that.
  * @for_long: whoever touches memory beside it takes none of it along.
  * @ret_gone_bytes: what was there and is not any more; counted, not assumed.
- * Return: 0; -EFAULT when not all is RAM, in which case nothing happened and the result is untouched;
- * or the errno of fallocate or mincore, with what was done until then. No sentence: a guest can
- * cause this in a loop.
+ * Return: 0; -EFAULT when not all is RAM, in which case nothing happened and the result is
+ * untouched; or the errno of fallocate or mincore, with what was done until then. No sentence: a
+ * guest can cause this in a loop.
  */
 int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes, bool for_long,
                         uint64_t *ret_gone_bytes);
@@ -124,8 +126,8 @@ int guest_mem_give_back(struct guest_mem *mem, struct gpa addr, uint64_t len_byt
 size_t guest_mem_page(struct guest_mem *mem, struct gpa addr, struct gpa *ret_start);
 
 /** guest_mem_present() - bit 0 of each byte of @ret_there: the host has memory for that page of 4
- *  KiB, or a pager keeps its content. Touches nothing. Return: 0, -EFAULT when the pages are not in one range of RAM, or the errno
- *  of mincore. */
+ *  KiB, or a pager keeps its content. Touches nothing. Return: 0, -EFAULT when the pages are not in
+ *  one range of RAM, or the errno of mincore. */
 int guest_mem_present(struct guest_mem *mem, struct gpa addr, size_t n_pages, uint8_t *ret_there);
 
 /** guest_mem_pages_stay() / guest_mem_pages_may_go() - between the two no page is given back by
@@ -184,8 +186,9 @@ const struct topo_plan *guest_mem_plan(const struct guest_mem *mem);
 uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id vnode);
 
 /*
- * Windows: addresses of a node where memory is plugged in and out while the guest runs, in blocks. A
- * block that is not plugged in is no memory: nobody gets a lease of it, and the host has none for it.
+ * Windows: addresses of a node where memory is plugged in and out while the guest runs, in blocks.
+ * A block that is not plugged in is no memory: nobody gets a lease of it, and the host has none for
+ * it.
  */
 struct guest_mem_window {
     struct vnode_id vnode;
@@ -202,9 +205,11 @@ enum { GUEST_MEM_BLOCKS_MAX = 16384 /* of all windows */ };
 /** guest_mem_plug() - whole blocks of one window become memory, zero. Return: 0 or -EFAULT. */
 int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
 
-/** guest_mem_unplug() - blocks that are plugged in are no memory any more, and the host has it back.
- *  The guest cannot reach them any more already. *@ret_gone_bytes: what the host had memory for.
- *  Return: 0; -EBUSY: a lease is out; -EFAULT; or the errno of fallocate. Nothing changed on failure. */
+/** guest_mem_unplug() - blocks that are plugged in are no memory any more, and the host has it
+ *  back. The guest cannot reach them any more already. *@ret_gone_bytes: what the host had memory
+ *  for.
+ *  Return: 0; -EBUSY: a lease is out; -EFAULT; or the errno of fallocate. Nothing changed on
+ *  failure. */
 int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
                      uint64_t *ret_gone_bytes);
 
@@ -222,7 +227,8 @@ struct guest_mem_piece {
 
 /** guest_mem_pieces() - all RAM and all windows, by ascending address. Return: how many there are;
  *  at most @max are put into @ret_pieces, which may be NULL with @max 0. Constant. Any thread. */
-size_t guest_mem_pieces(const struct guest_mem *mem, struct guest_mem_piece *ret_pieces, size_t max);
+size_t guest_mem_pieces(const struct guest_mem *mem, struct guest_mem_piece *ret_pieces,
+                        size_t max);
 
 /* What KVM needs to map one range; for vmm/machine only. */
 struct guest_mem_slot {

@@ -14,13 +14,13 @@
  * its own, so all are taken from it together, which is one, and moved while they are mapped
  * elsewhere (move_gate.h), so that nobody maps them in between, and without access, so that the
  * kernel has no TLB of ours to flush, either. Where that is impossible they are shaken out of KVM's
- * tables, or zapped, and moved in the guest's mapping page by page; what the guest touches in between
- * is flushed once more.
+ * tables, or zapped, and moved in the guest's mapping page by page; what the guest touches in
+ * between is flushed once more.
  *
- * Where pages were is asked of all that are not all in one place by a sample of 16; so is where they
- * are afterwards, and of each where the kernel does not say that all went well. Where the target has
- * no free huge page the kernel splits the page and moves its pieces; move_extent_mend() puts them
- * together again.
+ * Where pages were is asked of all that are not all in one place by a sample of 16; so is where
+ * they are afterwards, and of each where the kernel does not say that all went well. Where the
+ * target has no free huge page the kernel splits the page and moves its pieces; move_extent_mend()
+ * puts them together again.
  */
 #ifndef MEMORY_MOVE_EXTENT_H
 #define MEMORY_MOVE_EXTENT_H

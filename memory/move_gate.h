@@ -52,9 +52,9 @@ uint8_t *move_gate_take(struct move_gate *g, void *at, size_t len_bytes);
 int move_gate_give_back(struct move_gate *g, void *at, size_t len_bytes);
 
 /**
- * move_gate_shake() - have KVM forget what it has mapped of the piece, as if it had been zapped, while
- * our page table keeps it: carried off and back, and nobody waits. What is touched meanwhile is
- * mapped by KVM again.
+ * move_gate_shake() - have KVM forget what it has mapped of the piece, as if it had been zapped,
+ * while our page table keeps it: carried off and back, and nobody waits. What is touched meanwhile
+ * is mapped by KVM again.
  * Return: 0; -ENOTSUP: it cannot be carried off; or as move_gate_give_back(), but nobody waits.
  */
 int move_gate_shake(struct move_gate *g, void *at, size_t len_bytes);

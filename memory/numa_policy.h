@@ -29,7 +29,8 @@
 int numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy policy,
                       const struct idset *host_nodes, struct errctx *ec);
 
-/** numa_policy_can_prefer_many() - does the kernel know PREFERRED of several nodes? Changes nothing. */
+/** numa_policy_can_prefer_many() - does the kernel know PREFERRED of several nodes? Changes
+ *  nothing. */
 bool numa_policy_can_prefer_many(void);
 
 /**
@@ -73,8 +74,8 @@ int numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec
 int numa_policy_move(void **pages, size_t n, struct hnode_id to, int *nodes, struct errctx *ec);
 
 /**
- * numa_policy_drag() - move what is mapped in [@addr, @addr+@len_bytes) to host node @to by mbind(2),
- * and leave the range with the policy that it had, one for all of it.
+ * numa_policy_drag() - move what is mapped in [@addr, @addr+@len_bytes) to host node @to by
+ * mbind(2), and leave the range with the policy that it had, one for all of it.
  *
  * Cheaper than numa_policy_move(), which is told of each page, and works where the mapping is
  * PROT_NONE, as move_pages(2) does not in Linux 6.1 to 6.4; pages that are mapped so need no flush

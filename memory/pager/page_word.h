@@ -14,8 +14,8 @@
  *   RESIDENT  the memory file is the truth; a hole in it reads as zeroes (never touched)
  *   ARMED     as RESIDENT, and the page is being taken out of our page table: whoever wants it
  *             faults, and that fault makes it RESIDENT again (the eviction is cancelled)
- *   STORED    a copy is in the store, and nobody touched the page since it was taken out of the page
- *             table; the file still has it, so a touch still cancels
+ *   STORED    a copy is in the store, and nobody touched the page since it was taken out of the
+ *             page table; the file still has it, so a touch still cancels
  *   PUNCHING  the hole is being made; a fault waits for its end
  *   EMPTY     the stored copy is the truth, the file has a hole. (Somebody else may have filled the
  *             hole with zeroes: that page is nothing.)
@@ -28,8 +28,8 @@
  * A page that was given back for long has a mark, until it is touched itself: nobody fills its hole
  * along with a neighbour's.
  *
- * Bits: 0-2 state, 3 given back for long, 4-15 generation (counts armings, so that a copy of a word that is
- * compared later cannot be mistaken), 16-31 leases, 32-63 object in the store.
+ * Bits: 0-2 state, 3 given back for long, 4-15 generation (counts armings, so that a copy of a word
+ * that is compared later cannot be mistaken), 16-31 leases, 32-63 object in the store.
  * Any thread; all moves are compare-and-swap.
  */
 #ifndef MEMORY_PAGER_PAGE_WORD_H
@@ -91,8 +91,8 @@ uint32_t page_cancel(page_word *word);
 enum page_touch page_touch(page_word *word, uint32_t *ret_object);
 void page_touched(page_word *word);
 
-/** page_fetch() - EMPTY -> FILLING before anybody asked for it. Return: what to bring back, or 0 where
- *  it is anything else. */
+/** page_fetch() - EMPTY -> FILLING before anybody asked for it. Return: what to bring back, or 0
+ *  where it is anything else. */
 uint32_t page_fetch(page_word *word);
 
 /** page_unfetch() - FILLING -> EMPTY: it could not be brought back now. Then wake who waits. */
@@ -109,8 +109,9 @@ void page_filled(page_word *word);
 bool page_lease(page_word *word, uint32_t *ret_object);
 void page_unlease(page_word *word);
 
-/** page_pin() - a lease of a RESIDENT page that was not given back for long, so that it stays RESIDENT
- *  until page_unlease(); cancels nothing. Return: false when it is another, or has too many. */
+/** page_pin() - a lease of a RESIDENT page that was not given back for long, so that it stays
+ *  RESIDENT until page_unlease(); cancels nothing. Return: false when it is another, or has too
+ *  many. */
 bool page_pin(page_word *word);
 
 /**

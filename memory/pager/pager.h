@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Paging a guest's memory to a store on the same host nodes, and back when it is touched. How a page
- * lives is in page_word.h, the whole in docs/overcommit.md.
+ * Paging a guest's memory to a store on the same host nodes, and back when it is touched. How a
+ * page lives is in page_word.h, the whole in docs/overcommit.md.
  *
  * A virtual node costs nothing until memory of it is evicted for the first time: then its memory is
  * registered with a userfaultfd of its own, and every fault in it that the kernel cannot serve from
@@ -61,8 +61,8 @@ struct pager_evict_ops {
 /**
  * pager_evict() - take @want_bytes of @vnode's memory away, once around it at most, from where the
  * last time ended. What the guest touches while it is looked at stays.
- * @ret_evicted_bytes: what left the memory file; filled after failures, too. What the store took for it is in pager_count().
- * Not two at a time, and not while memory is moved to other nodes.
+ * @ret_evicted_bytes: what left the memory file; filled after failures, too. What the store took
+ * for it is in pager_count(). Not two at a time, and not while memory is moved to other nodes.
  * Return: 0, also when less could be had; -ENOSPC: the store is full; -ENOENT: the node has no
  * memory; an errno of userfaultfd, madvise, pread or fallocate.
  */
@@ -71,16 +71,17 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
                 struct errctx *ec);
 
 /**
- * pager_mend() - extents whose pages came back one by one become huge pages again, for @cpu_ns of this
- * thread's CPU time or a little more than that. The thread that evicts.
+ * pager_mend() - extents whose pages came back one by one become huge pages again, for @cpu_ns of
+ * this thread's CPU time or a little more than that. The thread that evicts.
  * Return: whether there is more to do.
  */
 bool pager_mend(struct pager *pager, uint64_t cpu_ns);
 
 /**
- * pager_look() - find out what of a node's memory is in use: see which samples of the last call were
- * touched, take new ones, as many as the budget has CPU time for since then. For nodes that have a
- * target and are near it, and those of which memory was evicted and that have none. The thread that evicts, some times a second.
+ * pager_look() - find out what of a node's memory is in use: see which samples of the last call
+ * were touched, take new ones, as many as the budget has CPU time for since then. For nodes that
+ * have a target and are near it, and those of which memory was evicted and that have none. The
+ * thread that evicts, some times a second.
  * @now_ns: any clock that does not go back.
  */
 void pager_look(struct pager *pager, uint64_t now_ns);
@@ -102,10 +103,10 @@ struct pager_follow_ops {
 };
 
 /**
- * pager_follow() - memory of @vnode is on host node @to now: what is evicted from now on is kept there,
- * too. A store that no other node uses goes there with all that it has, as far as there is room; who
- * shared one gets one of its own, and what it has in the other stays there until it comes back.
- * On failure pages go to where they went.
+ * pager_follow() - memory of @vnode is on host node @to now: what is evicted from now on is kept
+ * there, too. A store that no other node uses goes there with all that it has, as far as there is
+ * room; who shared one gets one of its own, and what it has in the other stays there until it comes
+ * back. On failure pages go to where they went.
  * Not while memory is evicted.
  * Return: 0; -ENOMEM, or the errno of mmap or mbind.
  */
@@ -114,14 +115,15 @@ int pager_follow(struct pager *pager, struct vnode_id vnode, struct hnode_id to,
 
 #define PAGER_NO_TARGET UINT64_MAX
 
-/** pager_set_target() - how much of @vnode's memory may stay, in bytes; or PAGER_NO_TARGET. Any thread. */
+/** pager_set_target() - how much of @vnode's memory may stay, in bytes; or PAGER_NO_TARGET. Any
+ *  thread. */
 void pager_set_target(struct pager *pager, struct vnode_id vnode, uint64_t bytes);
 
 /**
- * pager_evict_cold() - a piece of the way to the nodes' targets: what was in use least and longest ago goes
- * first, in whole extents, at most some MiB of each node. What pager_look() finds in use at half of its
- * looks or more stays, and so does an extent that is touched meanwhile; where that is all, a target is
- * missed. The thread that evicts, as pager_evict(), some times a second.
+ * pager_evict_cold() - a piece of the way to the nodes' targets: what was in use least and longest
+ * ago goes first, in whole extents, at most some MiB of each node. What pager_look() finds in use
+ * at half of its looks or more stays, and so does an extent that is touched meanwhile; where that
+ * is all, a target is missed. The thread that evicts, as pager_evict(), some times a second.
  * Return: 0 or the errno of pager_evict(), with the sentence of the node that failed.
  */
 int pager_evict_cold(struct pager *pager, struct errctx *ec);

@@ -2,15 +2,15 @@
 /*
  * Taking memory away, extent by extent of 2 MiB.
  *
- * Some extents ahead are armed: taken out of the page table with one call each, which is one flush of
- * remote TLBs. Until it is their turn the guest has time to touch what it uses; that cancels. Then
- * pages are copied, sixteen at a time, by reading the memory file: a mapping of our own would have to
- * be flushed at each hole, on all CPUs that the guest runs on. What went into the store and was not
- * touched is punched in runs, all of an extent at once where all of it goes, because a hole in the
- * middle of a huge page makes the kernel take it apart.
+ * Some extents ahead are armed: taken out of the page table with one call each, which is one flush
+ * of remote TLBs. Until it is their turn the guest has time to touch what it uses; that cancels.
+ * Then pages are copied, sixteen at a time, by reading the memory file: a mapping of our own would
+ * have to be flushed at each hole, on all CPUs that the guest runs on. What went into the store and
+ * was not touched is punched in runs, all of an extent at once where all of it goes, because a hole
+ * in the middle of a huge page makes the kernel take it apart.
  *
- * A page that is copied cannot change unseen: it is in no page table, and whoever maps it again goes
- * through the fault thread, which says so in the page's word first.
+ * A page that is copied cannot change unseen: it is in no page table, and whoever maps it again
+ * goes through the fault thread, which says so in the page's word first.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +33,8 @@ static void cancel(const struct pager_span *s, size_t i)
 
 static bool is_armed(const struct pager_span *s, size_t i)
 {
-    return page_state(atomic_load_explicit(pager_span_word(s, i), memory_order_acquire)) == PAGE_ARMED;
+    return page_state(atomic_load_explicit(pager_span_word(s, i), memory_order_acquire)) ==
+           PAGE_ARMED;
 }
 
 /* Arm at most @max pages of what the file has. */
@@ -156,8 +157,8 @@ static bool is_in_use(const struct pager_span *s)
 }
 
 /* Whatever happens, no page stays half-way. */
-static int store_span(const struct pager_span *s, bool whole, struct pager_desk *desk, size_t *ret_n,
-                      struct errctx *ec)
+static int store_span(const struct pager_span *s, bool whole, struct pager_desk *desk,
+                      size_t *ret_n, struct errctx *ec)
 {
     bool spared;
     size_t n = 0;
@@ -277,7 +278,8 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
             r = pager_register(node, ec);
         if (r < 0)
             break;
-        r = evict_window(node, MIN((size_t)WINDOW, pager_extents_in(node) - seen), want - done, &done, ec);
+        r = evict_window(node, MIN((size_t)WINDOW, pager_extents_in(node) - seen), want - done,
+                         &done, ec);
         pager_add(&node->n.evict_cpu_ns, pager_cpu_ns() - begin);
         seen += r > 0 ? (size_t)r : 0;
         if (!ops->between(ctx, (uint64_t)done * PAGER_PAGE))

@@ -3,8 +3,8 @@
  * The fault thread of a virtual node: the page's word decides what to do, never the kind of fault.
  *
  * A hole that somebody else filled with zeroes (another mapping of the file that was read, an old
- * kernel's huge pages) makes a fault a minor one, and a copy fail with EEXIST: what the store has is
- * then written into the file and mapped. Nothing here allocates.
+ * kernel's huge pages) makes a fault a minor one, and a copy fail with EEXIST: what the store has
+ * is then written into the file and mapped. Nothing here allocates.
  */
 #include <errno.h>
 #include <poll.h>
@@ -83,10 +83,10 @@ static size_t pin(const struct spot *s, size_t n)
 }
 
 /*
- * The file has no page here and never had one. A guest that takes new memory takes more: the rest of
- * the extent comes with it, as far as it is new, too, up to what was given back for long. Zeroes in the
- * hole of a page that is away would be wrong, so each is looked at, and kept from going while the kernel
- * is at it.
+ * The file has no page here and never had one. A guest that takes new memory takes more: the rest
+ * of the extent comes with it, as far as it is new, too, up to what was given back for long. Zeroes
+ * in the hole of a page that is away would be wrong, so each is looked at, and kept from going
+ * while the kernel is at it.
  */
 static int first_touch(const struct spot *s)
 {
@@ -126,7 +126,8 @@ static void want_mending(const struct spot *s)
     atomic_store(&s->node->any_to_mend, true);
 }
 
-/* Pages of the extent from @first on, up to @max, that are not on their way out. Return: how many. */
+/* Pages of the extent from @first on, up to @max, that are not on their way out. Return: how
+ * many. */
 static size_t map_run(const struct pager_span *extent, size_t first, size_t max)
 {
     size_t n = 0;
@@ -140,9 +141,10 @@ static size_t map_run(const struct pager_span *extent, size_t first, size_t max)
     return n;
 }
 
-/* The extent was taken out of the page table, to see who faults in it, or in order to evict it. All that is
- * there comes back, or each page would cost a fault. (MADV_COLLAPSE would map a huge page as one, but
- * waits for all CPUs of the host before it begins: that is left to pager_mend().) */
+/* The extent was taken out of the page table, to see who faults in it, or in order to evict it.
+ * All that is there comes back, or each page would cost a fault. (MADV_COLLAPSE would map a huge
+ * page as one, but waits for all CPUs of the host before it begins: that is left to
+ * pager_mend().) */
 static void put_back(const struct spot *s)
 {
     const struct pager_span extent = extent_of(s);
@@ -261,8 +263,8 @@ static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
 }
 
 /*
- * Bring back what is EMPTY from @s on, up to @max pages and FILL_CHUNK, before anybody asked: written into
- * the file at once and mapped at once. Return: how many.
+ * Bring back what is EMPTY from @s on, up to @max pages and FILL_CHUNK, before anybody asked:
+ * written into the file at once and mapped at once. Return: how many.
  */
 static size_t fill_chunk(const struct spot *s, size_t max)
 {

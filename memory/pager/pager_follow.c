@@ -2,8 +2,8 @@
 /*
  * Where a node's evicted pages are kept, after it was moved to another host node.
  *
- * A store's slots are filled up before new memory is taken, so what it has must move as well for what
- * is put later to lie on the new node. A store that others use stays where they are.
+ * A store's slots are filled up before new memory is taken, so what it has must move as well for
+ * what is put later to lie on the new node. A store that others use stays where they are.
  */
 #include "memory/pager/pager_int.h"
 

@@ -21,8 +21,8 @@ enum {
 
 enum { LOOK_HOT = HEAT_MAX / 2 }; /* from here on a region is not evicted by itself */
 
-/* A backing and the words of its pages, in a range of its own that the kernel fills with zeroes as it
- * is touched. */
+/* A backing and the words of its pages, in a range of its own that the kernel fills with zeroes
+ * as it is touched. */
 struct pager_region {
     const struct backing *backing;
     page_word *words;
@@ -141,8 +141,8 @@ uint64_t pager_budget(struct pager *p, uint64_t now_ns);
 /** pager_wants_looks() - is what of the node is in use worth knowing now? */
 bool pager_wants_looks(struct pager_node *node);
 
-/** pager_register() - from now on the node's faults come to its fault thread. The thread that evicts.
- *  Return: 0 or the errno of uffd_register(). */
+/** pager_register() - from now on the node's faults come to its fault thread. The thread that
+ *  evicts. Return: 0 or the errno of uffd_register(). */
 int pager_register(struct pager_node *node, struct errctx *ec);
 
 /* The objects of a node are those of two stores: a bit of the number tells them apart. */

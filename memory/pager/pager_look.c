@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finding what is in use, without counters of the hardware: an extent that stands for others (heat.h) is
- * taken out of our page table, which costs some microseconds and no content; KVM's tables follow. Who
- * touches it faults, and the fault thread maps all that is there of it again and says so. What is not
- * touched stays out, and costs nothing when it is asked about again.
+ * Finding what is in use, without counters of the hardware: an extent that stands for others
+ * (heat.h) is taken out of our page table, which costs some microseconds and no content; KVM's
+ * tables follow. Who touches it faults, and the fault thread maps all that is there of it again and
+ * says so. What is not touched stays out, and costs nothing when it is asked about again.
  *
  * The words of pages do not change by this: a page that is out of the page table may be RESIDENT.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the evicting thread does by itself within the user's budget of CPU time, but for looking: what
- * has been kept for some time is packed anew, and stores that became loose are compacted.
+ * What the evicting thread does by itself within the user's budget of CPU time, but for looking:
+ * what has been kept for some time is packed anew, and stores that became loose are compacted.
  */
 #include "memory/pager/pager_int.h"
 #include "vmm/base/macros.h"

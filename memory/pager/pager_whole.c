@@ -2,12 +2,12 @@
 /*
  * Extents of 2 MiB as wholes: huge pages, again.
  *
- * What is brought back comes by pages of 4 KiB, and so does what the guest touches while it is being
- * evicted. MADV_COLLAPSE (Linux 6.1) makes a huge page of an extent's 512 pages, in the guest's mapping,
- * where it maps it, too: if it is one already that costs no more than a fault. It maps all of the extent,
- * so all of its pages are pinned meanwhile: none is armed, and all are RESIDENT, also those that were never
- * touched, where the kernel's zeroes are right. Linux 6.1 fills holes with zeroes even where it then
- * refuses.
+ * What is brought back comes by pages of 4 KiB, and so does what the guest touches while it is
+ * being evicted. MADV_COLLAPSE (Linux 6.1) makes a huge page of an extent's 512 pages, in the
+ * guest's mapping, where it maps it, too: if it is one already that costs no more than a fault. It
+ * maps all of the extent, so all of its pages are pinned meanwhile: none is armed, and all are
+ * RESIDENT, also those that were never touched, where the kernel's zeroes are right. Linux 6.1
+ * fills holes with zeroes even where it then refuses.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -57,8 +57,8 @@ static bool can_be_whole(const struct pager_span *s)
 }
 
 /*
- * One huge page of @s, mapped as that. Its pages are taken out of the page table first, with one flush of
- * remote TLBs: the kernel would do so one by one. Return: whether it is one now.
+ * One huge page of @s, mapped as that. Its pages are taken out of the page table first, with one
+ * flush of remote TLBs: the kernel would do so one by one. Return: whether it is one now.
  */
 static bool make_whole(const struct pager_span *s)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * userfaultfd(2): the only file with its calls. A descriptor serves ranges of shared memory files,
- * both for pages that are not in the file (missing) and for those that are and were taken out of the
- * page table (minor).
+ * both for pages that are not in the file (missing) and for those that are and were taken out of
+ * the page table (minor).
  *
- * After the last copy of the descriptor is closed missing pages read as zeroes: never close it while
- * a page is away and somebody may touch it.
+ * After the last copy of the descriptor is closed missing pages read as zeroes: never close it
+ * while a page is away and somebody may touch it.
  */
 #ifndef MEMORY_PAGER_UFFD_H
 #define MEMORY_PAGER_UFFD_H
@@ -25,8 +25,8 @@
  */
 int uffd_open(int *ret_fd, struct errctx *ec);
 
-/** uffd_register() / uffd_unregister() - faults in whole pages of [@addr, @addr+@len). Unregistering
- *  wakes who waits. Return: 0 or the errno of the call. */
+/** uffd_register() / uffd_unregister() - faults in whole pages of [@addr, @addr+@len).
+ *  Unregistering wakes who waits. Return: 0 or the errno of the call. */
 int uffd_register(int fd, void *addr, size_t len, struct errctx *ec);
 int uffd_unregister(int fd, void *addr, size_t len, struct errctx *ec);
 
@@ -50,8 +50,8 @@ int uffd_copy(int fd, uint8_t *addr, const void *page);
  *  is not the rest stays as it is. */
 int uffd_zero(int fd, uint8_t *addr, size_t len);
 
-/** uffd_continue() - map pages of the file. -EEXIST: the first is mapped; -EFAULT: the file has none;
- *  where that is so of a later one the rest stays as it is. */
+/** uffd_continue() - map pages of the file. -EEXIST: the first is mapped; -EFAULT: the file has
+ *  none; where that is so of a later one the rest stays as it is. */
 int uffd_continue(int fd, uint8_t *addr, size_t len);
 
 /** uffd_wake() - who waits in the range tries again. */

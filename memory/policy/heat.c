@@ -85,7 +85,8 @@ static uint32_t mean(uint32_t a, uint32_t n_a, uint32_t b, uint32_t n_b)
     return (uint32_t)(((uint64_t)a * n_a + (uint64_t)b * n_b) / ((uint64_t)n_a + n_b));
 }
 
-/* None becomes larger than that: a region in which little happens could never be cut where it should be. */
+/* None becomes larger than that: a region in which little happens could never be cut where it
+ * should be. */
 static void merge(struct heat *h)
 {
     const uint32_t largest = MAX(h->n_extents / HEAT_REGIONS_MIN, 1u);
@@ -115,8 +116,8 @@ static size_t count_from(const struct heat *h, uint32_t size)
     return n;
 }
 
-/* All that can be cut, or the larger ones where there is not room for all. From the last to the first, so
- * that each goes to where it may stay. */
+/* All that can be cut, or the larger ones where there is not room for all. From the last to the
+ * first, so that each goes to where it may stay. */
 static void split(struct heat *h)
 {
     uint32_t size = 2;
@@ -156,8 +157,8 @@ static bool is_colder(const struct heat_region *a, const struct heat_region *b)
     return a->heat != b->heat ? a->heat < b->heat : a->age > b->age;
 }
 
-/* By insertion: from one call to the next little changes, but nobody keeps the order for us; there are
- * some hundred. */
+/* By insertion: from one call to the next little changes, but nobody keeps the order for us; there
+ * are some hundred. */
 void heat_order(const struct heat *heat, uint32_t *ret_order)
 {
     for (size_t i = 0; i < heat->n; i++) {

@@ -2,12 +2,13 @@
 /*
  * Which parts of a node's memory are in use, from a few samples of it.
  *
- * Memory is cut into regions of extents that are taken to be alike. In a round each region is sampled
- * HEAT_TRIES times: one extent of it, chosen at random, stands for all. At the end of a round regions
- * beside each other whose heat is about the same become one, and where there is room each is cut in
- * two at a random place, so that borders find their way to where heat changes, and the number of samples
- * depends on how many regions there may be and not on how much memory there is. (As DAMON of the Linux
- * kernel does it.) A region remembers for how many rounds its heat has been about the same.
+ * Memory is cut into regions of extents that are taken to be alike. In a round each region is
+ * sampled HEAT_TRIES times: one extent of it, chosen at random, stands for all. At the end of a
+ * round regions beside each other whose heat is about the same become one, and where there is room
+ * each is cut in two at a random place, so that borders find their way to where heat changes, and
+ * the number of samples depends on how many regions there may be and not on how much memory there
+ * is. (As DAMON of the Linux kernel does it.) A region remembers for how many rounds its heat has
+ * been about the same.
  *
  * Pure: no system call, no clock; the same seed and the same answers give the same regions. One
  * thread's. Nothing allocates after heat_init().
@@ -42,15 +43,16 @@ struct heat {
     uint64_t rounds; /* that are complete */
 };
 
-/** heat_init() - @n_extents, at least 1, in up to @max regions, which is raised to HEAT_REGIONS_MIN.
+/** heat_init() - @n_extents, at least 1, in up to @max regions, which is raised to
+ *  HEAT_REGIONS_MIN.
  *  Return: 0 or -ENOMEM. */
 int heat_init(struct heat *heat, uint32_t n_extents, size_t max, uint64_t seed);
 void heat_fini(struct heat *heat);
 
 /**
  * heat_pick() - the region to be sampled next, and the extent that stands for it.
- * Return: false when each has been sampled as often as a round wants; then heat_end_round(), once all
- * answers are in.
+ * Return: false when each has been sampled as often as a round wants; then heat_end_round(), once
+ * all answers are in.
  */
 bool heat_pick(struct heat *heat, size_t *ret_region, uint32_t *ret_extent);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks of one size that have both free and taken slots are in that size's list. The owner's number
- * is the first word of a slot: it is needed only when the slot is moved, and lies where the move
- * reads anyway.
+ * Blocks of one size that have both free and taken slots are in that size's list. The owner's
+ * number is the first word of a slot: it is needed only when the slot is moved, and lies where the
+ * move reads anyway.
  */
 #include "memory/store/arena.h"
 
@@ -225,7 +225,8 @@ size_t arena_growth(struct arena *arena, size_t len)
     } else if (arena->free_blocks != NO_BLOCK) {
         held = arena->blocks[arena->free_blocks].held_pages; /* not given back yet */
     }
-    return pages_with(slot, units) > held ? (size_t)(pages_with(slot, units) - held) * HOST_PAGE : 0;
+    return pages_with(slot, units) > held ? (size_t)(pages_with(slot, units) - held) * HOST_PAGE
+                                          : 0;
 }
 
 uint8_t *arena_at(const struct arena *arena, struct arena_slot slot)
@@ -316,7 +317,8 @@ void arena_trim(struct arena *arena, size_t max_moves,
 
 int arena_bind(struct arena *arena, const struct idset *host_nodes, struct errctx *ec)
 {
-    return numa_policy_bind(arena->start, (size_t)arena->n_blocks * ARENA_BLOCK + 1, host_nodes, ec);
+    return numa_policy_bind(arena->start, (size_t)arena->n_blocks * ARENA_BLOCK + 1, host_nodes,
+                            ec);
 }
 
 size_t arena_pages(const struct arena *arena, uint32_t *block, void **pages)

@@ -5,9 +5,9 @@
  *
  * The range is cut into blocks of 256 KiB, a block into slots of one size, a multiple of 64 bytes.
  * Slots are given out lowest first, blocks fullest first, so that few are in between; a block whose
- * last slot goes is given back to the host at once or by arena_trim(), which also moves what is left
- * in sparse blocks into others. The range is reserved at the start and its memory comes by touch:
- * nothing is allocated later, and freeing a slot makes no system call.
+ * last slot goes is given back to the host at once or by arena_trim(), which also moves what is
+ * left in sparse blocks into others. The range is reserved at the start and its memory comes by
+ * touch: nothing is allocated later, and freeing a slot makes no system call.
  *
  * Not synchronised: its owner has a lock.
  */
@@ -50,7 +50,8 @@ int arena_take(struct arena *arena, size_t len, uint32_t owner, struct arena_slo
 /** arena_bytes_for() - what a slot for @len bytes takes. Pure. */
 size_t arena_bytes_for(size_t len);
 
-/** arena_growth() - by how many bytes of host memory the next arena_take() of @len would make it larger. */
+/** arena_growth() - by how many bytes of host memory the next arena_take() of @len would make it
+ *  larger. */
 size_t arena_growth(struct arena *arena, size_t len);
 
 /** arena_give() - the slot is not used any more. No system call. */
@@ -67,7 +68,8 @@ uint8_t *arena_at(const struct arena *arena, struct arena_slot slot);
 void arena_trim(struct arena *arena, size_t max_moves,
                 void (*moved)(void *ctx, uint32_t owner, struct arena_slot slot), void *ctx);
 
-/** arena_bind() - memory that is taken from now on comes from @host_nodes. Return: as numa_policy_bind(). */
+/** arena_bind() - memory that is taken from now on comes from @host_nodes. Return: as
+ *  numa_policy_bind(). */
 int arena_bind(struct arena *arena, const struct idset *host_nodes, struct errctx *ec);
 
 /**

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A page of 4 KiB as fewer bytes, and back: by LZ4, fast, or by Zstandard, smaller. Nothing here locks,
- * and nothing allocates after the _init functions; encoder, packer and decoder belong to one thread at
- * a time.
+ * A page of 4 KiB as fewer bytes, and back: by LZ4, fast, or by Zstandard, smaller. Nothing here
+ * locks, and nothing allocates after the _init functions; encoder, packer and decoder belong to one
+ * thread at a time.
  */
 #ifndef MEMORY_STORE_CODEC_H
 #define MEMORY_STORE_CODEC_H

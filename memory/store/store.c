@@ -115,7 +115,8 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
     return 0;
 }
 
-/* Host memory for all of it: what is in the arena, and tables as far as they were touched, at most. */
+/* Host memory for all of it: what is in the arena, and tables as far as they were touched, at
+ * most. */
 static uint64_t held_locked(const struct store *s)
 {
     const uint64_t n = s->n_fresh - STORE_FIRST_OBJECT;
@@ -131,8 +132,8 @@ bool store_fits_locked(const struct store *s, size_t len, uint64_t limit_bytes)
     return growth == 0 || held_locked(s) + growth <= limit_bytes;
 }
 
-/* Packing needs the new place before it gives up the old one, and room comes back by blocks: so much is
- * left for it. */
+/* Packing needs the new place before it gives up the old one, and room comes back by blocks: so
+ * much is left for it. */
 static uint64_t reserve_bytes(uint64_t limit_bytes)
 {
     return MIN(limit_bytes / 4, MAX(limit_bytes / 64, (uint64_t)2 * MIB));

@@ -72,8 +72,9 @@ int store_get(struct store *store, uint32_t object, void *page);
 /** store_drop() - return one reference. No system call; STORE_NONE and STORE_ZERO are ignored. */
 void store_drop(struct store *store, uint32_t object);
 
-/** store_leave() - as store_drop(), of a page that may soon be put again as it is: its copy may stay for
- *  some steps of time (store_age()), as long as such copies are a quarter of the others at most. */
+/** store_leave() - as store_drop(), of a page that may soon be put again as it is: its copy may
+ *  stay for some steps of time (store_age()), as long as such copies are a quarter of the others
+ *  at most. */
 void store_leave(struct store *store, uint32_t object);
 
 /** store_make_room() - let all copies go that nobody has a reference to, and compact.
@@ -83,8 +84,8 @@ bool store_make_room(struct store *store);
 /** store_trim() - compact a little and give memory back. */
 void store_trim(struct store *store);
 
-/** store_is_loose() - did so much go, or become smaller, since the last store_trim() that the next may
- *  find something? */
+/** store_is_loose() - did so much go, or become smaller, since the last store_trim() that the
+ *  next may find something? */
 bool store_is_loose(struct store *store);
 
 /* Room to pack in; one thread's. */
@@ -110,8 +111,8 @@ bool store_pack(struct store *store, struct store_press *press);
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec);
 
 /**
- * store_move_some() - move the next part of its memory, up to ARENA_BLOCK, to host node @to. Pages may
- * be put, got and dropped meanwhile, but not by store_trim() or store_clear().
+ * store_move_some() - move the next part of its memory, up to ARENA_BLOCK, to host node @to. Pages
+ * may be put, got and dropped meanwhile, but not by store_trim() or store_clear().
  * @at: where to go on, 0 at first.
  * Return: bytes that were looked at, 0 at the end; or as numa_policy_move().
  */

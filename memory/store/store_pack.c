@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What makes a store smaller in the background: compacting, and packing what is old. See store.h. */
+/* What makes a store smaller in the background: compacting, and packing what is old. See
+ * store.h. */
 #include <string.h>
 
 #include "memory/store/store_int.h"
@@ -69,8 +70,8 @@ static uint32_t take_old(struct store *s, struct store_press *press, bool *ret_m
     return 0;
 }
 
-/* @bytes in the place of what is kept, where that is smaller. A store that has no room for both leaves it
- * as it is, and comes back to it. */
+/* @bytes in the place of what is kept, where that is smaller. A store that has no room for both
+ * leaves it as it is, and comes back to it. */
 static void replace_locked(struct store *s, struct store_object *o, const void *bytes, size_t len)
 {
     struct arena_slot slot;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies of pages that came back and were only read, as far as is known: kept for a while, and found by
- * their content when such a page is put again. They make way for anything else.
+ * Copies of pages that came back and were only read, as far as is known: kept for a while, and
+ * found by their content when such a page is put again. They make way for anything else.
  */
 #include "memory/store/store_int.h"
 #include "vmm/base/cleanup.h"

@@ -187,7 +187,8 @@ static void what_does_not_fit_is_refused_with_both_numbers(void **state)
         { 2 * M, 0, 53, ERANGE, "a physical address width of 53 bits is not supported" },
         { 0, 0, 46, EINVAL, "no virtual node has memory" },
         { 64 * G, 0, 36, ERANGE,
-          "memory ends at 65 GiB, above the 36-bit addresses that this host's KVM gives to guests" },
+          "memory ends at 65 GiB, above the 36-bit addresses that this host's KVM gives to "
+          "guests" },
         { 63 * G, 0, 36, ERANGE,
           "PCI windows of 1 nodes above the memory's end at 64 GiB do not fit the 36-bit addresses "
           "that this host's KVM gives to guests" },

@@ -44,7 +44,8 @@ int balance_live_home(const struct topo_plan *plan, const struct idset *nodes,
 /**
  * balance_live_cpus() - the CPUs on which threads that belong on @cpus of host node @home can run.
  * @online: empty: not known, all are.
- * @ret_cpus: those of @cpus that are online; where there are none the host node's; where it has none
+ * @ret_cpus: those of @cpus that are online; where there are none the host node's; where it has
+ * none
  *            the nearest host node's that has some. Empty when there is none at all.
  */
 void balance_live_cpus(const struct topo_plan *plan, const struct idset *cpus, uint32_t home,

@@ -18,7 +18,8 @@ enum { BALANCE_TEXT = 640 }; /* room for every step in words */
 const char *balance_say(const struct balance_decision *d, const uint32_t *hosts, char *buf,
                         size_t size);
 
-/** balance_say_outcome() - "gained 0.8 CPUs of 0.85 expected", "did not arrive", "not known yet". */
+/** balance_say_outcome() - "gained 0.8 CPUs of 0.85 expected", "did not arrive", "not known
+ *  yet". */
 const char *balance_say_outcome(const struct balance_decision *d, char *buf, size_t size);
 
 /**

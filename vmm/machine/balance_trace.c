@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Snapshots and what they were judged by to JSON and back. Whatever is read is held against balance_check() before it is given
- * to anybody; sizes are looked at before memory is taken for them. See balance_trace.h.
+ * Snapshots and what they were judged by to JSON and back. Whatever is read is held against
+ * balance_check() before it is given to anybody; sizes are looked at before memory is taken for
+ * them. See balance_trace.h.
  */
 #include "vmm/machine/balance_trace.h"
 
@@ -96,7 +97,8 @@ static int read_rows(const json_t *nodes, const json_t *vnodes, struct balance_l
     return 0;
 }
 
-/* A list that may be left out where the line before has it. Return: 0, -EINVAL; 1: nobody has it. */
+/* A list that may be left out where the line before has it. Return: 0, -EINVAL; 1: nobody has
+ * it. */
 static int read_kept(const json_t *json, const char *name, size_t n, const uint32_t *before,
                      uint32_t *ret)
 {

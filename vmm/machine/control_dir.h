@@ -6,8 +6,9 @@
  *   /run/numavisor               for root otherwise
  *   /tmp/numavisor-UID           for everybody else
  *
- * NAME.sock is the socket, NAME.use says what the machine takes of the host (neighbours.h), NAME.lock
- * is held with flock() for as long as the machine lives, so files without a held lock are stale.
+ * NAME.sock is the socket, NAME.use says what the machine takes of the host (neighbours.h),
+ * NAME.lock is held with flock() for as long as the machine lives, so files without a held lock are
+ * stale.
  */
 #ifndef VMM_MACHINE_CONTROL_DIR_H
 #define VMM_MACHINE_CONTROL_DIR_H

@@ -60,8 +60,8 @@ bool cpu_group_leave(struct cpu_group *group);
  *  time. Any process. */
 void cpu_group_remove(const char *dir);
 
-/** cpu_group_status() - {"cgroup", "weight", "max"} as of now; cpu_group_stat() - the kernel's counters. Both
- *  are new objects, without members where there is no group. */
+/** cpu_group_status() - {"cgroup", "weight", "max"} as of now; cpu_group_stat() - the kernel's
+ *  counters. Both are new objects, without members where there is no group. */
 json_t *cpu_group_status(const struct cpu_group *group);
 json_t *cpu_group_stat(const struct cpu_group *group);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What of the kernel's is not on every host and is done without where it is not: each has a finding,
- * which says what there is less without it. Kernels are asked, not judged by their version.
+ * What of the kernel's is not on every host and is done without where it is not: each has a
+ * finding, which says what there is less without it. Kernels are asked, not judged by their
+ * version.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -85,20 +86,23 @@ static void check_huge_pages(struct host_check *c, const char *root,
     huge = strcmp(choice, "always") == 0 || strcmp(choice, "within_size") == 0 ||
            strcmp(choice, "force") == 0;
     if (n_2m + n_1g > 0)
-        host_check_say(pools, sizeof(pools), "; the pools for --pages have %" PRIu64 " free of 2M, %" PRIu64
-            " of 1G", n_2m, n_1g);
+        host_check_say(pools, sizeof(pools),
+                       "; the pools for --pages have %" PRIu64 " free of 2M, %" PRIu64 " of 1G",
+                       n_2m, n_1g);
     f = host_check_add(c, "huge-pages", huge || n_2m + n_1g > 0 ? HOST_OK : HOST_LIMITED);
     if (huge)
         WHAT(f, "guest memory comes in huge pages where the kernel has them (%s)%s", choice, pools);
     else if (strcmp(choice, "advise") == 0)
         WHAT(f, "guest memory comes in huge pages with --pages thp or --prealloc only%s", pools);
     else
-        WHAT(f, "guest memory comes in pages of 4 KiB unless --prealloc or --pages asks for others%s",
+        WHAT(f,
+             "guest memory comes in pages of 4 KiB unless --prealloc or --pages asks for others%s",
              pools);
     if (f->verdict == HOST_OK)
         return;
     if (choice[0] != '\0')
-        ADVICE(f, "write always into %s, or fill a pool for --pages 2M: sysctl vm.nr_hugepages=N", path);
+        ADVICE(f, "write always into %s, or fill a pool for --pages 2M: sysctl vm.nr_hugepages=N",
+               path);
     else
         ADVICE(f, "use a kernel with transparent huge pages for memory files, or fill a pool for "
                   "--pages 2M: sysctl vm.nr_hugepages=N");
@@ -114,8 +118,9 @@ static void check_collapse(struct host_check *c)
         WHAT(f, "--prealloc makes huge pages, and a move puts together what it had to split");
         return;
     }
-    WHAT(f, "--prealloc takes huge pages where the kernel gives them by itself only, and huge pages "
-            "that a move has to split stay small");
+    WHAT(f,
+         "--prealloc takes huge pages where the kernel gives them by itself only, and huge pages "
+         "that a move has to split stay small");
     ADVICE(f, "use Linux 6.1 or later");
 }
 
@@ -159,7 +164,8 @@ static void check_balance(struct host_check *c, const char *root)
 {
     const bool waits = there(root, "/proc/schedstat");
     const bool pressure = there(root, "/proc/pressure/memory");
-    struct host_finding *f = host_check_add(c, "balance", waits && pressure ? HOST_OK : HOST_LIMITED);
+    struct host_finding *f =
+        host_check_add(c, "balance", waits && pressure ? HOST_OK : HOST_LIMITED);
 
     if (waits && pressure) {
         WHAT(f, "--balance sees how long tasks wait for CPUs, and for memory");

@@ -63,7 +63,7 @@ static void *balancer_main(void *arg)
     return NULL;
 }
 
-/* --- epochs, on the main loop ------------------------------------------------------------------ */
+/* --- epochs, on the main loop ----------------------------------------------------------------- */
 
 /* Where each virtual node is, for the thread. */
 static void tell_homes(struct balancer *b)
@@ -137,7 +137,7 @@ static void is_over(void *ctx)
         arm(b);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void free_balancer(struct balancer *b)
 {
@@ -317,7 +317,7 @@ void machine_balancer_release(struct machine *m)
     (void)pthread_cond_broadcast(&b->wake);
 }
 
-/* --- what the control socket asks for ----------------------------------------------------------- */
+/* --- what the control socket asks for --------------------------------------------------------- */
 
 static int switch_to(struct balancer *b, const char *word, struct errctx *ec)
 {

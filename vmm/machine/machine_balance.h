@@ -5,10 +5,11 @@
  * Once every epoch the main loop hands a job to a thread of its own, "balancer", which looks at the
  * host, at what the machine's threads used and at where memory is, and has the policy decide
  * (vcpu/policy/balance.h). The main loop then does what was decided, move by move, or says it. The
- * thread is there for the life of a run, since the sandbox lets none be made later, and sleeps while
- * rebalancing is off; none where the host has one node.
+ * thread is there for the life of a run, since the sandbox lets none be made later, and sleeps
+ * while rebalancing is off; none where the host has one node.
  *
- * A pause and a reset have it drop its job, since memory must not be given back while it is counted.
+ * A pause and a reset have it drop its job, since memory must not be given back while it is
+ * counted.
  */
 #ifndef VMM_MACHINE_MACHINE_BALANCE_H
 #define VMM_MACHINE_MACHINE_BALANCE_H
@@ -21,8 +22,8 @@
 struct machine;
 struct balancer;
 
-/** machine_open_balancer() - open what will be read and written; before the sandbox. Main thread, as
- *  all that follows. Return: 0, -ENOMEM, or the errno of making the trace's file. */
+/** machine_open_balancer() - open what will be read and written; before the sandbox. Main thread,
+ *  as all that follows. Return: 0, -ENOMEM, or the errno of making the trace's file. */
 int machine_open_balancer(struct machine *m, struct errctx *ec);
 
 /** machine_start_balancer() - make the thread; returns when it is in its sandbox. The first epoch

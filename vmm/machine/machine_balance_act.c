@@ -29,7 +29,7 @@ static void say(const struct balancer *b, const char *fmt, ...)
     m->hooks.balanced(m->hooks.ctx, text);
 }
 
-/* --- decisions ---------------------------------------------------------------------------------- */
+/* --- decisions -------------------------------------------------------------------------------- */
 
 static struct balance_note *note_of(struct balancer *b, uint64_t time_ns)
 {
@@ -149,7 +149,7 @@ static void tell_outcomes(struct balancer *b)
         b->log[b->n_log] = *balance_log(b->policy, b->n_log);
 }
 
-/* --- CPUs that went ------------------------------------------------------------------------------ */
+/* --- CPUs that went --------------------------------------------------------------------------- */
 
 /* The kernel lets a thread run anywhere once none of its CPUs is online, and leaves it there. */
 static void follow_cpus(struct balancer *b)
@@ -183,7 +183,7 @@ static void follow_cpus(struct balancer *b)
     }
 }
 
-/* --- for ctl ------------------------------------------------------------------------------------- */
+/* --- for ctl ---------------------------------------------------------------------------------- */
 
 static json_t *pressure_json(const struct host_pressure *p)
 {
@@ -291,7 +291,7 @@ json_t *balancer_json(const struct balancer *b)
     return json;
 }
 
-/* --- an epoch ------------------------------------------------------------------------------------ */
+/* --- an epoch --------------------------------------------------------------------------------- */
 
 void balancer_act(struct balancer *b)
 {

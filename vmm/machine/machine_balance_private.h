@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The balancer, for machine_balance.c (its life and the main loop), machine_balance_look.c (what its
- * thread does) and machine_balance_act.c (what comes of it).
+ * The balancer, for machine_balance.c (its life and the main loop), machine_balance_look.c (what
+ * its thread does) and machine_balance_act.c (what comes of it).
  */
 #ifndef VMM_MACHINE_MACHINE_BALANCE_PRIVATE_H
 #define VMM_MACHINE_MACHINE_BALANCE_PRIVATE_H

@@ -67,8 +67,8 @@ int machine_balloon(struct machine *m, const struct machine_balloon_request *req
     balloon_status(m->balloon, &st); /* before statistics can come that were asked for here */
     if (req->refresh)
         balloon_ask_stats(m->balloon);
-    answer = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:o, s:o}", "name", m->config->name, "driver",
-                       st.driver, "target", bounded(st.target_bytes), "told",
+    answer = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:o, s:o}", "name", m->config->name,
+                       "driver", st.driver, "target", bounded(st.target_bytes), "told",
                        bounded(st.told_bytes), "gone", bounded(st.gone_bytes), "rejected",
                        bounded(st.rejected), "nodes", nodes, "stats", stats_json(&st));
     if (answer == NULL)

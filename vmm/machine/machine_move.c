@@ -123,7 +123,8 @@ static void is_over(void *ctx)
     mem_move_record(mv->job, m->mem);
     if (p->phase == MOVE_ARRIVED) {
         (mv->breaks ? idset_add : idset_del)(&m->forced, mv->request.vnode.v);
-        if (machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) < 0)
+        if (machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) <
+            0)
             machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
     }
     if (m->hooks.moved != NULL)
@@ -143,7 +144,8 @@ static void is_over(void *ctx)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
-/* While what was evicted of the node is moved. Its end is part of the move, but cannot be cancelled. */
+/* While what was evicted of the node is moved. Its end is part of the move, but cannot be
+ * cancelled. */
 struct store_move {
     struct mover *mv;
     struct move_rate rate;

@@ -27,7 +27,8 @@ int machine_start_mover(struct machine *m, struct errctx *ec);
 /** machine_stop_mover() - end it, in the middle of a move too. Nothing happens without one. */
 void machine_stop_mover(struct machine *m);
 
-/** machine_mover_hold() / machine_mover_release() - it stands still between the two. Main thread. */
+/** machine_mover_hold() / machine_mover_release() - it stands still between the two. Main
+ *  thread. */
 void machine_mover_hold(struct machine *m);
 void machine_mover_release(struct machine *m);
 
@@ -48,8 +49,8 @@ bool machine_mover_busy(const struct machine *m, struct vnode_id *ret_vnode);
 int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                    const struct idset *cpus, struct errctx *ec);
 
-/** machine_repin() - threads of @vnode, as above, run on @cpus; memory stays. Memory that the kernel
- *  makes on their behalf still comes from where theirs is. */
+/** machine_repin() - threads of @vnode, as above, run on @cpus; memory stays. Memory that the
+ *  kernel makes on their behalf still comes from where theirs is. */
 void machine_repin(struct machine *m, struct vnode_id vnode, const struct idset *cpus);
 
 /** machine_judge_cpus() - has @to the CPUs that --pin dedicated gives to the vCPUs of @vnode?

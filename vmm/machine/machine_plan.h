@@ -24,8 +24,8 @@ struct machine_placement {
 };
 
 /**
- * machine_plan_make() - topo_plan_make(), then places for what --pin, --objective, --vnuma auto or --cpu-reserve
- * or --balance ask for.
+ * machine_plan_make() - topo_plan_make(), then places for what --pin, --objective, --vnuma auto or
+ * --cpu-reserve or --balance ask for.
  * @others: the other machines on @host, or NULL for none.
  * @ret_placement: NULL, or receives the placement, also where it is not applied; release with
  *                 machine_placement_fini().

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory that is plugged in and out while the guest runs: KVM's slots for blocks of windows, and what
- * `ctl plug` asks and shows.
+ * Memory that is plugged in and out while the guest runs: KVM's slots for blocks of windows, and
+ * what `ctl plug` asks and shows.
  *
- * Each block has a slot number of its own, behind those of the memory that is there from the start; a
- * block that is not plugged in has no slot, so the guest finds nothing there and can take no memory
- * by touching it. Blocks come and go on the loop of the memory devices; a move makes slots anew on
- * the main thread; a lock keeps the two apart.
+ * Each block has a slot number of its own, behind those of the memory that is there from the start;
+ * a block that is not plugged in has no slot, so the guest finds nothing there and can take no
+ * memory by touching it. Blocks come and go on the loop of the memory devices; a move makes slots
+ * anew on the main thread; a lock keeps the two apart.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,8 +17,8 @@
 #include "vmm/machine/machine_private.h"
 
 /* The window that @addr lies in, and the slot number of its first block. */
-static bool find_window(const struct machine *m, struct gpa addr, struct guest_mem_window *ret_window,
-                        uint32_t *ret_slot)
+static bool find_window(const struct machine *m, struct gpa addr,
+                        struct guest_mem_window *ret_window, uint32_t *ret_slot)
 {
     uint32_t slot = m->n_mem_slots;
 
@@ -126,7 +126,7 @@ void machine_unmap_plugged(struct machine *m)
     (void)each_plugged(m, UINT32_MAX, false, NULL);
 }
 
-/* --- what the control socket asks for ------------------------------------------------------------ */
+/* --- what the control socket asks for --------------------------------------------------------- */
 
 static struct virtio_dev *device_of(const struct machine *m, uint32_t vnode)
 {

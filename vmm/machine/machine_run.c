@@ -2,10 +2,10 @@
 /*
  * A machine's life between its first and its last guest instruction.
  *
- * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory, who looks
- * where it is and who evicts it; starting reverses it. Threads that bring memory back end last of
- * all. A reset happens in place: halt, devices reset, memory given back, firmware loaded anew,
- * registers as at power-on, go. All of it on the main loop's thread.
+ * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory, who
+ * looks where it is and who evicts it; starting reverses it. Threads that bring memory back end
+ * last of all. A reset happens in place: halt, devices reset, memory given back, firmware loaded
+ * anew, registers as at power-on, go. All of it on the main loop's thread.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -36,8 +36,8 @@ struct machine_threads {
  * its own. A thread runs on all CPUs that its nodes' vCPUs are pinned to, a node without vCPUs
  * counting as its initiator; with dedicated CPUs it runs beside them while their host nodes have
  * others. Where one of its nodes is not pinned it runs anywhere. The main thread serves all nodes.
- * Devices that give memory back (device_type.reclaims) share one more thread, which serves all nodes,
- * too.
+ * Devices that give memory back (device_type.reclaims) share one more thread, which serves all
+ * nodes, too.
  * Return: 0 or -ENOMEM. Release with machine_threads_free().
  */
 int machine_threads_plan(const struct machine_config *config, const struct topo_plan *plan,
@@ -49,8 +49,8 @@ void machine_threads_free(struct machine_threads *threads);
 json_t *machine_threads_json(const struct machine_config *config,
                              const struct machine_threads *threads);
 
-/** machine_threads_cpus() - the host CPUs that the vCPUs of virtual node @vnode, or of its initiator,
- *  are pinned to; empty when one of them runs anywhere. */
+/** machine_threads_cpus() - the host CPUs that the vCPUs of virtual node @vnode, or of its
+ *  initiator, are pinned to; empty when one of them runs anywhere. */
 void machine_threads_cpus(const struct topo_plan *plan, uint32_t vnode, struct idset *ret_cpus);
 
 enum { MACHINE_DEVICE_NAME = 32, MACHINE_THREAD_NAME = 16 };

@@ -194,7 +194,8 @@ int machine_use_hold(const struct machine_use *before, const struct machine_use 
     for (size_t i = 0; i < after->n_nodes; i++) {
         const struct machine_use_node *a = &after->nodes[i], *b = on_node(before, a->node);
         const uint32_t had = b != NULL ? b->reserve_milli : 0;
-        struct machine_use_node *n = &use.nodes[b != NULL ? (size_t)(b - before->nodes) : use.n_nodes++];
+        struct machine_use_node *n =
+            &use.nodes[b != NULL ? (size_t)(b - before->nodes) : use.n_nodes++];
 
         n->node = a->node;
         n->held_milli = a->reserve_milli - MIN(had, a->reserve_milli);

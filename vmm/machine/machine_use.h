@@ -78,8 +78,8 @@ void machine_use_sum(const struct host_topo *host, const struct machine_use *use
 int machine_use_admit(const struct host_topo *host, const struct machine_use *others, size_t n,
                       const struct machine_use *use, struct errctx *ec);
 
-/** machine_use_admit_move() - the same of a machine that takes @before and is to take @after, on the
- *  host nodes of which it would reserve more. */
+/** machine_use_admit_move() - the same of a machine that takes @before and is to take @after, on
+ *  the host nodes of which it would reserve more. */
 int machine_use_admit_move(const struct host_topo *host, const struct machine_use *others, size_t n,
                            const struct machine_use *before, const struct machine_use *after,
                            struct errctx *ec);
@@ -89,9 +89,9 @@ int machine_use_admit_move(const struct host_topo *host, const struct machine_us
  *
  * Each machine counts what it reserved, and beyond that a part of what nobody reserved, by its own
  * weight: of every node the machines' parts together are no more than the node, so a machine's
- * share of it is no less than what it reserved, but for a hundredth that rounding costs. All weights
- * together stay what they were without reservations (100 a machine at least), so that other programs
- * are not worse off. Where nothing is reserved, weights are as asked for.
+ * share of it is no less than what it reserved, but for a hundredth that rounding costs. All
+ * weights together stay what they were without reservations (100 a machine at least), so that other
+ * programs are not worse off. Where nothing is reserved, weights are as asked for.
  * @ret_weights: @n values from 1 to 10000.
  */
 void machine_use_weights(const struct host_topo *host, const struct machine_use *uses, size_t n,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small world of one page (its word, page table entry, memory file, store, the kernel's queue of
- * faults) and actors in it, each a program of steps that are atomic in reality, too: one move of the
- * word, one system call, one access. The words are moved by the functions under test; the rest is a
- * model of what the kernel does.
+ * faults) and actors in it, each a program of steps that are atomic in reality, too: one move of
+ * the word, one system call, one access. The words are moved by the functions under test; the rest
+ * is a model of what the kernel does.
  */
 #ifndef MEMORY_PAGER_TEST_PAGE_WORLD_H
 #define MEMORY_PAGER_TEST_PAGE_WORLD_H
@@ -346,9 +346,9 @@ static inline int go_balloon(struct world *w)
     return 0;
 }
 
-/* Puts the page into a huge page, by the thread that evicts or by the one that serves faults, so both
- * at any time here: pin, then one call. The kernel copies where nobody has the frame, fills a hole with
- * zeroes (Linux 6.1) and maps; it wakes nobody. */
+/* Puts the page into a huge page, by the thread that evicts or by the one that serves faults, so
+ * both at any time here: pin, then one call. The kernel copies where nobody has the frame, fills a
+ * hole with zeroes (Linux 6.1) and maps; it wakes nobody. */
 static inline int go_collapser(struct world *w)
 {
     switch (w->collapser_pc) {
@@ -411,7 +411,7 @@ static inline int go(struct world *w, enum actor actor, int choice)
     }
 }
 
-/* --- what must hold at the end ------------------------------------------------------------------ */
+/* --- what must hold at the end ---------------------------------------------------------------- */
 
 static inline void check_end(const struct world *w)
 {

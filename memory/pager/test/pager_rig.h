@@ -170,7 +170,8 @@ static inline struct pager_counts count_all_back(struct rig *rig, uint32_t node)
     return c;
 }
 
-/* What page number @page has in its @version: zeroes, something that many pages are, text, noise. */
+/* What page number @page has in its @version: zeroes, something that many pages are, text,
+ * noise. */
 static inline void make(uint8_t *buf, size_t page, uint32_t version)
 {
     uint64_t seed = page * 0x9e3779b97f4a7c15ull + version;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every interleaving of evicting, faulting, cancelling, punching, leasing and resetting one page: from
- * each state of the world every actor that can go is tried, until no new state is found.
+ * Every interleaving of evicting, faulting, cancelling, punching, leasing and resetting one page:
+ * from each state of the world every actor that can go is tried, until no new state is found.
  *
  * What must hold: who reads finds what was written last; what a device wrote is not lost; nobody
  * waits for ever; each object of the store is dropped exactly once.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Threads at one word, for the thread sanitizer: the word alone orders who may touch the page, which
- * here is plain memory that is overwritten while it is "away".
+ * Threads at one word, for the thread sanitizer: the word alone orders who may touch the page,
+ * which here is plain memory that is overwritten while it is "away".
  */
 #include <setjmp.h>
 #include <stdarg.h>

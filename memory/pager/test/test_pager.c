@@ -171,8 +171,8 @@ static void what_is_away_is_not_gone_and_what_is_gone_stays_so(void **state)
     assert_int_equal(gone, 0); /* the host had it already */
     assert_int_equal(n_present(rig, 0, 2 * EXTENT_PAGES), 0);
     assert_int_equal(count(rig, 0).away_pages, PAGES - 2 * EXTENT_PAGES);
-    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 20 * SMALL }, 9 * SMALL, true, &gone),
-                     0);
+    assert_int_equal(
+        guest_mem_give_back(rig->mem, (struct gpa){ 20 * SMALL }, 9 * SMALL, true, &gone), 0);
     *(volatile uint8_t *)page_at(rig, 0, 3) = 1;
     assert_int_equal(n_present(rig, 0, 20), 17); /* the rest comes along, up to those */
     assert_int_equal(n_present(rig, 20, EXTENT_PAGES - 20), 0);

@@ -49,8 +49,8 @@ static void *write_and_check(void *arg)
     return NULL;
 }
 
-/* A device: leases, and the kernel that writes into what is leased. Its pages are a writer's that it
- * gives back as they were. */
+/* A device: leases, and the kernel that writes into what is leased. Its pages are a writer's that
+ * it gives back as they were. */
 static void *do_io(void *arg)
 {
     struct writer *w = arg;

@@ -41,7 +41,8 @@ static void skip_without_collapse(void)
     }
 }
 
-/* The kernel may refuse now and then, because somebody has a page for a moment: the next fault asks anew. */
+/* The kernel may refuse now and then, because somebody has a page for a moment: the next fault asks
+ * anew. */
 static void mend_until(struct rig *rig, uint64_t want_bytes)
 {
     mend(rig);
@@ -82,7 +83,8 @@ static void what_came_back_becomes_huge_again(void **state)
     c = count(rig, 0);
     assert_true(c.mended_extents >= NODE_BYTES / BACKING_EXTENT);
     assert_true(c.mend_cpu_ns > 0);
-    /* where it was only taken out of the page table one fault brings all of it back, and it is mended */
+    /* where it was only taken out of the page table one fault brings all of it back, and it is
+     * mended */
     assert_int_equal(madvise(page_at(rig, 0, 0), BACKING_EXTENT, MADV_DONTNEED), 0);
     for (size_t i = 0; i < 512; i++) {
         make(want, i, 6);
@@ -120,7 +122,8 @@ static void an_extent_with_a_lease_is_not_touched_by_that(void **state)
     memset(page_at(rig, 0, 0), 8, NODE_BYTES);
     (void)count_all_back(rig, 0);
     /* the kernel has a frame, for a device that writes later */
-    assert_int_equal(guest_mem_lease_begin(rig->mem, (struct gpa){ 0 }, SMALL, LEASE_DMA, &lease), 0);
+    assert_int_equal(guest_mem_lease_begin(rig->mem, (struct gpa){ 0 }, SMALL, LEASE_DMA, &lease),
+                     0);
     assert_int_equal(pipe2(pipe_fd, O_CLOEXEC), 0);
     iov = (struct iovec){ .iov_base = lease.ptr, .iov_len = SMALL };
     assert_int_equal(vmsplice(pipe_fd[1], &iov, 1, 0), SMALL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finding what is in use by samples: regions stay a partition whatever the answers are, the same seed gives
- * the same regions, heat is found where it is and found again where it went.
+ * Finding what is in use by samples: regions stay a partition whatever the answers are, the same
+ * seed gives the same regions, heat is found where it is and found again where it went.
  */
 #include <setjmp.h>
 #include <stdarg.h>

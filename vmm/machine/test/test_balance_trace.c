@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Recorded snapshots: a trace that is read back decides the same; what is no snapshot is refused. */
+/* Recorded snapshots: a trace that is read back decides the same; what is no snapshot is
+ * refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -225,7 +225,7 @@ static void a_kernel_without_landlock_is_told_with_advice(void **state)
     }
 }
 
-/* --- kernels that lack something ---------------------------------------------------------------- */
+/* --- kernels that lack something -------------------------------------------------------------- */
 
 /* What the kernel that is played has. */
 static struct {

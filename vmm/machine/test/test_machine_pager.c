@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The threads that page and the main loop: evict, hold, refuse, reset, an end in the middle. With this
- * machine's kernel; skipped where userfaultfd is not allowed.
+ * The threads that page and the main loop: evict, hold, refuse, reset, an end in the middle. With
+ * this machine's kernel; skipped where userfaultfd is not allowed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
