@@ -93,7 +93,7 @@ struct device_type {
     /* Gives guest memory back to the host: lives on a loop that serves such devices only, and the
      * guest's memory must not be set aside. */
     bool reclaims;
-    /* Another process maps the guest's memory: it is neither paged nor moved. */
+    /* Another process maps the guest's memory: it is not paged, and moved by force only. */
     bool shares_memory;
     const char *help;       /* one line */
     const struct device_key *keys; /* up to an entry with name NULL */

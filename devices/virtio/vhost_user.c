@@ -7,155 +7,32 @@
  *                          \-> waiting, link down --back--> running (net)
  *
  * Doorbells and interrupts pass through the loop: the guest's are the transport's, and the back end
- * gets eventfds of its own. Those it shares with us, with their flags; so they are never read (the
- * watch is edge-triggered), and written to only when they have room, which leaves a back end that
- * races both no more than to stall its guest's devices.
+ * gets descriptors of its own. A descriptor that both sides have is one file with one set of flags,
+ * so a back end can make calls on it block, for ever. So it gets nothing that we read or write: it
+ * hears of doorbells through its end of a pair of sockets, into ours of which we send without
+ * waiting, and tells of interrupts by an eventfd whose edges we poll for. (Not pipes: who reads one
+ * holds its lock while its own memory is faulted in.)
  *
  * The loop waits for replies when a driver starts or stops the device and while the machine pauses,
- * up to the link's patience for each. In between nothing is due on the link, so whatever comes
- * there ends it. Threading: the loop; config_read on vCPU threads.
+ * each time no longer than a conversation may take. In between nothing is due on the link, so
+ * whatever comes there ends it. Threading: the loop; config_read on vCPU threads.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "devices/virtio/vhost_user_int.h"
-#include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
-
-enum { RETRY_NS = 1000000000, PATIENCE_AGAIN_MS = 1000 };
 
 static struct vu_dev *vu_of(struct virtio_dev *vdev)
 {
     return container_of(vdev, struct vu_dev, vdev);
-}
-
-/* --- the back end comes and goes -------------------------------------------------------------- */
-
-static void set_link(struct vu_dev *dev, uint16_t status)
-{
-    if (__atomic_exchange_n(&dev->net_status, status, __ATOMIC_RELAXED) != status)
-        dev->vdev.transport->config_interrupt(dev->vdev.transport_ctx);
-}
-
-static void say(const struct vu_dev *dev, const char *what, const char *why)
-{
-    char text[ERRCTX_MSG_MAX + 256];
-
-    (void)snprintf(text, sizeof(text), "%s: %s (%.100s)%s%s", dev->vdev.name, what, dev->path,
-                   why[0] != '\0' ? ": " : "", why);
-    if (dev->say != NULL)
-        dev->say(dev->say_ctx, text);
-}
-
-static void hang_up(struct vu_dev *dev)
-{
-    evloop_unwatch(dev->link_watch);
-    dev->link_watch = NULL;
-    vhost_user_close(&dev->link);
-    dev->running = false;
-    for (unsigned i = 0; i < dev->vdev.n_queues; i++)
-        dev->rings[i].told = false;
-}
-
-/* The link is of no use any more. */
-static void lose(struct vu_dev *dev, const char *why)
-{
-    hang_up(dev);
-    if (dev->started && dev->kind->returns) {
-        say(dev, "the back end is gone, the link is down until it is back", why);
-        set_link(dev, 0);
-        evloop_timer_arm(dev->retry, evloop_now_ns() + RETRY_NS);
-    } else if (dev->started) {
-        say(dev, "the back end is gone, the device needs a reset by its driver", why);
-        virtio_dev_break(&dev->vdev, "its back end is gone");
-    } else {
-        say(dev, "the back end is gone, and is looked for when the driver starts", why);
-    }
-}
-
-static void link_ready(void *ctx, uint32_t events)
-{
-    struct vu_dev *dev = ctx;
-
-    lose(dev, events & (EPOLLHUP | EPOLLERR) ? "" : "it spoke unasked");
-}
-
-static int watch_link(struct vu_dev *dev, struct errctx *ec)
-{
-    return evloop_watch_fd(dev->vdev.loop, dev->link.fd, EPOLLIN, link_ready, dev, &dev->link_watch,
-                           ec);
-}
-
-/* Nobody but who waits for a reply reads from the link. */
-static void mute_link(struct vu_dev *dev)
-{
-    if (dev->link_watch != NULL)
-        evloop_watch_set(dev->link_watch, 0);
-}
-
-static void hear_link(struct vu_dev *dev)
-{
-    if (dev->link_watch != NULL)
-        evloop_watch_set(dev->link_watch, EPOLLIN);
-}
-
-static int connect_again(struct vu_dev *dev, struct errctx *ec)
-{
-    int r = vhost_user_connect(dev->path, &dev->link, ec);
-
-    if (r < 0)
-        return r;
-    dev->link.patience_ms = PATIENCE_AGAIN_MS;
-    r = vu_hello(dev, true, ec);
-    if (r == 0)
-        r = watch_link(dev, ec);
-    if (r < 0)
-        hang_up(dev);
-    return r;
-}
-
-/* Have the back end serve the rings; one that refuses is hung up on. */
-static int serve(struct vu_dev *dev, struct errctx *ec)
-{
-    int r = dev->link.fd < 0 ? connect_again(dev, ec) : 0;
-
-    if (r < 0)
-        return r;
-    dev->link.patience_ms = VU_PATIENCE_MS;
-    mute_link(dev);
-    r = vu_rings_start(dev, ec);
-    if (r < 0) {
-        hang_up(dev);
-        return r;
-    }
-    hear_link(dev);
-    dev->running = true;
-    return 0;
-}
-
-static void retry(void *ctx)
-{
-    struct vu_dev *dev = ctx;
-
-    if (!dev->started || dev->running)
-        return;
-    if (vu_rings_rewind(dev) < 0) {
-        virtio_dev_break(&dev->vdev, "a ring went away");
-    } else if (serve(dev, NULL) == 0) {
-        say(dev, "the back end is back", "");
-        set_link(dev, VIRTIO_NET_S_LINK_UP);
-    } else {
-        evloop_timer_arm(dev->retry, evloop_now_ns() + RETRY_NS);
-    }
 }
 
 /* --- the guest -------------------------------------------------------------------------------- */
@@ -184,55 +61,42 @@ static void vu_config_write(struct virtio_dev *vdev, uint32_t off, const void *d
     (void)len;
 }
 
-static void called(void *ctx, uint32_t events)
-{
-    struct vu_ring *ring = ctx;
-    struct vu_dev *dev = ring->dev;
-
-    (void)events;
-    if (dev->running)
-        dev->vdev.transport->queue_interrupt(dev->vdev.transport_ctx,
-                                             &dev->vdev.vqs[ring - dev->rings]);
-}
-
 static int vu_start(struct virtio_dev *vdev)
 {
     struct vu_dev *dev = vu_of(vdev);
     struct errctx why = { 0 };
-    int r = serve(dev, &why);
+    int r = vu_serve(dev, &why);
 
-    if (r < 0) {
-        say(dev, "the device does not start", why.msg);
+    if (r < 0 && (!dev->kind->returns || r == -EFAULT)) {
+        vu_say(dev, "the device does not start", why.msg);
         return r;
     }
     dev->started = true;
+    if (r < 0) {
+        vu_say(dev, "the link is down until there is a back end", why.msg);
+        vu_wait(dev);
+    }
     return 0;
 }
 
+/* One that has no room is rung already. */
 static void vu_kick(struct virtio_dev *vdev, unsigned index)
 {
     struct vu_dev *dev = vu_of(vdev);
-    struct pollfd p = { .fd = dev->rings[index].kick_fd, .events = POLLOUT };
     const uint64_t one = 1;
 
-    if (dev->running && poll(&p, 1, 0) == 1 && (p.revents & POLLOUT))
-        (void)!write(p.fd, &one, sizeof(one));
+    if (dev->running)
+        (void)!send(dev->rings[index].kick_fd[0], &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void vu_quiesce(struct virtio_dev *vdev)
 {
     struct vu_dev *dev = vu_of(vdev);
-    struct errctx why = { 0 };
 
+    dev->quiet = true;
     evloop_timer_arm(dev->retry, 0);
-    if (!dev->running)
-        return;
-    mute_link(dev);
-    if (vu_rings_stop(dev, &why) < 0)
-        lose(dev, why.msg);
-    evloop_timer_arm(dev->retry, 0); /* at resume */
-    hear_link(dev);
-    dev->running = false;
+    if (dev->running)
+        vu_stop(dev);
 }
 
 static void vu_resume(struct virtio_dev *vdev)
@@ -240,18 +104,16 @@ static void vu_resume(struct virtio_dev *vdev)
     struct vu_dev *dev = vu_of(vdev);
     struct errctx why = { 0 };
 
+    dev->quiet = false;
     if (!dev->started || dev->running || vdev->broken)
         return;
     if (dev->link.fd < 0) { /* lost before or meanwhile */
         evloop_timer_arm(dev->retry, evloop_now_ns());
         return;
     }
-    if (serve(dev, &why) < 0)
-        lose(dev, why.msg);
-    /* An interrupt may have been on its way when the device stopped. */
-    for (unsigned i = 0; dev->running && i < vdev->n_queues; i++)
-        if (vdev->vqs[i].enabled)
-            vdev->transport->queue_interrupt(vdev->transport_ctx, &vdev->vqs[i]);
+    if (vu_serve(dev, &why) < 0)
+        vu_lose(dev, why.msg);
+    vu_stir(dev);
 }
 
 static void vu_reset(struct virtio_dev *vdev)
@@ -259,7 +121,7 @@ static void vu_reset(struct virtio_dev *vdev)
     struct vu_dev *dev = vu_of(vdev);
 
     dev->started = false; /* the rings were stopped by quiesce */
-    dev->net_status = VIRTIO_NET_S_LINK_UP;
+    __atomic_store_n(&dev->net_status, VIRTIO_NET_S_LINK_UP, __ATOMIC_RELAXED);
 }
 
 static int vu_save(struct virtio_dev *vdev, struct snapshot_writer *w, struct errctx *ec)
@@ -276,15 +138,8 @@ static void vu_destroy(struct virtio_dev *vdev)
     evloop_timer_free(dev->retry);
     evloop_unwatch(dev->link_watch);
     vhost_user_close(&dev->link);
-    for (unsigned i = 0; i < VU_QUEUES_MAX; i++) {
-        struct vu_ring *ring = &dev->rings[i];
-
-        evloop_unwatch(ring->call_watch);
-        if (ring->kick_fd >= 0)
-            (void)close(ring->kick_fd);
-        if (ring->call_fd >= 0)
-            (void)close(ring->call_fd);
-    }
+    for (unsigned i = 0; i < VU_QUEUES_MAX; i++)
+        vu_ring_drop(&dev->rings[i]);
     free(dev->pieces);
     free(dev->path);
     free(dev);
@@ -304,16 +159,6 @@ const struct virtio_ops vu_net_ops = VU_OPS(VIRTIO_ID_NET, 0x020000); /* Etherne
 
 /* --- making one ------------------------------------------------------------------------------- */
 
-static int make_ring(struct vu_dev *dev, struct vu_ring *ring, struct errctx *ec)
-{
-    ring->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    ring->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ring->kick_fd < 0 || ring->call_fd < 0)
-        return errctx_set_os(ec, errno, "eventfd");
-    return evloop_watch_fd(dev->vdev.loop, ring->call_fd, EPOLLIN | EPOLLET, called, ring,
-                           &ring->call_watch, ec);
-}
-
 static int list_pieces(struct vu_dev *dev, struct errctx *ec)
 {
     dev->n_pieces = guest_mem_pieces(dev->vdev.mem, NULL, 0);
@@ -328,7 +173,8 @@ static void init(struct vu_dev *dev, const struct device_env *env, unsigned queu
 {
     dev->link.fd = -1;
     for (unsigned i = 0; i < VU_QUEUES_MAX; i++)
-        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = -1, .call_fd = -1 };
+        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = { -1, -1 }, .call_fd = -1 };
+    dev->patience_ms = VU_PATIENCE_MS;
     dev->say = env->say;
     dev->say_ctx = env->say_ctx;
     dev->net_status = VIRTIO_NET_S_LINK_UP;
@@ -350,15 +196,15 @@ int vu_dev_new(struct vu_dev *dev, const struct device_env *env, unsigned queues
     init(dev, env, queues);
     r = list_pieces(dev, ec);
     for (unsigned i = 0; r == 0 && i < dev->vdev.n_queues; i++)
-        r = make_ring(dev, &dev->rings[i], ec);
+        r = vu_ring_make(dev, &dev->rings[i], ec);
     if (r == 0)
-        r = evloop_timer_new(dev->vdev.loop, retry, dev, &dev->retry, ec);
+        r = evloop_timer_new(dev->vdev.loop, vu_retry, dev, &dev->retry, ec);
     if (r == 0)
         r = vhost_user_connect(dev->path, &dev->link, ec);
     if (r == 0)
         r = vu_hello(dev, false, ec);
     if (r == 0)
-        r = watch_link(dev, ec);
+        r = vu_link_watch(dev, ec);
     if (r < 0) {
         vu_destroy(&dev->vdev);
         return r;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the vhost-user front end share: vhost_user.c is the device, vhost_user_rings.c
- * agrees with the back end on features, memory and rings, vhost_user_option.c reads the option and
- * knows what each type needs. For them and their tests only.
+ * What the files of the vhost-user front end share: vhost_user.c is the device, vhost_user_life.c
+ * the back end's coming and going, vhost_user_rings.c agrees with it on features, memory and rings,
+ * vhost_user_option.c reads the option and knows what each type needs. For them and their tests
+ * only.
  */
 #ifndef DEVICES_VIRTIO_VHOST_USER_INT_H
 #define DEVICES_VIRTIO_VHOST_USER_INT_H
@@ -33,7 +34,8 @@ struct vu_kind {
 
 struct vu_ring {
     struct vu_dev *dev;
-    int kick_fd, call_fd; /* eventfds; shared with the back end */
+    int kick_fd[2]; /* a pair of sockets: ours to ring with, and the back end's to hear */
+    int call_fd;    /* an eventfd that is shared with the back end, its flags too: never read */
     struct evloop_watch *call_watch;
     bool told; /* the back end was given it and has not been told to stop */
 };
@@ -45,6 +47,10 @@ struct vu_dev {
     struct vhost_user_link link;
     struct evloop_watch *link_watch; /* while the link is up and nobody waits for a reply */
     struct evloop_timer *retry;
+    uint64_t retry_ns, served_ns; /* the last pause between two tries; when one succeeded */
+    int patience_ms;              /* VU_PATIENCE_MS, but for tests */
+    uint64_t said_ns;             /* when the last sentence was said, of */
+    unsigned n_said;
     void (*say)(void *ctx, const char *sentence); /* may be NULL */
     void *say_ctx;
 
@@ -57,6 +63,7 @@ struct vu_dev {
 
     bool started; /* between the driver's DRIVER_OK and its reset */
     bool running; /* the back end serves the rings */
+    bool quiet;   /* between quiesce and resume: nobody touches the guest's memory */
 
     union {
         struct virtio_fs_config fs;
@@ -72,14 +79,48 @@ struct vu_dev {
  *  vhost_user_tell(), or -ENOTSUP (it cannot do what is needed). */
 int vu_hello(struct vu_dev *dev, bool again, struct errctx *ec);
 
-/** vu_rings_start() - tell memory and rings, from ->next_avail on. vu_rings_stop() - have the back
- *  end stop, and take over where it stood. Loop thread. Return: 0 or as above; -EFAULT (a ring lies
- *  where the back end cannot follow it). */
+/** vu_rings_check() - Return: 0, or -EFAULT (a ring lies where a back end cannot follow it). */
+int vu_rings_check(const struct vu_dev *dev, struct errctx *ec);
+
+/** vu_rings_start() - tell memory and rings, which were checked, from ->next_avail on.
+ *  vu_rings_stop() - have the back end stop, and take over where it stood. Loop thread. Return: 0 or
+ *  as above. */
 int vu_rings_start(struct vu_dev *dev, struct errctx *ec);
 int vu_rings_stop(struct vu_dev *dev, struct errctx *ec);
 
 /** vu_rings_rewind() - go on where the used rings end: for a back end that takes over. */
 int vu_rings_rewind(struct vu_dev *dev);
+
+/** vu_say() - one sentence about @dev to who runs the machine. A guest can bring most of them about,
+ *  so after the first few there is one in a while. */
+void vu_say(struct vu_dev *dev, const char *what, const char *why);
+
+/** vu_ring_make(), vu_ring_drop() - the descriptors by which both sides ring. Loop thread or idle. */
+int vu_ring_make(struct vu_dev *dev, struct vu_ring *ring, struct errctx *ec);
+void vu_ring_drop(struct vu_ring *ring);
+
+/** vu_link_watch() - from now on, whatever comes on the link ends it. */
+int vu_link_watch(struct vu_dev *dev, struct errctx *ec);
+
+/** vu_serve() - have the back end serve the rings, a new one where the last one is gone; one that
+ *  refuses is hung up on. Return: 0, the errno of connect(), or as vu_hello() and vu_rings_*(). */
+int vu_serve(struct vu_dev *dev, struct errctx *ec);
+
+/** vu_stop() - the opposite. The link is lost where that fails. */
+void vu_stop(struct vu_dev *dev);
+
+/** vu_lose() - the link is of no use any more. */
+void vu_lose(struct vu_dev *dev, const char *why);
+
+/** vu_wait() - for a back end, with the link down: of those that return. */
+void vu_wait(struct vu_dev *dev);
+
+/** vu_retry() - the timer's. */
+void vu_retry(void *ctx);
+
+/** vu_stir() - have both sides look at all rings: what one told the other while nobody carried it
+ *  is lost. */
+void vu_stir(struct vu_dev *dev);
 
 /** vu_dev_new() - takes @dev over, whose ->kind, ->path, ->config are filled; connects.
  *  @queues: what queues= says. */

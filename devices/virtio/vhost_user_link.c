@@ -17,7 +17,6 @@ enum {
     FLAG_VERSION = 1,
     FLAG_REPLY = 1 << 2,
     FLAG_NEED_REPLY = 1 << 3,
-    STRAY_FDS = 16, /* descriptors of a reply that are looked for, to close them */
 };
 
 struct header {
@@ -65,10 +64,18 @@ int vhost_user_connect(const char *path, struct vhost_user_link *ret_link, struc
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return errctx_set_os(ec, errno, "socket");
+    /* Before there is an other end; older kernels do not know it. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &(int){ 0 }, sizeof(int));
     if (connect(fd, (const struct sockaddr *)&sun, sizeof(sun)) < 0)
         return errctx_set_os(ec, errno, "connect to %s", path);
-    *ret_link = (struct vhost_user_link){ .fd = take_fd(&fd), .patience_ms = VU_PATIENCE_START_MS };
+    *ret_link = (struct vhost_user_link){ .fd = take_fd(&fd) };
+    vhost_user_allow(ret_link, VU_PATIENCE_START_MS);
     return 0;
+}
+
+void vhost_user_allow(struct vhost_user_link *link, int ms)
+{
+    link->until_ns = evloop_now_ns() + (uint64_t)ms * 1000000u;
 }
 
 void vhost_user_close(struct vhost_user_link *link)
@@ -141,41 +148,15 @@ static int send_all(int fd, const struct header *header, const struct vhost_user
     return 0;
 }
 
-/* No reply of ours has descriptors. */
-static void close_strays(struct msghdr *m)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
-        const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            (void)close(fd);
-        }
-    }
-}
-
+/* Without room for descriptors the kernel drops those that come. */
 static int receive_all(int fd, void *buf, size_t len, uint64_t deadline_ns)
 {
     size_t done = 0;
 
     while (done < len) {
-        union {
-            struct cmsghdr align;
-            char bytes[CMSG_SPACE(sizeof(int) * STRAY_FDS)];
-        } control;
-        struct iovec iov = { (uint8_t *)buf + done, len - done };
-        struct msghdr m = { .msg_iov = &iov,
-                            .msg_iovlen = 1,
-                            .msg_control = &control,
-                            .msg_controllen = sizeof(control) };
-        const ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        const ssize_t n = recv(fd, (uint8_t *)buf + done, len - done, MSG_DONTWAIT);
 
         if (n > 0) {
-            close_strays(&m);
             done += (size_t)n;
         } else if (n == 0) {
             return -ECONNRESET;
@@ -213,14 +194,13 @@ static int exchange(struct vhost_user_link *link, const struct vhost_user_msg *m
     const struct header header = { .request = (uint32_t)msg->request,
                                    .flags = FLAG_VERSION | (need_reply ? FLAG_NEED_REPLY : 0),
                                    .len = msg->len };
-    const uint64_t deadline = evloop_now_ns() + (uint64_t)link->patience_ms * 1000000u;
-    int r = link->fd < 0 ? -ECONNRESET : send_all(link->fd, &header, msg, deadline);
+    int r = link->fd < 0 ? -ECONNRESET : send_all(link->fd, &header, msg, link->until_ns);
 
     if (r == 0 && reply != NULL)
-        r = receive_reply(link->fd, msg->request, reply, len, deadline);
+        r = receive_reply(link->fd, msg->request, reply, len, link->until_ns);
     if (r == -ETIMEDOUT)
-        return errctx_set(ec, ETIMEDOUT, "the back end did not answer %s in %d s",
-                          name_of(msg->request), link->patience_ms / 1000);
+        return errctx_set(ec, ETIMEDOUT, "the back end did not answer %s in time",
+                          name_of(msg->request));
     if (r == -EPROTO)
         return errctx_set(ec, EPROTO, "the back end's reply to %s makes no sense",
                           name_of(msg->request));

@@ -4,9 +4,12 @@
  * vhost-user, "Vhost-user Protocol").
  *
  * The back end is not trusted. A reply has to name the request, carry the flags and the length that
- * the request asks for, and come within the link's patience; descriptors that come with it are
- * closed. Whatever else comes ends the connection, since nothing after it can be told apart. Calls
- * block, for no longer than that; one thread at a time.
+ * the request asks for, and come before the time is over that the whole conversation got;
+ * descriptors that come with it never become ours, since closing what somebody else made can take
+ * as long as he likes (close(2) of a FUSE file waits for its server). From Linux 6.16 on the kernel
+ * refuses them for us when they are sent; before, it closes them while we receive. Whatever else comes ends the
+ * connection, since nothing after it can be told apart. Calls block, for no longer than that; one
+ * thread at a time.
  */
 #ifndef DEVICES_VIRTIO_VHOST_USER_LINK_H
 #define DEVICES_VIRTIO_VHOST_USER_LINK_H
@@ -16,6 +19,11 @@
 #include <stdint.h>
 
 #include "vmm/base/errctx.h"
+
+/* May the other end send descriptors? Linux 6.16; headers of Debian 12 do not have it. */
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 enum vhost_user_request {
     VU_GET_FEATURES = 1,
@@ -48,14 +56,14 @@ enum {
 
     VU_TABLE_REGIONS = 8, /* of one SET_MEM_TABLE, and of its descriptors */
     VU_CONFIG_MAX = 256,
-    VU_PATIENCE_START_MS = 20000, /* it may be starting itself */
-    VU_PATIENCE_MS = 10000,
+    VU_PATIENCE_START_MS = 20000, /* for a hello: it may be starting itself */
+    VU_PATIENCE_MS = 10000,       /* for starting or stopping all rings */
 };
 
 struct vhost_user_link {
-    int fd;          /* -1: not connected */
-    bool acks;       /* REPLY_ACK: each request without a reply of its own is answered */
-    int patience_ms; /* for one request and its reply */
+    int fd;            /* -1: not connected */
+    bool acks;         /* REPLY_ACK: each request without a reply of its own is answered */
+    uint64_t until_ns; /* when all that is asked has to have been answered */
 };
 
 /* One request. */
@@ -68,8 +76,11 @@ struct vhost_user_msg {
 };
 
 /** vhost_user_connect() - to the back end that listens at @path. Return: 0, -EINVAL (path too long)
- *  or the errno of socket or connect. */
+ *  or the errno of socket or connect. It has VU_PATIENCE_START_MS. */
 int vhost_user_connect(const char *path, struct vhost_user_link *ret_link, struct errctx *ec);
+
+/** vhost_user_allow() - what is asked from now on has to be answered in @ms, all of it together. */
+void vhost_user_allow(struct vhost_user_link *link, int ms);
 
 /** vhost_user_close() - any thread that has it; nothing happens for one that is not connected. */
 void vhost_user_close(struct vhost_user_link *link);
@@ -77,7 +88,7 @@ void vhost_user_close(struct vhost_user_link *link);
 /**
  * vhost_user_tell() - send @msg, and have it confirmed where both sides agreed on that.
  * Return: 0; -EREMOTEIO (the back end refused it); -ETIMEDOUT; -EPROTO (the reply makes no sense);
- * -ECONNRESET (it has gone); another errno of sendmsg or recvmsg. After all but the first two the
+ * -ECONNRESET (it has gone); another errno of sendmsg or recv. After all but the first two the
  * link is of no use.
  */
 int vhost_user_tell(struct vhost_user_link *link, const struct vhost_user_msg *msg,

@@ -76,6 +76,9 @@ static int check_queues(struct vu_dev *dev, struct errctx *ec)
     uint64_t most = dev->vdev.n_queues; /* without MQ nobody says; a refusal comes at the ring */
     int r = 0;
 
+    if (dev->vdev.ops == &vu_blk_ops && most > 1 && !(dev->back_features & BIT(VIRTIO_BLK_F_MQ)))
+        return errctx_set(ec, ENOTSUP, "the back end tells no guest of more than one ring, so "
+                          "queues= has no effect");
     if (dev->protocol & BIT(VU_PROTOCOL_MQ))
         r = vhost_user_ask_u64(&dev->link, VU_GET_QUEUE_NUM, &most, ec);
     if (r == 0 && most < dev->vdev.n_queues)
@@ -103,8 +106,24 @@ static int read_config(struct vu_dev *dev, bool again, struct errctx *ec)
     ((struct virtio_blk_config *)(void *)reply.bytes)->num_queues = (uint16_t)dev->vdev.n_queues;
     if (again && memcmp(dev->config.bytes, reply.bytes, ask.len) != 0)
         return errctx_set(ec, ENOTSUP, "the new back end is another device than the old one was");
-    memcpy(dev->config.bytes, reply.bytes, ask.len);
+    if (!again) /* vCPU threads read it */
+        memcpy(dev->config.bytes, reply.bytes, ask.len);
     return 0;
+}
+
+/* Asked at once, so that a machine is refused before its guest has booted. */
+static int check_pieces(struct vu_dev *dev, struct errctx *ec)
+{
+    uint64_t most = VU_TABLE_REGIONS;
+    int r = 0;
+
+    if (dev->n_pieces > most && (dev->protocol & BIT(VU_PROTOCOL_CONFIGURE_MEM_SLOTS)))
+        r = vhost_user_ask_u64(&dev->link, VU_GET_MAX_MEM_SLOTS, &most, ec);
+    if (r == 0 && most < dev->n_pieces)
+        return errctx_set(ec, ENOTSUP,
+                          "the guest's memory has %zu parts, and the back end takes %llu",
+                          dev->n_pieces, (unsigned long long)most);
+    return r;
 }
 
 int vu_hello(struct vu_dev *dev, bool again, struct errctx *ec)
@@ -125,6 +144,8 @@ int vu_hello(struct vu_dev *dev, bool again, struct errctx *ec)
         r = vhost_user_tell(&dev->link, &owner, ec);
     if (r == 0)
         r = check_queues(dev, ec);
+    if (r == 0)
+        r = check_pieces(dev, ec);
     return r < 0 ? r : read_config(dev, again, ec);
 }
 
@@ -159,15 +180,8 @@ static int tell_table(struct vu_dev *dev, struct errctx *ec)
 /* More regions than one table has. */
 static int tell_each(struct vu_dev *dev, struct errctx *ec)
 {
-    uint64_t most = VU_TABLE_REGIONS;
     int r = 0;
 
-    if (dev->protocol & BIT(VU_PROTOCOL_CONFIGURE_MEM_SLOTS))
-        r = vhost_user_ask_u64(&dev->link, VU_GET_MAX_MEM_SLOTS, &most, ec);
-    if (r == 0 && most < dev->n_pieces)
-        return errctx_set(ec, ENOTSUP,
-                          "the guest's memory has %zu parts, and the back end takes %llu",
-                          dev->n_pieces, (unsigned long long)most);
     for (size_t i = 0; r == 0 && i < dev->n_pieces; i++) {
         const struct one_region one = { .region = region_of(&dev->pieces[i]) };
         const struct vhost_user_msg msg = { .request = VU_ADD_MEM_REG,
@@ -235,11 +249,8 @@ static int start_ring(struct vu_dev *dev, unsigned i, struct errctx *ec)
     const struct vhost_user_msg msg = {
         .request = VU_SET_VRING_ADDR, .payload = &address, .len = sizeof(address)
     };
-    int r;
+    int r = vhost_user_tell_ring(&dev->link, VU_SET_VRING_NUM, i, vq->size, ec);
 
-    if (!can_follow(dev, vq))
-        return errctx_set(ec, EFAULT, "ring %u lies across two parts of the guest's memory", i);
-    r = vhost_user_tell_ring(&dev->link, VU_SET_VRING_NUM, i, vq->size, ec);
     if (r == 0)
         r = vhost_user_tell_ring(&dev->link, VU_SET_VRING_BASE, i, vq->next_avail, ec);
     if (r == 0)
@@ -247,9 +258,17 @@ static int start_ring(struct vu_dev *dev, unsigned i, struct errctx *ec)
     if (r == 0)
         r = tell_fd(dev, VU_SET_VRING_CALL, i, &dev->rings[i].call_fd, ec);
     if (r == 0)
-        r = tell_fd(dev, VU_SET_VRING_KICK, i, &dev->rings[i].kick_fd, ec);
+        r = tell_fd(dev, VU_SET_VRING_KICK, i, &dev->rings[i].kick_fd[1], ec);
     dev->rings[i].told = r == 0;
     return r;
+}
+
+int vu_rings_check(const struct vu_dev *dev, struct errctx *ec)
+{
+    for (unsigned i = 0; i < dev->vdev.n_queues; i++)
+        if (dev->vdev.vqs[i].enabled && !can_follow(dev, &dev->vdev.vqs[i]))
+            return errctx_set(ec, EFAULT, "ring %u lies across two parts of the guest's memory", i);
+    return 0;
 }
 
 int vu_rings_start(struct vu_dev *dev, struct errctx *ec)

@@ -129,7 +129,7 @@ static const struct cli_option ctl_options[] = {
     { .name = "json", .help = "print the answer as JSON" },
     { .name = "rate", .arg = "SIZE/s", .help = "move: at most so much memory in a second" },
     { .name = "stay", .help = "move: if it cannot or shall not arrive, stay half-way" },
-    { .name = "force", .help = "move: although it breaks a promise (distances, CPUs)" },
+    { .name = "force", .help = "move: although it breaks a promise (distances, CPUs), or pages stay" },
     { .name = "patience", .arg = "SECONDS",
       .help = "grow, shrink: wait so long for the guest's next step (30)" },
     { .name = "svg", .arg = "FILE", .help = "ledger: draw it into FILE, too", .is_file = true },

@@ -142,11 +142,16 @@ static int check_reclaims(const struct machine_config *config, struct errctx *ec
  * two processes map stay where they are. */
 static int check_shares(const struct machine_config *config, struct errctx *ec)
 {
+    size_t n = 0;
+
     for (size_t i = 0; i < config->n_devices; i++) {
         const struct device_type *type = config->devices[i].type;
 
         if (!type->shares_memory)
             continue;
+        if (++n > DEVICE_PEERS_MAX)
+            return errctx_set(ec, EINVAL, "--%s: at most %d of them", type->name,
+                              DEVICE_PEERS_MAX);
         if (config->pager == CONFIG_PAGER_ON)
             return errctx_set(ec, EINVAL,
                               "--%s and --pager on exclude each other: the back end would read "

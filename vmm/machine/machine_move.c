@@ -369,9 +369,10 @@ static int judge(const struct machine *m, const struct machine_move_request *req
     if (m->mover == NULL)
         return errctx_set(ec, ENOTSUP, "this host has one node: there is nowhere to move to");
     for (size_t i = 0; i < m->config->n_devices; i++)
-        if (m->config->devices[i].type->shares_memory)
-            return errctx_set(ec, ENOTSUP, "a back end of --%s maps the guest's memory, which "
-                              "stays on its host node for that", m->config->devices[i].type->name);
+        if (m->config->devices[i].type->shares_memory && !req->force)
+            return errctx_set(ec, ENOTSUP, "a back end of --%s maps the guest's memory, of which "
+                              "what it has touched stays on its host node: say --force to move the "
+                              "rest", m->config->devices[i].type->name);
     if (req->vnode.v >= m->plan->n_nodes)
         return errctx_set(ec, ENOENT, "there is no virtual node %u (0 to %zu)", req->vnode.v,
                           m->plan->n_nodes - 1);

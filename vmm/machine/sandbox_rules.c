@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <termios.h>
 
+#include "devices/virtio/vhost_user_link.h"
 #include "vmm/base/macros.h"
 
 #define ANY(name)                   { SYS_##name, -1, 0, 0 }
@@ -88,6 +89,9 @@ static const struct sandbox_rule net[] = {
 
 static const struct sandbox_rule vsock[] = {
     MASKED(socket, 0, 0xffffffffu, AF_UNIX),
+    /* what a back end that is new rings by */
+    MASKED(socketpair, 0, 0xffffffffu, AF_UNIX), ANY(eventfd2),
+    MASKED(setsockopt, 2, 0xffffffffu, SO_PASSRIGHTS),
     ANY(connect), ANY(accept4), ANY(shutdown), ANY(sendto), ANY(sendmsg), ANY(recvfrom),
     ANY(recvmsg), ANY(getsockopt), FCNTL_FLAGS,
 };

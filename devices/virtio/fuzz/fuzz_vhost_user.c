@@ -37,7 +37,7 @@ static void init(struct vu_dev *dev, struct vu_kind *kind, struct guest_mem *mem
                                      .desc = { base },
                                      .avail = { base + 4096 },
                                      .used = { base + 8192 } };
-        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = 0, .call_fd = 0 };
+        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = { 0, 0 }, .call_fd = 0 };
     }
 }
 
@@ -58,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FAKE_MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     FAKE_MUST(send(pair[1], data + 1, size - 1, MSG_NOSIGNAL) == (ssize_t)size - 1);
     FAKE_MUST(shutdown(pair[1], SHUT_WR) == 0);
-    dev.link = (struct vhost_user_link){ .fd = pair[0], .patience_ms = 100 };
+    dev.link = (struct vhost_user_link){ .fd = pair[0] };
+    vhost_user_allow(&dev.link, 100);
     if (vu_hello(&dev, data[0] & 4, &ec) == 0 && vu_rings_start(&dev, &ec) == 0 &&
         vu_rings_stop(&dev, &ec) == 0)
         (void)vu_rings_start(&dev, &ec);

@@ -91,6 +91,34 @@ static void request(struct fixture *f, unsigned queue)
     assert_true(fake_dev_wait_used(&f->fd, queue, &head, &len, WAIT_MS));
 }
 
+static struct vu_dev *vu_of(struct fixture *f)
+{
+    return container_of(f->dev, struct vu_dev, vdev);
+}
+
+/* What only the device's loop may look at. */
+struct look {
+    struct fixture *f;
+    bool broken;
+    int link_fd;
+};
+
+static void do_look(void *ctx)
+{
+    struct look *l = ctx;
+
+    l->broken = l->f->dev->broken;
+    l->link_fd = vu_of(l->f)->link.fd;
+}
+
+static struct look look_at(struct fixture *f)
+{
+    struct look l = { .f = f };
+
+    evloop_call(f->dev->loop, do_look, &l);
+    return l;
+}
+
 static bool becomes(const unsigned *what, unsigned least)
 {
     const uint64_t deadline = evloop_now_ns() + WAIT_MS * 1000000ull;
@@ -148,6 +176,7 @@ static void a_configuration_is_the_back_ends(void **state)
 
     (void)state;
     told = (void *)f->rig.config;
+    f->rig.features |= 1ull << VIRTIO_BLK_F_MQ;
     told->capacity = 12345;
     told->num_queues = 77;
     vu_rig_start(&f->rig);
@@ -155,7 +184,7 @@ static void a_configuration_is_the_back_ends(void **state)
     f->dev->ops->config_read(f->dev, 0, &got, 60);
     assert_int_equal(got.capacity, 12345);
     assert_int_equal(got.num_queues, 2);
-    assert_int_equal(f->dev->host_features, 1ull << VIRTIO_BLK_F_FLUSH);
+    assert_int_equal(f->dev->host_features, 1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_MQ);
     assert_int_equal(f->dev->lacking_features, 1ull << VIRTIO_RING_F_INDIRECT_DESC);
     f->dev->ops->destroy(f->dev);
     vu_rig_stop(&f->rig);
@@ -201,6 +230,9 @@ static void what_a_back_end_cannot_do_is_said(void **state)
     assert_int_equal(make(f, "fs,queues=7", &ec), -ENOTSUP);
     assert_string_equal(ec.msg,
                         "--vhost-user fs: the back end has 4 rings, and the device needs 8");
+    assert_int_equal(make(f, "blk,queues=2", &ec), -ENOTSUP);
+    assert_string_equal(ec.msg, "--vhost-user blk: the back end tells no guest of more than one "
+                                "ring, so queues= has no effect");
     vu_rig_stop(&f->rig);
     f->rig.protocol &= ~(1ull << VU_PROTOCOL_CONFIG);
     vu_rig_start(&f->rig);
@@ -240,7 +272,7 @@ static void descriptors_nobody_asked_for_are_closed(void **state)
 
 static void silence_has_an_end(void **state)
 {
-    struct vhost_user_link link = { .patience_ms = 20 };
+    struct vhost_user_link link = { .fd = -1 };
     struct errctx ec = { 0 };
     uint64_t value = 7;
     int pair[2];
@@ -248,11 +280,13 @@ static void silence_has_an_end(void **state)
     (void)state;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     link.fd = pair[0];
+    vhost_user_allow(&link, 20);
     assert_int_equal(vhost_user_ask_u64(&link, VU_GET_FEATURES, &value, &ec), -ETIMEDOUT);
-    assert_string_equal(ec.msg, "the back end did not answer GET_FEATURES in 0 s");
+    assert_string_equal(ec.msg, "the back end did not answer GET_FEATURES in time");
     assert_int_equal(send(pair[1], "abc", 3, 0), 3); /* a header that is never whole */
     assert_int_equal(vhost_user_ask_u64(&link, VU_GET_FEATURES, &value, &ec), -ETIMEDOUT);
     assert_int_equal(close(pair[1]), 0);
+    vhost_user_allow(&link, WAIT_MS);
     assert_int_equal(vhost_user_ask_u64(&link, VU_GET_FEATURES, &value, &ec), -ECONNRESET);
     assert_string_equal(ec.msg, "the back end hung up at GET_FEATURES");
     assert_int_equal(value, 7);
@@ -269,7 +303,7 @@ static void a_disk_without_back_end_waits_for_a_reset(void **state)
     assert_true(becomes(&f->said, 1));
     assert_non_null(strstr(f->last, "vhost-user0: the back end is gone, the device needs a reset"));
     assert_true(becomes(&f->fd.config_interrupts, 1));
-    assert_true(f->dev->broken);
+    assert_true(look_at(f).broken);
 
     /* What the transport does when the driver resets the device and starts it anew. */
     fake_dev_quiesce(&f->fd);
@@ -293,7 +327,7 @@ static void a_network_comes_back(void **state)
     assert_true(becomes(&f->said, 1));
     f->dev->ops->config_read(f->dev, offsetof(struct virtio_net_config, status), &status, 2);
     assert_int_equal(status, 0);
-    assert_false(f->dev->broken);
+    assert_false(look_at(f).broken);
     vu_rig_start(&f->rig);
     assert_true(becomes(&f->said, 2));
     assert_true(becomes(&f->fd.config_interrupts, 2));
@@ -301,6 +335,132 @@ static void a_network_comes_back(void **state)
     assert_int_equal(status, VIRTIO_NET_S_LINK_UP);
     request(f, 1);
     vu_rig_stop(&f->rig);
+    end(f);
+}
+
+static void what_was_not_carried_is_looked_at_again(void **state)
+{
+    struct fixture *f = begin_running(VU_HONEST, "net");
+    const struct fake_buf buf = { FAKE_DATA_BASE, 512 };
+    uint32_t head, len;
+
+    (void)state;
+    vu_rig_stop(&f->rig);
+    assert_true(becomes(&f->said, 1));
+    fake_queue_add(&f->fd.q[1], &buf, 1, 0);
+    fake_dev_kick(&f->fd, 1); /* nobody hears it */
+    assert_int_equal(f->fd.queue_interrupts[0], 0);
+    vu_rig_start(&f->rig);
+    assert_true(fake_dev_wait_used(&f->fd, 1, &head, &len, WAIT_MS));
+    assert_true(becomes(&f->fd.queue_interrupts[1], 1));
+    assert_true(becomes(&f->fd.queue_interrupts[0], 1)); /* its last one may be lost, too */
+    vu_rig_stop(&f->rig);
+    end(f);
+}
+
+static void a_network_starts_without_back_end(void **state)
+{
+    struct fixture *f = begin(VU_HONEST);
+
+    (void)state;
+    vu_rig_start(&f->rig);
+    assert_int_equal(make(f, "net", NULL), 0);
+    f->made = true;
+    fake_dev_init(&f->fd, f->dev, &f->fm, 0, 16);
+    fake_loop_serve(&f->fl);
+    vu_rig_stop(&f->rig);
+    assert_true(becomes(&f->said, 1));
+    assert_int_equal(fake_dev_start(&f->fd), 0);
+    assert_non_null(strstr(f->last, "the link is down until there is a back end"));
+    assert_false(look_at(f).broken);
+    assert_int_equal(__atomic_load_n(&vu_of(f)->net_status, __ATOMIC_RELAXED), 0);
+    vu_rig_start(&f->rig);
+    assert_true(becomes(&f->said, 3));
+    request(f, 1);
+    vu_rig_stop(&f->rig);
+    end(f);
+}
+
+static void nobody_comes_back_in_a_pause(void **state)
+{
+    struct fixture *f = begin_running(VU_HONEST, "net");
+
+    (void)state;
+    fake_dev_quiesce(&f->fd);
+    vu_rig_stop(&f->rig);
+    assert_true(becomes(&f->said, 1));
+    f->rig.acked_features = 0;
+    vu_rig_start(&f->rig);
+    evloop_call(f->fl.loop, vu_retry, vu_of(f)); /* a timer that fires late */
+    assert_true(look_at(f).link_fd < 0);
+    vu_rig_stop(&f->rig);
+    assert_int_equal(f->rig.acked_features, 0);
+    vu_rig_start(&f->rig);
+    fake_dev_resume(&f->fd);
+    assert_true(becomes(&f->said, 2));
+    request(f, 1);
+    vu_rig_stop(&f->rig);
+    end(f);
+}
+
+/* Each answer is in time, all of them are not. */
+static void a_conversation_has_an_end(void **state)
+{
+    struct fixture *f = begin_running(VU_SLOW_STOP, "fs,queues=3");
+
+    (void)state;
+    vu_of(f)->patience_ms = 2 * VU_RIG_LATE_MS;
+    fake_dev_quiesce(&f->fd);
+    assert_non_null(strstr(f->last, "the back end did not answer GET_VRING_BASE in time"));
+    assert_true(look_at(f).broken);
+    vu_rig_stop(&f->rig);
+    end(f);
+}
+
+static void a_doorbell_never_waits(void **state)
+{
+    struct fixture *f = begin_running(VU_DEAF, "fs");
+
+    (void)state;
+    /* Its flags are not ours, and it has not to make room. */
+    assert_true(fcntl(vu_of(f)->rings[1].kick_fd[0], F_GETFL) & O_NONBLOCK);
+    for (int i = 0; i < 5000; i++)
+        fake_dev_kick(&f->fd, 1);
+    fake_dev_quiesce(&f->fd);
+    assert_false(look_at(f).broken);
+    vu_rig_stop(&f->rig);
+    end(f);
+}
+
+static void memory_in_many_parts_is_told_one_by_one(void **state)
+{
+    enum { MANY = 12 };
+    struct fixture *f = begin(VU_HONEST);
+    struct guest_mem_piece *more = calloc(MANY, sizeof(*more));
+    struct errctx ec = { 0 };
+    struct vu_dev *dev;
+
+    (void)state;
+    vu_rig_start(&f->rig);
+    assert_int_equal(make(f, "fs", NULL), 0);
+    f->made = true;
+    fake_dev_init(&f->fd, f->dev, &f->fm, 0, 16);
+    dev = vu_of(f);
+    assert_non_null(more);
+    for (size_t i = 0; i < MANY; i++)
+        more[i] = dev->pieces[i < dev->n_pieces ? i : 0];
+    free(dev->pieces);
+    dev->pieces = more;
+    dev->n_pieces = VU_RIG_REGIONS + 1;
+    assert_int_equal(vu_hello(dev, true, &ec), -ENOTSUP); /* before any guest has booted */
+    assert_string_equal(ec.msg, "the guest's memory has 17 parts, and the back end takes 16");
+    dev->n_pieces = MANY;
+    fake_loop_serve(&f->fl);
+    assert_int_equal(fake_dev_start(&f->fd), 0);
+    request(f, 1);
+    vu_rig_stop(&f->rig);
+    assert_int_equal(f->rig.n_tables, 0);
+    assert_int_equal(f->rig.n_added, MANY);
     end(f);
 }
 
@@ -312,7 +472,7 @@ static void a_back_end_that_cannot_stop_is_left(void **state)
     request(f, 1);
     fake_dev_quiesce(&f->fd);
     assert_non_null(strstr(f->last, "the back end's reply to GET_VRING_BASE makes no sense"));
-    assert_true(f->dev->broken);
+    assert_true(look_at(f).broken);
     vu_rig_stop(&f->rig);
     end(f);
 }
@@ -330,7 +490,12 @@ static void a_ring_across_two_files_is_refused(void **state)
     fake_loop_serve(&f->fl);
     assert_int_equal(fake_dev_start(&f->fd), -EFAULT);
     assert_non_null(strstr(f->last, "ring 1 lies across two parts of the guest's memory"));
+    for (int i = 0; i < 100; i++) /* as fast as a guest can, but it is said now and then only */
+        assert_int_equal(fake_dev_start(&f->fd), -EFAULT);
+    assert_true(__atomic_load_n(&f->said, __ATOMIC_ACQUIRE) < 100);
+    assert_true(look_at(f).link_fd >= 0); /* it is no fault of the back end's, which heard nothing */
     vu_rig_stop(&f->rig);
+    assert_int_equal(f->rig.acked_features, 0);
     end(f);
 }
 
@@ -371,6 +536,12 @@ int main(void)
         cmocka_unit_test(silence_has_an_end),
         cmocka_unit_test(a_disk_without_back_end_waits_for_a_reset),
         cmocka_unit_test(a_network_comes_back),
+        cmocka_unit_test(what_was_not_carried_is_looked_at_again),
+        cmocka_unit_test(a_network_starts_without_back_end),
+        cmocka_unit_test(nobody_comes_back_in_a_pause),
+        cmocka_unit_test(a_conversation_has_an_end),
+        cmocka_unit_test(a_doorbell_never_waits),
+        cmocka_unit_test(memory_in_many_parts_is_told_one_by_one),
         cmocka_unit_test(a_back_end_that_cannot_stop_is_left),
         cmocka_unit_test(a_ring_across_two_files_is_refused),
         cmocka_unit_test(options_are_held_against_the_type),

@@ -31,10 +31,11 @@ enum vu_lie {
     VU_NACK, /* every acknowledgement is a refusal */
     VU_WRONG_RING, /* GET_VRING_BASE answers for another ring */
     VU_DESCRIPTORS, /* replies come with descriptors, which is no lie but nothing we want */
-    VU_SILENT,
+    VU_SLOW_STOP, /* GET_VRING_BASE is answered late */
+    VU_DEAF,      /* hears no doorbell, and has whoever writes to one wait */
 };
 
-enum { VU_RIG_RINGS = 4, VU_RIG_REGIONS = 16 };
+enum { VU_RIG_RINGS = 4, VU_RIG_REGIONS = 16, VU_RIG_LATE_MS = 60 };
 
 struct vu_region {
     uint64_t guest, len, user, off;
@@ -149,8 +150,6 @@ static inline void vu_rig_reply(struct vu_rig *rig, struct vu_rig_msg *msg, uint
     struct iovec iov = { &msg->request, 12 + len };
     struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-    if (rig->lie == VU_SILENT)
-        return;
     msg->flags = rig->lie == VU_NO_REPLY_FLAG ? 1 : 5;
     msg->request += rig->lie == VU_OTHER_REQUEST;
     msg->len = len + (rig->lie == VU_LONG ? 8 : 0);
@@ -166,7 +165,13 @@ static inline void vu_rig_reply(struct vu_rig *rig, struct vu_rig_msg *msg, uint
         c->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(c), &rig->listen_fd, sizeof(int));
     }
-    (void)!sendmsg(rig->fd, &m, MSG_NOSIGNAL); /* a lie may have ended it */
+    /* From Linux 6.16 on the front end has them refused; the words are taken. Otherwise a lie may
+     * have ended it. */
+    if (sendmsg(rig->fd, &m, MSG_NOSIGNAL) < 0 && errno == EPERM && m.msg_control != NULL) {
+        m.msg_control = NULL;
+        m.msg_controllen = 0;
+        (void)!sendmsg(rig->fd, &m, MSG_NOSIGNAL);
+    }
 }
 
 /* Whether a reply was sent. */
@@ -181,6 +186,8 @@ static inline bool vu_rig_answer(struct vu_rig *rig, struct vu_rig_msg *msg)
     case VU_GET_QUEUE_NUM: value = rig->queue_num; break;
     case VU_GET_MAX_MEM_SLOTS: value = VU_RIG_REGIONS; break;
     case VU_GET_VRING_BASE:
+        if (rig->lie == VU_SLOW_STOP)
+            (void)usleep(VU_RIG_LATE_MS * 1000);
         msg->p.u32[0] += rig->lie == VU_WRONG_RING;
         msg->p.u32[1] = ring->base;
         ring->enabled = false;
@@ -212,7 +219,11 @@ static inline bool vu_rig_answer(struct vu_rig *rig, struct vu_rig_msg *msg)
         ring->used = msg->p.words[2];
         ring->avail = msg->p.words[3];
         return false;
-    case VU_SET_VRING_KICK: ring->kick = msg->fds[0]; return false;
+    case VU_SET_VRING_KICK:
+        ring->kick = msg->fds[0];
+        if (rig->lie == VU_DEAF)
+            FAKE_MUST(fcntl(ring->kick, F_SETFL, 0) == 0);
+        return false;
     case VU_SET_VRING_CALL: ring->call = msg->fds[0]; return false;
     case VU_SET_VRING_ENABLE: ring->enabled = msg->p.u32[1] != 0; return false;
     default: return false;
@@ -263,8 +274,10 @@ static inline void *vu_rig_main(void *arg)
         };
 
         for (unsigned i = 0; i < VU_RIG_RINGS; i++)
-            p[3 + i] = (struct pollfd){ .fd = rig->rings[i].enabled ? rig->rings[i].kick : -1,
-                                        .events = POLLIN };
+            p[3 + i] = (struct pollfd){
+                .fd = rig->rings[i].enabled && rig->lie != VU_DEAF ? rig->rings[i].kick : -1,
+                .events = POLLIN
+            };
         FAKE_MUST(poll(p, ARRAY_SIZE(p), -1) > 0);
         if (p[0].revents != 0)
             break;

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "vmm/base/macros.h"
 #include "vmm/config/config_json.h"
 #include "vmm/config/test/config_words.h"
@@ -189,6 +191,25 @@ static void every_refusal_has_its_sentence(void **state)
     }
 }
 
+static void back_ends_have_a_number(void **state)
+{
+    char words[4096] = "";
+    struct machine_config c;
+    struct errctx ec = { 0 };
+
+    (void)state;
+    for (int i = 0; i < DEVICE_PEERS_MAX; i++)
+        (void)snprintf(words + strlen(words), sizeof(words) - strlen(words),
+                       "%s--vhost-user net,socket=/s%d", i > 0 ? " " : "", i);
+    assert_int_equal(config_words(words, &c, &ec), 0);
+    config_fini(&c);
+    (void)snprintf(words + strlen(words), sizeof(words) - strlen(words),
+                   " --vhost-user net,socket=/one-more");
+    assert_int_equal(config_words(words, &c, &ec), -EINVAL);
+    assert_string_equal(ec.msg, "--vhost-user: at most 32 of them");
+    config_fini(&c);
+}
+
 static void the_default_command_line_is_the_terminals(void **state)
 {
     static const char *const rows[][2] = {
@@ -266,6 +287,7 @@ int main(void)
         cmocka_unit_test(the_options_fill_the_config),
         cmocka_unit_test(nodes_distances_and_links_add_up),
         cmocka_unit_test(every_refusal_has_its_sentence),
+        cmocka_unit_test(back_ends_have_a_number),
         cmocka_unit_test(the_default_command_line_is_the_terminals),
         cmocka_unit_test(names_are_plain),
         cmocka_unit_test(a_run_needs_a_kernel_and_gets_a_name),
