@@ -10,13 +10,10 @@
 #include <unistd.h>
 
 #include "memory/numa_policy.h"
+#include "memory/page_table.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
-#endif
 
 enum { PAGE_BYTES = BACKING_PAGE, HUGE_BYTES = BACKING_EXTENT };
 
@@ -196,7 +193,7 @@ void backing_fini(struct backing *b)
 
 bool backing_can_collapse(void)
 {
-    return madvise(NULL, 0, MADV_COLLAPSE) == 0; /* an unknown word is refused even for nothing */
+    return page_table_collapse(NULL, 0) == 0;
 }
 
 /* With shmem_enabled=never, the default, a memfd gets huge pages by MADV_COLLAPSE only, which wants
@@ -210,10 +207,9 @@ int backing_take_huge(const struct backing *b, size_t off)
         HUGE_BYTES > (size_t)(b->host + b->len_bytes - extent))
         return -EINVAL;
     /* One byte: the kernel takes the page that holds it. */
-    if (madvise(page - (uintptr_t)page % PAGE_BYTES, 1, MADV_POPULATE_WRITE) < 0 ||
-        madvise(extent, HUGE_BYTES, MADV_COLLAPSE) < 0)
+    if (madvise(page - (uintptr_t)page % PAGE_BYTES, 1, MADV_POPULATE_WRITE) < 0)
         return -errno;
-    return 0;
+    return page_table_collapse(extent, HUGE_BYTES);
 }
 
 int backing_take(const struct backing *b, size_t off, size_t len_bytes)

@@ -223,10 +223,10 @@ static int carry(struct mem_move *mv, size_t first, size_t n, uint64_t *left_byt
     guest_mem_pages_stay(mv->params.mem); /* what is there is mapped: what has gone would return */
     r = move_extents(&mv->glass, task, n, way_of(mv, &mv->extents[mv->order[first]]), ec);
     guest_mem_pages_may_go(mv->params.mem);
-    if (r < 0 && r != -ENOMEM)
-        return r;
     for (size_t i = 0; i < n; i++) {
-        count(mv, &mv->extents[mv->order[first + i]], &task[i]);
+        /* After an error what moved has to go back; nothing is known of the rest. */
+        if (r == 0 || r == -ENOMEM || task[i].tally.moved_bytes > 0)
+            count(mv, &mv->extents[mv->order[first + i]], &task[i]);
         *left_bytes += task[i].tally.left_bytes;
         moved_bytes += task[i].tally.moved_bytes;
     }

@@ -7,11 +7,8 @@
 
 #include "memory/move_small.h"
 #include "memory/numa_policy.h"
+#include "memory/page_table.h"
 #include "vmm/base/macros.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
-#endif
 
 static bool from_pool(const struct backing *b)
 {
@@ -30,7 +27,7 @@ bool move_extent_mend(struct move_glass *g, const struct backing *b, uint64_t of
     if (move_glass_is_huge(g, b, off))
         return true;
     move_glass_wipe(g);
-    return madvise(b->host + off, MOVE_EXTENT_BYTES, MADV_COLLAPSE) == 0 &&
+    return page_table_collapse(b->host + off, MOVE_EXTENT_BYTES) == 0 &&
            move_glass_is_huge(g, b, off);
 }
 
@@ -101,20 +98,22 @@ static int move_huge(struct move_glass *g, struct move_task *tasks, size_t n, st
     size_t index[MOVE_BATCH];
     int node[MOVE_BATCH], moved, r = list_huge(g, tasks, n, to, index, ec);
     const size_t kept = r > 0 ? (size_t)r : 0;
+    bool failed;
 
     if (r <= 0)
         return r;
     moved = numa_policy_move(g->page, kept, to, g->node, ec);
-    if (moved < 0 && moved != -ENOMEM)
-        return moved;
-    r = numa_policy_locate(g->page, kept, node, ec);
-    for (size_t i = 0; r == 0 && i < kept; i++) {
-        if (node[i] == (int)to.v)
-            tasks[index[i]].tally.moved_bytes = MOVE_EXTENT_BYTES;
-        else
-            r = judge_huge(g, &tasks[index[i]], to, ec);
+    failed = moved < 0 && moved != -ENOMEM;
+    r = numa_policy_locate(g->page, kept, node, failed ? NULL : ec);
+    for (size_t i = 0; i < kept; i++) {
+        struct move_task *task = &tasks[index[i]];
+
+        if (r == 0 && !failed && node[i] != (int)to.v)
+            r = judge_huge(g, task, to, ec);
+        if (r < 0 || node[i] == (int)to.v || (failed && node[i] < 0)) /* it may be */
+            task->tally.moved_bytes = MOVE_EXTENT_BYTES;
     }
-    return r < 0 ? r : moved;
+    return r < 0 && !failed ? r : moved;
 }
 
 /* --- both ------------------------------------------------------------------------------------- */

@@ -54,7 +54,7 @@ size_t move_extent_bytes(const struct backing *b);
  * @tasks: one of any kind, or up to MOVE_BATCH whose kind is HUGE. ->tally receives what became of
  *         each, with -ENOMEM, too; ->kind what was found.
  * Return: 0, also where pages were left that are in use; -ENOMEM: @to has no room; or the errno of
- * mmap, mincore, madvise or move_pages, and tallies mean nothing.
+ * mmap, mincore, madvise, mprotect or move_pages. Tallies then have what moved or may have.
  */
 int move_extents(struct move_glass *g, struct move_task *tasks, size_t n, struct hnode_id to,
                  struct errctx *ec);

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "memory/page_table.h"
 #include "vmm/base/macros.h"
 
 enum {
@@ -14,8 +14,6 @@ enum {
     FIRST_LOOK = 16, /* pages */
     RUNS = 8,        /* questions about an extent before the rest is asked for at once */
 };
-
-#define PAGEMAP_PRESENT (1ull << 63)
 
 int move_glass_init(int pagemap, int uffd, bool fixed, struct move_glass *ret_glass,
                     struct errctx *ec)
@@ -94,9 +92,7 @@ bool move_glass_is_huge(struct move_glass *g, const struct backing *b, uint64_t 
     at = move_glass_at(g, b, off);
     return at != NULL &&
            madvise(at + MOVE_EXTENT_BYTES - BACKING_PAGE, BACKING_PAGE, MADV_POPULATE_READ) == 0 &&
-           pread(g->pagemap, &entry, sizeof(entry),
-                 (off_t)((uintptr_t)at / BACKING_PAGE * sizeof(entry))) == sizeof(entry) &&
-           (entry & PAGEMAP_PRESENT) != 0;
+           page_table_read(g->pagemap, at, 1, &entry) && page_table_has(entry);
 }
 
 /* The same where there may be holes. The last page is asked for alone: asking for all 512 takes the
@@ -131,17 +127,13 @@ enum move_sample move_glass_look(struct move_glass *g, const struct backing *b, 
 
 static bool is_mapped(const struct move_glass *g, size_t i)
 {
-    return g->known && (g->entry[i] & PAGEMAP_PRESENT) != 0;
+    return g->known && page_table_has(g->entry[i]);
 }
 
 /* What @at's page table has of the first @n pages. */
 static void read_table(struct move_glass *g, const uint8_t *at, size_t n)
 {
-    const size_t len = n * sizeof(g->entry[0]);
-
-    g->known = g->pagemap >= 0 &&
-               pread(g->pagemap, g->entry, len,
-                     (off_t)((uintptr_t)at / BACKING_PAGE * sizeof(g->entry[0]))) == (ssize_t)len;
+    g->known = page_table_read(g->pagemap, at, n, g->entry);
 }
 
 /* In ->there which of the @n pages at @at exist. The page cache is asked for those only that our

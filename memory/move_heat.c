@@ -3,8 +3,8 @@
 #include "memory/move_heat.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "memory/page_table.h"
 #include "vmm/base/macros.h"
 
 enum {
@@ -12,8 +12,6 @@ enum {
     WINDOWS = MOVE_EXTENT_PAGES / WINDOW_PAGES,
     STRIDE = 13, /* odd: the rounds visit different windows */
 };
-
-#define PAGEMAP_PRESENT (1ull << 63)
 
 /* The first small page that @round samples, within the extent; a huge page is its first one. */
 static size_t window(const struct backing *b, uint64_t off, enum move_sample kind, unsigned round)
@@ -39,15 +37,11 @@ bool move_heat_is_warm(struct move_glass *g, const struct backing *b, uint64_t o
     const size_t first = window(b, off, kind, round);
     const size_t n =
         kind == MOVE_SAMPLE_HUGE ? 1 : MIN(move_glass_pages(b, off) - first, (size_t)WINDOW_PAGES);
-    const size_t len = n * sizeof(g->entry[0]);
-    const uintptr_t at = (uintptr_t)b->host + off;
 
-    if (g->pagemap < 0 ||
-        pread(g->pagemap, g->entry, len,
-              (off_t)((at / BACKING_PAGE + first) * sizeof(g->entry[0]))) != (ssize_t)len)
+    if (!page_table_read(g->pagemap, b->host + off + first * BACKING_PAGE, n, g->entry))
         return false;
     for (size_t i = 0; i < n; i++)
-        if ((g->entry[i] & PAGEMAP_PRESENT) != 0)
+        if (page_table_has(g->entry[i]))
             return true;
     return false;
 }

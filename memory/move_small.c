@@ -11,11 +11,6 @@
 
 enum { SAMPLE = 16 };
 
-static bool is_gone(int node)
-{
-    return node == -ENOENT || node == -EFAULT;
-}
-
 /* Keep in ->page what is not on @to, and say where most of it is. */
 static size_t keep_strangers(struct move_glass *g, size_t n, struct hnode_id to,
                              struct hnode_id *ret_from)
@@ -23,7 +18,7 @@ static size_t keep_strangers(struct move_glass *g, size_t n, struct hnode_id to,
     size_t kept = 0, best = 0;
 
     for (size_t i = 0; i < n; i++) {
-        if (is_gone(g->node[i]) || g->node[i] == (int)to.v)
+        if (numa_policy_is_gone(g->node[i]) || g->node[i] == (int)to.v)
             continue;
         g->page[kept] = g->page[i];
         g->node[kept++] = g->node[i];
@@ -49,7 +44,8 @@ int move_judge(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_i
 
     for (size_t i = 0; r == 0 && i < n; i++) {
         t->moved_bytes += g->node[i] == (int)to.v ? page_bytes : 0;
-        t->left_bytes += g->node[i] != (int)to.v && !is_gone(g->node[i]) ? page_bytes : 0;
+        t->left_bytes +=
+            g->node[i] != (int)to.v && !numa_policy_is_gone(g->node[i]) ? page_bytes : 0;
     }
     return r;
 }
@@ -93,16 +89,15 @@ static int move_strangers(struct move_glass *g, size_t n, size_t page_bytes, str
 {
     const int moved = numa_policy_move(g->page, n, to, g->node, ec);
     bool all = moved == 0;
-    int r;
+    int r = 0;
 
-    if (moved < 0 && moved != -ENOMEM)
-        return moved;
     for (size_t i = 0; all && i < n; i++)
         all = g->node[i] == (int)to.v;
-    if (all)
+    if (!all)
+        r = move_judge(g, n, page_bytes, to, t, moved < 0 ? NULL : ec);
+    if (all || r < 0) /* nobody knows: the way back asks each */
         t->moved_bytes = n * page_bytes;
-    r = all ? 0 : move_judge(g, n, page_bytes, to, t, ec);
-    return r < 0 ? r : moved;
+    return moved < 0 ? moved : r;
 }
 
 int move_listed(struct move_glass *g, size_t n, size_t page_bytes, struct hnode_id to,
@@ -180,7 +175,7 @@ static int move_aside(struct move_glass *g, struct move_task *task, uint8_t *asi
     r = drag(aside, len, to, ec);
     if (r > 0 && !seem_there(g, n, to))
         r = 0;
-    if (r > 0)
+    if (r != 0) /* after -EIO, too */
         t->moved_bytes = n * BACKING_PAGE;
     return r == 0 ? move_strangers(g, n, BACKING_PAGE, to, t, ec) : MIN(r, 0);
 }

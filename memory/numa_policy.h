@@ -10,6 +10,7 @@
 #ifndef MEMORY_NUMA_POLICY_H
 #define MEMORY_NUMA_POLICY_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -62,6 +63,12 @@ int numa_policy_prefer(const struct idset *host_nodes, struct errctx *ec);
  * Return: 0 or the errno of move_pages.
  */
 int numa_policy_locate(void **pages, size_t n, int *ret_nodes, struct errctx *ec);
+
+/** numa_policy_is_gone() - is that what is said where no page is mapped (any more)? */
+static inline bool numa_policy_is_gone(int node)
+{
+    return node == -ENOENT || node == -EFAULT;
+}
 
 /**
  * numa_policy_move() - move the pages that are mapped at @pages[i] to host node @to, as they are: a

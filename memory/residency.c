@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "memory/numa_policy.h"
+#include "memory/page_table.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
@@ -22,8 +23,6 @@ enum {
     WINDOW_BYTES = RESIDENCY_WINDOW_BYTES,
     WINDOW_PAGES = WINDOW_BYTES / PAGE_BYTES,
 };
-
-#define PAGEMAP_PRESENT (1ull << 63)
 
 /* One stretch of memory under the glass; on the heap. */
 struct window {
@@ -49,8 +48,8 @@ static void count(struct residency *res, int node, uint64_t page_bytes)
 {
     struct residency_node *n;
 
-    if (node == -ENOENT || node == -EFAULT)
-        return; /* not there any more */
+    if (numa_policy_is_gone(node))
+        return;
     if (node < 0 || node >= RESIDENCY_NODES) {
         res->unknown_bytes += page_bytes;
         return;
@@ -91,16 +90,12 @@ static bool is_full(const struct window *w, size_t first)
 /* Map the last page of every full extent, and see in ->map what came with it. */
 static void find_huge(struct window *w)
 {
-    const off_t off = (off_t)((uintptr_t)w->at / PAGE_BYTES * sizeof(w->map[0]));
-    const size_t len = w->n * sizeof(w->map[0]);
-
-    memset(w->map, 0, len);
     for (size_t i = 0; i < w->n; i += HUGE_PAGES)
         if (is_full(w, i))
             (void)madvise(w->at + (i + HUGE_PAGES - 1) * PAGE_BYTES, PAGE_BYTES,
                           MADV_POPULATE_READ);
-    if (w->pagemap < 0 || pread(w->pagemap, w->map, len, off) != (ssize_t)len)
-        memset(w->map, 0, len);
+    if (!page_table_read(w->pagemap, w->at, w->n, w->map))
+        memset(w->map, 0, w->n * sizeof(w->map[0]));
 }
 
 /* Map what is there of the extent at @first, and nothing else. */
@@ -129,7 +124,7 @@ static int scan_window(struct window *w, struct errctx *ec)
     for (size_t i = 0; i < w->n; i += HUGE_PAGES) {
         int r = 0;
 
-        if (is_full(w, i) && (w->map[i] & PAGEMAP_PRESENT) != 0)
+        if (is_full(w, i) && page_table_has(w->map[i]))
             ask(w, w->at + i * PAGE_BYTES, HUGE_PAGES);
         else
             r = map_present(w, i, ec);

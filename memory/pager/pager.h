@@ -94,7 +94,12 @@ void pager_look(struct pager *pager, uint64_t now_ns);
  */
 void pager_pack(struct pager *pager, uint64_t now_ns);
 
-/** pager_active() - was anything evicted since the start or a reset, or has a node a target? Any thread. */
+/** pager_watches() - are faults in @vnode's memory told to its fault thread? As long as nothing is
+ *  evicted it does not begin. Any thread. */
+bool pager_watches(const struct pager *pager, struct vnode_id vnode);
+
+/** pager_active() - was anything evicted since the start or a reset, or has a node a target? Any
+ *  thread. */
 bool pager_active(const struct pager *pager);
 
 struct pager_follow_ops {

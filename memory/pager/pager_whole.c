@@ -9,17 +9,13 @@
  * RESIDENT, also those that were never touched, where the kernel's zeroes are right. Linux 6.1
  * fills holes with zeroes even where it then refuses.
  */
-#include <errno.h>
 #include <sys/mman.h>
 #include <time.h>
 
+#include "memory/page_table.h"
 #include "memory/pager/pager_int.h"
 #include "memory/pager/uffd.h"
 #include "vmm/base/macros.h"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1; Debian 12's C library does not name it */
-#endif
 
 size_t pager_extents_in(const struct pager_node *node)
 {
@@ -71,7 +67,7 @@ static bool make_whole(const struct pager_span *s)
     if (n == s->n) {
         if ((atomic_load(pager_span_extent(s)) & EXTENT_WHOLE) == 0)
             (void)madvise(at, PAGER_EXTENT, MADV_DONTNEED);
-        is = madvise(at, PAGER_EXTENT, MADV_COLLAPSE) == 0;
+        is = page_table_collapse(at, PAGER_EXTENT) == 0;
         atomic_fetch_and(pager_span_extent(s), (uint8_t)~(EXTENT_WHOLE | EXTENT_ZAPPED));
         atomic_fetch_or(pager_span_extent(s), is ? EXTENT_WHOLE : EXTENT_ZAPPED);
     }
@@ -106,7 +102,8 @@ static bool mend_node(struct pager_node *node, uint64_t until_cpu_ns)
         node->mend_hand = (node->mend_hand + 1) % n;
         if ((atomic_load_explicit(pager_span_extent(&s), memory_order_relaxed) & EXTENT_MEND) == 0)
             continue;
-        atomic_fetch_and(pager_span_extent(&s), (uint8_t)~EXTENT_MEND); /* the next fault says it anew */
+        /* the next fault says it anew */
+        atomic_fetch_and(pager_span_extent(&s), (uint8_t)~EXTENT_MEND);
         if (is_complete(&s, node->pager->desk->there) && make_whole(&s))
             pager_add(&node->n.mended, 1);
         if (pager_cpu_ns() >= until_cpu_ns) {
@@ -133,6 +130,11 @@ bool pager_mend(struct pager *pager, uint64_t cpu_ns)
     }
     pager->mend_first = (pager->mend_first + 1) % pager->n_nodes;
     return more;
+}
+
+bool pager_watches(const struct pager *pager, struct vnode_id vnode)
+{
+    return atomic_load(&pager->nodes[vnode.v].registered);
 }
 
 bool pager_active(const struct pager *pager)

@@ -24,10 +24,14 @@ static struct {
     bool old_kernel;
     uint64_t mask;
     unsigned long maxnode;
-    int own_mode; /* of this process */
-    int flags;    /* of mbind */
+    int own_mode;         /* of who is asked about */
+    const void *asked_at; /* by get_mempolicy, and with which flags */
+    unsigned long asked_flags;
+    unsigned fails_from; /* calls from this one on fail; 0: none for that */
+    int flags;       /* of mbind */
     int moved_by; /* the last flags that were any, and where to that was */
     uint64_t dragged;
+    int drag_fails; /* an errno */
     unsigned calls;
     bool asked;   /* what is allowed, only: nothing may change */
     long refused; /* then this call is, with EPERM */
@@ -43,6 +47,8 @@ static long answer(long nr, int mode, const unsigned long *mask, unsigned long m
     kernel.mask = mask != NULL ? mask[0] : 0;
     kernel.maxnode = maxnode;
     errno = kernel.fail != 0 ? kernel.fail : EINVAL;
+    if (kernel.fails_from > 0 && kernel.calls >= kernel.fails_from)
+        return -1;
     return kernel.fail != 0 || (kernel.old_kernel && mode == MPOL_PREFERRED_MANY) ? -1 : 0;
 }
 
@@ -81,7 +87,8 @@ long __wrap_syscall(long nr, ...)
         if (kernel.flags != 0) {
             kernel.moved_by = kernel.flags;
             kernel.dragged = mode == MPOL_BIND ? kernel.mask : 0;
-            kernel.fail = 0; /* the next one goes well */
+            errno = kernel.drag_fails;
+            r = kernel.drag_fails != 0 ? -1 : r;
         }
     } else if (nr == SYS_set_mempolicy) {
         int mode = va_arg(ap, int);
@@ -104,10 +111,17 @@ long __wrap_syscall(long nr, ...)
         errno = kernel.fail;
         r = kernel.fail != 0 ? -1 : kernel.stayed;
     } else if (nr == SYS_get_mempolicy) {
-        *va_arg(ap, int *) = kernel.own_mode;
-        if (kernel.own_mode != MPOL_DEFAULT)
-            *va_arg(ap, unsigned long *) = 0x6;
-        r = 0;
+        int *mode = va_arg(ap, int *);
+        unsigned long *mask = va_arg(ap, unsigned long *);
+
+        assert_int_equal(va_arg(ap, unsigned long), IDSET_MAX);
+        kernel.asked_at = va_arg(ap, const void *);
+        kernel.asked_flags = va_arg(ap, unsigned long);
+        r = answer(nr, 0, NULL, 0);
+        if (r == 0) {
+            *mode = kernel.own_mode;
+            mask[0] = kernel.own_mode != MPOL_DEFAULT ? 0x6 : 0;
+        }
     }
     va_end(ap);
     return r;
@@ -209,31 +223,60 @@ static void memory_not_asked_for_keeps_this_process_policy(void **state)
     (void)state;
     assert_int_equal(numa_policy_keep((void *)0x200000, 4 * MIB, NULL), 0);
     assert_int_equal(kernel.mode, MPOL_LOCAL); /* what a process without one does */
+    assert_true(kernel.asked_at == NULL && kernel.asked_flags == 0);
     kernel.own_mode = MPOL_INTERLEAVE;
     assert_int_equal(numa_policy_keep((void *)0x200000, 4 * MIB, NULL), 0);
     assert_int_equal(kernel.mode, MPOL_INTERLEAVE);
     assert_true(kernel.mask == 0x6);
 }
 
+static int drag(struct errctx *ec)
+{
+    return numa_policy_drag((void *)0x200000, 4 * MIB, (struct hnode_id){ 3 }, ec);
+}
+
 static void what_is_dragged_keeps_its_policy(void **state)
 {
-    static const int fails[] = { 0, EIO };
+    static const struct {
+        int mode, stayed; /* the errno of the call that moves */
+        uint64_t mask;
+    } rows[] = {
+        { MPOL_INTERLEAVE, 0, 0x6 }, { MPOL_INTERLEAVE, EIO, 0x6 }, { MPOL_DEFAULT, 0, 0 }
+    };
     struct errctx ec = { 0 };
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(fails); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         (void)reset(NULL);
-        kernel.own_mode = MPOL_INTERLEAVE; /* of the range, here */
-        kernel.fail = fails[i];
-        assert_int_equal(numa_policy_drag((void *)0x200000, 4 * MIB, (struct hnode_id){ 3 }, &ec),
-                         -fails[i]);
+        kernel.own_mode = rows[i].mode;
+        kernel.drag_fails = rows[i].stayed;
+        assert_int_equal(drag(&ec), -rows[i].stayed);
+        assert_ptr_equal(kernel.asked_at, (void *)0x200000); /* the range, not the thread */
+        assert_int_equal(kernel.asked_flags, MPOL_F_ADDR);
         assert_int_equal(kernel.moved_by, MPOL_MF_MOVE | MPOL_MF_STRICT);
         assert_true(kernel.dragged == 1u << 3);
-        assert_int_equal(kernel.calls, 2);
-        assert_int_equal(kernel.mode, MPOL_INTERLEAVE);
-        assert_true(kernel.mask == 0x6 && kernel.flags == 0);
+        assert_int_equal(kernel.calls, 3);
+        assert_int_equal(kernel.mode, rows[i].mode);
+        assert_true(kernel.mask == rows[i].mask && kernel.flags == 0);
     }
     assert_string_equal(ec.msg, "move pages to host node 3: mbind: Input/output error");
+}
+
+static void nothing_is_dragged_whose_policy_is_unknown(void **state)
+{
+    struct errctx ec = { 0 };
+
+    (void)state;
+    kernel.fail = EFAULT;
+    assert_int_equal(drag(&ec), -EFAULT);
+    assert_string_equal(ec.msg, "ask for a policy: get_mempolicy: Bad address");
+    assert_int_equal(kernel.calls, 1);
+    assert_int_equal(kernel.moved_by, 0);
+    (void)reset(NULL);
+    kernel.fails_from = 3; /* it was moved, and is bound still */
+    assert_int_equal(drag(&ec), -EINVAL);
+    assert_string_equal(ec.msg, "the policy that was: mbind: Invalid argument");
+    assert_int_equal(kernel.calls, 3);
 }
 
 static void what_is_not_allowed_is_told_without_a_change(void **state)
@@ -284,6 +327,7 @@ int main(void)
         cmocka_unit_test_setup(threads_prefer_and_are_not_bound, reset),
         cmocka_unit_test_setup(memory_not_asked_for_keeps_this_process_policy, reset),
         cmocka_unit_test_setup(what_is_dragged_keeps_its_policy, reset),
+        cmocka_unit_test_setup(nothing_is_dragged_whose_policy_is_unknown, reset),
         cmocka_unit_test_setup(what_is_not_allowed_is_told_without_a_change, reset),
         cmocka_unit_test_setup(failures_name_the_host_nodes, reset),
     };

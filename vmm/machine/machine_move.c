@@ -410,9 +410,11 @@ static int judge_distance(const struct machine *m, const struct machine_move_req
                       pair.told);
 }
 
-int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec)
+/* A job for it. Nothing is evicted until the move is over: both make huge pages, and mappings that
+ * are not watched now are not watched before. */
+static int make_job(const struct machine *m, const struct machine_move_request *req,
+                    struct mem_move **ret_job, struct errctx *ec)
 {
-    struct mover *mv = m->mover;
     const struct mem_move_params params = {
         .mem = m->mem,
         .vnode = req->vnode,
@@ -422,14 +424,23 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
         .pagemap = m->pagemap,
         .gate = m->move_gate,
         .vmstat = m->move_vmstat,
-        .paged = m->pager != NULL,
+        .paged = machine_pager_watches(m, req->vnode),
     };
+
+    return mem_move_new(&params, ret_job, ec);
+}
+
+int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec)
+{
+    struct mover *mv = m->mover;
     struct mem_move *job = NULL;
     bool breaks = false;
     int r = judge(m, req, ec);
 
-    if (r == 0)
-        r = mem_move_new(&params, &job, ec);
+    if (r < 0)
+        return r;
+    machine_pager_hold(m); /* until is_over() */
+    r = make_job(m, req, &job, ec);
     if (r == 0)
         r = judge_distance(m, req, &breaks, ec);
     if (r == 0 && !req->force)
@@ -438,6 +449,7 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
         r = m->hooks.may_move(m->hooks.ctx, req->vnode, req->to, ec);
     if (r < 0) {
         mem_move_free(job);
+        machine_pager_release(m);
         return r;
     }
     mv->request = *req;
@@ -445,7 +457,6 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
     mv->any = true;
     mv->over = false;
     mv->job = job;
-    machine_pager_hold(m); /* until is_over(): both make huge pages */
     LOCK_SCOPE(&mv->lock);
     mv->progress = *mem_move_progress(job);
     mv->word = MEM_MOVE_GO;

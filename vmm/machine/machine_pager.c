@@ -364,6 +364,11 @@ void machine_pager_release(const struct machine *m)
     (void)pthread_cond_broadcast(&mp->wake);
 }
 
+bool machine_pager_watches(const struct machine *m, struct vnode_id vnode)
+{
+    return m->pager != NULL && pager_watches(m->pager->pager, vnode);
+}
+
 int machine_pager_reset(struct machine *m, struct errctx *ec)
 {
     return m->pager != NULL ? pager_reset(m->pager->pager, ec) : 0;

@@ -51,6 +51,9 @@ void machine_pager_follow(struct machine *m, const struct topo_plan *now);
 int machine_pager_follow_memory(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                                 const struct pager_follow_ops *ops, void *ctx, struct errctx *ec);
 
+/** machine_pager_watches() - see pager_watches(); held, it does not begin. */
+bool machine_pager_watches(const struct machine *m, struct vnode_id vnode);
+
 /** machine_pager_busy() - is memory being evicted, of @ret_vnode? */
 bool machine_pager_busy(const struct machine *m, struct vnode_id *ret_vnode);
 

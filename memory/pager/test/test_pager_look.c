@@ -130,6 +130,7 @@ static void the_coldest_go_until_the_target_is_met(void **state)
     for (size_t i = 0; i < NODE_BYTES; i++)
         page_at(rig, 0, 0)[i] = (uint8_t)(i / SMALL);
     assert_false(pager_active(rig->pager));
+    assert_false(pager_watches(rig->pager, (struct vnode_id){ 0 }));
     pager_set_target(rig->pager, node0, 2 * NODE_BYTES);
     assert_true(pager_active(rig->pager));
     assert_int_equal(pager_evict_cold(rig->pager, NULL), 0);

@@ -69,6 +69,8 @@ static void what_came_back_becomes_huge_again(void **state)
         make(page_at(rig, 0, i), i, 5);
     assert_int_equal(evict(rig, 0, UINT64_MAX), NODE_BYTES);
     assert_true(pager_active(rig->pager));
+    assert_true(pager_watches(rig->pager, (struct vnode_id){ 0 }));
+    assert_false(pager_watches(rig->pager, (struct vnode_id){ 1 }));
     mend(rig);
     assert_int_equal(count(rig, 0).mended_extents, 0); /* nothing is there */
     assert_int_equal(huge_bytes(), 0);

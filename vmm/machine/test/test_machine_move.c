@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The mover's thread and the main loop: begin, follow, hold, cancel, end in the middle. */
-// LDFLAGS: -Wl,--wrap=numa_policy_locate -Wl,--wrap=numa_policy_move -Wl,--wrap=numa_policy_apply -Wl,--wrap=machine_follow
+// LDFLAGS: -Wl,--wrap=numa_policy_locate -Wl,--wrap=numa_policy_move -Wl,--wrap=numa_policy_apply
+// LDFLAGS: -Wl,--wrap=machine_follow -Wl,--wrap=machine_pager_hold -Wl,--wrap=machine_pager_release
+// LDFLAGS: -Wl,--wrap=machine_pager_watches -Wl,--wrap=mem_move_new
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory/mem_move.h"
 #include "memory/numa_policy.h"
 #include "memory/test/plan_ram.h"
 #include "vmm/base/macros.h"
@@ -26,6 +29,13 @@ int __wrap_numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy pol
                              const struct idset *host_nodes, struct errctx *ec);
 int __wrap_machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                           const struct idset *cpus, struct errctx *ec);
+void __wrap_machine_pager_hold(const struct machine *m);
+void __wrap_machine_pager_release(const struct machine *m);
+bool __wrap_machine_pager_watches(const struct machine *m, struct vnode_id vnode);
+int __wrap_mem_move_new(const struct mem_move_params *params, struct mem_move **ret_move,
+                        struct errctx *ec);
+int __real_mem_move_new(const struct mem_move_params *params, struct mem_move **ret_move,
+                        struct errctx *ec);
 
 /* The host, used by the mover's thread; ->lock for what the test looks at meanwhile. */
 static struct {
@@ -79,6 +89,39 @@ int __wrap_machine_follow(struct machine *m, struct vnode_id vnode, struct hnode
     host.follows++;
     host.followed_to = to.v;
     return 0;
+}
+
+static struct {
+    unsigned n_held;
+    bool watches;
+} pager;
+
+void __wrap_machine_pager_hold(const struct machine *m)
+{
+    (void)m;
+    pager.n_held++;
+}
+
+void __wrap_machine_pager_release(const struct machine *m)
+{
+    (void)m;
+    assert_true(pager.n_held > 0);
+    pager.n_held--;
+}
+
+bool __wrap_machine_pager_watches(const struct machine *m, struct vnode_id vnode)
+{
+    (void)m;
+    assert_int_equal(vnode.v, 0);
+    assert_true(pager.n_held > 0); /* or it could begin right after */
+    return pager.watches;
+}
+
+int __wrap_mem_move_new(const struct mem_move_params *params, struct mem_move **ret_move,
+                        struct errctx *ec)
+{
+    assert_int_equal(params->paged, pager.watches);
+    return __real_mem_move_new(params, ret_move, ec);
 }
 
 static unsigned moves(void)
@@ -165,6 +208,8 @@ static void begin(struct fixture *f, size_t n_hosts)
     memset(host.node, HOME, sizeof(host.node));
     memset(host.start, 7, NODE_BYTES);
     host.moves = host.follows = 0;
+    pager.n_held = 0;
+    pager.watches = false;
     assert_int_equal(machine_start_mover(m, NULL), 0);
 }
 
@@ -191,8 +236,10 @@ static void a_node_arrives_and_its_threads_follow(void **state)
     begin(&f, 2);
     run_until(&f, "none");
     for (int again = 1; again <= 2; again++) { /* the second time it is there already */
+        pager.watches = again == 2;
         assert_int_equal(machine_move(&f.m, &there, NULL), 0);
         run_until(&f, "arrived");
+        assert_int_equal(pager.n_held, 0);
         assert_int_equal(host.follows, again);
         assert_int_equal(host.followed_to, TARGET);
         assert_int_equal(number(&f, "moved"), again == 1 ? NODE_BYTES : 0);
@@ -262,6 +309,7 @@ static void it_begins_where_there_is_room_and_tells_how_it_ended(void **state)
     room.answer = -ENOSPC;
     assert_int_equal(machine_move(&f.m, &there, &ec), -ENOSPC);
     assert_string_equal(ec.msg, "no room");
+    assert_int_equal(pager.n_held, 0);
     run_until(&f, "none");
     assert_int_equal(moves() + room.ended, 0);
     room.answer = 0;

@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <linux/capability.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
@@ -227,6 +228,24 @@ static void move_own_pages(void)
     (void)syscall(SYS_move_pages, 0, 0, NULL, NULL, NULL, 0);
 }
 
+/* As numa_policy_drag() and who calls it do: refused, all would go page by page and nobody notice. */
+static void drag_pages(void)
+{
+    unsigned char *page = (void *)syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE,
+                                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int mode;
+
+    if (syscall(SYS_get_mempolicy, &mode, NULL, 0, page, 2 /* MPOL_F_ADDR */) != 0 ||
+        syscall(SYS_mprotect, page, 4096, PROT_NONE) != 0 ||
+        syscall(SYS_mbind, page, 4096, 0, NULL, 0, 0) != 0 ||
+        syscall(SYS_mprotect, page, 4096, PROT_READ | PROT_WRITE) != 0)
+        abort();
+    *page = 1;
+    (void)syscall(SYS_ioctl, -1, UFFDIO_REGISTER, NULL);
+    (void)syscall(SYS_ioctl, -1, UFFDIO_UNREGISTER, NULL);
+    (void)syscall(SYS_ioctl, -1, UFFDIO_WAKE, NULL);
+}
+
 static void move_pages_of_another(void)
 {
     (void)syscall(SYS_move_pages, 1, 0, NULL, NULL, NULL, 0);
@@ -250,6 +269,7 @@ static void threads_place_themselves_and_one_moves_memory(void **state)
 {
     (void)state;
     assert_allowed(&plain, SANDBOX_MOVER, move_own_pages);
+    assert_allowed(&plain, SANDBOX_MOVER, drag_pages);
     assert_killed(&plain, SANDBOX_MOVER, move_pages_of_another);
     assert_killed(&plain, SANDBOX_VCPU, move_own_pages);
     assert_killed(&plain, SANDBOX_IO, move_own_pages);
