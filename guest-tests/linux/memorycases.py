@@ -250,6 +250,8 @@ def fallbacks(tap, kernel, ground=FOUR):
             with machine(tap, kernel, *options) as vm:
                 mine, _policy = agree(tap, vm, f"fallback {word}")
                 tap.same(mine[0], want, f"fallback {word}: pages are there")
+                tap.point(note in vm.error_text(), f"fallback {word}: run says so, too",
+                          vm.error_text())
 
 
 def set_aside(tap, kernel, ground=FOUR):

@@ -52,14 +52,19 @@ static int print_plan_json(const struct machine_config *config, const struct top
     return r < 0 ? errctx_set(ec, -r, "no memory for the plan's JSON form") : 0;
 }
 
-static int write_picture(const struct topo_plan *plan, const char *path, struct errctx *ec)
+/* Of the guest, or where reasons are asked for of its places. */
+static int write_picture(const struct topo_plan *plan, const struct machine_placement *placement,
+                         const struct host_topo *host, const char *path, struct errctx *ec)
 {
     CLEANUP_FCLOSE FILE *out = fopen(path, "we");
-    int r;
+    int r = 0;
 
     if (out == NULL)
         return errctx_set_os(ec, errno, "--svg: %s", path);
-    r = topo_plan_write_svg(plan, out, ec);
+    if (placement != NULL)
+        print_placement_svg(placement, plan, host, out);
+    else
+        r = topo_plan_write_svg(plan, out, ec);
     if (r < 0)
         return errctx_wrap(ec, r, "--svg");
     if (fflush(out) != 0 || ferror(out))
@@ -89,7 +94,7 @@ static int show(const struct cli_args *args, const struct topo_plan *plan,
     int r = 0;
 
     if (svg != NULL)
-        r = write_picture(plan, svg, ec);
+        r = write_picture(plan, placement, host, svg, ec);
     if (r == 0 && acpi != NULL) {
         r = plan_acpi_write(plan, acpi, ec);
         if (r < 0)
@@ -191,7 +196,7 @@ static int run_plan(struct cli_args *args)
 static const struct cli_option plan_options[] = {
     { .name = "json", .help = "print description and plan in the form that --config reads" },
     { .name = "explain", .help = "say what the places cost, and whether there are better ones" },
-    { .name = "svg", .arg = "FILE", .is_file = true, .help = "draw a picture, too" },
+    { .name = "svg", .arg = "FILE", .is_file = true, .help = "draw a picture, too; with --explain of the places" },
     { .name = "acpi",
       .arg = "DIR",
       .is_file = true,

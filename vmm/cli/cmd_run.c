@@ -16,6 +16,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/guard.h"
 #include "vmm/cli/host_source.h"
+#include "vmm/cli/print_topology.h"
 #include "vmm/cli/run_share.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/control.h"
@@ -228,6 +229,8 @@ static int make_plan(struct run *run, const struct machine_config *config, struc
         r = machine_config_pageable(config, run->plan, ec);
     if (r == 0)
         r = run_share_admit(&run->share, &run->host, run->plan, ec);
+    if (r == 0)
+        print_topology_notes(&run->plan->worse);
     if (r < 0) {
         topo_plan_free(run->plan);
         (void)run_share_end(&run->share);

@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-#include "vmm/base/macros.h"
 #include "vmm/base/units.h"
+#include "vmm/topology/places_svg.h"
 
 enum { LIST_BYTES = 256 };
 
@@ -31,19 +31,40 @@ static void print_sized(const struct guest_auto *w, bool colour)
            w->too_large ? "  as many as the host has: the guest is larger than it" : "");
 }
 
+enum { TERMS = 5 };
+
+static void fill_terms(const struct machine_placement *p, struct places_term terms[static TERMS])
+{
+    terms[0] = (struct places_term){ "traffic", "accesses between the guest's nodes, by distance",
+                                     p->traffic };
+    terms[1] = (struct places_term){ "overload", "more virtual CPUs than CPUs", p->overload };
+    terms[2] = (struct places_term){ "stranded", "CPUs left without memory, or the reverse",
+                                     p->stranded };
+    terms[3] = (struct places_term){ "contention", "crowded and cut caches", p->contention };
+    terms[4] = (struct places_term){ "broken", "nodes farther apart than the guest is told",
+                                     p->broken };
+}
+
+void print_placement_svg(const struct machine_placement *p, const struct topo_plan *plan,
+                         const struct host_topo *host, FILE *out)
+{
+    struct places_term terms[TERMS];
+    const struct places places = { .nodes = p->nodes,
+                                   .terms = terms,
+                                   .n_terms = TERMS,
+                                   .total = p->total,
+                                   .bound = p->bound,
+                                   .proved = p->proved,
+                                   .kept = p->kept,
+                                   .applied = p->applied };
+
+    fill_terms(p, terms);
+    places_write_svg(&places, plan, host, out);
+}
+
 void print_placement(const struct machine_placement *p, bool colour)
 {
-    const struct {
-        const char *name, *what;
-        double cost;
-    } terms[] = {
-        { "traffic", "accesses between the guest's nodes, by distance", p->traffic },
-        { "overload", "more virtual CPUs than CPUs", p->overload },
-        { "stranded", "CPUs left without memory, or the reverse", p->stranded },
-        { "contention", "crowded and cut caches", p->contention },
-        { "broken", "nodes farther apart than the guest is told", p->broken },
-        { "together", "", p->total },
-    };
+    struct places_term terms[TERMS];
     char list[LIST_BYTES];
 
     if (p->sized.nodes > 0)
@@ -52,9 +73,10 @@ void print_placement(const struct machine_placement *p, bool colour)
            p->applied ? "" : " that --pin would choose", colour ? "\033[0m" : "");
     for (size_t i = 0; i < p->n_nodes; i++)
         printf("  node %zu on host node %s\n", i, idset_format(&p->nodes[i], list, sizeof(list)));
-    for (size_t i = 0; i < ARRAY_SIZE(terms); i++)
-        printf("  %-10s  %9.3f%s%s\n", terms[i].name, terms[i].cost,
-               terms[i].what[0] != '\0' ? "  " : "", terms[i].what);
+    fill_terms(p, terms);
+    for (size_t i = 0; i < TERMS; i++)
+        printf("  %-10s  %9.3f  %s\n", terms[i].name, terms[i].cost, terms[i].what);
+    printf("  %-10s  %9.3f\n", "together", p->total);
     if (p->proved)
         printf("  No other places cost less: proved.\n");
     else

@@ -92,8 +92,10 @@ int balance_live_make(const struct balance_live *l, struct balance_line *ret_lin
         d = d >= PLAN_LOCAL ? d : i / n == i % n ? (uint32_t)PLAN_LOCAL : (uint32_t)UNKNOWN_FAR;
         line.distances[i] = MIN(d, (uint32_t)(BALANCE_MAX_DISTANCE / SCALE)) * SCALE;
     }
+    /* 0: nothing was promised, since one of them is nowhere (a device's node, a window). */
     for (size_t i = 0; i < v * v; i++)
-        line.told[i] = plan->distances[i];
+        if (!l->vnodes[i / v].nowhere && !l->vnodes[i % v].nowhere)
+            line.told[i] = plan->distances[i];
     for (uint32_t i = 0; i < v; i++) {
         line.vnodes[i].home = l->vnodes[i].home;
         line.vnodes[i].fixed = l->vnodes[i].fixed;

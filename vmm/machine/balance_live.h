@@ -17,6 +17,7 @@ struct balance_live_vnode {
     uint32_t home;    /* index of a host node */
     uint32_t runs;    /* ... where its threads run: home, but for one whose CPUs are offline */
     bool fixed;
+    bool nowhere; /* no host node is its home: ->home says nothing of distances */
 };
 
 struct balance_live {

@@ -86,7 +86,10 @@ static void tell_homes(struct balancer *b)
                    : home < 0                        ? "it is spread over several host nodes"
                                                      : NULL;
         b->vnodes[i] = (struct balance_live_vnode){
-            .home = s->home, .runs = runs >= 0 ? (uint32_t)runs : s->home, .fixed = s->stays != NULL
+            .home = s->home,
+            .runs = runs >= 0 ? (uint32_t)runs : s->home,
+            .fixed = s->stays != NULL,
+            .nowhere = home < 0,
         };
     }
 }

@@ -12,6 +12,9 @@
 #include "vmm/topology/ledger.h"
 #include "vmm/topology/plan_parts.h"
 
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
 enum {
     CPU_MILLI = 1000,
     LLC_LEVEL = 3,
@@ -26,6 +29,8 @@ struct planning {
     struct place_vcpu *vcpus;
     struct idset *cpus; /* per vCPU */
     struct idset taken;
+    uint64_t page_bytes; /* of all of the guest's memory; 0: of no huge size, or several */
+    bool pools; /* memory is what pools of huge pages have free */
     struct place_use *used; /* per host node, by other machines; NULL: nothing */
     struct place_guest guest;
     struct place_problem problem;
@@ -122,6 +127,56 @@ static void planning_free(struct planning *p)
     free(p);
 }
 
+/* The size of the huge pages that all of the guest's memory is of; 0: it is of others, or of
+ * several kinds, which host nodes' memory has to do for. */
+static uint64_t only_pages(const struct topo_plan *plan)
+{
+    uint64_t ram = 0, listed = 0;
+
+    for (size_t i = 0; i < plan->n_nodes; i++)
+        ram += plan->nodes[i].ram_bytes;
+    for (size_t i = 0; i < plan->n_backings; i++) {
+        const struct topo_plan_backing *b = &plan->backings[i];
+
+        if (b->pages != plan->backings[0].pages)
+            return 0;
+        listed += b->len_bytes;
+    }
+    if (ram == 0 || listed != ram)
+        return 0;
+    return plan->backings[0].pages == GUEST_PAGES_1G   ? GIB
+           : plan->backings[0].pages == GUEST_PAGES_2M ? 2 * MIB
+                                                       : 0;
+}
+
+/* What a pool has free is what there is of its node's memory. Hosts that tell no pools are taken to
+ * have enough pages in them, as where shortages are found. Return: is it so? */
+static bool count_pools(struct host_topo *topo, uint64_t page_bytes)
+{
+    bool any = false;
+
+    for (size_t h = 0; h < topo->n_nodes; h++)
+        any = any || topo->nodes[h].n_pools > 0;
+    for (size_t h = 0; any && h < topo->n_nodes; h++) {
+        struct host_node *n = &topo->nodes[h];
+
+        n->mem_bytes = 0;
+        for (uint32_t k = 0; k < n->n_pools; k++)
+            if (n->pool[k].page_bytes == page_bytes)
+                n->mem_bytes = page_bytes * n->pool[k].free_pages;
+    }
+    return any;
+}
+
+/* What is gone from a pool: of what other machines take that much is known there already. */
+static uint64_t taken_of_pool(const struct host_node *n, uint64_t page_bytes)
+{
+    for (uint32_t k = 0; k < n->n_pools; k++)
+        if (n->pool[k].page_bytes == page_bytes)
+            return page_bytes * (n->pool[k].total_pages - n->pool[k].free_pages);
+    return 0;
+}
+
 static int planning_new(const struct host_topo *host, const struct topo_plan *plan,
                         struct planning **ret, struct errctx *ec)
 {
@@ -143,6 +198,8 @@ static int planning_new(const struct host_topo *host, const struct topo_plan *pl
     memcpy(p->topo.nodes, host->nodes, host->n_nodes * sizeof(*host->nodes));
     for (size_t i = 0; i < host->n_nodes; i++)
         p->topo.nodes[i].mem_free_bytes = 0; /* unknown: all of it, page cache makes way */
+    p->page_bytes = only_pages(plan);
+    p->pools = p->page_bytes > 0 && count_pools(&p->topo, p->page_bytes);
     r = place_host_new(&p->topo, &p->host, ec);
     if (r < 0)
         planning_free(p);
@@ -166,6 +223,8 @@ static int count_others(const struct host_topo *host, const struct neighbours *o
     if (p->used == NULL)
         return errctx_set(ec, ENOMEM, "no memory to count other machines");
     machine_use_sum(host, others->uses, others->n, p->used);
+    for (size_t h = 0; p->pools && h < host->n_nodes; h++)
+        p->used[h].mem_bytes -= MIN(p->used[h].mem_bytes, taken_of_pool(&host->nodes[h], p->page_bytes));
     for (size_t i = 0; i < others->n; i++)
         idset_or(&p->taken, &others->uses[i].cpus);
     for (size_t h = 0; h < host->n_nodes; h++)
@@ -182,13 +241,13 @@ static int solve(struct planning *p, struct topo_plan *plan, struct errctx *ec)
 {
     int r = place_solve(&p->problem, &p->result, ec);
 
-    if (r != -ENOSPC || p->problem.own_cpus)
+    if (r != -ENOSPC)
         return r;
     for (size_t i = 0; i < plan->n_nodes; i++)
         p->vnodes[i].mem_bytes = 0;
     r = place_solve(&p->problem, &p->result, ec);
     if (r == 0)
-        plan_note(plan, "The guest's memory does not fit next to its CPUs: places are for the "
+        plan_worse(plan, "The guest's memory does not fit next to its CPUs: places are for the "
                         "CPUs alone.");
     return r;
 }
@@ -245,7 +304,7 @@ static void note_broken(struct topo_plan *plan)
 
         if (real <= plan->distances[k])
             continue;
-        plan_note(plan,
+        plan_worse(plan,
                   "Node %u is told that node %u is %u away; their host nodes are %u apart "
                   "(and perhaps others: ctl NAME ledger).",
                   a->vnode.v, b->vnode.v, plan->distances[k], real);
@@ -269,7 +328,7 @@ static int apply(const struct guest_spec *spec, struct planning *p, struct topo_
     if (p->topo.n_nodes > 1 && place_host_measured(p->host))
         plan_note(plan, "Host nodes are as far apart as was measured, not as the firmware says.");
     if (!p->result.kept)
-        plan_note(plan, "On this host nodes are farther apart, or nearer in another order, than "
+        plan_worse(plan, "On this host nodes are farther apart, or nearer in another order, than "
                         "the guest is told.");
     return 0;
 }

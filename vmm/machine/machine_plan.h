@@ -32,7 +32,8 @@ struct machine_placement {
  *
  * Places are the host CPUs of vCPUs only: the memory of a node without host= is never bound.
  * Every host node counts with all of its memory but what other machines take of it, in use or not,
- * so a plan made again beside the same machines is the same.
+ * so a plan made again beside the same machines is the same; where all of the guest's memory is of
+ * 2M or of 1G pages, with what its pool of them has free.
  * Pure; any thread.
  *
  * Return: as topo_plan_make(), and -ENOSPC when dedicated CPUs do not suffice, -EINVAL for an

@@ -32,7 +32,7 @@ static void note_beyond_host(const struct host_topo *host, uint64_t ram, struct 
     for (size_t i = 0; i < host->n_nodes; i++)
         total += host->nodes[i].mem_bytes;
     if (total > 0 && ram > total)
-        plan_note(plan, "The guest's %s are more than this host has, %s.",
+        plan_worse(plan, "The guest's %s are more than this host has, %s.",
                   units_format_human(ram, want, sizeof(want)),
                   units_format_human(total, have, sizeof(have)));
 }
@@ -52,7 +52,7 @@ int plan_limits_check(const struct host_topo *host, struct topo_plan *plan, stru
         if (r < 0)
             return r;
         if (ram > l->memory_left_bytes)
-            plan_note(plan, "The guest's %s do not fit in the %s that the cgroup %s has left.",
+            plan_worse(plan, "The guest's %s do not fit in the %s that the cgroup %s has left.",
                       units_format_human(ram, want, sizeof(want)),
                       l->memory_left_bytes > 0
                           ? units_format_human(l->memory_left_bytes, left, sizeof(left))

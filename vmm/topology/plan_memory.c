@@ -114,7 +114,7 @@ static int yield_pages(struct memory_plan *mp, struct topo_plan_backing *b, stru
     rest.len_bytes -= fit;
     set_chunks(mp, &rest);
     b->len_bytes = fit;
-    plan_note(mp->plan, "Node %u: %s is in pages of %s instead of %s, of which there are too few.",
+    plan_worse(mp->plan, "Node %u: %s is in pages of %s instead of %s, of which there are too few.",
               b->vnode.v, human(rest.len_bytes, a, sizeof(a)), guest_page_name(rest.pages),
               guest_page_name(b->pages));
     if (fit > 0)
@@ -137,7 +137,7 @@ static int yield_policy(struct memory_plan *mp, struct topo_plan_backing *b, str
     set_chunks(mp, &softer);
     if (plan_supply_fit(&mp->supply, &softer) < softer.len_bytes)
         return 0;
-    plan_note(mp->plan,
+    plan_worse(mp->plan,
               "Node %u: %s in pages of %s prefers host node %s instead of keeping to it, which has "
               "too little.",
               b->vnode.v, human(b->len_bytes, a, sizeof(a)), guest_page_name(b->pages),
@@ -177,7 +177,7 @@ static int yield_host(struct memory_plan *mp, struct topo_plan_backing *b, struc
     }
     if (nearest == UINT32_MAX)
         return 0;
-    plan_note(mp->plan,
+    plan_worse(mp->plan,
               "Node %u: %s in pages of %s is on host node %u, at distance %u, instead of %u, which "
               "has too little.",
               b->vnode.v, human(b->len_bytes, a, sizeof(a)), guest_page_name(b->pages),

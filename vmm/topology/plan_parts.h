@@ -47,4 +47,7 @@ int plan_memory_fill(const struct guest_spec *spec, const struct host_topo *host
  *  remark that there are more. */
 void plan_note(struct topo_plan *plan, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/** plan_worse() - the same of something that is not as it was asked for, or as the guest is told. */
+void plan_worse(struct topo_plan *plan, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 #endif

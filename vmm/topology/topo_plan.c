@@ -153,6 +153,20 @@ void topo_plan_cache_cpus(const struct topo_plan *plan, const struct topo_plan_c
             idset_add(ret_cpus, plan->vcpus[i].id.v);
 }
 
+enum { SENTENCE_MAX = 512 };
+
+void plan_worse(struct topo_plan *plan, const char *fmt, ...)
+{
+    char text[SENTENCE_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    plan_note(plan, "%s", text);
+    topo_note(&plan->worse, "%s", text);
+}
+
 void plan_note(struct topo_plan *plan, const char *fmt, ...)
 {
     static const char more[] = "There is more to say than fits here.\n";

@@ -29,6 +29,7 @@
 #include "vmm/topology/guest_auto.h"
 #include "vmm/topology/guest_spec.h"
 #include "vmm/topology/host_topo.h"
+#include "vmm/topology/topo_notes.h"
 
 struct topo_plan_node {
     struct vnode_id vnode;
@@ -123,6 +124,8 @@ struct topo_plan {
     struct guest_auto sized; /* --vnuma auto: why there are so many nodes; nodes 0 without it */
     /* Sentences for the user: what was completed or rounded, one per line. May be "". */
     char notes[1024];
+    /* Of those, what is not as it was asked for or as the guest is told: for who sees no plan. */
+    struct topo_notes worse;
 };
 
 /**

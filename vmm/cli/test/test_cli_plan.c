@@ -189,6 +189,17 @@ static void plan_draws_and_writes_tables(void **state)
     }
     outcome_fini(&o);
 
+    (void)snprintf(words, sizeof(words),
+                   "plan --vnuma 2 --cpus 4 --memory 1G --pin node --explain "
+                   "--host-synthetic numa:2(memory=1GB)@core:4@pu:1 --svg %s/places.svg",
+                   dir);
+    o = run(words);
+    assert_string_equal(o.err, "");
+    assert_int_equal(o.status, CLI_OK);
+    outcome_fini(&o);
+    (void)snprintf(words, sizeof(words), "grep -q 'traffic' %s/places.svg", dir);
+    assert_int_equal(system(words), 0);
+
     o = run("plan --host-synthetic node:1@pu:4 --svg /nowhere/plan.svg");
     assert_int_equal(o.status, CLI_FAILURE);
     assert_string_equal(o.err, "numavisor: --svg: /nowhere/plan.svg: No such file or directory\n");

@@ -86,6 +86,22 @@ static void time_is_shared_out_between_us_and_others(void **state)
     balance_line_fini(&line);
 }
 
+/* A device's node, or a window: its distances promise nothing of a host node. */
+static void who_is_nowhere_was_told_nothing(void **state)
+{
+    struct balance_line line;
+    struct fixture f;
+
+    (void)state;
+    fill(&f);
+    f.vnodes[1].nowhere = f.vnodes[1].fixed = true;
+    assert_int_equal(balance_live_make(&f.live, &line, NULL), 0);
+    assert_int_equal(line.told[0], 10);
+    for (size_t i = 1; i < 4; i++)
+        assert_int_equal(line.told[i], 0);
+    balance_line_fini(&line);
+}
+
 static void who_runs_elsewhere_counts_there_and_at_home(void **state)
 {
     struct balance_line line;
@@ -193,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_is_shared_out_between_us_and_others),
+        cmocka_unit_test(who_is_nowhere_was_told_nothing),
         cmocka_unit_test(who_runs_elsewhere_counts_there_and_at_home),
         cmocka_unit_test(a_little_stray_memory_is_none),
         cmocka_unit_test(nonsense_becomes_a_snapshot),

@@ -250,6 +250,58 @@ static void what_policy_auto_is_and_what_host_breaks_is_said(void **state)
     }
 }
 
+/* 2 MiB pages on host nodes 1 and 3 only: what is all of such pages goes there. */
+static void pools_of_huge_pages_are_the_memory_of_who_wants_them(void **state)
+{
+    static const struct {
+        const char *spec;
+        struct guest_pages pages;
+        uint64_t free_pages[4];
+        const char *pins;
+        enum guest_pin pin;
+    } row[] = {
+        { "cpus=2 memory=64M", { 1, { { GUEST_PAGES_2M, 0 } } }, { 0, 32, 0, 32 }, "4-7 4-7", GUEST_PIN_NODE },
+        { "cpus=2 memory=64M", { 1, { { GUEST_PAGES_2M, 0 } } }, { 0, 31, 0, 32 }, "12-15 12-15", GUEST_PIN_NODE },
+        { "cpus=2 vnuma=2 memory=64M", { 1, { { GUEST_PAGES_2M, 0 } } }, { 0, 16, 0, 16 },
+          "4-7 12-15", GUEST_PIN_NODE },
+        { "cpus=2 memory=64M", { 0 }, { 0, 31, 0, 32 }, "0-3 0-3", GUEST_PIN_NODE },
+        { "cpus=2 memory=64M", { 2, { { GUEST_PAGES_2M, 32 << 20 }, { GUEST_PAGES_4K, 0 } } },
+          { 0, 31, 0, 32 }, "0-3 0-3", GUEST_PIN_NODE },
+        { "node:cpus=0;memory=32M;host=3 node:cpus=1;memory=32M",
+          { 1, { { GUEST_PAGES_2M, 0 } } }, { 0, 16, 0, 16 }, "12-15 4-7", GUEST_PIN_NODE },
+        /* enough in all, nowhere enough: on both */
+        { "cpus=2 memory=64M", { 1, { { GUEST_PAGES_2M, 0 } } }, { 0, 20, 0, 20 }, "4-7,12-15 4-7,12-15", GUEST_PIN_NODE },
+        { "cpus=2 memory=64M", { 1, { { GUEST_PAGES_2M, 0 } } }, { 0, 20, 0, 20 }, "4 6",
+          GUEST_PIN_DEDICATED },
+    };
+    char buf[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct topo_plan *plan = NULL;
+        struct host_topo host;
+        struct guest_spec spec;
+        struct errctx ec = { 0 };
+
+        assert_int_equal(host_topo_from_synthetic(HOST, &host, NULL), 0);
+        for (size_t h = 0; h < host.n_nodes; h++) {
+            host.nodes[h].n_pools = 1;
+            host.nodes[h].pool[0] = (struct host_page_pool){ .page_bytes = 2 << 20,
+                                                             .total_pages = 32,
+                                                             .free_pages = row[i].free_pages[h] };
+        }
+        spec_text_parse(row[i].spec, &spec);
+        spec.pin = row[i].pin;
+        spec.pages = row[i].pages;
+        if (machine_plan_make(&spec, &host, NULL, &plan, NULL, &ec) < 0)
+            fail_msg("%s: %s", row[i].spec, ec.msg);
+        assert_string_equal(pins(plan, buf, sizeof(buf)), row[i].pins);
+        topo_plan_free(plan);
+        guest_spec_fini(&spec);
+        host_topo_fini(&host);
+    }
+}
+
 static void an_explanation_applies_nothing_by_itself(void **state)
 {
     struct machine_placement why;
@@ -331,6 +383,7 @@ int main(void)
         cmocka_unit_test(a_node_that_moves_is_pinned_as_it_was),
         cmocka_unit_test(memory_without_a_policy_prefers_the_place),
         cmocka_unit_test(what_policy_auto_is_and_what_host_breaks_is_said),
+        cmocka_unit_test(pools_of_huge_pages_are_the_memory_of_who_wants_them),
         cmocka_unit_test(an_explanation_applies_nothing_by_itself),
         cmocka_unit_test(what_cannot_be_had_is_said),
         cmocka_unit_test(distances_to_hold_against_are_the_planners),

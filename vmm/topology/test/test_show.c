@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "vmm/base/macros.h"
+#include "vmm/topology/places_svg.h"
 #include "vmm/topology/show.h"
 #include "vmm/topology/test/spec_text.h"
 
@@ -267,6 +268,57 @@ static void pictures_stay_on_their_page(void **state)
     }
 }
 
+static char *picture_of_places(const struct places *places, const struct topo_plan *plan,
+                               const char *synthetic)
+{
+    struct host_topo host;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *mem = open_memstream(&text, &len);
+
+    assert_int_equal(host_topo_from_synthetic(synthetic, &host, NULL), 0);
+    places_write_svg(places, plan, &host, mem);
+    assert_int_equal(fclose(mem), 0);
+    host_topo_fini(&host);
+    return text;
+}
+
+/* Every virtual node on host node 0, and then each on two. */
+static void places_stay_on_their_page(void **state)
+{
+    static const struct places_term terms[] = { { "traffic", "far & near <accesses>", 2.5 },
+                                                { "broken", "", 0 },
+                                                { "overload", "", 1e9 } };
+    static const char *const hosts[] = { "numa:1 core:4 pu:1", "numa:4(memory=8GB) core:4 pu:2",
+                                         "numa:128(memory=1GB) core:2 pu:1" };
+    static const char *const specs[] = { "cpus=1", "vnuma=4 cpus=32", "vnuma=128 cpus=1024" };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(hosts) * ARRAY_SIZE(specs) * 2; i++) {
+        struct shown s = plan_of(specs[i / 2 % ARRAY_SIZE(specs)]);
+        struct idset *nodes = calloc(s.plan->n_nodes, sizeof(*nodes));
+        const struct places places = { .nodes = nodes, .terms = terms, .n_terms = i % 4,
+                                       .total = 2.5, .bound = 2, .proved = i % 2 == 0,
+                                       .kept = true, .applied = i % 2 == 0 };
+        char *text;
+
+        assert_non_null(nodes);
+        for (size_t k = 0; k < s.plan->n_nodes; k++) {
+            idset_add(&nodes[k], 0);
+            if (i % 2 == 1)
+                idset_add(&nodes[k], 1);
+        }
+        text = picture_of_places(&places, s.plan, hosts[i / 2 / ARRAY_SIZE(specs)]);
+        assert_picture(text, 1 + 3 + (unsigned)MIN(s.plan->n_nodes, (size_t)8));
+        assert_non_null(strstr(text, "node 0: "));
+        assert_int_equal(strstr(text, "and 121 more") != NULL, s.plan->n_nodes == 128);
+        assert_int_equal(strstr(text, "proved") != NULL, i % 2 == 0);
+        free(text);
+        free(nodes);
+        shown_fini(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +328,7 @@ int main(void)
         cmocka_unit_test(caches_that_a_host_does_not_tell_are_not_counted),
         cmocka_unit_test(many_nodes_list_their_distances_by_value),
         cmocka_unit_test(pictures_stay_on_their_page),
+        cmocka_unit_test(places_stay_on_their_page),
     };
     return cmocka_run_group_tests_name("topology/show", tests, NULL, NULL);
 }

@@ -305,6 +305,7 @@ static void what_may_give_way_does_so_in_order(void **state)
             continue;
         }
         assert_non_null(strstr(plan->notes, row[i].says));
+        assert_string_equal(plan->worse.text, row[i].says); /* and nothing else is */
         assert_int_equal(plan->backings[plan->n_backings - 1].policy, row[i].policy);
         assert_int_equal(idset_count(&plan->backings[plan->n_backings - 1].host_nodes), 1);
         assert_true(idset_has(&plan->backings[plan->n_backings - 1].host_nodes, row[i].host));
