@@ -33,6 +33,20 @@ enum run_state run_gate_wanted(const struct run_gate *gate)
     return (enum run_state)atomic_load_explicit(&gate->wanted, memory_order_acquire);
 }
 
+void run_gate_hold(struct run_gate *gate, bool hold)
+{
+    LOCK_SCOPE(&gate->lock);
+
+    atomic_store_explicit(&gate->held, hold, memory_order_release);
+    (void)pthread_cond_broadcast(&gate->changed);
+}
+
+bool run_gate_is_open(const struct run_gate *gate)
+{
+    return run_gate_wanted(gate) == RUN_STATE_RUN &&
+           !atomic_load_explicit(&gate->held, memory_order_acquire);
+}
+
 void run_gate_enter(struct run_gate *gate)
 {
     LOCK_SCOPE(&gate->lock);
@@ -52,10 +66,10 @@ bool run_gate_pass(struct run_gate *gate)
 {
     LOCK_SCOPE(&gate->lock);
 
-    if (run_gate_wanted(gate) == RUN_STATE_PAUSE) {
+    if (!run_gate_is_open(gate)) {
         gate->parked++;
         (void)pthread_cond_broadcast(&gate->arrived);
-        while (run_gate_wanted(gate) == RUN_STATE_PAUSE)
+        while (!run_gate_is_open(gate) && run_gate_wanted(gate) != RUN_STATE_STOP)
             (void)pthread_cond_wait(&gate->changed, &gate->lock);
         gate->parked--;
     }

@@ -5,6 +5,9 @@
  *   RUN -> PAUSE -> RUN    any number of times
  *   any -> STOP            for good
  *
+ * Beside it stands a hold, which makes a vCPU wait in RUN as well: for somebody who wants them to
+ * stand still for a moment now and then (--cpu-max) and is not the one who pauses the machine.
+ *
  * Whoever wants a change sets it here and kicks the vCPUs; each vCPU comes by between two
  * entries into the guest, and waits here while the state is PAUSE. run_gate_set() only states
  * the wish, so a vCPU thread may call it; run_gate_wait_parked() blocks and is for the main
@@ -25,8 +28,9 @@ struct run_gate {
     pthread_cond_t changed; /* wanted changed */
     pthread_cond_t arrived; /* parked or present changed */
     _Atomic int wanted;     /* enum run_state; written under the lock */
+    atomic_bool held;       /* likewise */
     uint32_t present;       /* vCPU threads between enter and leave */
-    uint32_t parked;        /* of them, waiting in pause */
+    uint32_t parked;        /* of them, waiting in pause or because of a hold */
 };
 
 /** run_gate_init() - the wanted state is PAUSE. */
@@ -39,11 +43,19 @@ void run_gate_set(struct run_gate *gate, enum run_state wanted);
 /** run_gate_wanted() - for a quick look without the lock. */
 enum run_state run_gate_wanted(const struct run_gate *gate);
 
+/** run_gate_hold() - have vCPUs wait although RUN is wanted, or no more. To hold, the caller then
+ *  kicks. Any thread; one owner. */
+void run_gate_hold(struct run_gate *gate, bool hold);
+
+/** run_gate_is_open() - RUN is wanted and nobody holds; a quick look without the lock. */
+bool run_gate_is_open(const struct run_gate *gate);
+
 /** run_gate_enter() / run_gate_leave() - a vCPU thread begins / ends. */
 void run_gate_enter(struct run_gate *gate);
 void run_gate_leave(struct run_gate *gate);
 
-/** run_gate_pass() - wait while PAUSE is wanted. Return: true to go on, false to stop. */
+/** run_gate_pass() - wait while PAUSE is wanted or somebody holds. Return: true to go on, false to
+ *  stop. */
 bool run_gate_pass(struct run_gate *gate);
 
 /** run_gate_wait_parked() - until every vCPU thread present is parked or has left. Not on a

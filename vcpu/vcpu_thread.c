@@ -69,10 +69,10 @@ static void thread_setup(struct vcpu *vcpu, struct errctx *ec, int *ret_r)
 static int check(struct vcpu *vcpu, struct errctx *ec)
 {
     bool go_on;
-    int r = 0;
+    /* Always: the gate has two owners, so it may have been closed when we came, be open now, and
+     * closed again by the other one in the next line. */
+    const int r = settle(vcpu, ec);
 
-    if (run_gate_wanted(vcpu->gate) != RUN_STATE_RUN)
-        r = settle(vcpu, ec);
     if (r < 0)
         return r;
     go_on = run_gate_pass(vcpu->gate);
@@ -97,8 +97,7 @@ static void *thread_main(void *arg)
         if (next == VCPU_CHECK)
             next = check(vcpu, &ec);
         if (next == VCPU_CONTINUE)
-            next = run_gate_wanted(vcpu->gate) == RUN_STATE_RUN ? vcpu_run_once(vcpu, &ec)
-                                                                : VCPU_CHECK;
+            next = run_gate_is_open(vcpu->gate) ? vcpu_run_once(vcpu, &ec) : VCPU_CHECK;
     }
     if (next < 0) {
         char why[ERRCTX_MSG_MAX + 32];

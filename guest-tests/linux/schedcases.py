@@ -189,30 +189,100 @@ def reserve_moves(tap, spin, _linux):
     tap.same(groups(), [], "reserve moves: no group is left")
 
 
+BARE = ["unshare", "--mount", "sh", "-c", f"umount {CGROUPS}; exec \"$@\"", "sh", PROGRAM]
+WHY = ": there is no cgroup of version 2"
+
+
+@contextlib.contextmanager
+def bare_machine(name, kernel, *options):
+    """A machine that has no cgroup: its process, and what it says in the end."""
+    said = []
+    with subprocess.Popen([*BARE, "run", "--name", name, "--kernel", kernel, "--console", "none",
+                           *options], stderr=subprocess.PIPE, text=True) as child:
+        try:
+            until(f"{name} to run", lambda: child.poll() is not None or ctl(name, "status")[0] == 0)
+            yield child, said
+            ctl(name, "stop")
+            said += child.communicate(timeout=guestvm.PATIENCE)[1].splitlines()
+        finally:
+            child.kill()
+
+
+def cpu_ticks(child):
+    return sum(int(x) for x in read("/proc", str(child.pid), "stat").rpartition(")")[2].split()[11:13])
+
+
+def nice_of(child):
+    """Of all threads that there still are."""
+    values = set()
+    for task in glob.glob(f"/proc/{child.pid}/task/*"):
+        with contextlib.suppress(OSError):
+            values.add(int(read(task, "stat").rpartition(")")[2].split()[16]))
+    return values
+
+
 def without(tap, spin, _linux):
-    """No cgroup: what can be had is, and what cannot is said."""
-    bare = ["unshare", "--mount", "sh", "-c", f"umount {CGROUPS}; exec \"$@\"", "sh", PROGRAM]
-    options = ["run", "--name", "without", "--kernel", spin, "--console", "none", *on_node(0)]
-    done = subprocess.run([*bare, *options, "--cpu-max", "1"], capture_output=True, text=True,
-                          timeout=guestvm.PATIENCE, check=False)
-    tap.same((done.returncode, done.stderr.strip()),
-             (2, "numavisor: --cpu-max: there is no cgroup of version 2"), "without: no limit")
-    done = subprocess.run([*bare, "check", "--json"], stdout=subprocess.PIPE, text=True,
+    """No cgroup: the same thread by thread, each with one line."""
+    done = subprocess.run([*BARE, "check", "--json"], stdout=subprocess.PIPE, text=True,
                           timeout=guestvm.PATIENCE, check=False)
     found = {f["name"]: f for f in json.loads(done.stdout)["findings"]}["cpu-cgroup"]
-    tap.same((found["verdict"], found["what"].endswith(": there is no cgroup of version 2")),
-             ("limited", True), "without: check says so")
-    with subprocess.Popen([*bare, *options, "--cpu-weight", "50", "--cpu-reserve", "0.5"],
-                          stderr=subprocess.PIPE, text=True) as child:
-        until("the machine to run", lambda: ctl("without", "status")[0] == 0)
-        nice = {read(t, "stat").rpartition(")")[2].split()[16]
-                for t in glob.glob(f"/proc/{child.pid}/task/*")}
-        tap.same(nice, {"3"}, "without: a weight of 50 is nice 3, for every thread")
-        ctl("without", "stop")
-        said = child.communicate(timeout=guestvm.PATIENCE)[1].splitlines()
-    tap.same(said[:2], ["numavisor: --cpu-weight 50 becomes nice 3: there is no cgroup of version 2",
-                        "numavisor: --cpu-reserve is admitted, but nothing keeps it: there is no "
-                        "cgroup of version 2"], "without: each with one line")
+    tap.same((found["verdict"], found["what"].endswith(WHY)), ("limited", True),
+             "without: check says so")
+    with bare_machine("light", spin, *on_node(0), "--cpu-weight", "50") as (child, said):
+        tap.same(nice_of(child), {3}, "without: a weight of 50 is nice 3, for every thread")
+        tap.same(ctl("light", "status")[1]["cpu_share"], {"nice": 3}, "without: status tells")
+    tap.same(said[:1], ["numavisor: --cpu-weight 50 becomes nice 3" + WHY],
+             "without: a weight has its line")
+    with bare_machine("limited", spin, *on_node(0, 2), "--rng", "--cpu-max", "20%") as (child, said):
+        def throttled():
+            cpu = ctl("limited", "stats")[1]["cpu"]
+            return cpu if cpu["nr_throttled"] >= 20 else None
+        first = ctl("limited", "stats")[1]["cpu"]
+        cpu = until("the machine to be held", throttled)
+        tap.same(ctl("limited", "status")[1]["cpu_share"]["max"], 0.2,
+                 "without: status tells the limit")
+        used = ((cpu["usage_usec"] - first["usage_usec"]) /
+                (100000 * max(cpu["nr_periods"] - first["nr_periods"], 1)))
+        tap.point(used < 0.4, "without: the machine keeps its limit itself", f"{used} of a CPU")
+        ticks = cpu_ticks(child)
+        ctl("limited", "pause")
+        ctl("limited", "resume")
+        tap.same(ctl("limited", "reset")[0], 0, "without: a limited machine is paused and reset")
+        until("it to run on", lambda: cpu_ticks(child) > ticks + 20)
+    tap.same(said[:1], ["numavisor: --cpu-max is kept by the machine itself" + WHY],
+             "without: a limit has its line")
+
+
+def without_reserve(tap, spin, _linux):
+    """No cgroup: nice values keep floors, of whoever comes, and where nodes move."""
+    def part(a, b):
+        before = cpu_ticks(a), cpu_ticks(b)
+        until("CPU time", lambda: cpu_ticks(a) + cpu_ticks(b) - sum(before) > 300)
+        used = cpu_ticks(a) - before[0], cpu_ticks(b) - before[1]
+        return used[0] / sum(used)
+    with bare_machine("heavy", spin, *on_node(0), "--cpu-weight", "100") as (heavy, _), \
+            bare_machine("floor", spin, *on_node(0), "--cpu-reserve", "75%") as (floor, said):
+        tap.same((nice_of(floor), nice_of(heavy)), ({0}, {9}),
+                 "without reserve: who was there steps back, all threads")
+        got = part(floor, heavy)
+        tap.point(got > 0.72, "without reserve: three quarters of a CPU are kept", got)
+        with bare_machine("plain", spin, *on_node(0)) as (plain, plain_said):
+            tap.point(min(nice_of(plain)) > 5, "without reserve: who asks for nothing steps back as well",
+                      nice_of(plain))
+            got = part(floor, plain)
+            tap.point(got > 0.8, "without reserve: the floor holds beside two", got)
+        tap.point(plain_said and plain_said[0].endswith(WHY) and
+                  "which makes this one nice" in plain_said[0], "without reserve: he is told",
+                  plain_said)
+        with bare_machine("away", spin, *on_node(1), "--cpu-weight", "100") as (away, _):
+            status, said_move = ctl("floor", "move", "vnode=0", "host=1")
+            tap.same(status, 0, f"without reserve: it moves {said_move}")
+            until("the others to step back",
+                  lambda: min(nice_of(away)) > 5 and threads_on_host(floor.pid)["vcpu0"] == host_cpus(1))
+            got = part(floor, away)
+            tap.point(got > 0.72, "without reserve: its floor holds there, too", got)
+    tap.point(said[0].startswith("numavisor: --cpu-reserve is kept by nice values") and
+              said[0].endswith(" 0 for this machine" + WHY), "without reserve: a floor has its line", said[:1])
 
 
 def threads(tap, spin, _linux):

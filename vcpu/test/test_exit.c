@@ -31,7 +31,7 @@ struct fake {
     struct vcpu vcpu;
     struct run_gate gate;
     int (*enter)(struct fake *f, struct kvm_run *run);
-    unsigned n_entered;
+    _Atomic unsigned n_entered;
     struct {
         uint64_t addr, data;
         size_t size;
@@ -456,6 +456,60 @@ static void *kick_everybody(void *arg)
     return NULL;
 }
 
+static void kick_all(void)
+{
+    for (int i = 0; i < N_FAKES; i++)
+        vcpu_kick(&group[i].vcpu);
+}
+
+static unsigned runs_of(struct fake *f)
+{
+    return atomic_load(&f->n_entered);
+}
+
+/* A hold stops vCPUs in RUN, does not end a pause, and does not keep anybody from the end. */
+static void a_hold_keeps_vcpus_out_of_the_guest(void **state)
+{
+    struct run_gate gate;
+    unsigned runs;
+
+    (void)state;
+    assert_int_equal(vcpu_install_kick_handler(NULL), 0);
+    run_gate_init(&gate);
+    for (int i = 0; i < N_FAKES; i++) {
+        init(&group[i], until_kicked);
+        group[i].vcpu.gate = &gate;
+        assert_int_equal(vcpu_start(&group[i].vcpu, NULL), 0);
+    }
+    for (int round = 0; round < 50; round++) {
+        run_gate_set(&gate, RUN_STATE_RUN);
+        while (!run_gate_is_open(&gate) || runs_of(&group[0]) == 0)
+            (void)sched_yield();
+        run_gate_hold(&gate, true);
+        assert_false(run_gate_is_open(&gate));
+        run_gate_set(&gate, RUN_STATE_PAUSE); /* to be told that all stand */
+        kick_all();
+        run_gate_wait_parked(&gate);
+        runs = runs_of(&group[0]);
+        run_gate_set(&gate, RUN_STATE_RUN);
+        for (int i = 0; i < 20; i++)
+            (void)sched_yield();
+        assert_int_equal(runs_of(&group[0]), runs);
+        assert_int_equal(gate.parked, N_FAKES);
+        run_gate_hold(&gate, false);
+        while (runs_of(&group[0]) == runs)
+            (void)sched_yield();
+    }
+    run_gate_hold(&gate, true);
+    run_gate_set(&gate, RUN_STATE_STOP);
+    kick_all();
+    for (int i = 0; i < N_FAKES; i++)
+        vcpu_join(&group[i].vcpu);
+    for (int i = 0; i < N_FAKES; i++)
+        fini(&group[i]);
+    run_gate_fini(&gate);
+}
+
 /* A vCPU may kick the others at any time of their lives: not made, running, gone, joined. */
 static void pause_and_stop_reach_everyone_while_others_kick(void **state)
 {
@@ -508,6 +562,7 @@ int main(void)
         cmocka_unit_test(a_failure_is_told_with_the_vcpus_number),
         cmocka_unit_test(a_failed_set_up_never_enters_the_guest),
         cmocka_unit_test(a_stop_in_the_middle_of_an_instruction_serves_all_its_pieces),
+        cmocka_unit_test(a_hold_keeps_vcpus_out_of_the_guest),
         cmocka_unit_test(pause_and_stop_reach_everyone_while_others_kick),
     };
 

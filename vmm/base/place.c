@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/base/place.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
+
+#define NICE_STEP 1.25
+
+enum { NICE_ROUNDS = 10 };
 
 void place_name_thread(const char *name)
 {
@@ -76,7 +83,7 @@ int place_get_thread(struct idset *ret_cpus)
 /* One step of nice is a quarter more or less of CPU time (sched(7)); half a step decides. */
 int place_nice_of_weight(unsigned weight)
 {
-    const double step = 1.25, half = 1.118;
+    const double step = NICE_STEP, half = 1.118;
     double w = 100;
     int nice = 0;
 
@@ -87,7 +94,61 @@ int place_nice_of_weight(unsigned weight)
     return nice;
 }
 
-int place_set_nice(int nice)
+/* A thread that ended meanwhile needs nothing. Return: how many had another value, or -errno. */
+static int set_all_nice(pid_t pid, int nice)
 {
-    return setpriority(PRIO_PROCESS, 0, nice) < 0 ? -errno : 0;
+    char path[64];
+    DIR *dir;
+    const struct dirent *entry;
+    int r = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    dir = opendir(path);
+    if (dir == NULL)
+        return errno == ENOENT ? -ESRCH : -errno;
+    while (r >= 0 && (entry = readdir(dir)) != NULL) {
+        const pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+        int now = nice;
+
+        if (tid <= 0 || place_get_nice(tid, &now) < 0 || now == nice)
+            continue;
+        if (setpriority(PRIO_PROCESS, (id_t)tid, nice) == 0)
+            r++;
+        else if (errno != ESRCH)
+            r = -errno;
+    }
+    (void)closedir(dir);
+    return r;
+}
+
+int place_set_nice(pid_t pid, int nice)
+{
+    int r = 1;
+
+    for (int i = 0; i < NICE_ROUNDS && r > 0; i++)
+        r = set_all_nice(pid, nice);
+    return MIN(r, 0);
+}
+
+int place_get_nice(pid_t pid, int *ret_nice)
+{
+    int nice;
+
+    errno = 0; /* -1 is a value, too */
+    nice = getpriority(PRIO_PROCESS, (id_t)pid);
+    if (nice == -1 && errno != 0)
+        return -errno;
+    *ret_nice = nice;
+    return 0;
+}
+
+double place_weight_of_nice(int nice)
+{
+    double w = 1;
+
+    for (; nice < 0; nice++)
+        w *= NICE_STEP;
+    for (; nice > 0; nice--)
+        w /= NICE_STEP;
+    return w;
 }

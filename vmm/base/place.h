@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "vmm/base/errctx.h"
 #include "vmm/base/idset.h"
@@ -40,7 +41,16 @@ int place_get_thread(struct idset *ret_cpus);
 /** place_nice_of_weight() - the nice value that is nearest to a cgroup's weight of 1 to 10000. */
 int place_nice_of_weight(unsigned weight);
 
-/** place_set_nice() - of the calling thread, and of those that it makes. Return: 0 or -errno. */
-int place_set_nice(int nice);
+/** place_set_nice() - of all threads that process @pid has, and of those that they make. Threads made
+ *  meanwhile by one that was not reached yet are looked for again.
+ *  Return: 0; -ESRCH (no such process); -EACCES or -EPERM (less nice than now, or not ours). */
+int place_set_nice(pid_t pid, int nice);
+
+/** place_get_nice() - of process @pid's first thread; 0 is ourselves. Return: 0 or -errno. */
+int place_get_nice(pid_t pid, int *ret_nice);
+
+/** place_weight_of_nice() - of a thread beside others, as the kernel's scheduler weighs them; 1 for
+ *  nice 0. */
+double place_weight_of_nice(int nice);
 
 #endif

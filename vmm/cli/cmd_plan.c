@@ -13,6 +13,7 @@
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_placement.h"
+#include "vmm/cli/print_share.h"
 #include "vmm/cli/print_threads.h"
 #include "vmm/cli/print_topology.h"
 #include "vmm/config/config_json.h"
@@ -108,6 +109,7 @@ static int show(const struct cli_args *args, const struct topo_plan *plan,
         return print_plan_json(&args->config, plan, placement, threads, ec);
     topo_plan_print_table(plan, host, stdout, cli_colour(STDOUT_FILENO));
     print_threads(&args->config, threads, cli_colour(STDOUT_FILENO));
+    print_share(&args->config, !host_source_is_other(args), cli_colour(STDOUT_FILENO));
     if (placement != NULL)
         print_placement(placement, cli_colour(STDOUT_FILENO));
     return 0;

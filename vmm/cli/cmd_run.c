@@ -42,11 +42,8 @@ static json_t *run_status(void *ctx)
 {
     const struct run *run = ctx;
     json_t *status = machine_status(run->machine);
-    json_t *share = cpu_group_status(&run->share.group);
+    json_t *share = run_share_status(&run->share);
 
-    if (run->share.use.reserve_milli > 0)
-        (void)json_object_set_new(share, "reserve",
-                                  json_real(run->share.use.reserve_milli / 1000.0));
     (void)json_object_set_new(status, "cpu_share", share);
     return status;
 }
@@ -340,6 +337,8 @@ static int build(struct run *run, const struct machine_config *config, struct er
         r = run_share_enter(&run->share, &run->host, ec);
     if (r == 0)
         r = machine_new(config, run->plan, run->loop, &hooks, &run->machine, ec);
+    if (r == 0)
+        machine_limit_cpu(run->machine, run->share.own_max_milli);
     if (r == 0)
         r = terminal_start(run->terminal, ec);
     return r;

@@ -11,6 +11,7 @@
 #include "vmm/base/kernel_file.h"
 #include "vmm/base/place.h"
 #include "vmm/cli/cli.h"
+#include "vmm/cli/run_nice.h"
 
 enum { MOVE_LOCK_MS = 2000 }; /* the machine waits meanwhile, not its guest */
 
@@ -35,38 +36,17 @@ static bool wants_group(const struct run_share *share)
     return want;
 }
 
-/* Without a group a limit cannot be kept, a weight becomes a nice value, and a reservation is
- * just admitted. */
-static int do_without(const struct guest_cpu_share *s, const char *why, struct errctx *ec)
-{
-    int nice = s->weight > 0 ? place_nice_of_weight(s->weight) : 0, got = 0;
-
-    if (s->max_milli > 0)
-        return errctx_set(ec, ENOTSUP, "--cpu-max: %s", why);
-    if (s->weight > 0)
-        got = place_set_nice(nice);
-    if (s->weight > 0 && got == 0)
-        (void)cli_error(0, "--cpu-weight %u becomes nice %d: %s", s->weight, nice, why);
-    else if (s->weight > 0)
-        (void)cli_error(0, "--cpu-weight %u has no effect, since nice %d is not allowed, and %s",
-                        s->weight, nice, why);
-    if (s->reserve_milli > 0)
-        (void)cli_error(0, "--cpu-reserve is admitted, but nothing keeps it: %s", why);
-    return 0;
-}
-
 int run_share_admit(struct run_share *share, const struct host_topo *host,
                     const struct topo_plan *plan, struct errctx *ec)
 {
-    const struct guest_cpu_share *s = &share->config->spec.share;
-    struct errctx why = { 0 };
     int r = machine_use_make(share->config, plan, &share->use, ec);
 
-    if (r == 0)
-        r = machine_use_admit(host, share->others.uses, share->others.n, &share->use, ec);
-    if (r == 0 && wants_group(share) &&
-        cpu_group_choose("", share->config->name, getpid(), &share->group, &why) < 0)
-        r = do_without(s, why.msg, ec);
+    if (r < 0)
+        return r;
+    (void)process_mark_make(getpid(), &share->use.process);
+    r = machine_use_admit(host, share->others.uses, share->others.n, &share->use, ec);
+    if (r == 0 && wants_group(share))
+        (void)cpu_group_choose("", share->config->name, getpid(), &share->group, &share->no_group);
     return r;
 }
 
@@ -102,6 +82,61 @@ static int set_weights(const struct neighbours *others, const struct machine_use
     return 0;
 }
 
+/* The kernel weighs sessions first, and nice values inside of each only. */
+static bool sessions_first(void)
+{
+    uint64_t on = 0;
+
+    return kernel_file_u64(&on, "", "/proc/sys/kernel/sched_autogroup_enabled") && on != 0;
+}
+
+static void tell_reserve(const struct guest_cpu_share *s, const struct run_nice *nice,
+                         const char *why)
+{
+    if (s->reserve_milli > 0 && nice->holds)
+        (void)cli_error(0, "--cpu-reserve is kept by nice values%s, %d for this machine: %s",
+                        sessions_first() ? " (in this session; sched_autogroup_enabled)" : "",
+                        nice->own, why);
+    else if (s->reserve_milli > 0)
+        (void)cli_error(0, "--cpu-reserve is admitted, but nice values cannot keep it: %s", why);
+    else
+        (void)cli_error(0, "other machines reserved CPU time, which makes this one nice %d: %s",
+                        nice->own, why);
+}
+
+static void weigh_alone(const struct guest_cpu_share *s, const char *why)
+{
+    const int nice = place_nice_of_weight(s->weight);
+
+    if (place_set_nice(getpid(), nice) == 0)
+        (void)cli_error(0, "--cpu-weight %u becomes nice %d: %s", s->weight, nice, why);
+    else
+        (void)cli_error(0, "--cpu-weight %u has no effect, since nice %d is not allowed, and %s",
+                        s->weight, nice, why);
+}
+
+/* Without a group the machine keeps its limit itself, weights become nice values, and floors are kept
+ * by those. */
+static int do_without(struct run_share *share, const struct host_topo *host, const char *why,
+                      struct errctx *ec)
+{
+    const struct guest_cpu_share *s = &share->config->spec.share;
+    struct run_nice nice;
+    int r = run_nice_set(&share->others, &share->use, host, &nice, ec);
+
+    if (r < 0)
+        return r;
+    share->group.dir[0] = '\0';
+    share->own_max_milli = s->max_milli;
+    if (s->max_milli > 0)
+        (void)cli_error(0, "--cpu-max is kept by the machine itself: %s", why);
+    if (nice.any)
+        tell_reserve(s, &nice, why);
+    else if (s->weight > 0)
+        weigh_alone(s, why);
+    return 0;
+}
+
 static int enter_group(struct run_share *share, const struct host_topo *host, struct errctx *ec)
 {
     const struct guest_cpu_share *s = &share->config->spec.share;
@@ -112,18 +147,20 @@ static int enter_group(struct run_share *share, const struct host_topo *host, st
 
     if (r < 0)
         return r;
-    if (cpu_group_enter(&share->group, any || s->weight > 0 ? weight : 0, s->max_milli, &why) < 0) {
-        share->group.dir[0] = '\0';
-        return do_without(s, why.msg, ec);
-    }
+    if (cpu_group_enter(&share->group, any || s->weight > 0 ? weight : 0, s->max_milli, &why) < 0)
+        return do_without(share, host, why.msg, ec);
     (void)snprintf(share->use.cgroup, sizeof(share->use.cgroup), "%s", share->group.dir);
     return 0;
 }
 
 int run_share_enter(struct run_share *share, const struct host_topo *host, struct errctx *ec)
 {
-    int r = share->group.dir[0] != '\0' ? enter_group(share, host, ec) : 0;
+    int r = 0;
 
+    if (share->group.dir[0] != '\0')
+        r = enter_group(share, host, ec);
+    else if (wants_group(share))
+        r = do_without(share, host, share->no_group.msg, ec);
     if (r == 0)
         r = neighbours_publish(&share->others, &share->use, ec);
     neighbours_fini(&share->others);
@@ -139,6 +176,7 @@ static int take_own(struct run_share *share, struct neighbours *nb, struct errct
         if (strcmp(nb->uses[i].name, share->use.name) != 0)
             continue;
         (void)snprintf(share->use.cgroup, sizeof(share->use.cgroup), "%s", nb->uses[i].cgroup);
+        share->use.process = nb->uses[i].process;
         machine_use_fini(&nb->uses[i]);
         nb->uses[i] = nb->uses[--nb->n];
         return 0;
@@ -154,6 +192,7 @@ static int use_now(const struct run_share *share, const struct topo_plan *plan,
 
     if (r == 0)
         (void)snprintf(ret_use->cgroup, sizeof(ret_use->cgroup), "%s", share->use.cgroup);
+    ret_use->process = share->use.process;
     return r;
 }
 
@@ -185,16 +224,17 @@ static int end_move(const struct run_share *share, const struct neighbours *nb,
                     const struct host_topo *host, const struct topo_plan *plan, struct errctx *ec)
 {
     struct machine_use use = { 0 };
+    struct run_nice nice;
     uint32_t weight;
-    bool any;
+    bool any = false;
     int r = use_now(share, plan, &use, ec);
 
     if (r == 0)
         r = neighbours_publish(nb, &use, ec);
     if (r == 0 && use.cgroup[0] != '\0')
         r = set_weights(nb, &use, host, &any, &weight, ec);
-    else
-        any = false;
+    else if (r == 0)
+        r = run_nice_set(nb, &use, host, &nice, ec);
     if (r == 0 && any)
         (void)cpu_group_set_weight(use.cgroup, weight);
     machine_use_fini(&use);
@@ -252,6 +292,20 @@ int run_share_move(struct run_share *share, const struct host_topo *host,
     neighbours_fini(&nb);
     free(now.nodes);
     return r;
+}
+
+json_t *run_share_status(const struct run_share *share)
+{
+    json_t *status = cpu_group_status(&share->group);
+    int nice;
+
+    if (!share->group.entered && place_get_nice(0, &nice) == 0)
+        (void)json_object_set_new(status, "nice", json_integer(nice));
+    if (share->own_max_milli > 0)
+        (void)json_object_set_new(status, "max", json_real(share->own_max_milli / 1000.0));
+    if (share->use.reserve_milli > 0)
+        (void)json_object_set_new(status, "reserve", json_real(share->use.reserve_milli / 1000.0));
+    return status;
 }
 
 bool run_share_end(struct run_share *share)

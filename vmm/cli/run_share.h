@@ -17,6 +17,8 @@ struct run_share {
     struct neighbours others;
     struct machine_use use;
     struct cpu_group group;
+    struct errctx no_group;  /* why there is none, although one is wanted */
+    uint32_t own_max_milli;  /* --cpu-max that the machine has to keep itself; else 0 */
     int *at; /* in the guard, per virtual node: where it was moved to; NULL: nothing was */
 };
 
@@ -26,14 +28,14 @@ int run_share_begin(const struct machine_config *config, struct run_share *ret_s
 
 /**
  * run_share_admit() - may the machine of @plan have what it reserves? Chooses the cgroup, too.
- * Return: 0; -ENOSPC, -EINVAL or -ENOTSUP with a sentence; -ENOMEM. Prints a line about what there
- * is instead of a cgroup.
+ * Return: 0; -ENOSPC or -EINVAL with a sentence; -ENOMEM.
  */
 int run_share_admit(struct run_share *share, const struct host_topo *host,
                     const struct topo_plan *plan, struct errctx *ec);
 
 /** run_share_enter() - enter the cgroup, tell the others, set the weights of all, and let others
- *  start. The guard runs, the machine's name is ours, no other thread was made. */
+ *  start. The guard runs, the machine's name is ours, no other thread was made. Prints a line about
+ *  what there is instead of a cgroup. */
 int run_share_enter(struct run_share *share, const struct host_topo *host, struct errctx *ec);
 
 /**
@@ -47,6 +49,10 @@ int run_share_enter(struct run_share *share, const struct host_topo *host, struc
  */
 int run_share_move(struct run_share *share, const struct host_topo *host,
                    const struct topo_plan *plan, const struct guard_move *move, struct errctx *ec);
+
+/** run_share_status() - {"cgroup" or "nice", "weight", "max", "reserve"} as of now, each where there is
+ *  one; a new object. */
+json_t *run_share_status(const struct run_share *share);
 
 /** run_share_end() - after the machine's last thread. Return: false when the group can be removed
  *  only after our end. */

@@ -187,7 +187,8 @@ static void check_cpu_group(struct host_check *c, const char *root)
         WHAT(f, "a machine can have a cgroup of its own: --cpu-weight, --cpu-max, --cpu-reserve");
         return;
     }
-    WHAT(f, "no --cpu-max, a weight becomes a nice value, reservations are not kept: %s", why.msg);
+    WHAT(f, "weights and reservations become nice values, a machine keeps --cpu-max itself: %s",
+         why.msg);
     ADVICE(f, "mount cgroup2 with the cpu controller and run where a group is handed over: "
               "systemd-run --user --scope -p Delegate=yes numavisor run ...");
 }

@@ -71,6 +71,10 @@ int machine_new(const struct machine_config *config, const struct topo_plan *pla
                 struct evloop *main_loop, const struct machine_hooks *hooks,
                 struct machine **ret_machine, struct errctx *ec);
 
+/** machine_limit_cpu() - before machine_run(): keep to so many thousandths of a CPU, all threads
+ *  together, without the help of a cgroup (machine_throttle.h). 0: there is no limit. */
+void machine_limit_cpu(struct machine *m, uint32_t max_milli);
+
 /** machine_run() - start the guest and serve @main_loop until it ends. Return: 0 with
  *  @ret_end filled, or a negative errno when it could not be started. */
 int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *ec);

@@ -29,6 +29,7 @@
 #include "vmm/machine/machine_move.h"
 #include "vmm/machine/machine_pager.h"
 #include "vmm/machine/machine_threads.h"
+#include "vmm/machine/machine_throttle.h"
 #include "vmm/machine/sandbox.h"
 #include "vmm/topology/host_tables.h"
 
@@ -116,6 +117,8 @@ struct machine {
     struct idset forced;       /* virtual nodes that were moved although that broke a promise */
     struct mover *mover;       /* NULL while nothing runs, and where the host has one node */
     struct balancer *balancer; /* as mover */
+    uint32_t max_milli;        /* --cpu-max, where the machine itself has to keep it; else 0 */
+    struct throttle *throttle; /* as mover; NULL with 0 above, too */
     struct vnode_place *places; /* one per virtual node; of those that were moved */
     struct topo_plan_vcpu
         *pins; /* the plan's, with the host CPUs of now; main thread changes them */

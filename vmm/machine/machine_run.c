@@ -180,6 +180,8 @@ static int start(struct machine *m, struct errctx *ec)
     if (r == 0)
         r = machine_start_balancer(m, ec);
     if (r == 0)
+        r = machine_start_throttle(m, ec);
+    if (r == 0)
         r = start_vcpus(m, ec);
     if (r == 0) /* last: threads start where the one is that makes them */
         r = place_pin_thread(&m->threads->main.host_cpus, ec);
@@ -213,6 +215,7 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
         r = evloop_run(m->main_loop, ec);
     }
     machine_stop_balancer(m);
+    machine_stop_throttle(m);
     stop_vcpus(m);
     machine_stop_mover(m);
     machine_stop_io(m);

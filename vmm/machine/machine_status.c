@@ -92,5 +92,7 @@ json_t *machine_stats(const struct machine *m)
     }
     (void)json_object_set_new(all, "vcpus", vcpus);
     add_kvm_counters(all, "kvm", m->stats_fds[m->n_vcpus]);
+    if (m->throttle != NULL)
+        (void)json_object_set_new(all, "cpu", machine_throttle_json(m));
     return all;
 }

@@ -173,7 +173,7 @@ int machine_use_moved(const struct machine_config *config, const struct topo_pla
     return r;
 }
 
-static const struct machine_use_node *on_node(const struct machine_use *use, struct hnode_id id)
+const struct machine_use_node *machine_use_on(const struct machine_use *use, struct hnode_id id)
 {
     for (size_t i = 0; i < use->n_nodes; i++)
         if (use->nodes[i].node.v == id.v)
@@ -192,7 +192,7 @@ int machine_use_hold(const struct machine_use *before, const struct machine_use 
     for (size_t i = 0; i < before->n_nodes; i++)
         use.nodes[i] = before->nodes[i];
     for (size_t i = 0; i < after->n_nodes; i++) {
-        const struct machine_use_node *a = &after->nodes[i], *b = on_node(before, a->node);
+        const struct machine_use_node *a = &after->nodes[i], *b = machine_use_on(before, a->node);
         const uint32_t had = b != NULL ? b->reserve_milli : 0;
         struct machine_use_node *n =
             &use.nodes[b != NULL ? (size_t)(b - before->nodes) : use.n_nodes++];
@@ -230,9 +230,11 @@ json_t *machine_use_to_json(const struct machine_use *use)
             return NULL;
         }
     }
-    return json_pack("{si ss ss sI sI ss so}", "version", USE_VERSION, "name", use->name, "cgroup",
-                     use->cgroup, "weight", (json_int_t)use->weight, "reserve",
-                     (json_int_t)use->reserve_milli, "cpus",
+    return json_pack("{si ss ss s{sI sI sI} sI sI ss so}", "version", USE_VERSION, "name",
+                     use->name, "cgroup", use->cgroup, "process", "pid",
+                     (json_int_t)use->process.pid, "start", (json_int_t)use->process.start,
+                     "pid_ns", (json_int_t)use->process.pid_ns, "weight", (json_int_t)use->weight,
+                     "reserve", (json_int_t)use->reserve_milli, "cpus",
                      idset_format(&use->cpus, cpus, sizeof(cpus)), "nodes", nodes);
 }
 
@@ -268,6 +270,22 @@ static bool read_node(const json_t *json, struct machine_use_node *n)
     return true;
 }
 
+/* It may be missing: nobody sets its nice values then. */
+static bool read_process(const json_t *json, struct process_mark *ret)
+{
+    json_int_t pid, start, pid_ns;
+
+    if (json == NULL)
+        return true;
+    if (!number(json, "pid", INT32_MAX, &pid) || !number(json, "start", INT64_MAX, &start) ||
+        !number(json, "pid_ns", INT64_MAX, &pid_ns))
+        return false;
+    *ret = (struct process_mark){ .pid = (pid_t)pid,
+                                  .start = (uint64_t)start,
+                                  .pid_ns = (uint64_t)pid_ns };
+    return true;
+}
+
 int machine_use_from_json(const json_t *json, struct machine_use *ret_use)
 {
     const json_t *nodes = json_object_get(json, "nodes");
@@ -282,6 +300,8 @@ int machine_use_from_json(const json_t *json, struct machine_use *ret_use)
         !text(json, "cgroup", use.cgroup, sizeof(use.cgroup)) ||
         (cpus != NULL && (!json_is_string(cpus) ||
                           idset_parse(json_string_value(cpus), &use.cpus, NULL) < 0)))
+        return -EINVAL;
+    if (!read_process(json_object_get(json, "process"), &use.process))
         return -EINVAL;
     use.weight = (uint32_t)weight;
     use.reserve_milli = (uint32_t)reserve;
@@ -300,6 +320,17 @@ int machine_use_from_json(const json_t *json, struct machine_use *ret_use)
 
 /* --- of several machines -------------------------------------------------------------------- */
 
+/* A CPU that a machine has alone is taken, whatever part of it may be used. */
+static uint64_t taken_milli(const struct machine_use *use, const struct host_node *node)
+{
+    const struct machine_use_node *u = machine_use_on(use, node->id);
+    struct idset own = use->cpus;
+
+    idset_and(&own, &node->cpus);
+    return MAX((uint64_t)(u != NULL ? u->cpu_milli : 0), idset_count(&own) * (uint64_t)CPU_MILLI) +
+           (u != NULL ? u->held_milli : 0);
+}
+
 void machine_use_sum(const struct host_topo *host, const struct machine_use *uses, size_t n,
                      struct place_use *ret_used)
 {
@@ -307,9 +338,9 @@ void machine_use_sum(const struct host_topo *host, const struct machine_use *use
         uint64_t milli = 0, bytes = 0;
 
         for (size_t i = 0; i < n; i++) {
-            const struct machine_use_node *u = on_node(&uses[i], host->nodes[h].id);
+            const struct machine_use_node *u = machine_use_on(&uses[i], host->nodes[h].id);
 
-            milli += u != NULL ? u->cpu_milli + u->held_milli : 0;
+            milli += taken_milli(&uses[i], &host->nodes[h]);
             bytes += u != NULL ? MIN(u->mem_bytes, UINT64_MAX - bytes) : 0;
         }
         ret_used[h] = (struct place_use){ (uint32_t)MIN(milli, (uint64_t)UINT32_MAX), bytes };
@@ -324,7 +355,7 @@ static const char *who_has(const struct machine_use *others, size_t n, struct hn
 
     buf[0] = '\0';
     for (size_t i = 0; i < n && len < WHO_BYTES; i++) {
-        const struct machine_use_node *u = on_node(&others[i], id);
+        const struct machine_use_node *u = machine_use_on(&others[i], id);
 
         if (u != NULL && u->reserve_milli + u->held_milli > 0)
             len += (size_t)snprintf(buf + len, WHO_BYTES - len, "%s%s %g", len > 0 ? ", " : "",
@@ -338,7 +369,7 @@ static uint64_t reserved(const struct machine_use *uses, size_t n, struct hnode_
     uint64_t milli = 0;
 
     for (size_t i = 0; i < n; i++) {
-        const struct machine_use_node *u = on_node(&uses[i], id);
+        const struct machine_use_node *u = machine_use_on(&uses[i], id);
 
         if (u != NULL)
             milli += u->reserve_milli + (held ? u->held_milli : 0);
@@ -383,7 +414,7 @@ int machine_use_admit(const struct host_topo *host, const struct machine_use *ot
                           host->limits.cpu_cgroup, (double)host->limits.cpu_milli / 1000.0,
                           (double)all / 1000.0);
     for (size_t h = 0; r == 0 && h < host->n_nodes; h++) {
-        const struct machine_use_node *u = on_node(use, host->nodes[h].id);
+        const struct machine_use_node *u = machine_use_on(use, host->nodes[h].id);
 
         if (u != NULL && u->reserve_milli > 0)
             r = admit_on(&host->nodes[h], others, n, u->reserve_milli, ec);
@@ -398,8 +429,8 @@ int machine_use_admit_move(const struct host_topo *host, const struct machine_us
     int r = 0;
 
     for (size_t h = 0; r == 0 && h < host->n_nodes; h++) {
-        const struct machine_use_node *a = on_node(after, host->nodes[h].id);
-        const struct machine_use_node *b = on_node(before, host->nodes[h].id);
+        const struct machine_use_node *a = machine_use_on(after, host->nodes[h].id);
+        const struct machine_use_node *b = machine_use_on(before, host->nodes[h].id);
 
         if (a != NULL && a->reserve_milli > (b != NULL ? b->reserve_milli : 0))
             r = admit_on(&host->nodes[h], others, n, a->reserve_milli, ec);
@@ -410,7 +441,7 @@ int machine_use_admit_move(const struct host_topo *host, const struct machine_us
 /* The part of machine @use's vCPUs that is on a host node. */
 static double part_on(const struct machine_use *use, struct hnode_id id)
 {
-    const struct machine_use_node *u = on_node(use, id);
+    const struct machine_use_node *u = machine_use_on(use, id);
     double all = 0;
 
     for (size_t k = 0; k < use->n_nodes; k++)

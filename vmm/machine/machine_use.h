@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "vcpu/policy/place.h"
+#include "vmm/base/process_mark.h"
 #include "vmm/config/config.h"
 #include "vmm/topology/topo_plan.h"
 
@@ -29,6 +30,7 @@ struct machine_use_node {
 struct machine_use {
     char name[MACHINE_USE_NAME];
     char cgroup[MACHINE_USE_CGROUP]; /* folder of its own group; "": none */
+    struct process_mark process;     /* whose threads these are; of nobody: not told */
     uint32_t weight;                 /* as asked for, 1 to 10000 */
     uint32_t reserve_milli;          /* of all nodes together */
     struct idset cpus;               /* host CPUs that it has alone; none after they were moved */
@@ -55,8 +57,11 @@ void machine_use_fini(struct machine_use *use);
 int machine_use_moved(const struct machine_config *config, const struct topo_plan *plan,
                       const int *at, struct machine_use *ret_use, struct errctx *ec);
 
-/** machine_use_hold() - @before, and of what @after has more, memory and reservations, the latter as
- *  held: what a machine takes while it moves from one to the other. Return: 0, -ENOMEM. */
+/** machine_use_on() - what it takes of one host node; NULL: nothing. */
+const struct machine_use_node *machine_use_on(const struct machine_use *use, struct hnode_id id);
+
+/** machine_use_hold() - @before, and of what @after has more, memory and reservations, the latter
+ *  as held: what a machine takes while it moves from one to the other. Return: 0, -ENOMEM. */
 int machine_use_hold(const struct machine_use *before, const struct machine_use *after,
                      struct machine_use *ret_use, struct errctx *ec);
 

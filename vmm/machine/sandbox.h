@@ -26,6 +26,7 @@ enum sandbox_kind {
     SANDBOX_BALANCER, /* looks at the host and at where memory is */
     SANDBOX_FAULT, /* brings guest memory back */
     SANDBOX_EVICT, /* takes guest memory away */
+    SANDBOX_THROTTLE, /* holds vCPUs that used up their CPU time */
     SANDBOX_RECLAIM, /* queues of devices that give guest memory back */
     SANDBOX_KINDS,
 };

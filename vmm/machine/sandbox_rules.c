@@ -109,6 +109,8 @@ static const struct sandbox_rule main_thread[] = {
     /* the guard process is told and waited for; stopped and continued by our own signals */
     ANY(wait4),
     ANY(rt_sigaction), ANY(rt_sigpending), ANY(rt_sigtimedwait),
+    /* our own nice value, for `ctl status` */
+    MASKED(getpriority, 1, 0xffffffffu, 0),
     /* reset: memory given back, kernel read anew, registers and clock as at power-on */
     ANY(fallocate), ANY(pread64), ANY(preadv), ANY(sendfile), ANY(getrusage),
     /* where pages are: of this process only, whatever number it would name */

@@ -35,6 +35,7 @@ enum sandbox_role {
     SANDBOX_ROLE_BALANCER,
     SANDBOX_ROLE_FAULT,
     SANDBOX_ROLE_EVICT,
+    SANDBOX_ROLE_THROTTLE, /* has what every kind has */
     SANDBOX_ROLE_RECLAIM,
     SANDBOX_ROLES,
 };

@@ -164,6 +164,37 @@ static void plan_refuses_what_cannot_be_reserved(void **state)
     }
 }
 
+static void plan_tells_the_share_of_cpu_time(void **state)
+{
+    static const struct {
+        const char *words, *told;
+    } row[] = {
+        { "--cpu-weight 250 --cpu-max 150% --cpu-reserve 0.5 --halt-poll 0",
+          "\nCPU time\n  weight    250, others have 100\n  at most   1.5 CPUs\n"
+          "  reserved  0.5 CPUs\n  polling   0 ns for a CPU that halted\n" },
+        { "--cpu-max 0.25", "\nCPU time\n  at most   0.25 CPUs\n" },
+        { "--halt-poll 1us", "\nCPU time\n  polling   1000 ns for a CPU that halted\n" },
+    };
+    char words[256];
+    struct outcome o;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+        (void)snprintf(words, sizeof(words), "plan --cpus 2 --host-synthetic node:1@pu:4 %s",
+                       row[i].words);
+        o = run(words);
+        assert_int_equal(o.status, CLI_OK);
+        assert_non_null(strstr(o.out, row[i].told));
+        outcome_fini(&o);
+    }
+    o = run("plan --cpus 2 --host-synthetic node:1@pu:4");
+    assert_null(strstr(o.out, "CPU time"));
+    outcome_fini(&o);
+    o = run("plan --cpus 1 --memory 2M --cpu-max 0.5"); /* of this host */
+    assert_non_null(strstr(o.out, "  kept by   "));
+    outcome_fini(&o);
+}
+
 static void plan_draws_and_writes_tables(void **state)
 {
     static const char *const tables[] = { "RSDP", "XSDT", "DSDT", "SRAT", "SLIT" };
@@ -253,6 +284,7 @@ int main(void)
         cmocka_unit_test(plan_explains_places),
         cmocka_unit_test(plan_sizes_nodes_from_the_host),
         cmocka_unit_test(plan_refuses_what_cannot_be_reserved),
+        cmocka_unit_test(plan_tells_the_share_of_cpu_time),
         cmocka_unit_test(plan_draws_and_writes_tables),
         cmocka_unit_test(plan_writes_the_tree_of_an_arm64_guest),
     };

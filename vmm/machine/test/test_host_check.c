@@ -322,7 +322,7 @@ static const struct {
     { "policies", "no host=, policy= or ctl NAME memory: mbind: Operation not permitted",
       "CAP_SYS_NICE" },
     { "preferred", "prefers the lowest of them", "Linux 5.15" },
-    { "cpu-cgroup", "a weight becomes a nice value, reservations are not kept: there is no cgroup",
+    { "cpu-cgroup", "nice values, a machine keeps --cpu-max itself: there is no cgroup",
       "systemd-run" },
     { "balance", "how long tasks wait for CPUs and for memory", "CONFIG_PSI" },
     { "heat", "count as whole ones", "cpufreq" },

@@ -243,6 +243,39 @@ static void on(struct machine_use *use, uint32_t node, uint32_t cpu, uint32_t re
     use->reserve_milli += reserve;
 }
 
+/* What has a CPU alone has all of it, however little of it may be used (--cpu-max). */
+static void a_dedicated_cpu_counts_whole(void **state)
+{
+    struct pen p = { .n = 0 };
+    struct neighbours others = { .dir_fd = -1, .lock_fd = -1, .uses = p.use };
+    struct topo_plan *plan = NULL;
+    struct machine_config config;
+    struct place_use used[3];
+    struct errctx ec = { 0 };
+    struct machine_use *use;
+
+    (void)state;
+    use = add(&p, "small", 100);
+    on(use, 0, 500, 0);
+    for (uint32_t c = 0; c < 4; c++)
+        idset_add(&use->cpus, c);
+    use = add(&p, "shared", 100);
+    on(use, 0, 1000, 0);
+    on(use, 1, 2000, 0);
+    on(use, 2, 2000, 0);
+    others.n = p.n;
+    machine_use_sum(&host, p.use, p.n, used);
+    assert_int_equal(used[0].cpu_milli, 5000);
+    assert_int_equal(used[1].cpu_milli, 2000);
+    config_init(&config);
+    spec_text_parse("cpus=2 memory=64M", &config.spec);
+    config.spec.pin = GUEST_PIN_DEDICATED;
+    if (machine_plan_make(&config.spec, &host, &others, &plan, NULL, &ec) < 0)
+        fail_msg("%s", ec.msg);
+    topo_plan_free(plan);
+    config_fini(&config);
+}
+
 static void no_node_is_reserved_twice(void **state)
 {
     struct pen p = { .n = 0 };
@@ -445,6 +478,7 @@ int main(void)
         cmocka_unit_test(more_than_the_vcpus_can_use_is_not_reserved),
         cmocka_unit_test(what_is_told_is_read_back),
         cmocka_unit_test(dedicated_cpus_are_given_to_one_machine),
+        cmocka_unit_test(a_dedicated_cpu_counts_whole),
         cmocka_unit_test(no_node_is_reserved_twice),
         cmocka_unit_test(what_moves_is_reserved_at_both_ends_meanwhile),
         cmocka_unit_test(the_planner_sees_the_sum),

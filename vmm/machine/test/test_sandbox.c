@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <linux/capability.h>
+#include <linux/futex.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/eventfd.h>
@@ -21,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/machine/sandbox.h"
@@ -311,6 +313,43 @@ static void who_rebalances_looks_and_changes_nothing(void **state)
     assert_killed(&net, SANDBOX_BALANCER, inet_socket);
 }
 
+static void look_at_clocks_and_wait(void)
+{
+    struct timespec t = { 0 };
+    int word = 0;
+
+    (void)syscall(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &t);
+    (void)syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, &t);
+}
+
+static void ask_own_nice(void)
+{
+    (void)syscall(SYS_getpriority, 0, 0);
+}
+
+static void ask_nice_of_another(void)
+{
+    (void)syscall(SYS_getpriority, 0, 1);
+}
+
+static void be_nice(void)
+{
+    (void)syscall(SYS_setpriority, 0, 0, 19);
+}
+
+static void who_limits_has_clocks_and_kicks_only(void **state)
+{
+    (void)state;
+    assert_allowed(&plain, SANDBOX_THROTTLE, look_at_clocks_and_wait);
+    assert_killed(&plain, SANDBOX_THROTTLE, set_own_cpus);
+    assert_killed(&plain, SANDBOX_THROTTLE, look_at_pages_and_files);
+    assert_killed(&plain, SANDBOX_THROTTLE, ask_own_nice);
+    assert_allowed(&plain, SANDBOX_MAIN, ask_own_nice);
+    assert_killed(&plain, SANDBOX_MAIN, ask_nice_of_another);
+    assert_killed(&plain, SANDBOX_MAIN, be_nice);
+    assert_killed(&plain, SANDBOX_VCPU, ask_own_nice);
+}
+
 static void punch_guest_memory(void)
 {
     (void)syscall(SYS_fallocate, -1, 3, 0, 4096);
@@ -415,6 +454,7 @@ int main(void)
         cmocka_unit_test(sockets_follow_the_devices),
         cmocka_unit_test(threads_place_themselves_and_one_moves_memory),
         cmocka_unit_test(who_rebalances_looks_and_changes_nothing),
+        cmocka_unit_test(who_limits_has_clocks_and_kicks_only),
         cmocka_unit_test(threads_that_page_have_one_direction_each),
         cmocka_unit_test(one_kind_gives_memory_back_and_little_else),
         cmocka_unit_test(capabilities_are_gone),
