@@ -95,8 +95,12 @@ struct guest_mem_dma_ops {
      * refuse the lease. Any thread, without a lock. */
     int (*begin)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     void (*end)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
-    /* [@ptr, @ptr+@len), whole pages, is given back next: what is kept of it is not wanted. */
-    void (*forget)(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bool for_long);
+    /* [@ptr, @ptr+@len), whole pages, is given back next: what is kept of it is not wanted, and
+     * nothing of it is kept anew before forgotten(). No lease is out or begins meanwhile.
+     * Return: for how many bytes from @ptr on that holds; the page behind them is on its way back
+     * from where it is kept, and may be for long. */
+    size_t (*forget)(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bool for_long);
+    void (*forgotten)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     /* Set bit 0 of @there for those of the pages whose content is kept elsewhere. Any thread. */
     void (*add_away)(void *ctx, struct vnode_id vnode, const void *ptr, size_t n_pages,
                      uint8_t *there);

@@ -8,15 +8,34 @@
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 
-/* What a pager keeps of its whole pages. */
-static void forget(const struct guest_mem *mem, const struct guest_mem_range *s, uint64_t addr,
-                   size_t len, bool for_long)
+/* Whole pages of @b leave, and what a pager keeps of them. What it is bringing back just now and
+ * cannot stays. */
+static int punch_paged(const struct guest_mem *mem, const struct guest_mem_range *s,
+                       const struct backing *b, size_t off, size_t end, bool for_long,
+                       uint64_t *gone_bytes)
 {
-    const uint64_t start = align_up(addr - s->base, BACKING_PAGE);
-    const uint64_t end = align_down(addr - s->base + len, BACKING_PAGE);
+    int r = 0;
 
-    if (mem->dma_ops != NULL && end > start)
-        mem->dma_ops->forget(mem->dma_ctx, s->vnode, s->host + start, end - start, for_long);
+    for (size_t n; r == 0 && off < end; off += n + BACKING_PAGE) {
+        uint8_t *const at = b->host + off;
+
+        n = mem->dma_ops->forget(mem->dma_ctx, s->vnode, at, end - off, for_long);
+        r = backing_give_back(b, off, n, gone_bytes);
+        mem->dma_ops->forgotten(mem->dma_ctx, s->vnode, at, n);
+    }
+    return r;
+}
+
+static int punch(const struct guest_mem *mem, const struct guest_mem_range *s,
+                 const struct backing *b, uint64_t addr, size_t len, bool for_long,
+                 uint64_t *gone_bytes)
+{
+    const size_t off = (size_t)(s->host + (addr - s->base) - b->host);
+
+    if (mem->dma_ops == NULL)
+        return backing_give_back(b, off, len, gone_bytes);
+    return punch_paged(mem, s, b, align_up(off, BACKING_PAGE), align_down(off + len, BACKING_PAGE),
+                       for_long, gone_bytes);
 }
 
 /* [@addr, @addr+@len), which lies in @b and in as many extents as its largest page has. */
@@ -29,8 +48,7 @@ static int give_back_part(struct guest_mem *mem, struct guest_mem_range *s, cons
 
     if (!mem_holds_close(s->holds, off, len))
         return 0;
-    forget(mem, s, addr, len, for_long);
-    r = backing_give_back(b, (size_t)(s->host + (addr - s->base) - b->host), len, gone_bytes);
+    r = punch(mem, s, b, addr, len, for_long, gone_bytes);
     mem_holds_open(s->holds, off, len);
     return r;
 }

@@ -208,9 +208,9 @@ bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, bool *ret
 
     while (page_state(now) != PAGE_PUNCHING && page_state(now) != PAGE_FILLING) {
         const enum page_state state = page_state(now);
-        const uint64_t next = as(now, PAGE_RESIDENT, 0) | (for_long ? GIVEN : 0);
+        const uint64_t next = (as(now, PAGE_RESIDENT, 0) | (for_long ? GIVEN : 0)) + LEASE_ONE;
 
-        if (next == now || swap(word, &now, next)) {
+        if (swap(word, &now, next)) {
             *ret_object = page_object(now);
             *ret_was_away = state == PAGE_EMPTY;
             return true;

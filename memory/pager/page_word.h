@@ -115,8 +115,9 @@ void page_unlease(page_word *word);
 bool page_pin(page_word *word);
 
 /**
- * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY -> RESIDENT. Then the
- * page is punched out of the file, which makes it zero.
+ * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY -> RESIDENT, and a
+ * lease, or what is there still could be stored. Then the page is punched out of the file, which
+ * makes it zero, and page_unlease(). While no device has leases.
  * @for_long: mark it.
  * @ret_object: to be dropped, or 0. @ret_was_away: it was EMPTY.
  * Return: false: somebody is at it for a moment, try again.

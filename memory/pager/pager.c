@@ -158,21 +158,55 @@ static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
     return 0;
 }
 
-static void forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bool for_long)
+/* Its page is on its way back, and waits for the host's memory. */
+static bool is_stalled(const struct pager_node *node, page_word *word)
 {
-    struct pager *p = ctx;
+    return atomic_load(&node->starved) == word;
+}
+
+/* Return: false where its page is stalled. Otherwise a hole is made or a page filled, by threads
+ * that wait for nobody. */
+static bool forget_page(struct pager_node *node, page_word *word, bool for_long)
+{
+    bool was_away = false;
+    uint32_t object = 0;
+
+    while (!page_forget(word, for_long, &object, &was_away)) {
+        if (is_stalled(node, word))
+            return false;
+        (void)sched_yield();
+    }
+    pager_drop(node, object);
+    pager_sub(&node->n.away, was_away);
+    pager_sub(&node->n.away_zero, was_away && object == STORE_ZERO);
+    return true;
+}
+
+static size_t forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bool for_long)
+{
+    const struct pager *p = ctx;
     struct pager_node *node = &p->nodes[vnode.v];
+    const uint8_t *const start = ptr;
+
+    for (size_t done = 0; done < len; done += PAGER_PAGE) {
+        page_word *word = word_at(node, start + done);
+
+        if (word != NULL && !forget_page(node, word, for_long))
+            return done;
+    }
+    return len;
+}
+
+/* From forget() on nothing is armed that the file still has. */
+static void forgotten(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    const struct pager *p = ctx;
 
     for (const uint8_t *at = ptr, *end = at + len; at < end; at += PAGER_PAGE) {
-        page_word *word = word_at(node, at);
-        bool was_away = false;
-        uint32_t object = 0;
+        page_word *word = word_at(&p->nodes[vnode.v], at);
 
-        while (word != NULL && !page_forget(word, for_long, &object, &was_away))
-            (void)sched_yield(); /* a hole is made or a page filled, by threads that wait for nobody */
-        pager_drop(node, object);
-        pager_sub(&node->n.away, was_away);
-        pager_sub(&node->n.away_zero, was_away && object == STORE_ZERO);
+        if (word != NULL)
+            page_unlease(word);
     }
 }
 
@@ -194,6 +228,7 @@ static const struct guest_mem_dma_ops lease_ops = {
     .begin = lease_begin,
     .end = lease_end,
     .forget = forget,
+    .forgotten = forgotten,
     .add_away = add_away,
 };
 

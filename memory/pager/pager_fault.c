@@ -249,9 +249,12 @@ static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
     int r;
 
     get_page(s, object, node->page[0]);
-    do
-        r = put_page(s);
-    while (r == -ENOMEM && wait_for_memory(&n_tries));
+    while ((r = put_page(s)) == -ENOMEM) {
+        atomic_store(&node->starved, word_of(s));
+        if (!wait_for_memory(&n_tries))
+            break;
+    }
+    atomic_store(&node->starved, NULL);
     if (r < 0) {
         tell_lost(node, "the host has no memory for a page");
         page_unfetch(word_of(s));

@@ -59,6 +59,7 @@ struct pager_node {
     _Atomic bool registered;
     struct pager_counters n;
     _Atomic bool any_to_mend;
+    page_word *_Atomic starved; /* FILLING, and waits for the host's memory; mostly NULL */
     _Atomic uint64_t target_bytes; /* PAGER_NO_TARGET: none */
 
     /* the thread that evicts */

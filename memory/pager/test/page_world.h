@@ -22,7 +22,8 @@ enum { WAITERS = GUESTS + 1, WAITER_DEVICE = GUESTS };
 /* All of the world; compared as bytes, so without holes. */
 struct world {
     uint64_t word;
-    uint8_t truth;               /* what was written last */
+    uint8_t truth;               /* what was written last, or 0 */
+    uint8_t n_written;           /* no content is written twice */
     uint8_t present, content;    /* the memory file's page */
     uint8_t frame;               /* number of the frame that it is in */
     uint8_t mapped;              /* in our page table */
@@ -35,7 +36,7 @@ struct world {
     uint8_t guest_done[GUESTS];
     uint8_t device_pc, device_object, device_frame;
     uint8_t stranger_done, reset_done, balloon_pc, collapser_pc;
-    uint8_t pad[3];
+    uint8_t pad[2];
 };
 
 static const char *broken; /* the first thing that did not hold */
@@ -103,6 +104,11 @@ static inline void put(struct world *w, uint8_t content)
         w->frame++;
     w->present = 1;
     w->content = content;
+}
+
+static inline void write_page(struct world *w)
+{
+    w->content = w->truth = ++w->n_written;
 }
 
 /* An access through the page table. Return: false: it faulted and waits. */
@@ -268,9 +274,10 @@ static inline int go_guest(struct world *w, int who)
         return 0;
     if (!reach(w, who))
         return 1;
-    must(w->content == w->truth, "a guest reads something else than was written");
+    must(w->balloon_pc == 1 || w->content == w->truth,
+         "a guest reads something else than was written");
     if (w->guest_done[who] == who)
-        w->content = ++w->truth;
+        write_page(w);
     w->guest_done[who]++;
     return 1;
 }
@@ -283,6 +290,8 @@ static inline int go_device(struct world *w)
         return 0;
     switch (w->device_pc) {
     case 0:
+        if (w->balloon_pc == 1 || w->balloon_pc == 2) /* mem_holds.h keeps it waiting */
+            return 0;
         must(MOVE(w, page_lease(&word_, &object)), "a lease is refused");
         w->device_object = (uint8_t)object;
         w->device_pc = 1;
@@ -300,7 +309,7 @@ static inline int go_device(struct world *w)
         return 1;
     case 3: /* much later data arrives in it */
         must(w->present && w->frame == w->device_frame, "a device writes to a frame that is gone");
-        w->content = ++w->truth;
+        write_page(w);
         w->device_pc = 4;
         return 1;
     case 4:
@@ -322,28 +331,32 @@ static inline int go_stranger(struct world *w)
     return 1;
 }
 
-/* A guest that gives the page back, and reads it no more. */
+/* A guest gives the page back, at any time. Until that is done it may have any content, then
+ * zeroes. */
 static inline int go_balloon(struct world *w)
 {
     uint32_t object = 0;
     bool was_away = false;
 
-    if (w->balloon_pc == 0) {
-        for (int i = 0; i < GUESTS; i++)
-            if (w->guest_done[i] != ACCESSES)
-                return 0;
-        if (w->device_pc != 5 || !MOVE(w, page_forget(&word_, true, &object, &was_away)))
+    switch (w->balloon_pc) {
+    case 0: /* mem_holds.h: not while a device has it */
+        if ((w->device_pc != 0 && w->device_pc != 5) ||
+            !MOVE(w, page_forget(&word_, true, &object, &was_away)))
             return 0;
         drop(w, object);
         w->balloon_pc = 1;
         return 1;
-    }
-    if (w->balloon_pc == 1) {
-        w->present = w->content = w->mapped = 0;
+    case 1:
+        w->present = w->content = w->mapped = w->truth = 0;
         w->balloon_pc = 2;
         return 1;
+    case 2:
+        MOVE_VOID(w, page_unlease(&word_));
+        w->balloon_pc = 3;
+        return 1;
+    default:
+        return 0;
     }
-    return 0;
 }
 
 /* Puts the page into a huge page, by the thread that evicts or by the one that serves faults, so
@@ -375,8 +388,8 @@ static inline int go_collapser(struct world *w)
 /* While all stand still. */
 static inline int go_reset(struct world *w)
 {
-    if (w->reset_done || w->balloon_pc == 1 || w->evict_pc != 0 || w->fault_pc != 0 ||
-        (w->device_pc != 0 && w->device_pc != 5))
+    if (w->reset_done || w->balloon_pc == 1 || w->balloon_pc == 2 || w->evict_pc != 0 ||
+        w->fault_pc != 0 || (w->device_pc != 0 && w->device_pc != 5))
         return 0;
     for (int i = 0; i < WAITERS; i++)
         if (w->blocked[i])

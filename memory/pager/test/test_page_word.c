@@ -83,7 +83,8 @@ static void too_many_leases_are_refused(void **state)
     for (int i = 0; i < PAGE_LEASES_MAX; i++)
         assert_true(page_lease(&word, &object));
     assert_false(page_lease(&word, &object));
-    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_MAP); /* a fault is served all the same */
+    /* a fault is served all the same */
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_MAP);
     page_touched(&word);
     assert_int_equal(page_leases(word), PAGE_LEASES_MAX);
     page_unlease(&word);

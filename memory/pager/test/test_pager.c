@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory that goes and comes back, one thing after the other: content, leases, gifts, damage, reset. */
+/* Memory that goes and comes back, one thing after the other: content, leases, gifts, damage,
+ * reset. */
+// LDFLAGS: -Wl,--wrap=uffd_copy
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
 #include "memory/pager/test/pager_rig.h"
+
+int __wrap_uffd_copy(int fd, uint8_t *addr, const void *page);
+int __real_uffd_copy(int fd, uint8_t *addr, const void *page);
+
+static _Atomic bool host_is_full;
+
+int __wrap_uffd_copy(int fd, uint8_t *addr, const void *page)
+{
+    return atomic_load(&host_is_full) ? -ENOMEM : __real_uffd_copy(fd, addr, page);
+}
 
 static void what_is_evicted_comes_back(void **state)
 {
@@ -139,6 +151,10 @@ static void what_is_given_back_is_not_kept(void **state)
     assert_int_equal(c.away_pages + c.away_zero_pages + c.store.pages + c.store.objects, 0);
     for (size_t i = 0; i < PAGES; i++)
         assert_int_equal(*(volatile uint64_t *)page_at(rig, 0, i), 0);
+    {
+        LOCK_SCOPE(&rig->pager->nodes[0].serving); /* the last fault's end */
+    }
+    assert_int_equal(evict(rig, 0, NODE_BYTES), NODE_BYTES); /* nothing holds it */
     rig_fini(rig);
     free(rig);
 }
@@ -152,6 +168,48 @@ static size_t n_present(struct rig *rig, size_t first, size_t n)
     for (size_t i = 0; i < n; i++)
         sum += there[i] & 1;
     return sum;
+}
+
+static void *read_page(void *page)
+{
+    return (void *)(uintptr_t)*(volatile uint8_t *)page;
+}
+
+/* A page that somebody waits for, and the host has no memory for, holds up nobody who gives some
+ * back. */
+static void what_cannot_come_back_now_is_left_out(void **state)
+{
+    enum { PAGE = 7 };
+    struct rig *rig = malloc(sizeof(*rig));
+    enum page_state then;
+    pthread_t reader;
+    uint64_t gone, away;
+    void *got;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    memset(page_at(rig, 0, 0), 0x55, EXTENT);
+    assert_int_equal(evict(rig, 0, NODE_BYTES), EXTENT);
+    atomic_store(&host_is_full, true);
+    assert_int_equal(pthread_create(&reader, NULL, read_page, page_at(rig, 0, PAGE)), 0);
+    while (state_of(rig, 0, PAGE) != PAGE_FILLING)
+        (void)sched_yield();
+    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 0 }, EXTENT, false, &gone), 0);
+    then = state_of(rig, 0, PAGE);
+    away = count(rig, 0).away_pages;
+    atomic_store(&host_is_full, false);
+    assert_int_equal(pthread_join(reader, &got), 0);
+    assert_int_equal(then, PAGE_FILLING);
+    assert_int_equal(away, 1);
+    assert_int_equal((uintptr_t)got, 0x55);
+    for (size_t i = 0; i < EXTENT_PAGES; i++)
+        assert_int_equal(*page_at(rig, 0, i), i == PAGE ? 0x55 : 0);
+    assert_int_equal(guest_mem_give_back(rig->mem, (struct gpa){ 0 }, EXTENT, false, &gone), 0);
+    assert_int_equal(*page_at(rig, 0, PAGE), 0);
+    assert_int_equal(rig->lost, 0);
+    rig_fini(rig);
+    free(rig);
 }
 
 /* In the store is not given back; and who touches memory takes nothing along that is. */
@@ -289,6 +347,7 @@ int main(void)
         cmocka_unit_test(only_so_much_is_taken_as_was_asked_for),
         cmocka_unit_test(what_a_device_has_stays),
         cmocka_unit_test(what_is_given_back_is_not_kept),
+        cmocka_unit_test(what_cannot_come_back_now_is_left_out),
         cmocka_unit_test(what_is_away_is_not_gone_and_what_is_gone_stays_so),
         cmocka_unit_test(holes_that_somebody_filled_are_no_pages),
         cmocka_unit_test(damage_is_told_and_does_not_block),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Threads write patterns into guest memory and check them, a device does I/O there, while all of it is
- * taken away and comes back, again and again.
+ * Threads write patterns into guest memory and check them, a device does I/O there, while all of it
+ * is taken away and comes back, again and again. Some is given back, and has to be zero then.
  */
 #include <fcntl.h>
 
@@ -22,6 +22,16 @@ static uint32_t dice(struct writer *w)
 {
     w->seed = w->seed * 6364136223846793005ull + 1442695040888963407ull;
     return (uint32_t)(w->seed >> 33);
+}
+
+/* Where no device has anything, so that all of it goes. */
+static void give_back(struct writer *w, size_t page)
+{
+    uint64_t gone;
+
+    w->n_wrong += guest_mem_give_back(w->rig->mem, (struct gpa){ page * SMALL }, SMALL,
+                                      dice(w) % 2 == 0, &gone) != 0;
+    w->version[page] = 0;
 }
 
 /* Pages number writer, writer + WRITERS, ... are its own: nobody else writes there. */
@@ -45,6 +55,8 @@ static void *write_and_check(void *arg)
         w->n_checks++;
         if (dice(w) % 2 == 0)
             make(at, page, ++w->version[page]);
+        else if (node == 1 && dice(w) % 4 == 0)
+            give_back(w, page);
     }
     return NULL;
 }
