@@ -31,7 +31,7 @@ DESTDIR ?=
 
 # libslirp is loaded by name when it is needed: devices/virtio/net_slirp_lib.c. libfdt has no file
 # for pkg-config.
-PKGS := hwloc jansson liburing libcap-ng liblz4 libzstd
+PKGS := hwloc jansson liburing libcap-ng liblz4 libzstd libsodium
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt
 

@@ -66,21 +66,28 @@ uint64_t pager_pages(const struct pager_node *node)
     return n;
 }
 
-int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
-                     struct store **ret_store, struct errctx *ec)
+uint64_t pager_share(const struct pager *p, uint64_t pages)
 {
-    uint64_t limit_bytes = pages * (PAGER_PAGE + PAGER_PAGE / 16) + 4 * MIB, all = 0;
-    int r;
+    uint64_t all = 0;
 
     for (size_t i = 0; i < p->n_nodes; i++)
         all += pager_pages(&p->nodes[i]);
-    if (p->params.store_bytes > 0 && all > 0)
-        limit_bytes = (uint64_t)((unsigned __int128)p->params.store_bytes * pages / all);
-    r = store_new(limit_bytes, (uint32_t)MIN(pages, (uint64_t)PAGER_OBJECTS_MAX), home,
-                  &p->stores[p->n_stores], ec);
-    if (r == 0)
-        *ret_store = p->stores[p->n_stores++];
-    return r;
+    return all > 0 ? (uint64_t)((unsigned __int128)p->params.store_bytes * pages / all) : 0;
+}
+
+int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
+                     struct store **ret_store, struct errctx *ec)
+{
+    const uint64_t share = pager_share(p, pages);
+    int r = store_new(share > 0 ? share : pages * (PAGER_PAGE + PAGER_PAGE / 16) + 4 * MIB,
+                      (uint32_t)MIN(pages, (uint64_t)PAGER_OBJECTS_MAX), home,
+                      &p->stores[p->n_stores], ec);
+
+    if (r < 0)
+        return r;
+    store_set_swap(p->stores[p->n_stores], p->params.swap);
+    *ret_store = p->stores[p->n_stores++];
+    return 0;
 }
 
 /* Nodes of one home share a store; the first of them makes it. */
@@ -158,10 +165,12 @@ static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
     return 0;
 }
 
-/* Its page is on its way back, and waits for the host's memory. */
+/* Its page is on its way back, and waits for the host's memory or for a disk. */
 static bool is_stalled(const struct pager_node *node, page_word *word)
 {
-    return atomic_load(&node->starved) == word;
+    return atomic_load(&node->starved) == word ||
+           (node->port != NULL && swap_is_reading(node->port) &&
+            page_state(atomic_load(word)) == PAGE_FILLING);
 }
 
 /* Return: false where its page is stalled. Otherwise a hole is made or a page filled, by threads
@@ -252,6 +261,8 @@ static int make_nodes(struct pager *p, struct errctx *ec)
         r = uffd_open(&p->nodes[i].uffd, ec);
         if (r == 0)
             r = give_store(p, &p->nodes[i], ec);
+        if (r == 0 && p->params.swap != NULL)
+            r = swap_port_new(p->params.swap, &p->nodes[i].port, ec);
         if (r == 0 && heat_init(&p->nodes[i].heat, (uint32_t)pager_extents_in(&p->nodes[i]),
                                 LOOK_REGIONS, p->nodes[i].vnode.v) < 0)
             r = errctx_set(ec, ENOMEM, "no memory for what is known of pages");
@@ -283,6 +294,8 @@ int pager_new(const struct pager_params *params, struct pager **ret_pager, struc
         r = errctx_set(ec, ENOMEM, "no memory for paging");
     } else {
         r = make_nodes(p, ec);
+        if (r == 0 && p->params.swap != NULL)
+            r = swap_port_new(p->params.swap, &p->port, ec);
     }
     if (r < 0) {
         pager_free(p);
@@ -302,6 +315,7 @@ void pager_free(struct pager *pager)
         if (pager->nodes[i].uffd >= 0)
             (void)close(pager->nodes[i].uffd);
         heat_fini(&pager->nodes[i].heat);
+        swap_port_free(pager->nodes[i].port);
     }
     for (size_t i = 0; i < pager->n_regions; i++) {
         (void)munmap(pager->regions[i].words, words_bytes(&pager->regions[i]));
@@ -311,6 +325,7 @@ void pager_free(struct pager *pager)
         store_free(pager->stores[i]);
     if (pager->press != NULL)
         codec_packer_fini(&pager->press->packer);
+    swap_port_free(pager->port);
     free(pager->press);
     free(pager->desk);
     free(pager->stores);
@@ -355,6 +370,8 @@ int pager_reset(struct pager *pager, struct errctx *ec)
     }
     for (size_t i = 0; i < pager->n_stores; i++)
         store_clear(pager->stores[i]);
+    if (pager->params.swap != NULL)
+        swap_clear(pager->params.swap);
     return 0;
 }
 

@@ -27,18 +27,24 @@ struct pager_params {
     /* A page of @vnode cannot be brought back, and @why says why: have no vCPU enter the guest any
      * more before this returns. The page reads as zeroes then. Fault thread. */
     void (*lost)(void *ctx, struct vnode_id vnode, const char *why);
+    /* Does somebody wait for the thread that evicts? Then it puts off what waits for a disk. Any
+     * thread; NULL: never. */
+    bool (*hurry)(void *ctx);
     void *ctx;
-    uint32_t budget_milli; /* thousandths of a CPU that pager_look() and pager_pack() may take, faults
-                              that looking causes included */
-    uint64_t store_bytes;  /* host memory that all stores may take, tables included; 0: as much as the
-                              guest has. A store has the share of its nodes' memory; one that a move
-                              makes for a node alone has that node's. */
+    uint32_t budget_milli; /* thousandths of a CPU that pager_look() and pager_pack() may take,
+                              faults that looking causes included */
+    uint64_t store_bytes;  /* host memory that all stores may take, tables included; 0: as much as
+                              the guest has. A store has the share of its nodes' memory; one that a
+                              move makes for a node alone has that node's. */
+    struct swap *swap;     /* where what has been kept for long, or has no room, goes; borrowed;
+                              NULL: nowhere */
 };
 
 /**
  * pager_new() - descriptors, tables and empty stores for all virtual nodes that have memory. Before
  * the sandbox, and before any lease.
- * Return: 0; -ENOTSUP (memory from a pool, or reserved); the errno of uffd_open() or store_new().
+ * Return: 0; -ENOTSUP (memory from a pool, or reserved); the errno of uffd_open(), store_new() or
+ * swap_port_new().
  */
 int pager_new(const struct pager_params *params, struct pager **ret_pager, struct errctx *ec);
 
@@ -87,9 +93,10 @@ bool pager_mend(struct pager *pager, uint64_t cpu_ns);
 void pager_look(struct pager *pager, uint64_t now_ns);
 
 /**
- * pager_pack() - have what has been in the stores for more than some seconds take less room, and give
- * the host what became free, as far as the budget goes. The thread that evicts, some times a second;
- * whichever of this and pager_look() is called first gets what there is.
+ * pager_pack() - have what has been in the stores for more than some seconds take less room, what
+ * has been there for minutes leave for the swap, and give the host what became free, as far as the
+ * budget goes. The thread that evicts, some times a second; whichever of this and pager_look() is
+ * called first gets what there is.
  * @now_ns: as of pager_look().
  */
 void pager_pack(struct pager *pager, uint64_t now_ns);

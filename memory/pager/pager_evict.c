@@ -23,6 +23,7 @@
 
 enum {
     WINDOW = 8,    /* extents that are armed before the first of them is copied */
+    ROOM_TRIES = 64, /* to find room for a page */
     KNOWN_FROM = 2 /* rounds of looks: before, nothing goes by itself */
 };
 
@@ -40,7 +41,8 @@ static bool is_armed(const struct pager_span *s, size_t i)
 /* Arm at most @max pages of what the file has. */
 static int arm(struct pager_span *s, size_t max, struct pager_desk *desk, struct errctx *ec)
 {
-    atomic_fetch_or(pager_span_extent(s), EXTENT_AWAY); /* before it is so: the next fault finds it */
+    /* Before it is so: the next fault finds it. */
+    atomic_fetch_or(pager_span_extent(s), EXTENT_AWAY);
     if (mincore(pager_span_address(s, 0), s->n * PAGER_PAGE, desk->there) < 0)
         return errctx_set_os(ec, errno, "mincore");
     for (size_t i = 0; i < s->n; i++) {
@@ -53,25 +55,37 @@ static int arm(struct pager_span *s, size_t max, struct pager_desk *desk, struct
     return 0;
 }
 
-/* What came back since, and what was packed, may have left room, and spare copies make way. */
+/* What came back since, and what was packed, may have left room, spare copies make way, and what
+ * has been there for longest goes to the swap, where there is one. */
+static bool make_room(struct pager_node *node)
+{
+    return pager_claim(node) || store_make_room(pager_store(node)) ||
+           (!pager_hurries(node->pager) && pager_swap_some(node));
+}
+
+/* Return: 0; -ENOSPC; -EINTR: there may be room in the swap, but somebody waits for this
+ * thread, who should not wait for a disk. */
 static int put(struct pager_node *node, const uint8_t *page, struct pager_desk *desk,
                uint32_t *ret_object)
 {
     int r = pager_put(node, &desk->store, page, ret_object);
 
-    if (r == -ENOSPC && store_make_room(pager_store(node)))
+    for (unsigned n = 0; r == -ENOSPC && n < ROOM_TRIES && make_room(node); n++)
         r = pager_put(node, &desk->store, page, ret_object);
-    return r;
+    return r == -ENOSPC && node->pager->port != NULL && pager_hurries(node->pager) ? -EINTR : r;
 }
 
-/* A copy of one page into the store. */
+/* A copy of one page into the store. Return: as put(). */
 static int keep(const struct pager_span *s, size_t i, const uint8_t *page, struct pager_desk *desk,
                 struct errctx *ec)
 {
     struct pager_node *node = s->node;
     uint32_t object;
+    const int r = put(node, page, desk, &object);
 
-    if (put(node, page, desk, &object) < 0)
+    if (r == -EINTR)
+        return r;
+    if (r < 0)
         return errctx_set(ec, ENOSPC, "the store of virtual node %u is full", node->vnode.v);
     if (!page_keep(pager_span_word(s, i), object))
         pager_drop(node, object);
@@ -222,10 +236,12 @@ static int finish(const struct window *w, int r, struct pager_desk *desk, size_t
     return r;
 }
 
-/* Once through a few extents. @ret_n: pages that went. Return: how many extents, or an errno. */
+/* Once through a few extents. @ret_n: pages that went. Return: how many extents, or an errno;
+ * -EINTR: this one again, later. */
 static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want_pages,
                         size_t *ret_n, struct errctx *ec)
 {
+    const size_t first = node->hand;
     struct window w = { .n = 0 };
     int r = 0;
 
@@ -234,6 +250,8 @@ static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want
         node->hand = (node->hand + 1) % pager_extents_in(node);
     }
     r = finish(&w, r, node->pager->desk, ret_n, ec);
+    if (r == -EINTR)
+        node->hand = first;
     return r < 0 ? r : (int)w.n;
 }
 
@@ -282,6 +300,7 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
                          &done, ec);
         pager_add(&node->n.evict_cpu_ns, pager_cpu_ns() - begin);
         seen += r > 0 ? (size_t)r : 0;
+        r = r == -EINTR ? 0 : r;
         if (!ops->between(ctx, (uint64_t)done * PAGER_PAGE))
             break;
     }
@@ -357,7 +376,7 @@ static int approach(struct pager_node *node, struct errctx *ec)
     pager_add(&node->n.evict_cpu_ns, pager_cpu_ns() - begin);
     if (done > 0)
         trim(node);
-    return r;
+    return r == -EINTR ? 0 : r;
 }
 
 int pager_evict_cold(struct pager *pager, struct errctx *ec)

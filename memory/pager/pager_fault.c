@@ -26,6 +26,7 @@ enum {
     /* How long a fill tries to get a page from the host. */
     TRIES = 1000,
     TRY_NS = 10 * 1000 * 1000,
+    AHEAD_NS = 10 * 1000 * 1000, /* of reading ahead from a disk: who faults next waits for it */
 };
 
 /* A page of a region. */
@@ -210,17 +211,45 @@ static int put_page(const struct spot *s)
     return r;
 }
 
+static const char *lost_how(int r)
+{
+    switch (r) {
+    case -EIO:
+        return "was damaged in the store";
+    case -EBADMSG:
+        return "was changed in the swap file";
+    case -EREMOTEIO:
+        return "cannot be read from the swap file: its disk has an error";
+    case -ENODATA:
+        return "cannot be read from the swap file, which became shorter or has an error there";
+    case -ETIMEDOUT:
+        return "did not come from the swap file in time";
+    default:
+        return "cannot be read from the swap file";
+    }
+}
+
+/* Of the node, in regions in front of @region. */
+static size_t pages_before(const struct pager_node *node, const struct pager_region *region)
+{
+    size_t n = 0;
+
+    for (const struct pager_region *r = node->regions; r < region; r++)
+        n += r->n_pages;
+    return n;
+}
+
 /* The copy of a page that is FILLING, by us, or zeroes where it is lost. */
 static void get_page(const struct spot *s, uint32_t object, uint8_t *page)
 {
     struct pager_node *node = s->node;
-    char why[96];
+    const int r = pager_get(node, object, page);
+    char why[160];
 
-    if (pager_get(node, object, page) == 0)
+    if (r == 0)
         return;
-    (void)snprintf(why, sizeof(why), "page %zu of virtual node %u was damaged in the store",
-                   (size_t)(address(s) - node->regions[0].backing->host) / PAGER_PAGE,
-                   node->vnode.v);
+    (void)snprintf(why, sizeof(why), "page %zu of virtual node %u %s",
+                   s->page + pages_before(node, s->region), node->vnode.v, lost_how(r));
     tell_lost(node, why);
     memset(page, 0, PAGER_PAGE);
 }
@@ -265,11 +294,17 @@ static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
     return true;
 }
 
+/* Is it time to serve others? */
+static bool is_late(const struct pager_node *node, uint64_t begin_ns)
+{
+    return node->port != NULL && now_ns() - begin_ns > AHEAD_NS;
+}
+
 /*
  * Bring back what is EMPTY from @s on, up to @max pages and FILL_CHUNK, before anybody asked:
  * written into the file at once and mapped at once. Return: how many.
  */
-static size_t fill_chunk(const struct spot *s, size_t max)
+static size_t fill_chunk(const struct spot *s, size_t max, uint64_t begin_ns)
 {
     struct pager_node *node = s->node;
     uint32_t object[FILL_CHUNK];
@@ -277,11 +312,15 @@ static size_t fill_chunk(const struct spot *s, size_t max)
     size_t n = 0, n_put;
     ssize_t put;
 
-    for (; n < MIN(max, (size_t)FILL_CHUNK); n++, at.page++) {
+    for (; n < MIN(max, (size_t)FILL_CHUNK) && !is_late(node, begin_ns); n++, at.page++) {
         object[n] = page_fetch(word_of(&at));
         if (object[n] == 0)
             break;
-        get_page(&at, object[n], node->page[n]);
+        if (pager_get(node, object[n], node->page[n]) < 0) { /* told when somebody asks for it */
+            page_unfetch(word_of(&at));
+            uffd_wake(node->uffd, address(&at), PAGER_PAGE);
+            break;
+        }
     }
     if (n == 0)
         return 0;
@@ -309,6 +348,7 @@ static size_t fill_chunk(const struct spot *s, size_t max)
 static void fill_ahead(const struct spot *s)
 {
     struct pager_node *node = s->node;
+    const uint64_t begin = now_ns();
     struct spot next = *s;
     size_t left, n;
 
@@ -320,7 +360,7 @@ static void fill_ahead(const struct spot *s)
     if (node->ahead == AHEAD_MAX) /* and not a few pages of the one behind it */
         left = MIN(left, PAGER_EXTENT_PAGES - s->page % PAGER_EXTENT_PAGES - 1);
     for (; left > 0; left -= n, next.page += n) {
-        n = fill_chunk(&next, left);
+        n = fill_chunk(&next, left, begin);
         if (n == 0)
             break;
         pager_add(&node->n.ahead, n);

@@ -27,7 +27,7 @@ struct pager_region {
     const struct backing *backing;
     page_word *words;
     size_t n_pages;
-    _Atomic uint8_t *extents; /* enum pager_extent of each extent of 2 MiB, the last may be shorter */
+    _Atomic uint8_t *extents; /* enum pager_extent of each, of 2 MiB; the last may be shorter */
     size_t n_extents;
 };
 
@@ -35,7 +35,7 @@ struct pager_region {
 enum pager_extent {
     EXTENT_MEND = 1 << 0,  /* its pages came one by one: see whether they can be a huge page */
     EXTENT_WHOLE = 1 << 1, /* it was one huge page when last seen */
-    EXTENT_ZAPPED = 1 << 2, /* taken out of the page table to see whether it is touched, and not touched yet */
+    EXTENT_ZAPPED = 1 << 2, /* taken out of the page table to see who touches it: nobody yet */
     EXTENT_SEEN = 1 << 3,   /* touched since somebody asked */
     EXTENT_AWAY = 1 << 4,   /* nothing of it is there, as far as was seen */
     EXTENT_SPARED = 1 << 5, /* touched while it was being evicted, in this round of looks */
@@ -62,6 +62,9 @@ struct pager_node {
     page_word *_Atomic starved; /* FILLING, and waits for the host's memory; mostly NULL */
     _Atomic uint64_t target_bytes; /* PAGER_NO_TARGET: none */
 
+    /* the thread that evicts, or the one that moves memory while it is held */
+    uint64_t own_bytes; /* of the node's share: its own store's limit */
+
     /* the thread that evicts */
     size_t hand;      /* extent to look at next, counted through all regions */
     size_t mend_hand; /* the same for mending */
@@ -76,6 +79,7 @@ struct pager_node {
 
     /* the fault thread, and a reset, which waits for the end of what it is at */
     pthread_mutex_t serving; /* taken before the store's lock; covers the rest */
+    struct swap_port *port;  /* NULL: no swap */
     uint8_t page[FILL_CHUNK][PAGER_PAGE];
     const page_word *expected; /* where a fault would be that goes on in sequence */
     unsigned ahead;            /* pages to bring with it */
@@ -101,6 +105,7 @@ struct pager {
     size_t mend_first, look_first; /* nodes to begin with */
     size_t pack_first;             /* store to begin with */
     struct store_press *press;
+    struct swap_port *port; /* NULL: no swap */
     int64_t budget_ns; /* CPU time that looking and packing may take now */
     uint64_t budget_then_ns, budget_spent_ns, aged_ns;
     _Atomic uint64_t pack_cpu_ns;
@@ -136,8 +141,19 @@ static inline _Atomic uint8_t *pager_span_extent(const struct pager_span *s)
 
 uint64_t pager_cpu_ns(void);
 
+/** pager_hurries() - is the thread that evicts waited for? */
+static inline bool pager_hurries(const struct pager *p)
+{
+    return p->params.hurry != NULL && p->params.hurry(p->params.ctx);
+}
+
 /** pager_budget() - CPU time that pager_look() and pager_pack() may take now, in ns. */
 uint64_t pager_budget(struct pager *p, uint64_t now_ns);
+
+/** pager_swap_some() - the store that @node's pages go to is full: have a part of it leave for
+ *  the swap, until somebody waits for this thread. The thread that evicts. Return: whether any
+ *  did. */
+bool pager_swap_some(struct pager_node *node);
 
 /** pager_wants_looks() - is what of the node is in use worth knowing now? */
 bool pager_wants_looks(struct pager_node *node);
@@ -169,10 +185,11 @@ static inline int pager_put(const struct pager_node *node, struct store_desk *de
     return r;
 }
 
-static inline int pager_get(const struct pager_node *node, uint32_t object, void *page)
+/* By the node's fault thread. */
+static inline int pager_get(struct pager_node *node, uint32_t object, void *page)
 {
     return store_get((object & PAGER_OBJECT_OWN) != 0 ? atomic_load(&node->own) : node->first,
-                     object & ~PAGER_OBJECT_OWN, page);
+                  node->port, object & ~PAGER_OBJECT_OWN, page);
 }
 
 static inline void pager_drop(const struct pager_node *node, uint32_t object)
@@ -201,7 +218,16 @@ static inline void pager_sub(_Atomic uint64_t *counter, uint64_t n)
 /** pager_pages() - of all memory of a node. */
 uint64_t pager_pages(const struct pager_node *node);
 
-/** pager_make_store() - for @pages pages. One for each node at the start, and one more, later, at most. */
+/** pager_share() - of what all stores may take, that of @pages pages; 0: nobody set a limit. */
+uint64_t pager_share(const struct pager *p, uint64_t pages);
+
+/** pager_claim() - a node that has a store of its own: as much of the node's share as the other
+ *  one does not hold any more becomes its own. Who evicts, or moves what was. Return: whether
+ *  that was anything. */
+bool pager_claim(struct pager_node *node);
+
+/** pager_make_store() - for @pages pages. One for each node at the start, and one more, later,
+ *  at most. */
 int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
                      struct store **ret_store, struct errctx *ec);
 

@@ -42,13 +42,13 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
     if (s == NULL)
         return errctx_set(ec, ENOMEM, "no memory for a store");
     (void)pthread_mutex_init(&s->lock, NULL);
-    s->limit_bytes = limit_bytes;
+    s->limit_bytes = s->put_bytes = limit_bytes;
     s->max_objects = MIN(max_pages, UINT32_MAX - STORE_FIRST_OBJECT) + STORE_FIRST_OBJECT;
     s->n_heads = 1024;
     while (s->n_heads < s->max_objects / 2 && s->n_heads < 1u << 31)
         s->n_heads *= 2;
     s->n_fresh = STORE_FIRST_OBJECT;
-    s->pack_at = STORE_FIRST_OBJECT;
+    s->pack_at = s->swap_at = STORE_FIRST_OBJECT;
     s->objects = reserve(objects_bytes(s));
     s->heads = reserve(heads_bytes(s));
     if (s->objects == NULL || s->heads == NULL)
@@ -85,14 +85,10 @@ static bool is_zero(const void *page)
     const uint64_t *w = page;
 
     for (size_t i = 0; i < CODEC_PAGE / 8; i += 8)
-        if ((w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7]) != 0)
+        if ((w[i] | w[i + 1] | w[i + 2] | w[i + 3]) != 0 ||
+            (w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7]) != 0)
             return false;
     return true;
-}
-
-static uint32_t *head_of(struct store *s, uint64_t hash_low)
-{
-    return &s->heads[hash_low & (s->n_heads - 1)];
 }
 
 static int decode_locked(struct store *s, const struct store_object *o, void *page)
@@ -105,7 +101,7 @@ static int decode_locked(struct store *s, const struct store_object *o, void *pa
 static uint32_t find_locked(struct store *s, struct store_desk *desk, const void *page,
                             XXH128_hash_t hash)
 {
-    for (uint32_t i = *head_of(s, hash.low64); i != 0; i = s->objects[i].next) {
+    for (uint32_t i = *store_head_of(s, hash.low64); i != 0; i = s->objects[i].next) {
         const struct store_object *o = &s->objects[i];
 
         if (o->hash_low == hash.low64 && o->hash_high == hash.high64 && o->refs < UINT32_MAX &&
@@ -120,9 +116,10 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
 static uint64_t held_locked(const struct store *s)
 {
     const uint64_t n = s->n_fresh - STORE_FIRST_OBJECT;
+    const uint64_t tables =
+        s->n_fresh * sizeof(struct store_object) + MIN((uint64_t)heads_bytes(s), n * 4096);
 
-    return arena_held_bytes(s->arena) + arena_meta_bytes(s->arena) +
-           (n > 0 ? s->n_fresh * sizeof(struct store_object) + MIN((uint64_t)heads_bytes(s), n * 4096) : 0);
+    return arena_held_bytes(s->arena) + arena_meta_bytes(s->arena) + (n > 0 ? tables : 0);
 }
 
 bool store_fits_locked(const struct store *s, size_t len, uint64_t limit_bytes)
@@ -139,49 +136,68 @@ static uint64_t reserve_bytes(uint64_t limit_bytes)
     return MIN(limit_bytes / 4, MAX(limit_bytes / 64, (uint64_t)2 * MIB));
 }
 
-/* @n: 1 or -1. Spare copies are not counted. */
-static void count_locked(struct store *s, const struct store_object *o, int n)
+bool store_has_table_room_locked(const struct store *s)
 {
+    return s->first_free != 0 || held_locked(s) + sizeof(struct store_object) <=
+                                     s->put_bytes - reserve_bytes(s->put_bytes);
+}
+
+void store_count_locked(struct store *s, const struct store_object *o, int n)
+{
+    if (o->swapped) {
+        s->counts.swapped_objects += (uint64_t)n;
+        s->counts.swapped_bytes += (uint64_t)n * o->len;
+        return;
+    }
     s->counts.objects += (uint64_t)n;
     s->counts.raw_objects += o->kind == CODEC_RAW ? (uint64_t)n : 0;
     s->counts.packed_objects += o->kind == CODEC_ZSTD ? (uint64_t)n : 0;
 }
 
-static int add_locked(struct store *s, const void *bytes, size_t len, enum codec_kind kind,
-                      XXH128_hash_t hash, uint32_t *ret_object)
+uint32_t store_new_locked(struct store *s, const struct store_object *object)
 {
     const uint32_t i = s->first_free != 0 ? s->first_free : s->n_fresh;
     struct store_object *o = &s->objects[i];
-    struct arena_slot slot;
 
-    if (i >= s->max_objects ||
-        !store_fits_locked(s, len, s->limit_bytes - reserve_bytes(s->limit_bytes)) ||
-        arena_take(s->arena, len, i, &slot) < 0)
-        return -ENOSPC;
+    if (i >= s->max_objects)
+        return 0;
     if (i == s->n_fresh)
         s->n_fresh++;
     else
         s->first_free = o->next;
-    memcpy(arena_at(s->arena, slot), bytes, len);
-    *o = (struct store_object){ .hash_low = hash.low64,
-                          .hash_high = hash.high64,
-                          .slot = slot,
-                          .refs = 1,
-                          .next = *head_of(s, hash.low64),
-                          .len = (uint16_t)len,
-                          .kind = (uint8_t)kind & 3,
-                          .born = s->age };
-    *head_of(s, hash.low64) = i;
+    *o = *object;
+    o->next = *store_head_of(s, o->hash_low);
+    *store_head_of(s, o->hash_low) = i;
     s->counts.pages++;
-    count_locked(s, o, 1);
-    *ret_object = i;
+    store_count_locked(s, o, 1);
+    return i;
+}
+
+static int add_locked(struct store *s, const void *bytes, size_t len, enum codec_kind kind,
+                      XXH128_hash_t hash, uint32_t *ret_object)
+{
+    struct store_object new = { .hash_low = hash.low64,
+                                .hash_high = hash.high64,
+                                .refs = 1,
+                                .len = len & STORE_LEN_MASK,
+                                .kind = (uint8_t)kind & 3,
+                                .since = s->long_age,
+                                .born = s->age };
+    const uint32_t next = s->first_free != 0 ? s->first_free : s->n_fresh;
+
+    if (next >= s->max_objects ||
+        !store_fits_locked(s, len, s->put_bytes - reserve_bytes(s->put_bytes)) ||
+        arena_take(s->arena, len, next, &new.slot) < 0)
+        return -ENOSPC;
+    memcpy(arena_at(s->arena, new.slot), bytes, len);
+    *ret_object = store_new_locked(s, &new);
     return 0;
 }
 
 int store_put(struct store *store, struct store_desk *desk, const void *page, uint32_t *ret_object)
 {
-    enum codec_kind kind;
     XXH128_hash_t hash;
+    enum codec_kind kind;
     const void *bytes;
     uint32_t found;
     size_t len;
@@ -197,7 +213,8 @@ int store_put(struct store *store, struct store_desk *desk, const void *page, ui
         if (found != 0) {
             if (store_is_spare(&store->objects[found])) {
                 store_unspare_locked(store, &store->objects[found]);
-                count_locked(store, &store->objects[found], 1);
+                store_count_locked(store, &store->objects[found], 1);
+                store->objects[found].since = store->long_age;
                 store->counts.again++;
             }
             store->objects[found].refs++;
@@ -211,9 +228,29 @@ int store_put(struct store *store, struct store_desk *desk, const void *page, ui
     return add_locked(store, bytes, len, kind, hash, ret_object);
 }
 
-int store_get(struct store *store, uint32_t object, void *page)
+/* What is in the file is the caller's and stays there meanwhile; the lock is held for decoding
+ * alone. */
+static int get_swapped(struct store *s, struct swap_port *port, const struct store_object *o,
+                       void *page)
 {
-    XXH128_hash_t hash, want;
+    struct swap_place place = {
+        .block = o->block, .at = (uint16_t)o->at, .len = o->len, .kind = o->kind,
+    };
+    uint8_t bytes[CODEC_PAGE];
+    int r;
+
+    memcpy(place.seal, o->seal, sizeof(place.seal));
+    r = swap_get(port, &place, bytes);
+    if (r < 0)
+        return r;
+    LOCK_SCOPE(&s->lock);
+    return codec_decode(&s->decoder, (enum codec_kind)place.kind, bytes, place.len, page);
+}
+
+int store_get(struct store *store, struct swap_port *port, uint32_t object, void *page)
+{
+    struct store_object copy;
+    XXH128_hash_t hash;
 
     if (object == STORE_ZERO) {
         memset(page, 0, CODEC_PAGE);
@@ -221,27 +258,40 @@ int store_get(struct store *store, uint32_t object, void *page)
     }
     {
         LOCK_SCOPE(&store->lock);
-        const struct store_object *o = &store->objects[object];
 
-        want = (XXH128_hash_t){ .low64 = o->hash_low, .high64 = o->hash_high };
-        if (decode_locked(store, o, page) < 0)
+        copy = store->objects[object];
+        if (!copy.swapped && decode_locked(store, &copy, page) < 0)
             return -EIO;
     }
+    if (copy.swapped)
+        return get_swapped(store, port, &copy, page);
     hash = XXH3_128bits(page, CODEC_PAGE);
-    return XXH128_isEqual(hash, want) ? 0 : -EIO;
+    return hash.low64 == copy.hash_low && hash.high64 == copy.hash_high ? 0 : -EIO;
+}
+
+void store_unlink_locked(struct store *s, uint32_t object)
+{
+    const struct store_object *o = &s->objects[object];
+    uint32_t *link = store_head_of(s, o->hash_low);
+
+    while (*link != object)
+        link = &s->objects[*link].next;
+    *link = o->next;
 }
 
 void store_remove_locked(struct store *s, uint32_t object)
 {
     struct store_object *o = &s->objects[object];
-    uint32_t *link = head_of(s, o->hash_low);
 
-    while (*link != object)
-        link = &s->objects[*link].next;
-    *link = o->next;
-    arena_give(s->arena, o->slot);
-    s->loose++;
+    if (o->swapped) {
+        swap_drop(s->swap, o->block);
+    } else {
+        store_unlink_locked(s, object);
+        arena_give(s->arena, o->slot);
+        s->loose++;
+    }
     o->len = 0;
+    o->swapped = o->leaving = 0;
     o->next = s->first_free;
     s->first_free = object;
 }
@@ -254,7 +304,8 @@ static bool unref_locked(struct store *s, uint32_t object)
     s->counts.pages--;
     if (--o->refs > 0)
         return false;
-    count_locked(s, o, -1);
+    store_count_locked(s, o, -1);
+    o->leaving = 0;
     if (s->packing == object)
         s->packing = 0;
     return true;
@@ -286,13 +337,36 @@ void store_leave(struct store *store, uint32_t object)
     if (!unref_locked(store, object))
         return;
     o = &store->objects[object];
-    if (!has_room_to_spare(store, o)) {
+    if (o->swapped || !has_room_to_spare(store, o)) {
         store_remove_locked(store, object);
         return;
     }
-    o->spared = store->age % 64;
+    o->since = store->age % 64;
     store->spare_bytes += arena_bytes_for(o->len);
     store->counts.spare_objects++;
+}
+
+void store_set_limit(struct store *store, uint64_t bytes)
+{
+    LOCK_SCOPE(&store->lock);
+    store->limit_bytes = store->put_bytes = bytes;
+}
+
+void store_lower(struct store *store, uint64_t bytes)
+{
+    LOCK_SCOPE(&store->lock);
+    store->put_bytes -= MIN(bytes, store->put_bytes);
+}
+
+uint64_t store_yield(struct store *store, uint64_t bytes)
+{
+    LOCK_SCOPE(&store->lock);
+    const uint64_t want = MAX(store->put_bytes,
+                              held_locked(store) + reserve_bytes(store->put_bytes));
+    const uint64_t less = MIN(bytes, store->limit_bytes - MIN(want, store->limit_bytes));
+
+    store->limit_bytes -= less;
+    return less;
 }
 
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec)
@@ -327,7 +401,7 @@ void store_clear(struct store *store)
     store->first_free = 0;
     store->loose = store->packing = 0;
     store->spare_bytes = 0;
-    store->pack_at = STORE_FIRST_OBJECT;
+    store->pack_at = store->swap_at = STORE_FIRST_OBJECT;
     store->counts = (struct store_counts){ 0 };
 }
 

@@ -4,9 +4,11 @@
  * nothing, equal pages are there once, others are compressed, what hardly shrinks is kept as it is.
  * What is kept for some time is packed anew, smaller, when there is CPU time for it.
  *
- * One store serves the virtual nodes of one guest that live on the same host nodes; its memory comes
- * from there. Nothing is shared between guests. A page is found by XXH3-128 and judged by its bytes.
- * The same hash guards it: what comes back is checked before anybody sees it.
+ * One store serves the virtual nodes of one guest that live on the same host nodes; its memory
+ * comes from there. Nothing is shared between guests. A page is found by XXH3-128 and judged by its
+ * bytes. The same hash guards it: what comes back is checked before anybody sees it.
+ *
+ * With a swap (swap.h) what has been kept for long, or does not fit, goes to a file.
  *
  * Any thread; one lock, a leaf, held for copies of a page at most. Nothing allocates after
  * store_new(): memory comes by touching reserved ranges, and taking a page out of the store needs
@@ -20,6 +22,7 @@
 #include <stdint.h>
 
 #include "memory/store/codec.h"
+#include "memory/store/swap.h"
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
 #include "vmm/base/idset.h"
@@ -34,10 +37,12 @@ enum {
 struct store_counts {
     uint64_t pages;       /* references to objects, zero pages not among them */
     uint64_t objects;     /* different pages */
-    uint64_t spare_objects; /* besides, pages that came back, in case that they go again as they were */
+    uint64_t spare_objects; /* besides, of pages that came back, in case that they go again */
     uint64_t again;         /* pages that did, since the start or store_clear() */
     uint64_t raw_objects; /* of them, not compressed */
     uint64_t packed_objects; /* of them, compressed a second time, by Zstandard */
+    uint64_t swapped_objects; /* of the pages, those in the swap file; no objects of the above */
+    uint64_t swapped_bytes;   /* of them, there */
     uint64_t used_bytes;  /* in slots */
     uint64_t held_bytes;  /* host memory for them, tables included */
 };
@@ -65,9 +70,12 @@ struct store_desk {
  */
 int store_put(struct store *store, struct store_desk *desk, const void *page, uint32_t *ret_object);
 
-/** store_get() - the page of @object, which stays. Allocates nothing.
- *  Return: 0; -EIO: it was damaged, and @page is not it. */
-int store_get(struct store *store, uint32_t object, void *page);
+/**
+ * store_get() - the page of @object, which stays. Allocates nothing.
+ * @port: the caller's, for what was swapped out; NULL where there is no swap.
+ * Return: 0; -EIO: it was damaged; or as swap_get(). @page is not it then.
+ */
+int store_get(struct store *store, struct swap_port *port, uint32_t object, void *page);
 
 /** store_drop() - return one reference. No system call; STORE_NONE and STORE_ZERO are ignored. */
 void store_drop(struct store *store, uint32_t object);
@@ -106,8 +114,37 @@ void store_age(struct store *store);
  */
 bool store_pack(struct store *store, struct store_press *press);
 
-/** store_bind() - memory that it takes from now on comes from @host_nodes; what it has stays where it
- *  is. Return: 0 or the errno of mbind. */
+/** store_set_limit() - what it may hold from now on, at most what it was made for; what it has
+ *  stays. */
+void store_set_limit(struct store *store, uint64_t bytes);
+
+/** store_lower() - its limit is to be @bytes less: nothing is put beyond that from now on. */
+void store_lower(struct store *store, uint64_t bytes);
+
+/** store_yield() - the limit is less now by up to @bytes of what it is to be less, as far as
+ *  nothing is held there and packing has what it needs. Return: by how much. */
+uint64_t store_yield(struct store *store, uint64_t bytes);
+
+/** store_set_swap() - @swap, which outlives the store, is where pages may go that need too much
+ *  room. Before the first of them. */
+void store_set_swap(struct store *store, struct swap *swap);
+
+/**
+ * store_swap_out() - have some of what is kept leave for the swap file, by turns, about as it
+ * came: as much as one write takes. The thread that puts and packs; the lock is not held while it
+ * waits for the disk.
+ * @old: only what has been kept for some five minutes.
+ * Return: bytes of slots that became free; 0: nothing is to go, or there is no swap, or no room
+ * there, or so many young ones were looked at that the rest has to wait; or the errno of
+ * swap_write().
+ */
+int store_swap_out(struct store *store, struct swap_port *port, bool old);
+
+/** store_limit_bytes() - what it may hold now. */
+uint64_t store_limit_bytes(struct store *store);
+
+/** store_bind() - memory that it takes from now on comes from @host_nodes; what it has stays
+ *  where it is. Return: 0 or the errno of mbind. */
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec);
 
 /**
@@ -118,7 +155,8 @@ int store_bind(struct store *store, const struct idset *host_nodes, struct errct
  */
 int store_move_some(struct store *store, uint32_t *at, struct hnode_id to, struct errctx *ec);
 
-/** store_clear() - forget all objects, give all memory back. No reference is used any more. */
+/** store_clear() - forget all objects, give all memory back. No reference is used any more. What
+ *  was swapped out goes with swap_clear(), after all stores that share a swap. */
 void store_clear(struct store *store);
 
 void store_count(struct store *store, struct store_counts *ret_counts);

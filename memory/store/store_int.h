@@ -10,43 +10,72 @@
 
 #include "memory/store/arena.h"
 #include "memory/store/store.h"
+#include "memory/store/swap.h"
 
 enum {
     STORE_FIRST_OBJECT = 2, /* behind STORE_NONE and STORE_ZERO */
     STORE_AGES = 255,       /* steps of time are counted modulo this */
     STORE_AGE_DONE = 255,   /* packed, or it is not worth it */
     STORE_SPARE_PART = 4,   /* spare copies take up to a quarter of what the others do */
+    STORE_LEN_MASK = 0x1fff,
+    STORE_LONG = 12,        /* steps of time are a long one */
 };
 
-/* 32 bytes; free ones are linked by next. */
+/* 32 bytes; free ones are linked by next. One that was swapped out is in no chain of the index:
+ * nothing is compared with it. */
 struct store_object {
-    uint64_t hash_low, hash_high;
-    struct arena_slot slot;
+    union {
+        struct {
+            uint64_t hash_low, hash_high;
+        };
+        uint8_t seal[SWAP_SEAL]; /* swapped out */
+    };
+    union {
+        struct arena_slot slot;
+        uint32_t block; /* swapped out: of the file */
+    };
     uint32_t refs; /* 0, and a length: a spare copy */
-    uint32_t next; /* in its chain of the index; 0: the last */
-    uint16_t len; /* 0: free */
+    union {
+        uint32_t next; /* in its chain of the index; 0: the last */
+        uint32_t at;   /* swapped out: in the block */
+    };
+    uint16_t len : 13; /* 0: free */
+    uint16_t swapped : 1;
+    uint16_t leaving : 1; /* being swapped out; back to 0 when it goes meanwhile */
     uint8_t kind : 2;
-    uint8_t spared : 6; /* in which step of time, modulo 64 */
+    uint8_t since : 6; /* modulo 64: a spare copy's step of time, of others a long one */
     uint8_t born; /* in which step of time; STORE_AGE_DONE */
 };
+
+_Static_assert(sizeof(struct store_object) == 32, "as docs/overcommit.md says");
 
 struct store {
     pthread_mutex_t lock;   /* covers all below */
     struct arena *arena;
     struct store_object *objects; /* by number; a range of its own, untouched beyond n_fresh */
     uint32_t *heads;        /* the index, by hash */
-    uint64_t limit_bytes;
+    uint64_t limit_bytes; /* of host memory */
+    uint64_t put_bytes;   /* what it is to become; less where it has to give some up */
     uint32_t max_objects, n_heads, n_fresh, first_free;
     uint32_t loose;    /* objects that went or shrank since the last trim */
     uint32_t pack_at;  /* object to look at next */
     uint32_t packing;  /* object that is being packed; 0: none, or it went meanwhile */
     uint8_t age;
+    uint8_t long_age; /* modulo 64 */
+    uint8_t steps;    /* since the last long one */
     uint64_t spare_bytes; /* slots of spare copies */
     struct codec_decoder decoder;
+    struct swap *swap; /* NULL: none */
+    uint32_t swap_at;  /* object to look at next for what goes there */
+    bool swap_seen;    /* all that was old enough has gone, until the next long step */
     struct store_counts counts;
 };
 
-/** store_fits_locked() - can @len bytes be added without holding more than @limit_bytes of the host? */
+/** store_has_table_room_locked() - is there an object to spare, or memory for one more? */
+bool store_has_table_room_locked(const struct store *s);
+
+/** store_fits_locked() - can @len bytes be added without holding more than @limit_bytes of the
+ *  host? */
 bool store_fits_locked(const struct store *s, size_t len, uint64_t limit_bytes);
 
 /** store_is_spare() - an object that nobody has a reference to. */
@@ -54,6 +83,22 @@ static inline bool store_is_spare(const struct store_object *o)
 {
     return o->len > 0 && o->refs == 0;
 }
+
+/** store_head_of() - where the chain of the index begins that @hash_low is in. */
+static inline uint32_t *store_head_of(struct store *s, uint64_t hash_low)
+{
+    return &s->heads[hash_low & (s->n_heads - 1)];
+}
+
+/** store_new_locked() - a number for @object, which is put into the index. Return: 0: there is
+ *  none. */
+uint32_t store_new_locked(struct store *s, const struct store_object *object);
+
+/** store_unlink_locked() - out of the index. */
+void store_unlink_locked(struct store *s, uint32_t object);
+
+/** store_count_locked() - one object more (@n is 1) or less (-1). Spare copies are not counted. */
+void store_count_locked(struct store *s, const struct store_object *o, int n);
 
 /** store_remove_locked() - an object that has no reference, or was just counted as one without. */
 void store_remove_locked(struct store *s, uint32_t object);

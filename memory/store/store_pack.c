@@ -38,6 +38,11 @@ void store_age(struct store *store)
     {
         LOCK_SCOPE(&store->lock);
         store->age = (uint8_t)((store->age + 1) % STORE_AGES);
+        if (++store->steps == STORE_LONG) {
+            store->steps = 0;
+            store->long_age = (store->long_age + 1) % 64;
+            store->swap_seen = false;
+        }
         if (store->pack_at >= store->n_fresh)
             store->pack_at = STORE_FIRST_OBJECT;
     }
@@ -46,7 +51,8 @@ void store_age(struct store *store)
 
 static bool is_old(const struct store *s, const struct store_object *o)
 {
-    return o->refs > 0 && o->born != STORE_AGE_DONE && (s->age + STORE_AGES - o->born) % STORE_AGES >= AGE_OLD;
+    return o->refs > 0 && !o->swapped && o->born != STORE_AGE_DONE &&
+           (s->age + STORE_AGES - o->born) % STORE_AGES >= AGE_OLD;
 }
 
 /* The next object to pack, as it is; 0: none. @ret_more: there may be some behind. */
@@ -89,7 +95,7 @@ static void replace_locked(struct store *s, struct store_object *o, const void *
     s->counts.packed_objects++;
     s->loose++;
     o->slot = slot;
-    o->len = (uint16_t)len;
+    o->len = len & STORE_LEN_MASK;
     o->kind = CODEC_ZSTD;
     o->born = STORE_AGE_DONE;
 }

@@ -20,7 +20,7 @@ void store_unspare_locked(struct store *s, const struct store_object *o)
 
 static bool is_too_old(const struct store *s, const struct store_object *o)
 {
-    return (s->age - o->spared) % 64u >= SPARE_STEPS;
+    return (s->age - o->since) % 64u >= SPARE_STEPS;
 }
 
 static bool are_too_many(const struct store *s)

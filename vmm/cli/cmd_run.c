@@ -372,6 +372,8 @@ static int report(const struct machine_end *end)
                          "the guest ended itself with code %u", end->code);
     case MACHINE_END_STOPPED:
         return cli_error(CLI_STOPPED, "stopped: %s", end->reason);
+    case MACHINE_END_LOST:
+        return cli_error(CLI_LOST, "%s", end->reason);
     case MACHINE_END_FAILURE:
         break;
     }

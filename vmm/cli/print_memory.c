@@ -172,6 +172,25 @@ static void print_tables(FILE *out, const json_t *hosts)
         (void)fputc('\n', out);
 }
 
+/* What is in the file, where there is one. */
+static void print_swap(FILE *out, const json_t *swap)
+{
+    const char *error = json_string_value(json_object_get(swap, "error"));
+    char used[32], all[32];
+
+    if (swap == NULL)
+        return;
+    (void)fprintf(out, "\nswap: %s of %s in use, ",
+                  units_format_human(answer_number(swap, "used"), used, sizeof(used)),
+                  units_format_human(answer_number(swap, "size"), all, sizeof(all)));
+    print_json_text(out, json_string_value(json_object_get(swap, "file")));
+    if (error != NULL && error[0] != '\0') {
+        (void)fputs("; the last write failed: ", out);
+        print_json_text(out, error);
+    }
+    (void)fputc('\n', out);
+}
+
 void print_memory(FILE *out, const json_t *answer)
 {
     const json_t *nodes = json_object_get(answer, "nodes");
@@ -188,5 +207,6 @@ void print_memory(FILE *out, const json_t *answer)
     }
     print_pagers(out, nodes);
     print_heat(out, nodes);
+    print_swap(out, json_object_get(answer, "swap"));
     print_tables(out, json_object_get(answer, "hosts"));
 }

@@ -206,10 +206,11 @@ static void check_io_uring(struct host_check *c)
 
     if (fd >= 0) {
         (void)close(fd);
-        WHAT(f, "disks use io_uring");
+        WHAT(f, "disks use io_uring, and memory can go to a file (--pager-swap)");
         return;
     }
-    WHAT(f, "io_uring is not allowed (%s); disks use a pool of threads", strerror(errno));
+    WHAT(f, "io_uring is not allowed (%s); disks use a pool of threads, and there is no "
+         "--pager-swap", strerror(errno));
     ADVICE(f, "set the sysctl kernel.io_uring_disabled to 0, or allow it in the container");
 }
 

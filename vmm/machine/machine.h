@@ -27,6 +27,7 @@ enum machine_end_kind {
     MACHINE_END_RESET,      /* the guest reset itself and on_reset is "exit" */
     MACHINE_END_GUEST_CODE, /* a write to the debug-exit port; code is the value */
     MACHINE_END_STOPPED,    /* ctl stop, the escape key, SIGTERM, SIGINT, SIGHUP */
+    MACHINE_END_LOST,       /* memory of the guest's that was away cannot be brought back */
     MACHINE_END_FAILURE,    /* ours: KVM refused to go on, a triple fault without reset, ... */
 };
 

@@ -68,7 +68,16 @@ static void page_is_lost(void *ctx, struct vnode_id vnode, const char *why)
     struct machine_pager *mp = ctx;
 
     (void)vnode;
-    machine_request_end(mp->machine, MACHINE_END_FAILURE, 0, why);
+    machine_request_end(mp->machine, MACHINE_END_LOST, 0, why);
+}
+
+/* Who holds or stops the evicting thread waits for the end of what it is at. */
+static bool hurry(void *ctx)
+{
+    struct machine_pager *mp = ctx;
+    LOCK_SCOPE(&mp->lock);
+
+    return mp->n_held > 0 || mp->quit;
 }
 
 static bool between(void *ctx, uint64_t evicted_bytes)
@@ -235,6 +244,15 @@ static void free_faults(struct machine_pager *mp)
     free(mp->faults);
 }
 
+static int make_swap(struct machine_pager *mp, const char *path, struct errctx *ec)
+{
+    int r = swap_file_open(path, &mp->swap_file, ec);
+
+    if (r == 0)
+        r = swap_new(&mp->swap_file, &mp->swap, ec);
+    return r < 0 ? errctx_wrap(ec, r, "--pager-swap") : 0;
+}
+
 int machine_make_pager(struct machine *m, struct errctx *ec)
 {
     struct machine_pager *mp;
@@ -247,6 +265,7 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
     if (mp == NULL)
         return errctx_set(ec, ENOMEM, "no memory for paging");
     mp->machine = m;
+    mp->swap_file.fd = -1;
     (void)sem_init(&mp->ready, 0, 0);
     (void)pthread_mutex_init(&mp->lock, NULL);
     (void)pthread_condattr_init(&attr);
@@ -257,10 +276,14 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
     place_group_init(&mp->evictor_place);
     m->pager = mp;
     r = make_faults(mp, ec);
+    if (r == 0 && m->config->pager_swap != NULL)
+        r = make_swap(mp, m->config->pager_swap, ec);
     if (r == 0)
-        r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost, .ctx = mp,
+        r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost,
+                                              .hurry = hurry, .ctx = mp,
                                               .budget_milli = budget_milli(m),
-                                              .store_bytes = m->config->pager_store_bytes },
+                                              .store_bytes = m->config->pager_store_bytes,
+                                              .swap = mp->swap },
                       &mp->pager, ec);
     if (r < 0) {
         machine_free_pager(m);
@@ -272,10 +295,17 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
 void machine_free_pager(struct machine *m)
 {
     struct machine_pager *mp = m->pager;
+    struct swap_counts c;
 
     if (mp == NULL)
         return;
     pager_free(mp->pager);
+    if (mp->swap != NULL) {
+        swap_count(mp->swap, &c);
+        mp->swap_file.late = c.trouble == ETIMEDOUT;
+    }
+    swap_free(mp->swap);
+    swap_file_close(&mp->swap_file);
     free_faults(mp);
     place_group_fini(&mp->evictor_place);
     (void)pthread_cond_destroy(&mp->still);

@@ -2,6 +2,7 @@
 /* What the control socket asks of the pager: evictions, targets, counts. See machine_pager.h. */
 #include <errno.h>
 #include <jansson.h>
+#include <string.h>
 
 #include "memory/pager/pager.h"
 #include "vmm/base/cleanup.h"
@@ -68,6 +69,19 @@ json_t *machine_evict_status(struct machine *m)
                      machine_pager_json(m, mp->vnode));
 }
 
+json_t *machine_swap_json(const struct machine *m)
+{
+    struct swap_counts c;
+
+    if (m->pager == NULL || m->pager->swap == NULL)
+        return NULL;
+    swap_count(m->pager->swap, &c);
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:s}", "file", m->config->pager_swap, "size",
+                     (json_int_t)c.all_bytes, "used", (json_int_t)c.used_bytes, "written",
+                     (json_int_t)c.written_bytes, "read", (json_int_t)c.read_bytes, "error",
+                     c.trouble != 0 ? strerror(c.trouble) : "");
+}
+
 json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
 {
     struct pager_counts c;
@@ -88,6 +102,8 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "store_raw", c.store.raw_objects },
         { "store_packed", c.store.packed_objects },
         { "store_spare", c.store.spare_objects },
+        { "store_swapped", c.store.swapped_objects },
+        { "swapped", c.store.swapped_bytes },
         { "again", c.store.again },
         { "evicted", c.evicted_pages },
         { "cancelled", c.cancelled_pages },

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "memory/store/swap.h"
 #include "vmm/base/errctx.h"
 #include "vmm/base/idset.h"
 #include "vmm/base/ids.h"
@@ -36,6 +37,8 @@ struct fault_thread {
 struct machine_pager {
     struct machine *machine;
     struct pager *pager;
+    struct swap_file swap_file;
+    struct swap *swap; /* NULL: none */
     struct fault_thread *faults; /* one per virtual node */
     atomic_bool quit_faults;
     pthread_t evictor;

@@ -146,6 +146,8 @@ static const struct sandbox_rule balancer[] = {
 
 static const struct sandbox_rule fault[] = {
     ANY(poll), ANY(ppoll), ANY(pwrite64),
+    /* the swap file, whose ring can read and write nothing else */
+    ANY(io_uring_enter),
     IOCTL(UFFDIO_COPY), IOCTL(UFFDIO_ZEROPAGE), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
     /* following the vCPUs it serves to another host node */
     MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
@@ -157,6 +159,8 @@ static const struct sandbox_rule evict[] = {
     ANY(fstat), ANY(newfstatat),
     /* holes in guest memory */
     ANY(fallocate),
+    /* the swap file, whose ring can read and write nothing else */
+    ANY(io_uring_enter),
     IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_WAKE),
     /* following the vCPUs to another host node */
     MASKED(sched_setaffinity, 0, 0xffffffffu, 0),

@@ -44,6 +44,7 @@ struct rig {
     _Atomic int lost;
     char why[128];
     uint64_t now_ns;
+    bool in_hurry; /* somebody waits for the thread that evicts */
 };
 
 static inline bool always(void *ctx, uint64_t evicted_bytes)
@@ -64,6 +65,13 @@ static inline void was_lost(void *ctx, struct vnode_id vnode, const char *why)
     atomic_fetch_add(&rig->lost, 1);
 }
 
+static inline bool hurries(void *ctx)
+{
+    const struct rig *rig = ctx;
+
+    return rig->in_hurry;
+}
+
 struct server {
     struct rig *rig;
     uint32_t node;
@@ -78,9 +86,10 @@ static inline void *serve(void *arg)
     return NULL;
 }
 
-/* @store_bytes: as of struct pager_params. */
-static inline void rig_init_with(struct rig *rig, uint64_t store_bytes)
+/* @with: what is not the rig's own of the pager's parameters. */
+static inline void rig_init_params(struct rig *rig, const struct pager_params *with)
 {
+    struct pager_params params = *with;
     const uint64_t ram[NODES] = { NODE_BYTES, NODE_BYTES };
     struct errctx ec = { 0 };
     int fd, r = uffd_open(&fd, &ec);
@@ -95,10 +104,12 @@ static inline void rig_init_with(struct rig *rig, uint64_t store_bytes)
     plan_ram_init(&rig->plan, NODES, ram);
     assert_int_equal(mem_layout_make(&rig->plan.plan, 40, &rig->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&rig->plan.plan, rig->layout, &rig->mem, NULL), 0);
-    r = pager_new(&(struct pager_params){ .mem = rig->mem, .lost = was_lost, .ctx = rig,
-                                       .budget_milli = 1000,
-                                       .store_bytes = store_bytes },
-                  &rig->pager, &ec);
+    params.mem = rig->mem;
+    params.lost = was_lost;
+    params.hurry = hurries;
+    params.ctx = rig;
+    params.budget_milli = 1000;
+    r = pager_new(&params, &rig->pager, &ec);
     if (r < 0)
         fail_msg("%s", ec.msg);
     rig->quit_fd = eventfd(0, EFD_CLOEXEC);
@@ -110,6 +121,17 @@ static inline void rig_init_with(struct rig *rig, uint64_t store_bytes)
         *server = (struct server){ rig, i };
         assert_int_equal(pthread_create(&rig->thread[i], NULL, serve, server), 0);
     }
+}
+
+/* @store_bytes, @swap: as of struct pager_params. */
+static inline void rig_init_swap(struct rig *rig, uint64_t store_bytes, struct swap *swap)
+{
+    rig_init_params(rig, &(struct pager_params){ .store_bytes = store_bytes, .swap = swap });
+}
+
+static inline void rig_init_with(struct rig *rig, uint64_t store_bytes)
+{
+    rig_init_swap(rig, store_bytes, NULL);
 }
 
 static inline void rig_init(struct rig *rig)

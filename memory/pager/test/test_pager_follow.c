@@ -129,10 +129,64 @@ static void what_goes_after_a_move_is_kept_on_the_new_node(void **state)
     free(rig);
 }
 
+/* Until it is done, or its store is full. */
+static void evict_some(struct rig *rig, uint32_t node)
+{
+    uint64_t got;
+    const int r = pager_evict(rig->pager, (struct vnode_id){ node }, UINT64_MAX, &evict_ops, NULL,
+                              &got, NULL);
+
+    assert_true(r == 0 || r == -ENOSPC);
+}
+
+static uint64_t held(struct rig *rig)
+{
+    return count(rig, 0).store.held_bytes + count(rig, 1).store.held_bytes;
+}
+
+/* What it may take stays the same, and a node's share goes with it as what it left behind comes
+ * back. */
+static void two_stores_take_no_more_than_one(void **state)
+{
+    enum { LIMIT = 10 * MIB };
+    struct rig *rig = malloc(sizeof(*rig));
+    uint64_t at_first, at_last;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init_with(rig, LIMIT);
+    for (uint32_t node = 0; node < NODES; node++) {
+        for (size_t i = 0; i < PAGES; i++)
+            make(page_at(rig, node, i), i * NODES + node, 2 + (i * NODES + node) % 5 * 4);
+        evict_some(rig, node);
+    }
+    assert_in_range(count(rig, 0).store.held_bytes, LIMIT / 2, LIMIT);
+    follow(rig, 0, 3, 1000);
+    for (size_t i = 0; i < PAGES / 4; i++)
+        (void)*(volatile uint8_t *)page_at(rig, 0, i);
+    evict_some(rig, 0);
+    at_first = count(rig, 0).store.held_bytes;
+    assert_in_range(held(rig), LIMIT / 2, LIMIT);
+    for (size_t i = 0; i < PAGES; i++)
+        (void)*(volatile uint8_t *)page_at(rig, 0, i);
+    for (int i = 0; i < 3; i++) {
+        evict_some(rig, 1);
+        evict_some(rig, 0);
+        assert_in_range(held(rig), LIMIT / 2, LIMIT);
+    }
+    at_last = count(rig, 0).store.held_bytes;
+    assert_in_range(at_last, LIMIT / 4, LIMIT / 2);
+    assert_true(at_last > at_first);
+    assert_int_equal(rig->lost, 0);
+    rig_fini(rig);
+    free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_after_a_move_is_kept_on_the_new_node),
+        cmocka_unit_test(two_stores_take_no_more_than_one),
     };
     return cmocka_run_group_tests_name("memory/pager: follow", tests, NULL, NULL);
 }

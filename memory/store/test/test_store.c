@@ -89,7 +89,7 @@ static void check_one(struct model *m, size_t i)
     uint8_t want[CODEC_PAGE], got[CODEC_PAGE];
 
     make_page(m->content[i], want);
-    assert_int_equal(store_get(m->store, m->object[i], got), 0);
+    assert_int_equal(store_get(m->store, NULL, m->object[i], got), 0);
     assert_memory_equal(got, want, CODEC_PAGE);
 }
 
@@ -426,7 +426,7 @@ static void what_is_old_is_packed(void **state)
         uint32_t again;
 
         make_letters(i, want);
-        assert_int_equal(store_get(m->store, m->object[i], got), 0);
+        assert_int_equal(store_get(m->store, NULL, m->object[i], got), 0);
         assert_memory_equal(got, want, CODEC_PAGE);
         assert_int_equal(store_put(m->store, m->desk, want, &again), 0);
         assert_int_equal(again, m->object[i]); /* and found */
@@ -480,13 +480,13 @@ static void damage_is_found(void **state)
             store_age(m->store);
         pack_all(m);
         if (i >= 6) {
-            assert_int_equal(store_get(m->store, m->object[0], page), -EIO);
+            assert_int_equal(store_get(m->store, NULL, m->object[0], page), -EIO);
             model_fini(m);
             free(m);
             continue;
         }
         store_damage(m->store, m->object[0]);
-        assert_int_equal(store_get(m->store, m->object[0], page), -EIO);
+        assert_int_equal(store_get(m->store, NULL, m->object[0], page), -EIO);
         put(m, kinds[i]); /* what is damaged serves nobody else */
         assert_int_not_equal(m->object[0], m->object[1]);
         check_one(m, 1);
@@ -516,7 +516,7 @@ static void *work(void *arg)
 
         make_page(i % 50 * (1 + w->number % 2), want); /* some are everybody's */
         if (store_put(w->store, desk, want, &object) < 0 ||
-            store_get(w->store, object, got) < 0 || memcmp(want, got, CODEC_PAGE) != 0)
+            store_get(w->store, NULL, object, got) < 0 || memcmp(want, got, CODEC_PAGE) != 0)
             break;
         (i % 3 == 0 ? store_leave : store_drop)(w->store, object);
         if (i == 2999)

@@ -104,6 +104,7 @@ static const struct {
     { "run --kernel k --pager-budget 1%", "--pager-budget has no effect without --pager on" },
     { "run --kernel k --pager-store 1G", "--pager-store has no effect without --pager on" },
     { "run --kernel k --pager on --pager-store 100K", NULL },
+    { "run --kernel k --pager-swap f", "--pager-swap has no effect without --pager on" },
     { "run --kernel k --pager on --node cpus=0,memory=1G,hotplug=2G",
       "--node 0: memory that is plugged in (hotplug=) is not for --pager" },
     { "run --kernel k --balloon --prealloc",

@@ -365,6 +365,11 @@ static void register_pages(void)
     (void)syscall(SYS_ioctl, -1, UFFDIO_REGISTER, NULL);
 }
 
+static void enter_ring(void)
+{
+    (void)syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0);
+}
+
 static void threads_that_page_have_one_direction_each(void **state)
 {
     (void)state;
@@ -376,6 +381,10 @@ static void threads_that_page_have_one_direction_each(void **state)
     assert_killed(&plain, SANDBOX_EVICT, continue_a_page);
     assert_killed(&plain, SANDBOX_VCPU, continue_a_page);
     assert_killed(&plain, SANDBOX_IO, continue_a_page);
+    assert_allowed(&plain, SANDBOX_FAULT, enter_ring); /* the swap file */
+    assert_allowed(&plain, SANDBOX_EVICT, enter_ring);
+    assert_killed(&plain, SANDBOX_FAULT, new_ring);
+    assert_killed(&plain, SANDBOX_EVICT, new_ring);
     assert_killed(&plain, SANDBOX_FAULT, open_for_reading);
     assert_killed(&plain, SANDBOX_EVICT, open_for_reading);
     assert_allowed(&plain, SANDBOX_FAULT, set_own_cpus); /* they follow vCPUs that move */
