@@ -3,10 +3,12 @@
  * replay - what is done natively with the memory of guests that was written to files.
  *
  *   replay store FILE...        put all pages into one store, and into one for each file; JSON
+ *   replay golden GOLDEN FILE... put the pages of each into one of its own with a golden file; JSON
  *   replay unique OUT FILE...   each content once, no zeroes, whole MiB
  *   replay hold FILE...         all of it as mergeable memory, until the end of stdin
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +80,7 @@ static void pack(struct store *store, struct store_press *press)
 }
 
 /* Results are added to @r. */
-static void replay(const struct file *files, size_t n, struct result *r)
+static void replay(const struct file *files, size_t n, struct golden *golden, struct result *r)
 {
     static const struct idset anywhere;
     static struct store_desk desk;
@@ -93,6 +95,7 @@ static void replay(const struct file *files, size_t n, struct result *r)
     if (store_new(2 * all * CODEC_PAGE, (uint32_t)all, &anywhere, &store, NULL) < 0 ||
         codec_packer_init(&press.packer) < 0)
         die("a store");
+    store_set_golden(store, golden);
     begin = cpu_us();
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < files[i].n_pages; k++)
@@ -116,13 +119,36 @@ static int do_store(const struct file *files, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         all += (double)files[i].n_pages;
-        replay(&files[i], 1, &apart);
+        replay(&files[i], 1, NULL, &apart);
     }
-    replay(files, n, &one);
+    replay(files, n, NULL, &one);
     (void)printf("{\"pages\": %.0f, \"bytes\": %.2f, \"bytes_fast\": %.2f, \"bytes_apart\": %.2f, "
                  "\"put_us\": %.3f, \"all_us\": %.3f}\n",
                  all, one.bytes / all, one.bytes_fast / all, apart.bytes / all, one.put_us / all,
                  (one.put_us + one.pack_us) / all);
+    return 0;
+}
+
+static int do_golden(const char *path, const struct file *files, size_t n)
+{
+    struct result apart = { 0 };
+    struct golden_counts counts;
+    struct errctx ec = { 0 };
+    struct golden *golden;
+    double all = 0;
+
+    if (golden_open(path, &golden, &ec) < 0) {
+        (void)fprintf(stderr, "%s\n", ec.msg);
+        return 1;
+    }
+    golden_count(golden, &counts);
+    for (size_t i = 0; i < n; i++) {
+        all += (double)files[i].n_pages;
+        replay(&files[i], 1, golden, &apart);
+    }
+    golden_close(golden);
+    (void)printf("{\"bytes\": %.2f, \"put_us\": %.3f, \"file_bytes\": %.2f}\n", apart.bytes / all,
+                 apart.put_us / all, (double)counts.file_bytes / all);
     return 0;
 }
 
@@ -176,7 +202,8 @@ static int do_hold(const struct file *files, size_t n)
 
 int main(int argc, char **argv)
 {
-    const int first = argc > 1 && strcmp(argv[1], "unique") == 0 ? 3 : 2;
+    const bool more = argc > 1 && (strcmp(argv[1], "unique") == 0 || strcmp(argv[1], "golden") == 0);
+    const int first = more ? 3 : 2;
     struct file files[64];
     size_t n = 0;
 
@@ -184,10 +211,12 @@ int main(int argc, char **argv)
         files[n++] = open_file(argv[i]);
     if (n > 0 && strcmp(argv[1], "store") == 0)
         return do_store(files, n);
+    if (n > 0 && strcmp(argv[1], "golden") == 0)
+        return do_golden(argv[2], files, n);
     if (n > 0 && strcmp(argv[1], "unique") == 0)
         return do_unique(argv[2], files, n);
     if (n > 0 && strcmp(argv[1], "hold") == 0)
         return do_hold(files, n);
-    (void)fprintf(stderr, "usage: replay store|hold FILE... | replay unique OUT FILE...\n");
+    (void)fprintf(stderr, "usage: replay store|hold FILE... | replay golden|unique FILE FILE...\n");
     return 2;
 }

@@ -86,6 +86,7 @@ int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
     if (r < 0)
         return r;
     store_set_swap(p->stores[p->n_stores], p->params.swap);
+    store_set_golden(p->stores[p->n_stores], p->params.golden);
     *ret_store = p->stores[p->n_stores++];
     return 0;
 }
@@ -169,7 +170,8 @@ static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
 static bool is_stalled(const struct pager_node *node, page_word *word)
 {
     return atomic_load(&node->starved) == word ||
-           (node->port != NULL && swap_is_reading(node->port) &&
+           (((node->port != NULL && swap_is_reading(node->port)) ||
+             atomic_load(&node->reads_golden)) &&
             page_state(atomic_load(word)) == PAGE_FILLING);
 }
 

@@ -38,6 +38,7 @@ struct pager_params {
                               move makes for a node alone has that node's. */
     struct swap *swap;     /* where what has been kept for long, or has no room, goes; borrowed;
                               NULL: nowhere */
+    struct golden *golden; /* pages that need not be kept; borrowed; NULL: none */
 };
 
 /**

@@ -63,13 +63,15 @@ static bool make_room(struct pager_node *node)
            (!pager_hurries(node->pager) && pager_swap_some(node));
 }
 
-/* Return: 0; -ENOSPC; -EINTR: there may be room in the swap, but somebody waits for this
- * thread, who should not wait for a disk. */
+/* Return: 0; -ENOSPC; -EINTR: there may be room in the swap, or the page in the golden file, but
+ * somebody waits for this thread, who should not wait for a disk. */
 static int put(struct pager_node *node, const uint8_t *page, struct pager_desk *desk,
                uint32_t *ret_object)
 {
-    int r = pager_put(node, &desk->store, page, ret_object);
+    int r = -EINTR;
 
+    if (node->pager->params.golden == NULL || !pager_hurries(node->pager))
+        r = pager_put(node, &desk->store, page, ret_object);
     for (unsigned n = 0; r == -ENOSPC && n < ROOM_TRIES && make_room(node); n++)
         r = pager_put(node, &desk->store, page, ret_object);
     return r == -ENOSPC && node->pager->port != NULL && pager_hurries(node->pager) ? -EINTR : r;

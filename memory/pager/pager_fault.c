@@ -222,6 +222,10 @@ static const char *lost_how(int r)
         return "cannot be read from the swap file: its disk has an error";
     case -ENODATA:
         return "cannot be read from the swap file, which became shorter or has an error there";
+    case -EUCLEAN:
+        return "was changed in the golden file";
+    case -ENXIO:
+        return "cannot be read from the golden file: its disk has an error";
     case -ETIMEDOUT:
         return "did not come from the swap file in time";
     default:
@@ -297,7 +301,8 @@ static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
 /* Is it time to serve others? */
 static bool is_late(const struct pager_node *node, uint64_t begin_ns)
 {
-    return node->port != NULL && now_ns() - begin_ns > AHEAD_NS;
+    return (node->port != NULL || node->pager->params.golden != NULL) &&
+           now_ns() - begin_ns > AHEAD_NS;
 }
 
 /*

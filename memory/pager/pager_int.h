@@ -60,6 +60,7 @@ struct pager_node {
     struct pager_counters n;
     _Atomic bool any_to_mend;
     page_word *_Atomic starved; /* FILLING, and waits for the host's memory; mostly NULL */
+    _Atomic bool reads_golden;  /* what is FILLING may wait for the golden file's disk */
     _Atomic uint64_t target_bytes; /* PAGER_NO_TARGET: none */
 
     /* the thread that evicts, or the one that moves memory while it is held */
@@ -188,8 +189,13 @@ static inline int pager_put(const struct pager_node *node, struct store_desk *de
 /* By the node's fault thread. */
 static inline int pager_get(struct pager_node *node, uint32_t object, void *page)
 {
-    return store_get((object & PAGER_OBJECT_OWN) != 0 ? atomic_load(&node->own) : node->first,
+    int r;
+
+    atomic_store(&node->reads_golden, node->pager->params.golden != NULL);
+    r = store_get((object & PAGER_OBJECT_OWN) != 0 ? atomic_load(&node->own) : node->first,
                   node->port, object & ~PAGER_OBJECT_OWN, page);
+    atomic_store(&node->reads_golden, false);
+    return r;
 }
 
 static inline void pager_drop(const struct pager_node *node, uint32_t object)

@@ -7,9 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "memory/numa_policy.h"
 #include "memory/store/store_int.h"
 #include "vmm/base/cleanup.h"
@@ -99,13 +96,14 @@ static int decode_locked(struct store *s, const struct store_object *o, void *pa
 
 /* An object that is @page, byte by byte, or 0. */
 static uint32_t find_locked(struct store *s, struct store_desk *desk, const void *page,
-                            XXH128_hash_t hash)
+                            struct golden_hash hash)
 {
-    for (uint32_t i = *store_head_of(s, hash.low64); i != 0; i = s->objects[i].next) {
+    for (uint32_t i = *store_head_of(s, hash.low); i != 0; i = s->objects[i].next) {
         const struct store_object *o = &s->objects[i];
 
-        if (o->hash_low == hash.low64 && o->hash_high == hash.high64 && o->refs < UINT32_MAX &&
-            decode_locked(s, o, desk->other) == 0 && memcmp(desk->other, page, CODEC_PAGE) == 0)
+        if (o->hash_low == hash.low && o->hash_high == hash.high && o->refs < UINT32_MAX &&
+            !o->golden && decode_locked(s, o, desk->other) == 0 &&
+            memcmp(desk->other, page, CODEC_PAGE) == 0)
             return i;
     }
     return 0;
@@ -144,6 +142,10 @@ bool store_has_table_room_locked(const struct store *s)
 
 void store_count_locked(struct store *s, const struct store_object *o, int n)
 {
+    if (o->golden) {
+        s->counts.golden_objects += (uint64_t)n;
+        return;
+    }
     if (o->swapped) {
         s->counts.swapped_objects += (uint64_t)n;
         s->counts.swapped_bytes += (uint64_t)n * o->len;
@@ -174,10 +176,10 @@ uint32_t store_new_locked(struct store *s, const struct store_object *object)
 }
 
 static int add_locked(struct store *s, const void *bytes, size_t len, enum codec_kind kind,
-                      XXH128_hash_t hash, uint32_t *ret_object)
+                      struct golden_hash hash, uint32_t *ret_object)
 {
-    struct store_object new = { .hash_low = hash.low64,
-                                .hash_high = hash.high64,
+    struct store_object new = { .hash_low = hash.low,
+                                .hash_high = hash.high,
                                 .refs = 1,
                                 .len = len & STORE_LEN_MASK,
                                 .kind = (uint8_t)kind & 3,
@@ -196,7 +198,7 @@ static int add_locked(struct store *s, const void *bytes, size_t len, enum codec
 
 int store_put(struct store *store, struct store_desk *desk, const void *page, uint32_t *ret_object)
 {
-    XXH128_hash_t hash;
+    struct golden_hash hash;
     enum codec_kind kind;
     const void *bytes;
     uint32_t found;
@@ -206,7 +208,9 @@ int store_put(struct store *store, struct store_desk *desk, const void *page, ui
         *ret_object = STORE_ZERO;
         return 0;
     }
-    hash = XXH3_128bits(page, CODEC_PAGE);
+    hash = golden_hash(page);
+    if (store_put_golden(store, page, hash, ret_object))
+        return 0;
     {
         LOCK_SCOPE(&store->lock);
         found = find_locked(store, desk, page, hash);
@@ -250,7 +254,7 @@ static int get_swapped(struct store *s, struct swap_port *port, const struct sto
 int store_get(struct store *store, struct swap_port *port, uint32_t object, void *page)
 {
     struct store_object copy;
-    XXH128_hash_t hash;
+    struct golden_hash hash;
 
     if (object == STORE_ZERO) {
         memset(page, 0, CODEC_PAGE);
@@ -260,13 +264,15 @@ int store_get(struct store *store, struct swap_port *port, uint32_t object, void
         LOCK_SCOPE(&store->lock);
 
         copy = store->objects[object];
-        if (!copy.swapped && decode_locked(store, &copy, page) < 0)
+        if (!copy.swapped && !copy.golden && decode_locked(store, &copy, page) < 0)
             return -EIO;
     }
     if (copy.swapped)
         return get_swapped(store, port, &copy, page);
-    hash = XXH3_128bits(page, CODEC_PAGE);
-    return hash.low64 == copy.hash_low && hash.high64 == copy.hash_high ? 0 : -EIO;
+    if (copy.golden)
+        return store_get_golden(store, &copy, page);
+    hash = golden_hash(page);
+    return hash.low == copy.hash_low && hash.high == copy.hash_high ? 0 : -EIO;
 }
 
 void store_unlink_locked(struct store *s, uint32_t object)
@@ -287,11 +293,13 @@ void store_remove_locked(struct store *s, uint32_t object)
         swap_drop(s->swap, o->block);
     } else {
         store_unlink_locked(s, object);
-        arena_give(s->arena, o->slot);
-        s->loose++;
+        if (!o->golden) {
+            arena_give(s->arena, o->slot);
+            s->loose++;
+        }
     }
     o->len = 0;
-    o->swapped = o->leaving = 0;
+    o->swapped = o->golden = o->leaving = 0;
     o->next = s->first_free;
     s->first_free = object;
 }
@@ -302,6 +310,7 @@ static bool unref_locked(struct store *s, uint32_t object)
     struct store_object *o = &s->objects[object];
 
     s->counts.pages--;
+    s->counts.golden_pages -= o->golden;
     if (--o->refs > 0)
         return false;
     store_count_locked(s, o, -1);
@@ -337,7 +346,7 @@ void store_leave(struct store *store, uint32_t object)
     if (!unref_locked(store, object))
         return;
     o = &store->objects[object];
-    if (o->swapped || !has_room_to_spare(store, o)) {
+    if (o->swapped || o->golden || !has_room_to_spare(store, o)) {
         store_remove_locked(store, object);
         return;
     }

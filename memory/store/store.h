@@ -8,7 +8,8 @@
  * comes from there. Nothing is shared between guests. A page is found by XXH3-128 and judged by its
  * bytes. The same hash guards it: what comes back is checked before anybody sees it.
  *
- * With a swap (swap.h) what has been kept for long, or does not fit, goes to a file.
+ * With a swap (swap.h) what has been kept for long, or does not fit, goes to a file. What a golden
+ * file (golden.h) has needs no copy.
  *
  * Any thread; one lock, a leaf, held for copies of a page at most. Nothing allocates after
  * store_new(): memory comes by touching reserved ranges, and taking a page out of the store needs
@@ -22,6 +23,7 @@
 #include <stdint.h>
 
 #include "memory/store/codec.h"
+#include "memory/store/golden/golden.h"
 #include "memory/store/swap.h"
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
@@ -43,6 +45,9 @@ struct store_counts {
     uint64_t packed_objects; /* of them, compressed a second time, by Zstandard */
     uint64_t swapped_objects; /* of the pages, those in the swap file; no objects of the above */
     uint64_t swapped_bytes;   /* of them, there */
+    uint64_t golden_objects; /* of the pages, different ones that are in the golden file */
+    uint64_t golden_pages;   /* references to these */
+    uint64_t golden_hits;    /* pages that went and were there, since the start or store_clear() */
     uint64_t used_bytes;  /* in slots */
     uint64_t held_bytes;  /* host memory for them, tables included */
 };
@@ -73,7 +78,7 @@ int store_put(struct store *store, struct store_desk *desk, const void *page, ui
 /**
  * store_get() - the page of @object, which stays. Allocates nothing.
  * @port: the caller's, for what was swapped out; NULL where there is no swap.
- * Return: 0; -EIO: it was damaged; or as swap_get(). @page is not it then.
+ * Return: 0; -EIO: it was damaged; or as swap_get() or golden_get(). @page is not it then.
  */
 int store_get(struct store *store, struct swap_port *port, uint32_t object, void *page);
 
@@ -128,6 +133,10 @@ uint64_t store_yield(struct store *store, uint64_t bytes);
 /** store_set_swap() - @swap, which outlives the store, is where pages may go that need too much
  *  room. Before the first of them. */
 void store_set_swap(struct store *store, struct swap *swap);
+
+/** store_set_golden() - @golden, which outlives the store, has pages that need not be kept. Before
+ *  the first page. */
+void store_set_golden(struct store *store, struct golden *golden);
 
 /**
  * store_swap_out() - have some of what is kept leave for the swap file, by turns, about as it

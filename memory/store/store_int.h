@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "memory/store/arena.h"
+#include "memory/store/golden/golden.h"
 #include "memory/store/store.h"
 #include "memory/store/swap.h"
 
@@ -33,6 +34,7 @@ struct store_object {
     union {
         struct arena_slot slot;
         uint32_t block; /* swapped out: of the file */
+        uint32_t golden_at; /* golden: in its file */
     };
     uint32_t refs; /* 0, and a length: a spare copy */
     union {
@@ -41,6 +43,7 @@ struct store_object {
     };
     uint16_t len : 13; /* 0: free */
     uint16_t swapped : 1;
+    uint16_t golden : 1;  /* there is no copy: it is in a golden file */
     uint16_t leaving : 1; /* being swapped out; back to 0 when it goes meanwhile */
     uint8_t kind : 2;
     uint8_t since : 6; /* modulo 64: a spare copy's step of time, of others a long one */
@@ -66,6 +69,7 @@ struct store {
     uint64_t spare_bytes; /* slots of spare copies */
     struct codec_decoder decoder;
     struct swap *swap; /* NULL: none */
+    struct golden *golden; /* NULL: none */
     uint32_t swap_at;  /* object to look at next for what goes there */
     bool swap_seen;    /* all that was old enough has gone, until the next long step */
     struct store_counts counts;
@@ -93,6 +97,13 @@ static inline uint32_t *store_head_of(struct store *s, uint64_t hash_low)
 /** store_new_locked() - a number for @object, which is put into the index. Return: 0: there is
  *  none. */
 uint32_t store_new_locked(struct store *s, const struct store_object *object);
+
+/** store_put_golden() - @page where a golden file has it. Return: whether it does. */
+bool store_put_golden(struct store *s, const void *page, struct golden_hash hash,
+                      uint32_t *ret_object);
+
+/** store_get_golden() - the page of @o. Return: as golden_get(). */
+int store_get_golden(struct store *s, const struct store_object *o, void *page);
 
 /** store_unlink_locked() - out of the index. */
 void store_unlink_locked(struct store *s, uint32_t object);

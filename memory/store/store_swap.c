@@ -27,7 +27,7 @@ uint64_t store_limit_bytes(struct store *store)
 
 static bool may_go(const struct store *s, const struct store_object *o, bool old)
 {
-    return o->refs > 0 && !o->swapped && !o->leaving &&
+    return o->refs > 0 && !o->swapped && !o->golden && !o->leaving &&
            (!old || (s->long_age - o->since) % 64u >= LONG_OLD);
 }
 

@@ -191,6 +191,32 @@ static void print_swap(FILE *out, const json_t *swap)
     (void)fputc('\n', out);
 }
 
+/* How much of what is away is in the golden file, where there is one: of each node, with those
+ * that share its store. */
+static void print_golden(FILE *out, const json_t *golden, const json_t *nodes)
+{
+    const char *between = "";
+    char text[32];
+
+    if (golden == NULL)
+        return;
+    (void)fputs("\ngolden: ", out);
+    print_json_text(out, json_string_value(json_object_get(golden, "file")));
+    (void)fprintf(out, ", %llu pages; of what is away it has",
+                  (unsigned long long)answer_number(golden, "pages"));
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i), *p = json_object_get(n, "pager");
+
+        if (p == NULL)
+            continue;
+        (void)fprintf(out, "%s %s (node %llu)", between,
+                      units_format_human(answer_number(p, "golden"), text, sizeof(text)),
+                      (unsigned long long)answer_number(n, "id"));
+        between = ",";
+    }
+    (void)fputc('\n', out);
+}
+
 void print_memory(FILE *out, const json_t *answer)
 {
     const json_t *nodes = json_object_get(answer, "nodes");
@@ -208,5 +234,6 @@ void print_memory(FILE *out, const json_t *answer)
     print_pagers(out, nodes);
     print_heat(out, nodes);
     print_swap(out, json_object_get(answer, "swap"));
+    print_golden(out, json_object_get(answer, "golden"), nodes);
     print_tables(out, json_object_get(answer, "hosts"));
 }

@@ -25,6 +25,7 @@ void config_fini(struct machine_config *config)
     free(config->about);
     free(config->balance_trace);
     free(config->pager_swap);
+    free(config->golden);
     guest_spec_fini(&config->spec);
     for (size_t i = 0; i < config->n_devices; i++)
         device_args_fini(&config->devices[i]);
@@ -195,6 +196,8 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
         return errctx_set(ec, EINVAL, "--pager-store has no effect without --pager on");
     if (config->pager_swap != NULL && config->pager == CONFIG_PAGER_OFF)
         return errctx_set(ec, EINVAL, "--pager-swap has no effect without --pager on");
+    if (config->golden != NULL && config->pager == CONFIG_PAGER_OFF)
+        return errctx_set(ec, EINVAL, "--golden has no effect without --pager on");
     if (config->spec.balance == GUEST_BALANCE_ON &&
         (config->spec.pin == GUEST_PIN_DEDICATED || config->spec.pin == GUEST_PIN_LLC))
         return errctx_set(ec, EINVAL,

@@ -14,6 +14,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 #include "vmm/base/place.h"
+#include "vmm/machine/golden_library.h"
 #include "vmm/machine/machine_pager_private.h"
 #include "vmm/machine/machine_private.h"
 
@@ -253,6 +254,16 @@ static int make_swap(struct machine_pager *mp, const char *path, struct errctx *
     return r < 0 ? errctx_wrap(ec, r, "--pager-swap") : 0;
 }
 
+static int open_golden(struct machine_pager *mp, const char *name, struct errctx *ec)
+{
+    CLEANUP_FREE char *path = NULL;
+    int r = golden_library_path(name, &path, ec);
+
+    if (r == 0)
+        r = golden_open(path, &mp->golden, ec);
+    return r < 0 ? errctx_wrap(ec, r, "--golden") : 0;
+}
+
 int machine_make_pager(struct machine *m, struct errctx *ec)
 {
     struct machine_pager *mp;
@@ -278,12 +289,14 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
     r = make_faults(mp, ec);
     if (r == 0 && m->config->pager_swap != NULL)
         r = make_swap(mp, m->config->pager_swap, ec);
+    if (r == 0 && m->config->golden != NULL)
+        r = open_golden(mp, m->config->golden, ec);
     if (r == 0)
         r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost,
                                               .hurry = hurry, .ctx = mp,
                                               .budget_milli = budget_milli(m),
                                               .store_bytes = m->config->pager_store_bytes,
-                                              .swap = mp->swap },
+                                              .swap = mp->swap, .golden = mp->golden },
                       &mp->pager, ec);
     if (r < 0) {
         machine_free_pager(m);
@@ -300,6 +313,7 @@ void machine_free_pager(struct machine *m)
     if (mp == NULL)
         return;
     pager_free(mp->pager);
+    golden_close(mp->golden);
     if (mp->swap != NULL) {
         swap_count(mp->swap, &c);
         mp->swap_file.late = c.trouble == ETIMEDOUT;

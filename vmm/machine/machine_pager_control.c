@@ -82,6 +82,18 @@ json_t *machine_swap_json(const struct machine *m)
                      c.trouble != 0 ? strerror(c.trouble) : "");
 }
 
+json_t *machine_golden_json(const struct machine *m)
+{
+    struct golden_counts c;
+
+    if (m->pager == NULL || m->pager->golden == NULL)
+        return NULL;
+    golden_count(m->pager->golden, &c);
+    return json_pack("{s:s, s:I, s:I, s:I}", "file", m->config->golden, "pages",
+                     (json_int_t)c.pages, "images", (json_int_t)c.image_bytes, "size",
+                     (json_int_t)c.file_bytes);
+}
+
 json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
 {
     struct pager_counts c;
@@ -105,6 +117,9 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "store_swapped", c.store.swapped_objects },
         { "swapped", c.store.swapped_bytes },
         { "again", c.store.again },
+        { "golden", c.store.golden_pages * BACKING_PAGE },
+        { "golden_objects", c.store.golden_objects },
+        { "golden_hits", c.store.golden_hits },
         { "evicted", c.evicted_pages },
         { "cancelled", c.cancelled_pages },
         { "filled", c.filled_pages },

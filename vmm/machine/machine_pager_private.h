@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "memory/store/golden/golden.h"
 #include "memory/store/swap.h"
 #include "vmm/base/errctx.h"
 #include "vmm/base/idset.h"
@@ -39,6 +40,7 @@ struct machine_pager {
     struct pager *pager;
     struct swap_file swap_file;
     struct swap *swap; /* NULL: none */
+    struct golden *golden; /* NULL: none */
     struct fault_thread *faults; /* one per virtual node */
     atomic_bool quit_faults;
     pthread_t evictor;

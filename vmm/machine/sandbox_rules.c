@@ -146,6 +146,8 @@ static const struct sandbox_rule balancer[] = {
 
 static const struct sandbox_rule fault[] = {
     ANY(poll), ANY(ppoll), ANY(pwrite64),
+    /* the golden file */
+    ANY(pread64),
     /* the swap file, whose ring can read and write nothing else */
     ANY(io_uring_enter),
     IOCTL(UFFDIO_COPY), IOCTL(UFFDIO_ZEROPAGE), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
@@ -154,6 +156,7 @@ static const struct sandbox_rule fault[] = {
 };
 
 static const struct sandbox_rule evict[] = {
+    /* guest memory, and the golden file */
     ANY(mincore), ANY(pread64),
     /* how much of a memory file is there */
     ANY(fstat), ANY(newfstatat),

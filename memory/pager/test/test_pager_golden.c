@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pager whose guest has memory that is in a golden file: on this machine's kernel. */
+#include "memory/pager/test/pager_rig.h"
+
+#include "memory/store/test/golden_file.h"
+
+enum { GOLDEN = 1000 };
+
+struct world {
+    struct rig rig;
+    struct golden_files files;
+    struct golden *golden;
+};
+
+static struct world *world_new(void)
+{
+    struct world *w = calloc(1, sizeof(*w));
+
+    assert_non_null(w);
+    golden_files_init(&w->files);
+    w->golden = golden_of(&w->files, 1, GOLDEN);
+    rig_init_params(&w->rig, &(struct pager_params){ .golden = w->golden });
+    for (uint32_t i = 0; i < GOLDEN; i++) { /* the guest has half of it twice, and others */
+        golden_page(1 + i, page_at(&w->rig, 0, i));
+        golden_page(1 + i / 2, page_at(&w->rig, 0, GOLDEN + i));
+        golden_page(1 + GOLDEN + i, page_at(&w->rig, 0, 2 * GOLDEN + i));
+    }
+    assert_int_equal(evict(&w->rig, 0, NODE_BYTES), 3 * GOLDEN * SMALL);
+    return w;
+}
+
+static void world_free(struct world *w)
+{
+    rig_fini(&w->rig);
+    golden_close(w->golden);
+    golden_files_fini(&w->files);
+    free(w);
+}
+
+static void what_is_golden_needs_no_copy_and_comes_back(void **state)
+{
+    struct world *w = world_new();
+    uint8_t want[SMALL];
+    struct pager_counts c;
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        c = count(&w->rig, 0);
+        assert_int_equal(c.store.golden_pages, 2 * GOLDEN);
+        assert_int_equal(c.store.golden_objects, GOLDEN);
+        assert_int_equal(c.store.golden_hits, (round + 1) * 2 * GOLDEN);
+        assert_int_equal(c.store.objects, GOLDEN);
+        for (uint32_t i = 0; i < 3 * GOLDEN; i++) {
+            golden_page(1 + (i < GOLDEN        ? i
+                             : i < 2 * GOLDEN ? (i - GOLDEN) / 2
+                                              : i - GOLDEN),
+                        want);
+            assert_memory_equal(page_at(&w->rig, 0, i), want, SMALL);
+        }
+        (void)count_all_back(&w->rig, 0);
+        assert_int_equal(evict(&w->rig, 0, NODE_BYTES), 3 * GOLDEN * SMALL);
+    }
+    assert_int_equal(atomic_load(&w->rig.lost), 0);
+    world_free(w);
+}
+
+/* Nothing of a file that was changed reaches the guest. */
+static void a_changed_file_is_told(void **state)
+{
+    struct world *w = world_new();
+    uint8_t want[SMALL];
+
+    (void)state;
+    assert_int_equal(chmod(w->files.file, 0644), 0);
+    assert_int_equal(truncate(w->files.file, 4096), 0);
+    for (uint32_t i = 2 * GOLDEN; i < 3 * GOLDEN; i++) {
+        golden_page(1 + i - GOLDEN, want);
+        assert_memory_equal(page_at(&w->rig, 0, i), want, SMALL);
+    }
+    assert_int_equal(atomic_load(&w->rig.lost), 0);
+    (void)*(volatile uint8_t *)page_at(&w->rig, 0, 3);
+    assert_true(atomic_load(&w->rig.lost) > 0);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_golden_needs_no_copy_and_comes_back),
+        cmocka_unit_test(a_changed_file_is_told),
+    };
+    return cmocka_run_group_tests_name("memory/pager/golden", tests, NULL, NULL);
+}
