@@ -23,8 +23,13 @@
 # One build directory per compiler and sanitizer; BUILD, CC and SAN choose them, so the same
 # rules serve all of them. Sources are found by folder: a new .c file needs no line here.
 
-BUILD   ?= build
-CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+# This machine's architecture, or another: ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-, with headers
+# and libraries for it below SYSROOT.
+ARCH    ?= $(if $(filter aarch64,$(shell uname -m)),arm64,x86)
+CROSS_COMPILE ?=
+SYSROOT ?= $(if $(CROSS_COMPILE),build/rig/$(ARCH)/root)
+BUILD   ?= build$(if $(CROSS_COMPILE),/$(ARCH))
+CC      := $(if $(filter default,$(origin CC)),$(CROSS_COMPILE)gcc,$(CC))
 SAN     ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -32,23 +37,33 @@ DESTDIR ?=
 # libslirp is loaded by name when it is needed: devices/virtio/net_slirp_lib.c. libfdt has no file
 # for pkg-config.
 PKGS := hwloc jansson liburing libcap-ng liblz4 libzstd libsodium
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfdt
+TRIPLET    := $(CROSS_COMPILE:-=)
+PKG_CONFIG := $(if $(SYSROOT),PKG_CONFIG_SYSROOT_DIR=$(abspath $(SYSROOT)) \
+                PKG_CONFIG_LIBDIR=$(abspath $(SYSROOT))/usr/lib/$(TRIPLET)/pkgconfig) pkg-config
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lfdt
+SYSROOT_FLAGS := $(if $(SYSROOT),--sysroot=$(abspath $(SYSROOT)))
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
         -Wimplicit-fallthrough -Wcast-qual -Wpointer-arith -Wwrite-strings
 OPT  ?= -O2 -g
-CFLAGS_ALL := -std=gnu17 -D_GNU_SOURCE -I. $(OPT) $(WARN) -fno-strict-aliasing -pthread \
+CFLAGS_ALL := $(SYSROOT_FLAGS) -std=gnu17 -D_GNU_SOURCE -I. $(OPT) $(WARN) -fno-strict-aliasing -pthread \
               $(SAN) $(subst -I,-isystem ,$(PKG_CFLAGS)) $(CFLAGS)
-LDFLAGS_ALL := -pthread $(SAN) $(LDFLAGS)
+LDFLAGS_ALL := $(SYSROOT_FLAGS) -pthread $(SAN) $(LDFLAGS)
 
+# What asks KVM or the processor, and what a guest starts with, is in a folder per architecture. Of
+# firmware x86's loaders need x86's headers; what is for arm64 is compiled and tested everywhere.
+# Tests and fuzz targets of one architecture are in its folders as well.
+ARCHES    := x86 arm64
+OTHERS    := $(foreach f,vmm/kvm vmm/machine vcpu,$(patsubst %,$(f)/%/%,$(filter-out $(ARCH),$(ARCHES)))) \
+             $(if $(filter-out x86,$(ARCH)),firmware/x86/%)
 FOLDERS   := vmm vcpu memory devices firmware
-LIB_SRCS  := $(filter-out vmm/cli/main.c,$(shell find $(FOLDERS) -name '*.c' \
+LIB_SRCS  := $(filter-out $(OTHERS) vmm/cli/main.c,$(shell find $(FOLDERS) -name '*.c' \
                -not -path '*/test/*' -not -path '*/fuzz/*' -not -path 'vmm/tools/*' \
                -not -path 'vmm/lab/parts/*' | sort))
-TEST_SRCS := $(shell find $(FOLDERS) -path '*/test/test_*.c' | sort)
-FUZZ_SRCS := $(shell find $(FOLDERS) -path '*/fuzz/fuzz_*.c' | sort)
-HEADERS   := $(shell find $(FOLDERS) -name '*.h' -not -path '*/test/*' | sort)
+TEST_SRCS := $(filter-out $(OTHERS),$(shell find $(FOLDERS) -path '*/test/test_*.c' | sort))
+FUZZ_SRCS := $(filter-out $(OTHERS),$(shell find $(FOLDERS) -path '*/fuzz/fuzz_*.c' | sort))
+HEADERS   := $(filter-out $(OTHERS),$(shell find $(FOLDERS) -name '*.h' -not -path '*/test/*' | sort))
 
 LIB       := $(BUILD)/libnumavisor.a
 LAB_OBJS  := $(BUILD)/gen/lab_init.o $(BUILD)/gen/lab_noatime.o
@@ -80,13 +95,18 @@ $(BUILD)/obj/%.o: %.c Makefile
 	$(call SHOW,CC)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 # The sandbox's programs, compiled from its lists by libseccomp: nothing is left to do at a start.
-COMPILER_OBJS := $(addprefix $(BUILD)/obj/vmm/,tools/sandbox_compile.o machine/sandbox_rules.o)
-$(BUILD)/tools/sandbox_compile: $(COMPILER_OBJS)
+# The compiler runs here, for whichever architecture.
+HOSTCC := $(if $(CROSS_COMPILE),gcc,$(CC))
+SECCOMP_ARCH := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
+COMPILER_SRCS := vmm/tools/sandbox_compile.c vmm/machine/sandbox_rules.c \
+                 vmm/machine/$(ARCH)/sandbox_rules_$(ARCH).c
+$(BUILD)/tools/sandbox_compile: $(COMPILER_SRCS) $(wildcard vmm/machine/sandbox_r*.h) Makefile
 	@mkdir -p $(@D)
-	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lseccomp
+	$(call SHOW,LINK)$(HOSTCC) -std=gnu17 -D_GNU_SOURCE -I. $(OPT) $(WARN) -o $@ $(COMPILER_SRCS) \
+	    -lseccomp
 $(BUILD)/gen/sandbox_programs.c: $(BUILD)/tools/sandbox_compile
 	@mkdir -p $(@D)
-	$(call SHOW,GEN)$< >$@
+	$(call SHOW,GEN)$< $(SECCOMP_ARCH) >$@
 $(BUILD)/gen/sandbox_programs.o: $(BUILD)/gen/sandbox_programs.c Makefile
 	$(call SHOW,CC)$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
@@ -94,10 +114,11 @@ $(BUILD)/gen/sandbox_programs.o: $(BUILD)/gen/sandbox_programs.c Makefile
 # there, and what is loaded into its file server. Without sanitizers: they run elsewhere.
 $(BUILD)/gen/lab_init: vmm/lab/parts/init.c vmm/lab/lab_wire.h Makefile
 	@mkdir -p $(@D)
-	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -Os $(WARN) -static -s -o $@ $<
+	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -Os $(WARN) $(SYSROOT_FLAGS) -static -s -o $@ \
+	    $(filter %.c,$^)
 $(BUILD)/gen/lab_noatime: vmm/lab/parts/noatime.c Makefile
 	@mkdir -p $(@D)
-	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -Os $(WARN) -shared -fPIC -s -o $@ $<
+	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -Os $(WARN) $(SYSROOT_FLAGS) -shared -fPIC -s -o $@ $<
 $(LAB_OBJS): $(BUILD)/gen/%.o: $(BUILD)/gen/%
 	$(call SHOW,AS)printf '%s\n' '.section .rodata' '.global $*_start, $*_end' \
 	    '$*_start: .incbin "$<"' '$*_end:' '.section .note.GNU-stack,"",@progbits' | \
@@ -114,7 +135,7 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS)
 
--include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(COMPILER_OBJS:.o=.d) $(TEST_SRCS:%.c=$(BUILD)/obj/%.d) \
+-include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(TEST_SRCS:%.c=$(BUILD)/obj/%.d) \
          $(FUZZ_SRCS:%.c=$(BUILD)/obj/%.d)
 
 # --- tests -------------------------------------------------------------------------------------
@@ -151,6 +172,8 @@ fuzzers:
 	    SAN='-fsanitize=fuzzer-no-link,address,undefined $(UBSAN)' fuzzers-build
 fuzz: fuzzers
 	@vmm/tools/run-fuzzers $(FUZZ_SECONDS) $(FUZZ_SRCS)
+fuzz-list:
+	@echo $(FUZZ_SRCS)
 
 # Structure: who may include whom; every header compiles alone.
 layers:
@@ -188,8 +211,8 @@ bench-memory: deps
 	@$(SUB) -j2 all $(BUILD)/bench/replay
 	@guest-tests/bench/memory-return; s=$$?; guest-tests/bench/memory-corpus || s=$$?; exit $$s
 
-.PHONY: bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz fuzzers fuzzers-build layers \
-        headers lint deps check check-all demo bench install uninstall clean help guests
+.PHONY: bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \
+        fuzz-list fuzzers fuzzers-build layers headers lint deps check check-all demo bench install uninstall clean help guests
 
 # --- guests ------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@
 struct msi_line {
     int fd;       /* eventfd, owned by the machine */
     uint32_t gsi; /* the machine's own handle */
+    uint32_t requester; /* who sends: bus, slot and function as PCI numbers them; set by the owner */
 };
 
 struct msi_ops {
@@ -27,8 +28,6 @@ struct msi_ops {
     void (*line_free)(void *ctx, struct msi_line *line);
     /* Set what the line delivers. The message is untrusted: a bad one is delivered nowhere. */
     void (*line_set)(void *ctx, const struct msi_line *line, uint64_t addr, uint32_t data);
-    /* Deliver a message at once, without a line. */
-    void (*send)(void *ctx, uint64_t addr, uint32_t data);
 };
 
 /* A legacy interrupt line into the I/O APIC. */

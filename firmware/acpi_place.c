@@ -4,7 +4,7 @@
 #include <inttypes.h>
 
 #include "firmware/acpi.h"
-#include "firmware/boot.h"
+#include "firmware/x86/boot.h"
 #include "vmm/base/checked.h"
 
 enum { PAGE_BYTES = 4096 };

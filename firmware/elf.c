@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "firmware/boot.h"
+#include "firmware/x86/boot.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 

@@ -162,6 +162,7 @@ int mem_layout_make_on(const struct layout_map *map, const struct topo_plan *pla
                        phys_bits);
         goto err_free;
     }
+    l->ecam_base = map->ecam_base;
     r = place_ram(map, plan, l, ec);
     if (r == 0)
         r = place_hotplug(plan, l, ec);

@@ -81,6 +81,7 @@ struct mem_layout {
     size_t n_bridges;
     uint64_t low_end;  /* end of RAM below 4 GiB */
     uint64_t high_end; /* end of RAM above the hole, or the map's high_base when there is none */
+    uint64_t ecam_base; /* the map's */
     uint64_t top;      /* one past the highest address in use, PCI windows included */
 };
 

@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vcpu/boot_regs.h"
 #include "vcpu/run_gate.h"
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
@@ -58,15 +57,14 @@ struct vcpu;
 
 struct vcpu_params {
     struct vcpu_id id;
-    uint32_t apic_id;
+    uint32_t kvm_id; /* what KVM calls it; x86: the APIC id */
     const struct idset *host_cpus; /* borrowed; empty: not pinned */
-    const struct kvm_cpuid2 *cpuid; /* only during vcpu_new() */
     const struct vcpu_exit_ops *ops;
     void *ops_ctx;
     struct run_gate *gate; /* borrowed */
 };
 
-/** vcpu_new() - create it in KVM and set its CPUID; no thread yet. */
+/** vcpu_new() - create it in KVM; no thread yet, and no features set. */
 int vcpu_new(const struct kvm_sys *sys, const struct kvm_vm *vm, const struct vcpu_params *params,
              struct vcpu **ret_vcpu, struct errctx *ec);
 
@@ -99,6 +97,8 @@ bool vcpu_cpu_ns(struct vcpu *vcpu, uint64_t *ret_ns);
 
 /** vcpu_install_kick_handler() - once per process, before the first vcpu_start(). */
 int vcpu_install_kick_handler(struct errctx *ec);
+
+/* In a folder per architecture: */
 
 /** vcpu_where() - the address of the next instruction; -EFAULT when nothing is mapped there. */
 int vcpu_where(const struct vcpu *vcpu, struct gpa *ret_addr);

@@ -10,7 +10,6 @@
 
 struct vcpu {
     struct vcpu_id id;
-    uint32_t apic_id;
     struct kvm_vcpu kvm;
     const struct idset *host_cpus;
     const struct vcpu_exit_ops *ops;

@@ -78,6 +78,12 @@ void msix_free(struct msix *m)
     free(m);
 }
 
+void msix_set_requester(struct msix *m, uint32_t requester)
+{
+    for (unsigned i = 0; i < m->n; i++)
+        m->v[i].line.requester = requester;
+}
+
 static bool can_fire_locked(const struct msix *m, const struct vector *v)
 {
     return m->enabled && !m->mask_all && !(v->e.ctrl & PCI_MSIX_ENTRY_CTRL_MASKBIT);

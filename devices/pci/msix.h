@@ -33,6 +33,10 @@ struct msix;
 int msix_new(unsigned n, const struct irq_services *irq, struct msix **ret_msix, struct errctx *ec);
 void msix_free(struct msix *m);
 
+/** msix_set_requester() - where on PCI the function sits; before a guest runs. Interrupt controllers
+ *  of some architectures deliver by it. */
+void msix_set_requester(struct msix *m, uint32_t requester);
+
 /** msix_control() - the function's enable and mask bits changed. */
 void msix_control(struct msix *m, bool enable, bool mask_all);
 

@@ -139,14 +139,15 @@ void pci_config_write(struct pci_func *f, unsigned off, const void *data, size_t
 struct pci_host_params {
     const struct mem_layout *layout; /* borrowed, outlives the host; one bus per bridge */
     struct bus *mem_bus;             /* gets the ECAM region and BARs */
-    struct bus *port_bus;            /* gets 0xcf8-0xcff */
+    struct bus *port_bus;            /* gets 0xcf8-0xcff; NULL: no mechanism #1 */
     /* The device behind the byte at 0xcf9 (reset control), which lies inside mechanism #1's
      * range and therefore cannot be on the bus itself. NULL: reads as ones. Borrowed. */
     struct device *port_cf9;
 };
 
 /**
- * pci_host_new() - ECAM, mechanism #1 and a host bridge function at device 0 of every bus.
+ * pci_host_new() - ECAM at the layout's place, mechanism #1 and a host bridge function at device 0
+ * of every bus.
  * Return: 0, -ENOMEM, or what bus_add() said.
  */
 int pci_host_new(const struct pci_host_params *params, struct pci_host **ret_host,

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/pci/msix.h"
 #include "devices/pci/pci.h"
 #include "devices/platform.h"
 #include "devices/snapshot.h"
@@ -204,6 +205,8 @@ int pci_host_add_func(struct pci_host *host, uint8_t bus_nr, struct pci_func *f,
     f->bus = bus_nr;
     f->slot = (uint8_t)slot;
     bus->slot[slot] = f;
+    if (f->msix != NULL)
+        msix_set_requester(f->msix, (uint32_t)bus_nr << 8 | slot << 3);
     return 0;
 }
 
@@ -307,17 +310,18 @@ int pci_host_new(const struct pci_host_params *params, struct pci_host **ret_hos
         pci_func_init(&bus->host_bridge, &host_bridge_desc, NULL, "host bridge");
         (void)pci_host_add_func(host, (uint8_t)i, &bus->host_bridge, NULL); /* slot 0 is free */
     }
-    r = bus_add(params->mem_bus, LAYOUT_ECAM_BASE, n * ECAM_BUS_BYTES, &host->dev, 0, ec);
+    r = bus_add(params->mem_bus, params->layout->ecam_base, n * ECAM_BUS_BYTES, &host->dev, 0, ec);
     if (r < 0)
         goto err_free;
-    r = bus_add(params->port_bus, PLATFORM_PCI_CF8, PORTS_LEN, &host->dev, PORTS_OFF, ec);
+    if (params->port_bus != NULL)
+        r = bus_add(params->port_bus, PLATFORM_PCI_CF8, PORTS_LEN, &host->dev, PORTS_OFF, ec);
     if (r < 0)
         goto err_ecam;
     *ret_host = host;
     return 0;
 
 err_ecam:
-    bus_remove(params->mem_bus, LAYOUT_ECAM_BASE);
+    bus_remove(params->mem_bus, params->layout->ecam_base);
 err_free:
     for (size_t i = 0; i < n; i++)
         (void)pthread_mutex_destroy(&host->buses[i].lock);
@@ -334,8 +338,9 @@ void pci_host_free(struct pci_host *host)
 {
     if (host == NULL)
         return;
-    bus_remove(host->params.port_bus, PLATFORM_PCI_CF8);
-    bus_remove(host->params.mem_bus, LAYOUT_ECAM_BASE);
+    if (host->params.port_bus != NULL)
+        bus_remove(host->params.port_bus, PLATFORM_PCI_CF8);
+    bus_remove(host->params.mem_bus, host->params.layout->ecam_base);
     for (size_t i = 0; i < host->n_buses; i++)
         (void)pthread_mutex_destroy(&host->buses[i].lock);
     free(host);

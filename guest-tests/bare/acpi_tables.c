@@ -4,7 +4,7 @@
  * facts for the host to compare with the plan. Numbers are as the tables have them: proximity
  * domains, APIC ids, addresses; HMAT entries with their base unit multiplied in.
  */
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 
 /* A row of numbers, separated by commas, printed in as many pieces as it takes. */

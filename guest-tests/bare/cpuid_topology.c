@@ -4,7 +4,7 @@
  * leaves must agree on among themselves is checked here, what they must say is compared by the
  * host with the plan.
  */
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 
 enum { MAX_LEVELS = 6, MAX_CACHES = 8, KVM_LEAF = 0x40000000 };

@@ -3,7 +3,7 @@
  * Interrupts that do not come from PCI: local APIC timer in both modes, the serial port's line
  * through the I/O APIC to this CPU and to another one; and the real-time clock's registers.
  */
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 
 enum {

@@ -4,7 +4,7 @@
  * ports that nobody claims. A narrow access must return its part of the wide one. An access that
  * no device covers whole, or wider than a device takes, may read all ones instead.
  */
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 
 #define PCI_WINDOWS 0xc0000000ull /* the lowest address that is never RAM below 4 GiB */

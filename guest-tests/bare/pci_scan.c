@@ -4,7 +4,7 @@
  * sized, moved and misused. After every misuse memory is still memory, the local APIC is still
  * there, and the BAR at its old place answers as before.
  */
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 #include "guest-tests/bare/lib/pci.h"
 

@@ -7,7 +7,7 @@
  * command line: "how=N" with 0: reset port 0xcf9, 1: triple fault, 2: the FADT's reset register;
  * "once": do not look at the disk, reset at once (the host checks how the run ends).
  */
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 #include "guest-tests/bare/lib/virtio.h"
 

@@ -4,7 +4,7 @@
  * "xapic" on the command line all are started at once by the memory-mapped APIC's broadcast, as
  * kvm-unit-tests do it.
  */
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 
 enum { SECONDS_WITHOUT_ARRIVAL = 20 };

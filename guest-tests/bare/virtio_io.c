@@ -7,7 +7,7 @@
  */
 #include <linux/virtio_blk.h>
 
-#include "guest-tests/bare/lib/acpi.h"
+#include "guest-tests/bare/lib/x86/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 #include "guest-tests/bare/lib/virtio.h"
 

@@ -71,7 +71,7 @@ static void wrapping_address(void)
 
 static void in_device_space(void)
 {
-    vq_place(&q, 0, LAPIC_BASE, 512, VRING_DESC_F_WRITE, 0);
+    vq_place(&q, 0, DEVICE_SPACE, 512, VRING_DESC_F_WRITE, 0);
     vq_offer(&q, 0);
 }
 
@@ -115,7 +115,7 @@ static void huge_chain(void)
     uint16_t i;
 
     for (i = 0; i < q.size; i++)
-        vq_place(&q, i, 2 * MIB, BIG,
+        vq_place(&q, i, RAM_START + 2 * MIB, BIG,
                  (uint16_t)(VRING_DESC_F_WRITE | (i + 1 < q.size ? VRING_DESC_F_NEXT : 0)),
                  (uint16_t)(i + 1));
     vq_offer(&q, 0);
@@ -165,7 +165,7 @@ static const struct spoil spoils[] = {
     { "an available index far ahead", index_far_ahead, true },
     { "a buffer outside RAM", outside_ram, true },
     { "a buffer that wraps", wrapping_address, true },
-    { "a buffer over the local APIC", in_device_space, true },
+    { "a buffer over " DEVICE_SPACE_NAME, in_device_space, true },
     { "a buffer over its own registers", own_registers, true },
     { "a buffer longer than RAM", longer_than_ram, true },
     { "an indirect table that was not agreed on", indirect_unasked, false },
@@ -251,7 +251,7 @@ static void wrong_queue_setup(void)
         { "a size that is no power of two", 3, good, good, good },
         { "a size above the maximum", 0x8000, good, good, good },
         { "rings outside RAM", 8, OUTSIDE, OUTSIDE, OUTSIDE },
-        { "rings over the local APIC", 8, LAPIC_BASE, LAPIC_BASE, LAPIC_BASE },
+        { "rings over " DEVICE_SPACE_NAME, 8, DEVICE_SPACE, DEVICE_SPACE, DEVICE_SPACE },
         { "rings that wrap", 8, ~0ull - 15, ~0ull - 15, ~0ull - 15 },
         { "rings that are not aligned", 8, good + 1, good + 1, good + 1 },
         { "rings on top of each other", 8, good, good, good },

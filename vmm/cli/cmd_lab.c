@@ -26,6 +26,7 @@
 #include "vmm/lab/lab_kernel.h"
 #include "vmm/lab/lab_server.h"
 #include "vmm/machine/host_check.h"
+#include "vmm/machine/machine_arch.h"
 #include "vmm/machine/machine_config.h"
 
 enum { LAB_ENV_MAX = 4096, LAB_CID = 3, CMDLINE_MAX = 1500 };
@@ -225,7 +226,8 @@ static int describe(struct lab_job *job, struct errctx *ec)
     config->cmdline = NULL;
     config->on_reset = ON_RESET_EXIT; /* a panic ends the lab */
     if (config->kernel == NULL ||
-        asprintf(&config->cmdline, "%s quiet panic=-1 %s", config_linux_cmdline(config),
+        asprintf(&config->cmdline, "%s quiet panic=-1 %s",
+                 config_linux_cmdline(config, machine_arch_serial_is_told()),
                  said != NULL ? said : "") < 0) {
         config->cmdline = NULL;
         return errctx_set(ec, ENOMEM, "no memory for the machine's description");

@@ -36,7 +36,7 @@ void config_fini(struct machine_config *config)
     *config = (struct machine_config){ 0 };
 }
 
-const char *config_linux_cmdline(const struct machine_config *config)
+const char *config_linux_cmdline(const struct machine_config *config, bool serial_is_told)
 {
 #define MOVABLE "memhp_default_state=online_movable"
     static const char *const defaults[][2] = {
@@ -44,12 +44,15 @@ const char *config_linux_cmdline(const struct machine_config *config)
         [CONSOLE_VIRTIO] = { "console=hvc0", "console=hvc0 " MOVABLE },
         [CONSOLE_NONE] = { "", MOVABLE },
     };
+    const enum config_console console = config->console == CONSOLE_SERIAL && serial_is_told
+                                          ? CONSOLE_NONE
+                                          : config->console;
 #undef MOVABLE
     bool grows = false;
 
     for (size_t i = 0; i < config->spec.n_nodes; i++)
         grows = grows || config->spec.nodes[i].hotplug_bytes > 0;
-    return defaults[config->console][grows];
+    return defaults[console][grows];
 }
 
 bool config_name_ok(const char *name)

@@ -64,9 +64,10 @@ void config_init(struct machine_config *config);
 void config_fini(struct machine_config *config);
 
 /** config_linux_cmdline() - what Linux gets when no command line was said: the console that the
- *  terminal is, "console=ttyS0", "console=hvc0" or nothing; and, where memory can be plugged in, that
+ *  terminal is, "console=ttyS0" (nothing where @serial_is_told: a device tree names it),
+ *  "console=hvc0" or nothing; and, where memory can be plugged in, that
  *  it is to be online, so that it can leave again. */
-const char *config_linux_cmdline(const struct machine_config *config);
+const char *config_linux_cmdline(const struct machine_config *config, bool serial_is_told);
 
 /** config_name_ok() - may a machine be called that? */
 bool config_name_ok(const char *name);

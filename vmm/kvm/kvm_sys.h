@@ -25,12 +25,4 @@ void kvm_sys_close(struct kvm_sys *sys);
 /** kvm_sys_check() - value of KVM_CHECK_EXTENSION, 0 when absent. */
 int kvm_sys_check(const struct kvm_sys *sys, unsigned cap);
 
-/** kvm_sys_supported_cpuid() - what this host's KVM can give to guests. Owned by the caller. */
-int kvm_sys_supported_cpuid(const struct kvm_sys *sys, struct kvm_cpuid2 **ret_cpuid,
-                            struct errctx *ec);
-
-/** kvm_sys_msr_list() - MSRs that make up a vCPU's state (KVM_GET_MSR_INDEX_LIST). */
-int kvm_sys_msr_list(const struct kvm_sys *sys, struct kvm_msr_list **ret_list,
-                     struct errctx *ec);
-
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One KVM vCPU: entering it, and its architectural state as KVM keeps it.
+ * One KVM vCPU: making it and entering it. Its registers are in a folder per architecture.
  *
  * All functions but the creation belong to the vCPU's own thread, or to any thread while the
  * vCPU is known to stand still.
@@ -23,61 +23,13 @@ struct kvm_vcpu {
     size_t run_bytes;
 };
 
-/** kvm_vcpu_create() - @apic_id becomes the vCPU's KVM id, which is its initial APIC id. */
-int kvm_vcpu_create(const struct kvm_sys *sys, const struct kvm_vm *vm, uint32_t apic_id,
+/** kvm_vcpu_create() - @kvm_id becomes the vCPU's KVM id; on x86 that is its initial APIC id. */
+int kvm_vcpu_create(const struct kvm_sys *sys, const struct kvm_vm *vm, uint32_t kvm_id,
                     struct kvm_vcpu *ret_vcpu, struct errctx *ec);
 void kvm_vcpu_close(struct kvm_vcpu *vcpu);
 
 /** kvm_vcpu_enter() - KVM_RUN. Return: 0 with ->run filled, or a negative errno as it came
  *  (-EINTR when kicked); no sentence, because it is the hottest call we have. */
 int kvm_vcpu_enter(const struct kvm_vcpu *vcpu);
-
-int kvm_vcpu_set_cpuid(const struct kvm_vcpu *vcpu, const struct kvm_cpuid2 *cpuid,
-                       struct errctx *ec);
-int kvm_vcpu_get_regs(const struct kvm_vcpu *vcpu, struct kvm_regs *ret_regs, struct errctx *ec);
-int kvm_vcpu_set_regs(const struct kvm_vcpu *vcpu, const struct kvm_regs *regs,
-                      struct errctx *ec);
-int kvm_vcpu_get_sregs(const struct kvm_vcpu *vcpu, struct kvm_sregs *ret_sregs,
-                       struct errctx *ec);
-int kvm_vcpu_set_sregs(const struct kvm_vcpu *vcpu, const struct kvm_sregs *sregs,
-                       struct errctx *ec);
-/** kvm_vcpu_get_msrs() - fills what KVM knows; ->nmsrs becomes the number read. */
-int kvm_vcpu_get_msrs(const struct kvm_vcpu *vcpu, struct kvm_msrs *msrs, struct errctx *ec);
-/** kvm_vcpu_set_msrs() - Return: number written (it stops at the first refused one), -errno. */
-int kvm_vcpu_set_msrs(const struct kvm_vcpu *vcpu, const struct kvm_msrs *msrs,
-                      struct errctx *ec);
-int kvm_vcpu_get_lapic(const struct kvm_vcpu *vcpu, struct kvm_lapic_state *ret, struct errctx *ec);
-int kvm_vcpu_set_lapic(const struct kvm_vcpu *vcpu, const struct kvm_lapic_state *lapic,
-                       struct errctx *ec);
-int kvm_vcpu_get_events(const struct kvm_vcpu *vcpu, struct kvm_vcpu_events *ret,
-                        struct errctx *ec);
-int kvm_vcpu_set_events(const struct kvm_vcpu *vcpu, const struct kvm_vcpu_events *events,
-                        struct errctx *ec);
-int kvm_vcpu_get_xsave(const struct kvm_vcpu *vcpu, struct kvm_xsave *ret, struct errctx *ec);
-int kvm_vcpu_set_xsave(const struct kvm_vcpu *vcpu, const struct kvm_xsave *xsave,
-                       struct errctx *ec);
-int kvm_vcpu_get_xcrs(const struct kvm_vcpu *vcpu, struct kvm_xcrs *ret, struct errctx *ec);
-int kvm_vcpu_set_xcrs(const struct kvm_vcpu *vcpu, const struct kvm_xcrs *xcrs,
-                      struct errctx *ec);
-int kvm_vcpu_get_debugregs(const struct kvm_vcpu *vcpu, struct kvm_debugregs *ret,
-                           struct errctx *ec);
-int kvm_vcpu_set_debugregs(const struct kvm_vcpu *vcpu, const struct kvm_debugregs *regs,
-                           struct errctx *ec);
-int kvm_vcpu_set_mp_state(const struct kvm_vcpu *vcpu, uint32_t mp_state, struct errctx *ec);
-/** kvm_vcpu_get_nested() - of a vCPU that runs no guest of its own: the fixed part alone.
- *  Return: 0 with ->size set; -ENOTTY or -EINVAL where this KVM nests nothing. */
-int kvm_vcpu_get_nested(const struct kvm_vcpu *vcpu, struct kvm_nested_state *ret,
-                        struct errctx *ec);
-int kvm_vcpu_set_nested(const struct kvm_vcpu *vcpu, const struct kvm_nested_state *state,
-                        struct errctx *ec);
-
-/** kvm_vcpu_translate() - where linear address @linear leads by the vCPU's page tables.
- *  Return: 0, -EFAULT when it is not mapped, or the errno of KVM_TRANSLATE. */
-int kvm_vcpu_translate(const struct kvm_vcpu *vcpu, uint64_t linear, struct gpa *ret_addr,
-                       struct errctx *ec);
-
-/** kvm_vcpu_kvmclock_ctrl() - tell the guest that it was paused (no watchdog false alarms);
- *  silently nothing when the guest does not use kvmclock. */
-void kvm_vcpu_kvmclock_ctrl(const struct kvm_vcpu *vcpu);
 
 #endif

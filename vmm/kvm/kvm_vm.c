@@ -3,23 +3,16 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum {
-    /* Three pages that Intel processors without unrestricted guests need, and one for the
-     * identity map; inside the last 4 MiB below 4 GiB, where no RAM ever is. */
-    KVM_VM_TSS_ADDR = 0xfffbd000u,
-};
-#define KVM_VM_IDENTITY_ADDR 0xfffbc000ull
-
-int kvm_vm_create(const struct kvm_sys *sys, struct kvm_vm *ret_vm, struct errctx *ec)
+int kvm_vm_create(const struct kvm_sys *sys, unsigned long type, struct kvm_vm *ret_vm,
+                  struct errctx *ec)
 {
     int fd;
 
     do {
-        fd = ioctl(sys->fd, KVM_CREATE_VM, 0);
+        fd = ioctl(sys->fd, KVM_CREATE_VM, type);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0)
         return errctx_set_os(ec, errno, "KVM_CREATE_VM");
@@ -49,39 +42,6 @@ int kvm_vm_halt_poll(const struct kvm_vm *vm, uint32_t ns, struct errctx *ec)
         return errctx_set(ec, ENOSYS, "this KVM has one time for all machines (KVM_CAP_HALT_POLL)");
     if (ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0)
         return errctx_set_os(ec, errno, "KVM_CAP_HALT_POLL");
-    return 0;
-}
-
-int kvm_vm_setup_tss(const struct kvm_vm *vm, struct errctx *ec)
-{
-    uint64_t identity = KVM_VM_IDENTITY_ADDR;
-
-    if (kvm_vm_check(vm, KVM_CAP_SET_IDENTITY_MAP_ADDR) &&
-        ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
-        return errctx_set_os(ec, errno, "KVM_SET_IDENTITY_MAP_ADDR");
-    if (kvm_vm_check(vm, KVM_CAP_SET_TSS_ADDR) &&
-        ioctl(vm->fd, KVM_SET_TSS_ADDR, (unsigned long)KVM_VM_TSS_ADDR) < 0)
-        return errctx_set_os(ec, errno, "KVM_SET_TSS_ADDR");
-    return 0;
-}
-
-int kvm_vm_setup_irqchip(const struct kvm_vm *vm, uint32_t n_pins, struct errctx *ec)
-{
-    struct kvm_enable_cap x2apic = {
-        .cap = KVM_CAP_X2APIC_API,
-        .args = { KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK },
-    };
-    struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { n_pins } };
-
-    if (!kvm_vm_check(vm, KVM_CAP_SPLIT_IRQCHIP))
-        return errctx_set(ec, ENOSYS, "this KVM has no split interrupt controller "
-                                      "(KVM_CAP_SPLIT_IRQCHIP)");
-    if (!kvm_vm_check(vm, KVM_CAP_X2APIC_API))
-        return errctx_set(ec, ENOSYS, "this KVM has no 32-bit APIC ids (KVM_CAP_X2APIC_API)");
-    if (ioctl(vm->fd, KVM_ENABLE_CAP, &split) < 0)
-        return errctx_set_os(ec, errno, "split interrupt controller");
-    if (ioctl(vm->fd, KVM_ENABLE_CAP, &x2apic) < 0)
-        return errctx_set_os(ec, errno, "32-bit APIC ids");
     return 0;
 }
 
@@ -141,26 +101,4 @@ int kvm_vm_signal_msi(const struct kvm_vm *vm, const struct kvm_msi *msi)
     int r = ioctl(vm->fd, KVM_SIGNAL_MSI, &copy);
 
     return r < 0 ? -errno : r;
-}
-
-int kvm_vm_get_clock_ns(const struct kvm_vm *vm, uint64_t *ret_ns, struct errctx *ec)
-{
-    struct kvm_clock_data clock;
-
-    memset(&clock, 0, sizeof(clock));
-    if (ioctl(vm->fd, KVM_GET_CLOCK, &clock) < 0)
-        return errctx_set_os(ec, errno, "KVM_GET_CLOCK");
-    *ret_ns = clock.clock;
-    return 0;
-}
-
-int kvm_vm_set_clock_ns(const struct kvm_vm *vm, uint64_t ns, struct errctx *ec)
-{
-    struct kvm_clock_data clock;
-
-    memset(&clock, 0, sizeof(clock));
-    clock.clock = ns;
-    if (ioctl(vm->fd, KVM_SET_CLOCK, &clock) < 0)
-        return errctx_set_os(ec, errno, "KVM_SET_CLOCK");
-    return 0;
 }

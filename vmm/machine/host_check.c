@@ -22,6 +22,7 @@
 #include "vmm/base/landlock.h"
 #include "vmm/kvm/kvm_probe.h"
 #include "vmm/machine/host_check_private.h"
+#include "vmm/machine/machine_arch.h"
 
 /* Who may use the device, and who has to change that. */
 static void advise_group(struct host_finding *f, const char *dev_kvm)
@@ -57,8 +58,7 @@ static bool check_device(struct host_check *c, const char *dev_kvm, struct kvm_s
     }
     WHAT(f, "%s", ec.msg);
     if (r == -ENOENT)
-        ADVICE(f, "switch virtualization (SVM or VT-x) on in the firmware and load kvm_amd or "
-                  "kvm_intel; inside a VM, ask for nested virtualization");
+        ADVICE(f, "%s", machine_arch_advise_kvm());
     else if (r == -EACCES || r == -EPERM)
         advise_group(f, dev_kvm);
     else
@@ -91,58 +91,53 @@ static void check_native(struct host_check *c, const struct kvm_sys *sys)
     c->can_run = r == -ENOSYS || native;
 }
 
+static void add_missing(char *missing, size_t size, const struct kvm_sys *sys,
+                        const struct machine_arch_capability *needed, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t len = strlen(missing);
+
+        if (!kvm_sys_check(sys, needed[i].cap))
+            host_check_say(missing + len, size - len, "%s%s", len ? ", " : "", needed[i].name);
+    }
+}
+
 static void check_capabilities(struct host_check *c, const struct kvm_sys *sys)
 {
-    static const struct {
-        unsigned cap;
-        const char *name;
-    } needed[] = {
-        { KVM_CAP_SPLIT_IRQCHIP, "split interrupt controller" },
-        { KVM_CAP_X2APIC_API, "32-bit APIC ids" },
+    static const struct machine_arch_capability needed[] = {
         { KVM_CAP_IRQFD, "irqfd" },
         { KVM_CAP_IOEVENTFD, "ioeventfd" },
         { KVM_CAP_IMMEDIATE_EXIT, "immediate exit" },
         { KVM_CAP_SIGNAL_MSI, "message-signalled interrupts" },
     };
+    struct machine_limits limits = { 0 };
+    const struct machine_arch_capability *own;
     char missing[200] = "";
     struct host_finding *f;
+    size_t n;
 
-    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-        if (!kvm_sys_check(sys, needed[i].cap)) {
-            size_t len = strlen(missing);
-
-            host_check_say(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "", needed[i].name);
-        }
+    own = machine_arch_capabilities(&n);
+    add_missing(missing, sizeof(missing), sys, own, n);
+    add_missing(missing, sizeof(missing), sys, needed, sizeof(needed) / sizeof(needed[0]));
     f = host_check_add(c, "capabilities", missing[0] == '\0' ? HOST_OK : HOST_MISSING);
-    if (missing[0] == '\0') {
-        WHAT(f, "up to %d vCPUs with APIC ids below %d", kvm_sys_check(sys, KVM_CAP_MAX_VCPUS),
-             kvm_sys_check(sys, KVM_CAP_MAX_VCPU_ID));
+    if (missing[0] != '\0') {
+        c->can_run = false;
+        WHAT(f, "KVM lacks: %s", missing);
+        ADVICE(f, "use Linux 6.1 or later");
         return;
     }
-    c->can_run = false;
-    WHAT(f, "KVM lacks: %s", missing);
-    ADVICE(f, "use Linux 6.1 or later");
-}
-
-/* KVM's leaf 0x40000001, EAX bit 5 (Documentation/virt/kvm/x86/cpuid.rst). */
-static bool has_steal_time(const struct kvm_sys *sys)
-{
-    struct kvm_cpuid2 *cpuid = NULL;
-    bool found = false;
-
-    if (kvm_sys_supported_cpuid(sys, &cpuid, NULL) < 0)
-        return false;
-    for (uint32_t i = 0; i < cpuid->nent; i++)
-        found = found || (cpuid->entries[i].function == 0x40000001 &&
-                          (cpuid->entries[i].eax & (1u << 5)) != 0);
-    free(cpuid);
-    return found;
+    machine_arch_limits(sys, "", &limits);
+    if (limits.max_vcpu_id > 0)
+        WHAT(f, "up to %d vCPUs with APIC ids below %u", kvm_sys_check(sys, KVM_CAP_MAX_VCPUS),
+             limits.max_vcpu_id);
+    else
+        WHAT(f, "up to %d vCPUs", kvm_sys_check(sys, KVM_CAP_MAX_VCPUS));
 }
 
 /* What KVM does of the scheduling class, and tells of what it did. */
 static void check_scheduling(struct host_check *c, const struct kvm_sys *sys)
 {
-    const bool steal = has_steal_time(sys), poll = kvm_sys_check(sys, KVM_CAP_HALT_POLL) != 0;
+    const bool steal = machine_arch_has_steal_time(sys), poll = kvm_sys_check(sys, KVM_CAP_HALT_POLL) != 0;
     const bool stats = kvm_sys_check(sys, KVM_CAP_BINARY_STATS_FD) != 0;
     struct host_finding *f = host_check_add(c, "steal-time", steal ? HOST_OK : HOST_LIMITED);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stages "images", "firmware" and "vcpus", and the two functions that a reset runs again: what is
- * in memory at power-on, and what is in the registers.
+ * Stages "images", "firmware" and "vcpus". What is in memory at power-on and what is in the
+ * registers, which a reset does again, is in machine_start.c of each architecture.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vcpu/cpuid.h"
+#include "firmware/loader.h"
 #include "vmm/machine/machine_private.h"
 
-enum { XAPIC_MAX_ID = 254 };
-
-static struct boot_source boot_source(const struct machine *m)
+struct boot_source machine_boot_source(const struct machine *m)
 {
     return (struct boot_source){
         .kernel_fd = m->kernel_fd,
@@ -22,15 +20,8 @@ static struct boot_source boot_source(const struct machine *m)
         .initrd_fd = m->initrd_fd,
         .initrd_name = m->config->initrd,
         .cmdline = m->config->cmdline,
-        .linux_cmdline = config_linux_cmdline(m->config),
+        .linux_cmdline = config_linux_cmdline(m->config, machine_arch_serial_is_told()),
     };
-}
-
-int machine_load_firmware(struct machine *m, struct errctx *ec)
-{
-    const struct boot_source src = boot_source(m);
-
-    return loader_load(&src, m->plan, m->mem, &m->entry, ec);
 }
 
 /* O_NONBLOCK: a FIFO without a writer is to be refused, not waited for. Plain files ignore it. */
@@ -55,8 +46,8 @@ int stage_images_build(struct machine *m, struct errctx *ec)
     if (r == 0 && m->config->initrd != NULL)
         r = open_image("initrd", m->config->initrd, &m->initrd_fd, ec);
     if (r == 0) {
-        src = boot_source(m);
-        r = loader_check(&src, ec);
+        src = machine_boot_source(m);
+        r = machine_arch_check_images(&src, ec);
     }
     if (r < 0)
         stage_images_undo(m);
@@ -82,48 +73,6 @@ void stage_firmware_undo(struct machine *m)
     (void)m; /* it is all in the guest's memory */
 }
 
-int machine_set_power_on(struct machine *m, struct errctx *ec)
-{
-    const struct boot_regs regs = {
-        .long_mode = m->entry.mode == BOOT_LONG64,
-        .rip = m->entry.rip,
-        .rsp = m->entry.rsp,
-        .rax = m->entry.rax,
-        .rbx = m->entry.rbx,
-        .rsi = m->entry.rsi,
-        .cr3 = m->entry.cr3,
-        .gdt_base = m->entry.gdt_base,
-        .gdt_limit = m->entry.gdt_limit,
-    };
-    const bool x2apic = m->plan->max_apic_id > XAPIC_MAX_ID;
-
-    for (size_t i = 0; i < m->n_vcpus; i++) {
-        int r = power_on_state_apply(m->power_on, vcpu_kvm(m->vcpus[i]),
-                                     m->plan->vcpus[i].apic_id, x2apic, i == 0, ec);
-
-        if (r < 0)
-            return errctx_wrap(ec, r, "vCPU %zu", i);
-    }
-    return boot_regs_apply(&regs, vcpu_kvm(m->vcpus[0]), ec);
-}
-
-static int make_vcpu(struct machine *m, size_t i, struct kvm_cpuid2 *table, struct errctx *ec)
-{
-    const struct topo_plan_vcpu *v = &m->plan->vcpus[i];
-    const struct vcpu_params params = {
-        .id = v->id,
-        .apic_id = v->apic_id,
-        .host_cpus = &v->host_cpus,
-        .cpuid = table,
-        .ops = &machine_exit_ops,
-        .ops_ctx = m,
-        .gate = &m->gate,
-    };
-
-    cpuid_patch(table, m->plan, v->id);
-    return vcpu_new(&m->sys, &m->vm, &params, &m->vcpus[i], ec);
-}
-
 int stage_vcpus_build(struct machine *m, struct errctx *ec)
 {
     int r = vcpu_install_kick_handler(ec);
@@ -134,11 +83,11 @@ int stage_vcpus_build(struct machine *m, struct errctx *ec)
     if (m->vcpus == NULL)
         return errctx_set(ec, ENOMEM, "no memory for %zu vCPUs", m->plan->n_vcpus);
     for (; m->n_vcpus < m->plan->n_vcpus; m->n_vcpus++) {
-        r = make_vcpu(m, m->n_vcpus, m->cpuid, ec);
+        r = machine_arch_make_vcpu(m, m->n_vcpus, ec);
         if (r < 0)
             goto err;
     }
-    r = power_on_state_capture(&m->sys, vcpu_kvm(m->vcpus[0]), &m->power_on, ec);
+    r = machine_arch_vcpus_made(m, ec);
     if (r < 0)
         goto err;
     r = machine_set_power_on(m, ec);
@@ -157,8 +106,7 @@ err:
 void stage_vcpus_undo(struct machine *m)
 {
     machine_stats_close(m);
-    power_on_state_free(m->power_on);
-    m->power_on = NULL;
+    machine_arch_vcpus_gone(m);
     while (m->n_vcpus > 0)
         vcpu_free(m->vcpus[--m->n_vcpus]);
     free(m->vcpus);

@@ -5,28 +5,15 @@
  */
 #include "vmm/machine/machine_config.h"
 
-#include <cpuid.h>
 #include <errno.h>
 
 #include "memory/pager/pager.h"
-#include "vcpu/cpuid_features.h"
-
-enum { PHYS_BITS_MIN = 36 };
-
-/* CPUID 0x80000008 EAX[7:0]; KVM passes it on to guests. */
-static unsigned physical_bits(void)
-{
-    unsigned eax = 0, ebx, ecx, edx;
-
-    if (__get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) == 0 || (eax & 0xff) < PHYS_BITS_MIN)
-        return PHYS_BITS_MIN;
-    return eax & 0xff;
-}
+#include "vmm/machine/machine_arch.h"
 
 int machine_config_check(const struct machine_config *config, struct errctx *ec)
 {
     for (size_t i = 0; i < config->n_cpu_features_off; i++)
-        if (!cpuid_feature_known(config->cpu_features_off[i]))
+        if (!machine_arch_feature_known(config->cpu_features_off[i]))
             return errctx_set(ec, EINVAL,
                               "--cpu-feature -%.80s: no feature of that name can be taken away",
                               config->cpu_features_off[i]);
@@ -54,7 +41,7 @@ int machine_config_pageable(const struct machine_config *config, const struct to
 int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,
                           struct errctx *ec)
 {
-    return mem_layout_make(plan, physical_bits(), ret_layout, ec);
+    return machine_arch_layout(plan, ret_layout, ec);
 }
 
 int machine_config_fits(const struct topo_plan *plan, struct errctx *ec)

@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "vmm/base/kernel_file.h"
 #include "vmm/base/units.h"
+#include "vmm/machine/machine_arch.h"
 
 enum { BYTES_PER_MAPPED_BYTE = 4096 / 8 };
 
@@ -18,21 +17,6 @@ static uint32_t capability(const struct kvm_sys *sys, long cap)
     return v > 0 ? (uint32_t)v : 0;
 }
 
-static bool is_yes(const char *root, const char *parameter)
-{
-    char text[8];
-
-    return kernel_file_text(text, sizeof(text), root, "/sys/module/%s", parameter) &&
-           (strcmp(text, "Y") == 0 || strcmp(text, "1") == 0);
-}
-
-/* The TDP MMU needs no reverse maps until a guest runs guests of its own. */
-static bool has_shadow_maps(const char *root)
-{
-    return !is_yes(root, "kvm/parameters/tdp_mmu") ||
-           (!is_yes(root, "kvm_intel/parameters/ept") && !is_yes(root, "kvm_amd/parameters/npt"));
-}
-
 void machine_limits_read(const struct kvm_sys *sys, const char *root,
                          struct machine_limits *ret_limits)
 {
@@ -40,10 +24,9 @@ void machine_limits_read(const struct kvm_sys *sys, const char *root,
 
     *ret_limits = (struct machine_limits){
         .max_vcpus = capability(sys, KVM_CAP_MAX_VCPUS),
-        .max_vcpu_id = capability(sys, KVM_CAP_MAX_VCPU_ID),
         .ram_bytes = pages > 0 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0,
-        .shadow_maps = has_shadow_maps(root),
     };
+    machine_arch_limits(sys, root, ret_limits);
 }
 
 static int check_maps(const struct machine_limits *limits, const struct topo_plan *plan,

@@ -143,7 +143,8 @@ static struct virtio_dev *device_of(const struct machine *m, uint32_t vnode)
 /* What Debian's kernels want to hear to have new memory online, and able to leave again. */
 static bool is_movable(const struct machine_config *config)
 {
-    const char *line = config->cmdline != NULL ? config->cmdline : config_linux_cmdline(config);
+    const char *line = config->cmdline != NULL ? config->cmdline
+                                               : config_linux_cmdline(config, false);
 
     return strstr(line, "memhp_default_state=online_movable") != NULL;
 }

@@ -17,12 +17,12 @@
 #include "devices/device.h"
 #include "devices/irq.h"
 #include "devices/pci/pci.h"
-#include "firmware/loader.h"
 #include "memory/guest_mem.h"
 #include "vcpu/vcpu.h"
 #include "vmm/kvm/kvm_sys.h"
 #include "vmm/kvm/kvm_vm.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/machine_arch.h"
 #include "vmm/machine/machine_balance.h"
 #include "vmm/machine/machine_console.h"
 #include "vmm/machine/machine_irq.h"
@@ -70,8 +70,7 @@ struct machine {
     /* kvm */
     struct kvm_sys sys;
     struct kvm_vm vm;
-    struct kvm_cpuid2 *cpuid; /* template */
-    unsigned phys_bits;
+    struct machine_arch *arch; /* what only the architecture's own files look into */
 
     struct mem_layout *layout; /* layout */
     struct guest_mem *mem;     /* memory */
@@ -93,26 +92,23 @@ struct machine {
     struct device **devices;
     size_t n_devices, cap_devices;
     struct pci_host *pci;
-    struct device *ioapic, *serial, *power, *reset_port; /* borrowed from devices[] */
+    struct device *serial;                       /* borrowed from devices[] */
+    struct device *ioapic, *power, *reset_port;  /* likewise; x86 */
     struct virtio_dev *balloon; /* borrowed from its transport; NULL: none */
     struct virtio_dev **mem_devices; /* so, too: one per node with a window */
     size_t n_mem_devices;
     pthread_mutex_t plug_lock; /* KVM's slots of windows; before guest memory's */
     int console_pipe[2]; /* to the virtio console; -1 when there is none */
 
-    struct boot_entry entry; /* firmware */
-
     /* vcpus */
     struct run_gate gate;
     struct vcpu **vcpus;
     size_t n_vcpus;
-    struct power_on_state *power_on;
     int *stats_fds; /* one per vCPU and the VM's; -1 where KVM has none */
 
     /* run; main thread except for what the lock covers */
     struct sandbox *sandbox; /* NULL with --no-sandbox and while nothing runs */
     bool paused;
-    uint64_t clock_ns; /* kvmclock at the time of the pause */
     uint64_t n_resets;
     struct idset forced;       /* virtual nodes that were moved although that broke a promise */
     struct mover *mover;       /* NULL while nothing runs, and where the host has one node */
@@ -153,7 +149,11 @@ void stage_firmware_undo(struct machine *m);
 int stage_vcpus_build(struct machine *m, struct errctx *ec);
 void stage_vcpus_undo(struct machine *m);
 
-/* machine_boot.c: what a guest finds at power-on; also the second half of a reset. */
+/* machine_boot.c: the images of this machine. */
+struct boot_source machine_boot_source(const struct machine *m);
+
+/* Per architecture, machine_start.c: what a guest finds at power-on; also the second half of a
+ * reset. */
 int machine_load_firmware(struct machine *m, struct errctx *ec);
 int machine_set_power_on(struct machine *m, struct errctx *ec);
 
@@ -181,7 +181,13 @@ int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx
 /* machine_devices.c: hand @dev to the machine; on failure it is destroyed. */
 int machine_keep(struct machine *m, struct device *dev, struct errctx *ec);
 
-/* machine_legacy.c: the fixed parts; the stage's undo takes down what a failure left. */
+/* machine_wire.c: the serial port's other end, a serial_wire_ops whose ctx is the machine; makes
+ * m->console, which calls @room when it takes bytes again. */
+int machine_make_wire(struct machine *m, void (*room)(void *ctx), struct errctx *ec);
+size_t machine_wire_send(void *ctx, const void *data, size_t len);
+
+/* Per architecture, machine_legacy.c: the fixed parts; the stage's undo takes down what a failure
+ * left. */
 int machine_make_legacy(struct machine *m, struct errctx *ec);
 
 /* machine_io.c: loops, and their threads. start returns when every loop is served. */

@@ -11,9 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "devices/power_block.h"
 #include "devices/registry.h"
-#include "devices/serial.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/control_dir.h"
@@ -78,10 +76,9 @@ static int reset_in_place(struct machine *m, struct errctx *ec)
     r = machine_load_firmware(m, ec);
     if (r < 0)
         return r;
-    r = kvm_vm_set_clock_ns(&m->vm, 0, ec);
+    r = machine_arch_clock_reset(m, ec);
     if (r < 0)
         return r;
-    m->clock_ns = 0;
     m->n_resets++;
     return machine_set_power_on(m, ec);
 }
@@ -238,7 +235,7 @@ int machine_pause(struct machine *m, struct errctx *ec)
     if (m->paused)
         return errctx_set(ec, EALREADY, "the machine is paused already");
     machine_halt(m);
-    r = kvm_vm_get_clock_ns(&m->vm, &m->clock_ns, ec);
+    r = machine_arch_clock_stop(m, ec);
     if (r < 0) {
         machine_go(m);
         return r;
@@ -253,11 +250,9 @@ int machine_resume(struct machine *m, struct errctx *ec)
 
     if (!m->paused)
         return errctx_set(ec, EALREADY, "the machine is not paused");
-    r = kvm_vm_set_clock_ns(&m->vm, m->clock_ns, ec); /* the guest's clock stood still, too */
+    r = machine_arch_clock_go(m, ec);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < m->n_vcpus; i++)
-        kvm_vcpu_kvmclock_ctrl(vcpu_kvm(m->vcpus[i]));
     m->paused = false;
     machine_go(m);
     return 0;
@@ -267,8 +262,7 @@ int machine_power_button(struct machine *m, struct errctx *ec)
 {
     if (m->paused)
         return errctx_set(ec, EBUSY, "the machine is paused and cannot see its power button");
-    power_block_press(m->power);
-    return 0;
+    return machine_arch_power_button(m, ec);
 }
 
 int machine_reset(struct machine *m, struct errctx *ec)
@@ -295,5 +289,5 @@ size_t machine_console_input(struct machine *m, const void *data, size_t len)
 
         return n < 0 ? 0 : (size_t)n;
     }
-    return serial_receive(m->serial, data, len);
+    return machine_arch_receive(m, data, len);
 }

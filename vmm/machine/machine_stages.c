@@ -12,7 +12,6 @@
 #include "memory/move_splits.h"
 #include "memory/pager/uffd.h"
 #include "memory/residency.h"
-#include "vcpu/cpuid.h"
 #include "vmm/base/macros.h"
 #include "vmm/machine/machine_limits.h"
 #include "vmm/machine/machine_private.h"
@@ -73,28 +72,6 @@ void machine_free(struct machine *m)
 
 /* --- kvm: limits first, so that what this host cannot do is refused before anything is made --- */
 
-static int make_cpuid(struct machine *m, struct errctx *ec)
-{
-    struct kvm_cpuid2 *supported = NULL;
-    struct cpuid_request req;
-    int r = kvm_sys_supported_cpuid(&m->sys, &supported, ec);
-
-    if (r < 0)
-        return r;
-    req = (struct cpuid_request){
-        .supported = supported,
-        .plan = m->plan,
-        .features_off = (const char *const *)m->config->cpu_features_off,
-        .n_features_off = m->config->n_cpu_features_off,
-        .tsc_deadline = kvm_sys_check(&m->sys, KVM_CAP_TSC_DEADLINE_TIMER) != 0,
-    };
-    r = cpuid_template_make(&req, &m->cpuid, ec);
-    free(supported);
-    if (r == 0)
-        m->phys_bits = cpuid_phys_bits(m->cpuid);
-    return r;
-}
-
 /* Each vCPU has two descriptors and each queue two more; the usual soft limit of 1024 is there
  * for programs that use select(), which nothing here does. */
 static void raise_descriptor_limit(void)
@@ -133,17 +110,12 @@ int stage_kvm_build(struct machine *m, struct errctx *ec)
     r = machine_limits_check(&limits, m->plan, ec);
     if (r < 0)
         goto err_sys;
-    r = make_cpuid(m, ec);
+    r = machine_arch_make_vm(m, ec);
     if (r < 0)
         goto err_sys;
-    r = kvm_vm_create(&m->sys, &m->vm, ec);
-    if (r < 0)
-        goto err_cpuid;
     set_halt_poll(m);
     return 0;
 
-err_cpuid:
-    free(m->cpuid);
 err_sys:
     kvm_sys_close(&m->sys);
     return r;
@@ -152,13 +124,13 @@ err_sys:
 void stage_kvm_undo(struct machine *m)
 {
     kvm_vm_close(&m->vm);
-    free(m->cpuid);
+    machine_arch_free(m);
     kvm_sys_close(&m->sys);
 }
 
 int stage_layout_build(struct machine *m, struct errctx *ec)
 {
-    return mem_layout_make(m->plan, m->phys_bits, &m->layout, ec);
+    return machine_arch_make_layout(m, ec);
 }
 
 void stage_layout_undo(struct machine *m)

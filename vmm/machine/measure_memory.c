@@ -18,7 +18,6 @@
  */
 #include "vmm/machine/measure_memory.h"
 
-#include <emmintrin.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -32,10 +31,11 @@
 #include "vmm/base/macros.h"
 #include "vmm/base/place.h"
 #include "vmm/base/units.h"
+#include "vmm/machine/measure_cpu.h"
 
 enum {
     STEP_BYTES = 128,
-    LINE_BYTES = 64,
+    LINE_BYTES = MEASURE_CPU_LINE,
     BUFFER_BYTES = 8 * MIB,
     BUFFER_MIN_BYTES = 1 * MIB,
     ALIGN_BYTES = 2 * MIB,
@@ -194,13 +194,6 @@ int measure_memory_prepare(void *ctx, size_t node_index, struct errctx *ec)
     return m->host->n_nodes > 1 ? check_place(m, node, ec) : 0;
 }
 
-static void flush(const uint8_t *from, size_t len)
-{
-    for (size_t i = 0; i < len; i += LINE_BYTES)
-        _mm_clflush(from + i);
-    _mm_mfence();
-}
-
 static int compare_u64(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
@@ -240,7 +233,7 @@ static void *chase_thread(void *arg)
     c->result = place_pin_thread(&c->cpu, &c->why);
     if (c->result < 0)
         return NULL;
-    flush(base, c->m->len);
+    measure_cpu_flush(base, c->m->len);
     begin = now = measure_memory_now_ns(NULL);
     while (n < chunks && (n == 0 || now - begin < c->budget_ns)) {
         const uint64_t before = now;
@@ -323,26 +316,10 @@ static void meet(struct stream *s)
     }
     for (unsigned spins = 0; atomic_load(&s->round) == round; spins++) {
         if (spins < 2000)
-            _mm_pause();
+            measure_cpu_relax();
         else
             (void)sched_yield();
     }
-}
-
-/* Every line once; the sum keeps the loads. */
-static uint64_t read_all(const uint8_t *from, size_t len)
-{
-    uint64_t sum[4] = { 0 };
-
-    for (size_t i = 0; i + 4 * LINE_BYTES <= len; i += 4 * LINE_BYTES)
-        for (size_t k = 0; k < 4; k++) {
-            const __m128i *line = (const __m128i *)(const void *)(from + i + k * LINE_BYTES);
-            __m128i v = _mm_add_epi64(_mm_add_epi64(line[0], line[1]),
-                                      _mm_add_epi64(line[2], line[3]));
-
-            sum[k] += (uint64_t)_mm_cvtsi128_si64(v);
-        }
-    return sum[0] + sum[1] + sum[2] + sum[3];
 }
 
 static void note_pass(struct stream *s)
@@ -373,10 +350,10 @@ static void *reader_thread(void *arg)
         atomic_store(&s->failed, -res);
     meet(s);
     while (!atomic_load(&s->stop) && atomic_load(&s->failed) == 0) {
-        flush(mine, s->part);
+        measure_cpu_flush(mine, s->part);
         meet(s);
         s->began[r->index] = measure_memory_now_ns(NULL);
-        sink = read_all(mine, s->part);
+        sink = measure_cpu_read(mine, s->part);
         s->ended[r->index] = measure_memory_now_ns(NULL);
         (void)sink;
         meet(s);

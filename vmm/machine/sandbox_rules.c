@@ -13,20 +13,15 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <termios.h>
 
 #include "devices/virtio/vhost_user_link.h"
-#include "vmm/base/macros.h"
+#include "vmm/machine/sandbox_rows.h"
 
-#define ANY(name)                   { SYS_##name, -1, 0, 0 }
-#define MASKED(name, arg, m, value) { SYS_##name, (arg), (m), (value) }
-#define IOCTL(request)              { SYS_ioctl, 1, 0xffffffffu, (uint32_t)(request) }
 /* Flags only: F_SETOWN would send signals to other processes. */
 #define FCNTL_FLAGS                                                                                \
     MASKED(fcntl, 1, 0xffffffffu, F_GETFD), MASKED(fcntl, 1, 0xffffffffu, F_SETFD),                \
         MASKED(fcntl, 1, 0xffffffffu, F_GETFL), MASKED(fcntl, 1, 0xffffffffu, F_SETFL)
-#define RULES(array)                { (array), ARRAY_SIZE(array) }
 
 static const struct sandbox_rule all[] = {
     ANY(read), ANY(write), ANY(futex), ANY(close),
@@ -56,8 +51,6 @@ static const struct sandbox_rule vcpu[] = {
     IOCTL(KVM_RUN),
     /* interrupts and BARs that the guest sets up */
     IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD),
-    /* where it stood, for the sentence of a failure */
-    IOCTL(KVM_GET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_TRANSLATE),
     /* following its memory to another host node: this thread's own CPUs and page tables */
     MASKED(sched_setaffinity, 0, 0xffffffffu, 0), ANY(set_mempolicy),
 };
@@ -111,15 +104,10 @@ static const struct sandbox_rule main_thread[] = {
     ANY(rt_sigaction), ANY(rt_sigpending), ANY(rt_sigtimedwait),
     /* our own nice value, for `ctl status` */
     MASKED(getpriority, 1, 0xffffffffu, 0),
-    /* reset: memory given back, kernel read anew, registers and clock as at power-on */
+    /* reset: memory given back, kernel read anew; what KVM is asked for: the architecture's list */
     ANY(fallocate), ANY(pread64), ANY(preadv), ANY(sendfile), ANY(getrusage),
     /* where pages are: of this process only, whatever number it would name */
     ANY(mincore), MASKED(move_pages, 0, 0xffffffffu, 0),
-    IOCTL(KVM_SET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_SET_SREGS), IOCTL(KVM_SET_MSRS),
-    IOCTL(KVM_SET_XSAVE), IOCTL(KVM_SET_XCRS), IOCTL(KVM_SET_DEBUGREGS), IOCTL(KVM_SET_LAPIC),
-    IOCTL(KVM_SET_VCPU_EVENTS), IOCTL(KVM_SET_MP_STATE), IOCTL(KVM_SET_CLOCK),
-    IOCTL(KVM_SET_NESTED_STATE),
-    IOCTL(KVM_GET_CLOCK), IOCTL(KVM_KVMCLOCK_CTRL), IOCTL(KVM_GET_REGS), IOCTL(KVM_SET_FPU),
     /* devices on the main loop, and their end */
     IOCTL(KVM_SET_GSI_ROUTING), IOCTL(KVM_SIGNAL_MSI), IOCTL(KVM_IOEVENTFD), IOCTL(KVM_IRQFD),
     IOCTL(KVM_SET_USER_MEMORY_REGION), IOCTL(KVM_GET_STATS_FD), IOCTL(KVM_CHECK_EXTENSION),
@@ -207,10 +195,14 @@ void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
     ret[n++] = &sandbox_rules_all;
     if (role == SANDBOX_ROLE_PROCESS)
         ret[n++] = &sandbox_rules_start;
-    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_VCPU)
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_VCPU) {
         ret[n++] = &sandbox_rules_vcpu;
-    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MAIN)
+        ret[n++] = &sandbox_rules_vcpu_arch;
+    }
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MAIN) {
         ret[n++] = &sandbox_rules_main;
+        ret[n++] = &sandbox_rules_main_arch;
+    }
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MOVER)
         ret[n++] = &sandbox_rules_mover;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_BALANCER)

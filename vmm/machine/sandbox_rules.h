@@ -10,7 +10,7 @@
 /* A system call, allowed whatever its arguments, or only where the low half of argument @arg,
  * masked, has @value. Rows of the same call are alternatives. */
 struct sandbox_rule {
-    int nr;  /* SYS_... */
+    int nr;  /* SCMP_SYS(...) */
     int arg; /* -1: any arguments, mask and value say nothing */
     uint32_t mask;
     uint32_t value;
@@ -40,11 +40,13 @@ enum sandbox_role {
     SANDBOX_ROLES,
 };
 
-enum { SANDBOX_MAX_LISTS = 13 };
+enum { SANDBOX_MAX_LISTS = 15 };
 
 extern const struct sandbox_rules sandbox_rules_all;    /* every kind */
 extern const struct sandbox_rules sandbox_rules_start;  /* only between build and run */
 extern const struct sandbox_rules sandbox_rules_vcpu;
+extern const struct sandbox_rules sandbox_rules_vcpu_arch; /* per architecture, as is the next */
+extern const struct sandbox_rules sandbox_rules_main_arch;
 extern const struct sandbox_rules sandbox_rules_io;
 extern const struct sandbox_rules sandbox_rules_net;    /* I/O, with a user network */
 extern const struct sandbox_rules sandbox_rules_vsock;  /* I/O, with vsock */

@@ -54,7 +54,21 @@ static void print(scmp_filter_ctx filter)
     (void)close(fd);
 }
 
-static void compile(enum sandbox_role role, bool net, bool vsock)
+/* The lists name calls by this machine's numbers; libseccomp knows those of the other. */
+static void for_arch(scmp_filter_ctx filter, uint32_t arch)
+{
+    int r;
+
+    if (arch == seccomp_arch_native())
+        return;
+    r = seccomp_arch_add(filter, arch);
+    if (r == 0)
+        r = seccomp_arch_remove(filter, seccomp_arch_native());
+    if (r < 0)
+        fail("seccomp_arch_add", -r);
+}
+
+static void compile(uint32_t arch, enum sandbox_role role, bool net, bool vsock)
 {
     const struct sandbox_rules *lists[SANDBOX_MAX_LISTS];
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -62,6 +76,7 @@ static void compile(enum sandbox_role role, bool net, bool vsock)
 
     if (filter == NULL)
         fail("seccomp_init", ENOMEM);
+    for_arch(filter, arch);
     sandbox_rules_of(role, net, vsock, lists);
     for (size_t i = 0; lists[i] != NULL; i++)
         add(filter, lists[i]);
@@ -81,8 +96,12 @@ static bool is_made(int role, int net, int vsock)
     return sandbox_role_has_devices((enum sandbox_role)role) || (net == 0 && vsock == 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const uint32_t arch = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
+
+    if (arch == 0)
+        fail("say for which architecture, as libseccomp calls it", EINVAL);
     (void)printf("/* Made by vmm/tools/sandbox_compile.c. */\n"
                  "#include \"vmm/base/macros.h\"\n"
                  "#include \"vmm/machine/sandbox_programs.h\"\n\n");
@@ -90,7 +109,7 @@ int main(void)
         for (int net = 0; net < 2; net++)
             for (int vsock = 0; vsock < 2; vsock++)
                 if (is_made(role, net, vsock))
-                    compile((enum sandbox_role)role, net, vsock);
+                    compile(arch, (enum sandbox_role)role, net, vsock);
     (void)printf("const struct sandbox_program sandbox_programs[SANDBOX_ROLES][2][2] = {\n");
     for (int role = 0; role < SANDBOX_ROLES; role++) {
         for (int net = 0; net < 2; net++) {

@@ -126,8 +126,8 @@ static int check_node_memory(const struct guest_node_spec *n, size_t i, struct e
                           units_format_size(n->memory_bytes, size, sizeof(size)));
     if (n->memory_bytes > GUEST_MAX_MEMORY_BYTES || n->hotplug_bytes > GUEST_MAX_MEMORY_BYTES)
         return errctx_set(ec, ERANGE,
-                          "--node %zu: memory= and hotplug= are at most 4 PiB, what x86 addresses "
-                          "reach",
+                          "--node %zu: memory= and hotplug= are at most 4 PiB, as much as any "
+                          "processor addresses",
                           i);
     if (n->hotplug_bytes % GUEST_HOTPLUG_BYTES != 0)
         return errctx_set(ec, EINVAL,

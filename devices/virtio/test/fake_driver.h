@@ -93,6 +93,7 @@ static inline void fake_mem_init(struct fake_mem *fm)
         .n_bridges = 2,
         .low_end = FAKE_TOP,
         .high_end = LAYOUT_HIGH_BASE,
+        .ecam_base = LAYOUT_ECAM_BASE,
         .top = (1ull << 40) + (2ull << 32),
     };
     FAKE_MUST(guest_mem_new(&fm->plan, &fm->layout, &fm->mem, NULL) == 0);

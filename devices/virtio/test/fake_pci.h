@@ -78,13 +78,6 @@ static inline void fake_line_set(void *ctx, const struct msi_line *line, uint64_
     m->lines[line->gsi].sets++;
 }
 
-static inline void fake_msi_send(void *ctx, uint64_t addr, uint32_t data)
-{
-    (void)ctx;
-    (void)addr;
-    (void)data;
-}
-
 static inline int fake_doorbell_add(void *ctx, struct gpa addr, uint32_t size, int fd)
 {
     struct fake_machine *m = ctx;
@@ -124,8 +117,7 @@ static inline unsigned fake_doorbells(const struct fake_machine *m)
 
 static inline void fake_machine_init(struct fake_machine *m)
 {
-    static const struct msi_ops msi = { fake_line_new, fake_line_free, fake_line_set,
-                                        fake_msi_send };
+    static const struct msi_ops msi = { fake_line_new, fake_line_free, fake_line_set };
     static const struct doorbell_ops doorbell = { fake_doorbell_add, fake_doorbell_remove };
     struct pci_host_params params;
 

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a bare-metal guest gets: output and verdict, traps, memory, CPUs, time.
+ * What a bare-metal guest gets on every architecture: output and verdict, memory, time; at the
+ * end what its own architecture adds, lib/ARCH/arch.h: instructions, boot data, traps, CPUs.
  *
  * A guest is one file with guest_main(), which runs on the boot CPU in 64-bit mode with memory
- * mapped at its physical addresses, interrupts off, x2APIC on. It prints facts and checks and
- * ends with tap_done(). A trap that nobody expects is printed and ends the guest as failed, so a
- * guest never hangs because of one.
- *
- * Kernel code may be emulated at about a million instructions a second: count them. Neither SSE
- * nor cmpxchg16b nor fences exist there; barrier() is a locked instruction.
+ * mapped at its physical addresses, interrupts off. It prints facts and checks and ends with
+ * tap_done(). A trap that nobody expects is printed and ends the guest as failed, so a guest
+ * never hangs because of one.
  */
 #ifndef GUEST_TESTS_BARE_LIB_BARE_H
 #define GUEST_TESTS_BARE_LIB_BARE_H
@@ -17,16 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "devices/platform.h"
-#include "guest-tests/bare/lib/asm.h"
-
 enum { PAGE_BYTES = 4096 };
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
-/* Below the I/O APIC and above every PCI window: no device answers here. */
-#define FREE_MMIO   0xf8000000ull
-#define LAPIC_BASE  0xfee00000ull
-#define IOAPIC_BASE 0xfec00000ull
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 /** guest_main() - the guest. Must end with tap_done(), tap_skip_all() or exit_with(). */
@@ -54,105 +45,14 @@ void skip(const char *what, const char *why);
 _Noreturn void tap_done(void);
 /** tap_skip_all() - the whole guest cannot run here. */
 _Noreturn void tap_skip_all(const char *why);
-/** exit_with() - write @code to the debug-exit port; halts when nothing answers there. */
+/** exit_with() - end the machine; @code is the verdict where the machine has a place for it. */
 _Noreturn void exit_with(uint8_t code);
 
+/** serial_send() - bytes as they are, for print.c. */
+void serial_send(const char *s, size_t n);
 size_t format_text(char *buf, size_t size, const char *format, __builtin_va_list ap);
 
-/* --- instructions ---------------------------------------------------------------------------- */
-
-#define IO_PORT(suffix, type)                                                                      \
-    static inline type in##suffix(uint16_t port)                                                   \
-    {                                                                                              \
-        type v;                                                                                    \
-        __asm__ volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port));                           \
-        return v;                                                                                  \
-    }                                                                                              \
-    static inline void out##suffix(uint16_t port, type v)                                          \
-    {                                                                                              \
-        __asm__ volatile("out" #suffix " %0, %1" : : "a"(v), "Nd"(port));                          \
-    }
-IO_PORT(b, uint8_t)
-IO_PORT(w, uint16_t)
-IO_PORT(l, uint32_t)
-#undef IO_PORT
-
-/* Accesses of one width at an address that need not be RAM: one plain mov each. */
-#define MMIO(bits, constraint)                                                                     \
-    static inline uint##bits##_t read##bits(uint64_t addr)                                         \
-    {                                                                                              \
-        uint##bits##_t v;                                                                          \
-        __asm__ volatile("mov (%1), %0" : "=" constraint(v) : "r"(addr) : "memory");               \
-        return v;                                                                                  \
-    }                                                                                              \
-    static inline void write##bits(uint64_t addr, uint##bits##_t v)                                \
-    {                                                                                              \
-        __asm__ volatile("mov %0, (%1)" : : constraint(v), "r"(addr) : "memory");                  \
-    }
-MMIO(8, "q")
-MMIO(16, "r")
-MMIO(32, "r")
-MMIO(64, "r")
-#undef MMIO
-
-static inline void barrier(void)
-{
-    __asm__ volatile("lock orl $0, (%%rsp)" : : : "memory", "cc");
-}
-
-static inline void cpu_pause(void)
-{
-    __asm__ volatile("pause" : : : "memory");
-}
-
-static inline void irq_on(void)
-{
-    __asm__ volatile("sti" : : : "memory");
-}
-
-static inline void irq_off(void)
-{
-    __asm__ volatile("cli" : : : "memory");
-}
-
-static inline uint64_t tsc_read(void)
-{
-    uint32_t lo, hi;
-
-    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-    return (uint64_t)hi << 32 | lo;
-}
-
-struct cpuid_regs {
-    uint32_t eax, ebx, ecx, edx;
-};
-
-static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t sub)
-{
-    struct cpuid_regs r;
-
-    __asm__ volatile("cpuid"
-                     : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
-                     : "a"(leaf), "c"(sub));
-    return r;
-}
-
-static inline uint64_t msr_read(uint32_t msr)
-{
-    uint32_t lo, hi;
-
-    __asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
-    return (uint64_t)hi << 32 | lo;
-}
-
-static inline void msr_write(uint32_t msr, uint64_t v)
-{
-    __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
-}
-
-/** msr_read_safe() / msr_write_safe() - false when the CPU answers with #GP. */
-bool msr_read_safe(uint32_t msr, uint64_t *ret_v);
-bool msr_write_safe(uint32_t msr, uint64_t v);
+/* --- bytes and text -------------------------------------------------------------------------- */
 
 void *memcpy(void *dst, const void *src, size_t n);
 void *memset(void *dst, int c, size_t n);
@@ -172,22 +72,19 @@ struct boot_range {
 
 enum { BOOT_MAX_RANGES = 300, BOOT_MAX_CMDLINE = 1024 };
 
-struct boot_data {
-    uint32_t magic; /* EAX at entry */
-    uint32_t flags;
-    uint32_t eflags, cr0; /* at entry */
-    uint32_t mem_lower_kib, mem_upper_kib;
-    uint32_t n_modules;
-    uint32_t module_start, module_end; /* of the first one, where it was loaded */
-    char image[BOOT_MAX_CMDLINE];      /* first word of the command line */
-    char loader[32];
-    char cmdline[BOOT_MAX_CMDLINE]; /* without the image's name in front */
-    struct boot_range range[BOOT_MAX_RANGES];
-    size_t n_ranges;
+/* What the loader left is in "boot", as the architecture has it: cmdline, range, n_ranges. */
+extern char image_start[], image_end[];
+/* A piece of what describes the machine to its guest. */
+struct describer {
+    const char *name;
+    uint64_t at;
+    uint32_t len;
+    bool in_ram; /* it may lie in usable RAM, and does */
+    bool is_whole;
 };
 
-extern struct boot_data boot;
-extern char image_start[], image_end[];
+/** describer_at() - piece @i; false behind the last. One per architecture. */
+bool describer_at(unsigned i, struct describer *ret_d);
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
@@ -201,53 +98,10 @@ static inline uint64_t phys(const volatile void *p)
     return (uint64_t)(uintptr_t)p;
 }
 
-/* --- traps ----------------------------------------------------------------------------------- */
+/* --- CPUs ------------------------------------------------------------------------------------ */
 
-struct trap_frame {
-    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
-    uint64_t vector, error;
-    uint64_t rip, cs, rflags, rsp, ss;
-};
-
-/** trap_on() - call @fn for interrupts of @vector (32..255); it must end them (apic_eoi()). */
-void trap_on(unsigned vector, void (*fn)(struct trap_frame *));
-void trap_load(void); /* this CPU uses the trap table; done before guest_main and ap_entry */
-
-/* --- CPUs and local APICs -------------------------------------------------------------------- */
-
-enum {
-    MSR_APIC_BASE = 0x1b,
-    MSR_TSC_DEADLINE = 0x6e0,
-    X2APIC_ID = 0x802,
-    X2APIC_EOI = 0x80b,
-    X2APIC_SVR = 0x80f,
-    X2APIC_ICR = 0x830,
-    X2APIC_LVT_TIMER = 0x832,
-    X2APIC_TIMER_INIT = 0x838,
-    X2APIC_TIMER_NOW = 0x839,
-    X2APIC_TIMER_DIV = 0x83e,
-};
-
-/** apic_on() - x2APIC mode, spurious vector 255, this CPU. Done before guest_main and ap_main. */
-void apic_on(void);
-uint32_t apic_id(void);
-
-/** msi_reaches_all() - messages and I/O APIC entries carry 15-bit APIC ids (KVM's leaf). */
-bool msi_reaches_all(void);
-
-static inline void apic_eoi(void)
-{
-    msr_write(X2APIC_EOI, 0);
-}
-
-/** smp_start() - INIT, start-up, start-up to the CPU with this APIC id. It runs @fn with a
- *  number from 1 on, in order of arrival, then halts. One @fn for all. */
-void smp_start(uint32_t id, void (*fn)(unsigned number));
-/** smp_start_all() - all enabled CPUs of the MADT but this one; returns how many were called. */
-unsigned smp_start_all(void (*fn)(unsigned number));
-/** smp_broadcast() - the same in xAPIC mode by "all but self"; the boot CPU is in x2APIC mode
- *  again afterwards. */
-unsigned smp_broadcast(void (*fn)(unsigned number));
+/** smp_arrive() - this CPU, which is not the boot CPU, came up. */
+void smp_arrive(void);
 /** smp_arrived() - how many CPUs came up besides the boot CPU. */
 unsigned smp_arrived(void);
 /** smp_wait() - until @n arrived, or @seconds passed without a new one. */
@@ -255,16 +109,15 @@ bool smp_wait(unsigned n, unsigned seconds);
 
 /* --- time ------------------------------------------------------------------------------------ */
 
-/** A deadline in seconds of the real-time clock, the only clock that needs no calibration. */
+/** A deadline in seconds of a clock that needs no calibration. */
 struct deadline {
-    uint8_t last;
+    uint64_t last;
     unsigned left;
     unsigned polls;
 };
 struct deadline deadline_in(unsigned seconds);
 bool deadline_over(struct deadline *d);
 
-/** rtc_read() - a register of the MC146818. */
-uint8_t rtc_read(uint8_t reg);
+#include "arch.h" /* by the path that guests.mk gives for each architecture */
 
 #endif

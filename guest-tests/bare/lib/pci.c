@@ -2,11 +2,9 @@
 /* PCI (PCI 3.0, chapter 6) as guests need it. */
 #include "guest-tests/bare/lib/pci.h"
 
-#include "guest-tests/bare/lib/acpi.h"
 #include "guest-tests/bare/lib/bare.h"
 
-enum { CFG_ENABLE = 1u << 31, CFG_DATA = PLATFORM_PCI_CF8 + 4, MAX_CAPS = 48 };
-#define MSI_ADDRESS 0xfee00000u
+enum { MAX_CAPS = 48 };
 
 static struct {
     uint64_t base;
@@ -15,17 +13,9 @@ static struct {
 
 static void ecam_init(void)
 {
-    const uint8_t *t = (const uint8_t *)acpi_table("MCFG");
-
     if (ecam.base != 0)
         return;
-    if (t == NULL) {
-        ok(false, "there is an MCFG");
-        tap_done();
-    }
-    ecam.base = get64(t + 44);
-    ecam.first = t[54];
-    ecam.last = t[55];
+    pci_ecam(&ecam.base, &ecam.first, &ecam.last);
     map_range(ecam.base, (uint64_t)(ecam.last - ecam.first + 1) << 20);
 }
 
@@ -69,24 +59,6 @@ bool pci_find(uint16_t vendor, uint16_t device, unsigned nth, struct pci_dev *re
         }
     }
     return false;
-}
-
-static void port_select(const struct pci_dev *d, unsigned off)
-{
-    outl(PLATFORM_PCI_CF8,
-         CFG_ENABLE | (uint32_t)d->bus << 16 | (uint32_t)d->dev << 11 | (off & 0xfc));
-}
-
-uint32_t pci_port_read(const struct pci_dev *d, unsigned off)
-{
-    port_select(d, off);
-    return inl(CFG_DATA);
-}
-
-void pci_port_write(const struct pci_dev *d, unsigned off, uint32_t v)
-{
-    port_select(d, off);
-    outl(CFG_DATA, v);
 }
 
 bool pci_bar_is_64(const struct pci_dev *d, unsigned i)
@@ -161,18 +133,6 @@ uint64_t pci_msix_table(const struct pci_dev *d, unsigned *ret_vectors)
     base = pci_bar_base(d, at & PCI_MSIX_TABLE_BIR) + (at & PCI_MSIX_TABLE_OFFSET);
     map_range(base, (uint64_t)*ret_vectors * PCI_MSIX_ENTRY_SIZE);
     return base;
-}
-
-void pci_msix_set(const struct pci_dev *d, unsigned entry, uint32_t id, uint8_t vector)
-{
-    unsigned n;
-    uint64_t e = pci_msix_table(d, &n) + entry * PCI_MSIX_ENTRY_SIZE;
-
-    write32(e + PCI_MSIX_ENTRY_VECTOR_CTRL, PCI_MSIX_ENTRY_CTRL_MASKBIT);
-    write32(e + PCI_MSIX_ENTRY_LOWER_ADDR, MSI_ADDRESS | (id & 0xff) << 12 | (id >> 8 & 0x7f) << 5);
-    write32(e + PCI_MSIX_ENTRY_UPPER_ADDR, 0);
-    write32(e + PCI_MSIX_ENTRY_DATA, vector);
-    write32(e + PCI_MSIX_ENTRY_VECTOR_CTRL, 0);
 }
 
 void pci_msix_enable(const struct pci_dev *d, bool on)

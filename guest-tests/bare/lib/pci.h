@@ -13,8 +13,10 @@ struct pci_dev {
     uint8_t bus, dev;
 };
 
-/** pci_first_bus() / pci_last_bus() - what the MCFG covers; ends the guest as failed without
- *  an MCFG. */
+/** pci_ecam() - where configuration space is; ends the guest as failed when it is nowhere. One per
+ *  architecture. */
+void pci_ecam(uint64_t *ret_base, unsigned *ret_first, unsigned *ret_last);
+/** pci_first_bus() / pci_last_bus() - what ECAM covers. */
 unsigned pci_first_bus(void);
 unsigned pci_last_bus(void);
 
@@ -23,7 +25,7 @@ bool pci_at(unsigned bus, unsigned dev, struct pci_dev *ret_dev);
 /** pci_find() - the @nth (from 0) function with these ids. */
 bool pci_find(uint16_t vendor, uint16_t device, unsigned nth, struct pci_dev *ret_dev);
 
-/** pci_port_read() / pci_port_write() - a register through 0xcf8 and 0xcfc. */
+/** pci_port_read() / pci_port_write() - a register through 0xcf8 and 0xcfc; x86 alone. */
 uint32_t pci_port_read(const struct pci_dev *d, unsigned off);
 void pci_port_write(const struct pci_dev *d, unsigned off, uint32_t v);
 
@@ -43,8 +45,8 @@ unsigned pci_cap(const struct pci_dev *d, uint8_t id, unsigned after);
 
 /** pci_msix_table() - address of the vector table and number of vectors, or 0. */
 uint64_t pci_msix_table(const struct pci_dev *d, unsigned *ret_vectors);
-/** pci_msix_set() - let @entry deliver @vector to the CPU with this APIC id; unmasked. Ids above
- *  255 go into the extended destination bits of KVM (address bits 5 to 11). */
+/** pci_msix_set() - let @entry deliver @vector to the CPU with this APIC id; unmasked;
+ *  x86 alone. Ids above 255 go into the extended destination bits of KVM (address bits 5 to 11). */
 void pci_msix_set(const struct pci_dev *d, unsigned entry, uint32_t apic_id, uint8_t vector);
 void pci_msix_enable(const struct pci_dev *d, bool on);
 

@@ -2,15 +2,14 @@
 /*
  * Text to the serial port and the guest's verdict.
  *
- * A piece of text is formatted into a buffer and sent in bursts of 16, the size of the 16550's
- * FIFO, with one string instruction each: a line costs a few exits, not one per character.
- * A lock keeps the pieces of several CPUs apart.
+ * A piece of text is formatted into a buffer and sent at once. A lock keeps the pieces of several
+ * CPUs apart.
  */
 #include <stdarg.h>
 
 #include "guest-tests/bare/lib/bare.h"
 
-enum { UART_FIFO = 16, UART_FCR = 2, UART_LSR = 5, UART_LSR_THRE = 0x20, LINE_BYTES = 2048 };
+enum { LINE_BYTES = 2048 };
 
 static volatile uint32_t out_lock;
 static unsigned checks, failures;
@@ -29,29 +28,6 @@ static void unlock(volatile uint32_t *l)
 void out_unlock(void)
 {
     unlock(&out_lock);
-}
-
-static void send(const char *s, size_t n)
-{
-    static bool ready;
-    unsigned tries;
-
-    if (!ready) {
-        outb(PLATFORM_SERIAL_PORT + UART_FCR, 0x07); /* FIFOs on and empty */
-        ready = true;
-    }
-    while (n > 0) {
-        size_t part = n < UART_FIFO ? n : UART_FIFO;
-
-        n -= part;
-        for (tries = 0; tries < 100000; tries++) /* a deaf port must not hang the guest */
-            if (inb(PLATFORM_SERIAL_PORT + UART_LSR) & UART_LSR_THRE)
-                break;
-        __asm__ volatile("rep outsb"
-                         : "+S"(s), "+c"(part)
-                         : "d"((uint16_t)PLATFORM_SERIAL_PORT)
-                         : "memory");
-    }
 }
 
 struct sink {
@@ -156,7 +132,7 @@ static void line(const char *prefix, const char *format, va_list ap, const char 
     n += format_text(buf + n, sizeof(buf) - n - 1, format, ap);
     memcpy(buf + n, end, strlen(end));
     n += strlen(end);
-    send(buf, n);
+    serial_send(buf, n);
     unlock(&out_lock);
 }
 
@@ -219,12 +195,4 @@ void tap_skip_all(const char *why)
 {
     out("1..0 # skip %s\n", why);
     exit_with(0);
-}
-
-void exit_with(uint8_t code)
-{
-    irq_off();
-    outb(PLATFORM_DEBUG_EXIT, code);
-    for (;;)
-        __asm__ volatile("cli; hlt");
 }

@@ -229,7 +229,8 @@ static void the_default_command_line_is_the_terminals(void **state)
 
         assert_int_equal(config_words(rows[i][0], &c, &ec), 0);
         assert_null(c.cmdline);
-        assert_string_equal(config_linux_cmdline(&c), rows[i][1]);
+        assert_string_equal(config_linux_cmdline(&c, false), rows[i][1]);
+        assert_null(strstr(config_linux_cmdline(&c, true), "ttyS0"));
         config_fini(&c);
     }
 }

@@ -125,7 +125,7 @@ static void open_or_leave(const char *path, int expected, int status)
 
 static void unlink_or_leave(const char *path, int expected, int status)
 {
-    if ((syscall(SYS_unlink, path) < 0 ? errno : 0) != expected)
+    if ((syscall(SYS_unlinkat, AT_FDCWD, path, 0) < 0 ? errno : 0) != expected)
         leave(status);
 }
 

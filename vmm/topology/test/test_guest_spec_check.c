@@ -47,7 +47,7 @@ static const struct {
       "--node 0: hotplug=1G is not a multiple of 2G, the unit in which Linux adds "
       "memory" },
     { "node:cpus=0;memory=8192T", ERANGE,
-      "--node 0: memory= and hotplug= are at most 4 PiB, what x86 addresses reach" },
+      "--node 0: memory= and hotplug= are at most 4 PiB, as much as any processor addresses" },
     { "node:cpus=0;memory=1G node:host=0", EINVAL,
       "--node 1 has no CPUs, no memory and no hotplug window" },
     { "threads=2 node:cpus=0-2 node:cpus=3", EINVAL,
