@@ -61,13 +61,15 @@ int fdt_build(const struct fdt_arch *arch, const struct fdt_input *in, void **re
 
 void fdt_note_losses(const struct topo_plan *plan, struct topo_notes *notes)
 {
-    bool initiators = false, caches = false;
+    bool initiators = false, caches = false, devices = false;
 
     for (size_t i = 0; i < plan->n_nodes; i++) {
         const struct topo_plan_node *n = &plan->nodes[i];
 
-        initiators = initiators || (n->has_initiator && n->initiator.v != n->vnode.v);
+        initiators = initiators || (n->has_initiator && (n->initiator.v != n->vnode.v ||
+                                                         idset_empty(&n->cpus)));
         caches = caches || n->n_mem_caches > 0;
+        devices = devices || n->generic_initiator;
     }
     if (plan->links != NULL)
         topo_note(notes, "A device tree cannot say latencies and bandwidths: the guest is told "
@@ -75,6 +77,9 @@ void fdt_note_losses(const struct topo_plan *plan, struct topo_notes *notes)
     if (initiators)
         topo_note(notes, "A device tree cannot say which node's CPUs are nearest to a node "
                          "without CPUs: the guest goes by distances.");
+    if (devices)
+        topo_note(notes, "A device tree cannot say which nodes have a generic initiator: a node "
+                         "without CPUs and memory is not there.");
     if (caches)
         topo_note(notes, "A device tree cannot say caches in front of a node's memory: the guest "
                          "is not told of them.");

@@ -23,7 +23,7 @@ enum {
     PS_PER_NS = 1000,
 };
 
-/* Nodes that are targets (have memory, now or later) or initiators (have CPUs). */
+/* Nodes that are targets (have memory, now or later) or initiators (have CPUs, or a device). */
 struct node_list {
     uint32_t n;
     uint32_t id[GUEST_MAX_VNODES];
@@ -43,7 +43,9 @@ bool hmat_wanted(const struct topo_plan *plan)
 
         if (node->n_mem_caches != 0)
             return true;
-        if (node->has_initiator && node->initiator.v != node->vnode.v)
+        /* Its own CPUs go without saying. */
+        if (node->has_initiator &&
+            (node->initiator.v != node->vnode.v || idset_empty(&node->cpus)))
             return true;
     }
     return false;
@@ -135,7 +137,7 @@ int hmat_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *e
     for (size_t i = 0; i < plan->n_nodes; i++) {
         const struct topo_plan_node *node = &plan->nodes[i];
 
-        if (!idset_empty(&node->cpus))
+        if (topo_plan_node_initiates(node))
             from.id[from.n++] = node->vnode.v;
         if (!is_target(node))
             continue;

@@ -14,9 +14,12 @@ enum {
     TYPE_LOCAL_APIC = 0,
     TYPE_MEMORY = 1,
     TYPE_LOCAL_X2APIC = 2,
+    TYPE_GENERIC_INITIATOR = 5,
     CPU_ENABLED = 1,
     MEMORY_ENABLED = 1u << 0,
     MEMORY_HOT_PLUGGABLE = 1u << 1,
+    HANDLE_PCI = 1,
+    INITIATOR_ENABLED = 1,
 };
 
 static void append_cpu(struct bytebuf *b, const struct topo_plan_vcpu *cpu)
@@ -76,6 +79,25 @@ static void append_range(struct bytebuf *b, const struct layout_range *range)
     append_memory(b, range->vnode.v, start, end, flags);
 }
 
+/*
+ * The device (5.2.16.6): the function at device 0 of the node's bus, which is there whatever else
+ * the guest has. Devices that the user puts on the node are behind the same bridge.
+ */
+static void append_initiator(struct bytebuf *b, uint32_t domain, uint8_t bus)
+{
+    bytebuf_u8(b, TYPE_GENERIC_INITIATOR);
+    bytebuf_u8(b, 32);
+    bytebuf_u8(b, 0);
+    bytebuf_u8(b, HANDLE_PCI);
+    bytebuf_u32(b, domain);
+    bytebuf_u16(b, 0);  /* segment */
+    bytebuf_u8(b, bus); /* bytes of their own, no number of 16 bits */
+    bytebuf_u8(b, 0);   /* device and function */
+    bytebuf_zeros(b, 12);
+    bytebuf_u32(b, INITIATOR_ENABLED);
+    bytebuf_u32(b, 0);
+}
+
 void srat_append(struct bytebuf *b, const struct acpi_input *in)
 {
     size_t off = acpi_table_begin(b, "SRAT", SRAT_REVISION);
@@ -86,5 +108,8 @@ void srat_append(struct bytebuf *b, const struct acpi_input *in)
         append_cpu(b, &in->plan->vcpus[i]);
     for (size_t i = 0; i < in->layout->n_ranges; i++)
         append_range(b, &in->layout->ranges[i]);
+    for (size_t i = 0; i < in->layout->n_bridges; i++)
+        if (in->plan->nodes[in->layout->bridges[i].vnode.v].generic_initiator)
+            append_initiator(b, in->layout->bridges[i].vnode.v, in->layout->bridges[i].bus);
     acpi_table_end(b, off);
 }

@@ -50,6 +50,27 @@ static inline void golden_tiers(struct plan_fixture *f)
     p->links[5] = (struct topo_plan_link){ 250, 20ull * GIB };
 }
 
+/* An accelerator's node of its own, which is the initiator of memory without CPUs. */
+static inline void golden_initiator(struct plan_fixture *f)
+{
+    struct topo_plan *p = &f->plan;
+
+    plan_fixture_init(f, 3, 2, 1ull * GIB);
+    plan_fixture_move_cpus(f, 2, 0);
+    plan_fixture_move_cpus(f, 1, 0);
+    p->nodes[1].ram_bytes = 0;
+    p->nodes[1].generic_initiator = true;
+    p->nodes[1].has_initiator = false;
+    p->nodes[2].has_initiator = true;
+    p->nodes[2].initiator.v = 1;
+    p->links = calloc(9, sizeof(p->links[0]));
+    p->latency_unit_ns = 10;
+    p->links[0] = (struct topo_plan_link){ 80, 0 };
+    p->links[2] = (struct topo_plan_link){ 350, 0 };
+    p->links[3] = (struct topo_plan_link){ 140, 0 };
+    p->links[5] = (struct topo_plan_link){ 250, 0 };
+}
+
 static inline void golden_wide(struct plan_fixture *f)
 {
     plan_fixture_init(f, 128, 8, 1ull * GIB);
@@ -62,6 +83,7 @@ static const struct {
     { "one", golden_one },
     { "four", golden_four },
     { "tiers", golden_tiers },
+    { "initiator", golden_initiator },
     { "wide", golden_wide },
 };
 

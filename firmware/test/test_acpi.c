@@ -157,6 +157,33 @@ static void fadt_tells_reduced_hardware(void **state)
     plan_fixture_fini(&f);
 }
 
+/* The handle's bus is a byte, and so are device and function (5.2.16.6). */
+static void a_generic_initiator_is_its_nodes_bridge(void **state)
+{
+    struct plan_fixture f;
+    struct acpi_tables t;
+    size_t len = 0;
+    const uint8_t *p, *e;
+
+    (void)state;
+    plan_fixture_init(&f, 3, 2, 64ull * MIB);
+    f.plan.nodes[2].generic_initiator = true;
+    build(&f, &t);
+    p = find(&t, "SRAT", &len);
+    e = structure(p, len, 48, 5, 0);
+    assert_non_null(e);
+    assert_int_equal(e[1], 32);
+    assert_int_equal(e[3], 1); /* a PCI handle */
+    assert_int_equal(le(e + 4, 4), 2);
+    assert_int_equal(le(e + 8, 2), 0); /* segment */
+    assert_int_equal(e[10], 2);        /* bus */
+    assert_int_equal(e[11], 0);        /* device and function */
+    assert_int_equal(le(e + 24, 4), 1);
+    assert_null(structure(p, len, 48, 5, 1));
+    acpi_tables_fini(&t);
+    plan_fixture_fini(&f);
+}
+
 /* Sixty-four nodes of four: ids 0 to 255; the last CPU has the first id for x2APIC. */
 static void id_255_is_told_as_x2apic(void **state)
 {
@@ -430,6 +457,7 @@ int main(void)
         cmocka_unit_test(length_does_not_depend_on_the_base),
         cmocka_unit_test(fadt_tells_reduced_hardware),
         cmocka_unit_test(id_255_is_told_as_x2apic),
+        cmocka_unit_test(a_generic_initiator_is_its_nodes_bridge),
         cmocka_unit_test(a_high_uid_with_a_low_id_is_refused),
         cmocka_unit_test(srat_leaves_the_legacy_hole_and_marks_windows),
         cmocka_unit_test(slit_has_every_pair_and_refuses_what_a_byte_cannot_hold),

@@ -119,6 +119,7 @@ static const struct config_member node_members[] = {
     { .name = "pages", .kind = CONFIG_PAGES, .off = NODE(pages) },
     { .name = "reserve", .kind = CONFIG_TRUE, .off = NODE(reserve) },
     { .name = "prealloc", .kind = CONFIG_TRUE, .off = NODE(prealloc) },
+    { .name = "generic_initiator", .kind = CONFIG_TRUE, .off = NODE(generic_initiator) },
     { .name = "initiator",
       .kind = CONFIG_U32,
       .off = NODE(initiator),

@@ -126,9 +126,10 @@ static int check_empty(const struct guest_spec *spec, const struct guest_shape *
                        struct errctx *ec)
 {
     for (size_t i = 0; i < spec->n_nodes; i++)
-        if (sh->cpus[i] == 0 && sh->ram_bytes[i] == 0 && spec->nodes[i].hotplug_bytes == 0)
-            return errctx_set(ec, EINVAL, "--node %zu has no CPUs, no memory and no hotplug window",
-                              i);
+        if (sh->cpus[i] == 0 && sh->ram_bytes[i] == 0 && spec->nodes[i].hotplug_bytes == 0 &&
+            !spec->nodes[i].generic_initiator)
+            return errctx_set(ec, EINVAL, "--node %zu has no CPUs, no memory, no hotplug window and "
+                              "no generic initiator", i);
     return 0;
 }
 

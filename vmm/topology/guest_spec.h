@@ -63,7 +63,8 @@ struct guest_node_spec {
     struct guest_pages pages;
     bool reserve;  /* memory is set aside at the start */
     bool prealloc; /* memory is there, cleared, at the start */
-    bool has_initiator;      /* HMAT: which node's CPUs are nearest to this memory */
+    bool generic_initiator;  /* a device that reaches memory like CPUs do (ACPI 6.5, 5.2.16.6) */
+    bool has_initiator;      /* HMAT: which node's CPUs, or device, are nearest to this memory */
     uint32_t initiator;
     uint32_t n_mem_caches;
     struct guest_mem_cache_spec mem_cache[GUEST_MAX_MEM_CACHES];
@@ -73,7 +74,7 @@ struct guest_distance_spec {
     uint32_t from, to, value;
 };
 
-/* HMAT: what it costs the CPUs of node @from to reach the memory of node @to; 0: not said. */
+/* HMAT: what it costs the CPUs or the generic initiator of node @from to reach the memory of node @to; 0: not said. */
 struct guest_link_spec {
     uint32_t from, to;
     uint64_t latency_ns;

@@ -246,6 +246,12 @@ static int check_link_range(const struct guest_spec *spec, bool bandwidth, struc
                       GUEST_LINK_ENTRY_MAX);
 }
 
+/* CPUs, or a device. */
+static bool initiates(const struct guest_spec *spec, const struct guest_shape *sh, uint32_t node)
+{
+    return sh->cpus[node] > 0 || (spec->n_nodes > 0 && spec->nodes[node].generic_initiator);
+}
+
 static int check_links(const struct guest_spec *spec, const struct guest_shape *sh,
                        struct errctx *ec)
 {
@@ -264,9 +270,10 @@ static int check_links(const struct guest_spec *spec, const struct guest_shape *
         r = check_link_values(l, ec);
         if (r < 0)
             return r;
-        if (sh->cpus[l->from] == 0)
+        if (!initiates(spec, sh, l->from))
             return errctx_set(ec, EINVAL,
-                              "--link from=%u,to=%u: node %u has no CPUs that could reach memory",
+                              "--link from=%u,to=%u: node %u has no CPUs and no generic "
+                              "initiator that could reach memory",
                               l->from, l->to, l->from);
         if (sh->ram_bytes[l->to] == 0 &&
             (spec->n_nodes == 0 || spec->nodes[l->to].hotplug_bytes == 0))
@@ -286,6 +293,9 @@ static int check_node_effects(const struct guest_spec *spec, const struct guest_
         const struct guest_node_spec *n = &spec->nodes[i];
         bool memory = sh->ram_bytes[i] > 0 || n->hotplug_bytes > 0;
 
+        if (!memory && sh->cpus[i] == 0 && !idset_empty(&n->host_nodes))
+            return errctx_set(ec, EINVAL,
+                              "--node %u: host= has no effect on a node without CPUs and memory", i);
         if (n->n_mem_caches > 0 && !memory)
             return errctx_set(ec, EINVAL,
                               "--node %u describes a memory-side cache but has no memory", i);
@@ -299,9 +309,10 @@ static int check_node_effects(const struct guest_spec *spec, const struct guest_
         if (n->initiator >= sh->n_nodes)
             return errctx_set(ec, EINVAL, "--node %u: initiator=%u: there is no such node", i,
                               n->initiator);
-        if (sh->cpus[n->initiator] == 0)
-            return errctx_set(ec, EINVAL, "--node %u: initiator=%u: node %u has no CPUs", i,
-                              n->initiator, n->initiator);
+        if (!initiates(spec, sh, n->initiator))
+            return errctx_set(ec, EINVAL,
+                              "--node %u: initiator=%u: node %u has no CPUs and no generic initiator",
+                              i, n->initiator, n->initiator);
         if (sh->cpus[i] > 0 && n->initiator != i)
             return errctx_set(ec, EINVAL,
                               "--node %u: initiator=%u: the node has CPUs, so it is its own "

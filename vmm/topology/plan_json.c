@@ -98,10 +98,11 @@ static json_t *nodes_json(const struct topo_plan *plan)
         const struct topo_plan_node *n = &plan->nodes[i];
 
         ok = append(nodes,
-                    json_pack("{si sI sI so sb sb so so so so so}", "id", (int)n->vnode.v, "memory",
+                    json_pack("{si sI sI so sb sb sb so so so so so}", "id", (int)n->vnode.v, "memory",
                               (json_int_t)n->ram_bytes, "hotplug", (json_int_t)n->hotplug_bytes,
                               "cpus", show_json_set(&n->cpus), "has_cpus", !idset_empty(&n->cpus),
-                              "has_memory", n->ram_bytes > 0, "host", show_json_set(&n->host_nodes),
+                              "has_memory", n->ram_bytes > 0, "generic_initiator",
+                              n->generic_initiator, "host", show_json_set(&n->host_nodes),
                               "distances", row_json(plan, i), "initiator",
                               n->has_initiator ? json_integer(n->initiator.v) : json_null(),
                               "mem_caches", mem_caches_json(n), "backings",

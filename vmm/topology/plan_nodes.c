@@ -68,6 +68,7 @@ void plan_nodes_fill(const struct guest_spec *spec, const struct guest_shape *sh
         if (said == NULL)
             continue;
         n->hotplug_bytes = said->hotplug_bytes;
+        n->generic_initiator = said->generic_initiator;
         n->n_mem_caches = said->n_mem_caches;
         memcpy(n->mem_cache, said->mem_cache, sizeof(n->mem_cache));
         if (!n->has_initiator && said->has_initiator) {

@@ -68,6 +68,8 @@ static void print_nodes(const struct topo_plan *plan, FILE *out, bool colour)
                       show_size(n->hotplug_bytes, plug, sizeof(plug)),
                       show_set(&n->host_nodes, "any", hosts, sizeof(hosts)),
                       n->has_initiator ? init : "-", show_set(&n->cpus, "-", cpus, sizeof(cpus)));
+        if (n->generic_initiator)
+            (void)fprintf(out, "        with a generic initiator\n");
         print_mem_caches(n, out);
     }
 }
@@ -164,7 +166,7 @@ static void print_links(const struct topo_plan *plan, FILE *out, bool colour)
 
     if (plan->links == NULL)
         return;
-    show_heading(out, colour, "Links, from the CPUs of a node to the memory of a node");
+    show_heading(out, colour, "Links, from the CPUs or the generic initiator of a node to the memory of a node");
     (void)fprintf(out, "  %4s  %4s  %10s  %s\n", "from", "to", "latency", "bandwidth");
     for (size_t i = 0; i < plan->n_nodes * plan->n_nodes; i++) {
         const struct topo_plan_link *l = &plan->links[i];

@@ -179,7 +179,7 @@ static struct svg_size place_box(const struct drawing *d, struct range r, size_t
 
 /* --- a node ------------------------------------------------------------------------------- */
 
-enum { NODE_LINES = 14, NODE_PIECES = 6, NODE_LINE_BYTES = 56, NODE_TEXT = 11, NODE_LINE_H = 16 };
+enum { NODE_LINES = 15, NODE_PIECES = 6, NODE_LINE_BYTES = 56, NODE_TEXT = 11, NODE_LINE_H = 16 };
 
 /* What is said about a node in words, each line for itself. */
 struct node_text {
@@ -231,8 +231,12 @@ static void describe_node(const struct topo_plan *plan, const struct topo_plan_n
         (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "CPUs %s, socket %u",
                        idset_format(&n->cpus, list, sizeof(list)),
                        plan->vcpus[idset_next(&n->cpus, 0)].socket);
+    if (n->generic_initiator)
+        (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "generic initiator");
     if (idset_empty(&n->cpus) && n->has_initiator)
-        (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "nearest CPUs: node %u", n->initiator.v);
+        (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "nearest %s: node %u",
+                       idset_empty(&plan->nodes[n->initiator.v].cpus) ? "initiator" : "CPUs",
+                       n->initiator.v);
     if (!idset_empty(&n->host_nodes))
         (void)snprintf(t->line[t->n++], NODE_LINE_BYTES, "on host node %s",
                        idset_format(&n->host_nodes, list, sizeof(list)));

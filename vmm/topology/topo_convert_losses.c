@@ -87,6 +87,14 @@ static bool initiators_lost(const struct topo_plan *a, const struct topo_plan *b
     return false;
 }
 
+static bool generic_initiators_lost(const struct topo_plan *a, const struct topo_plan *b)
+{
+    for (size_t i = 0; i < a->n_nodes; i++)
+        if (a->nodes[i].generic_initiator != b->nodes[i].generic_initiator)
+            return true;
+    return false;
+}
+
 static bool mem_caches_lost(const struct topo_plan *a, const struct topo_plan *b)
 {
     for (size_t i = 0; i < a->n_nodes; i++)
@@ -110,6 +118,7 @@ void topo_convert_losses(const struct topo_plan *plan, const struct topo_plan *b
         { distances_lost, "the distances" },
         { links_lost, "latencies and bandwidths" },
         { initiators_lost, "which node is the initiator of memory without CPUs" },
+        { generic_initiators_lost, "which nodes have a generic initiator" },
         { mem_caches_lost, "memory-side caches" },
     };
 

@@ -37,7 +37,8 @@ struct topo_plan_node {
     uint64_t hotplug_bytes;    /* multiple of 2 GiB; may be 0 */
     struct idset cpus;         /* vCPU indices; may be empty */
     struct idset host_nodes;   /* kernel's numbers; empty: not bound */
-    struct vnode_id initiator; /* node whose CPUs are nearest; itself when it has CPUs */
+    bool generic_initiator;    /* a device that reaches memory like CPUs do */
+    struct vnode_id initiator; /* node whose CPUs or device are nearest; itself when it has CPUs */
     bool has_initiator;        /* false: memory-only and none named */
     uint32_t n_mem_caches;
     struct guest_mem_cache_spec mem_cache[GUEST_MAX_MEM_CACHES];
@@ -97,6 +98,12 @@ struct topo_apic_layout {
     uint32_t threads_per_core, cores_per_complex, complexes_per_die, dies_per_socket;
     uint32_t n_sockets;
 };
+
+/* Is there anybody in @node who reaches memory: a CPU, or a device that SRAT tells of? */
+static inline bool topo_plan_node_initiates(const struct topo_plan_node *node)
+{
+    return node->generic_initiator || !idset_empty(&node->cpus);
+}
 
 /* HMAT matrix entry, as the guest reads it: 0 where nothing was said. */
 struct topo_plan_link {

@@ -110,14 +110,14 @@ static inline void check_nodes(const struct guest_spec *spec, const struct topo_
 
         INVARIANT(n->vnode.v == i && n->ram_bytes % (2u << 20) == 0);
         INVARIANT(n->hotplug_bytes % (2ull << 30) == 0);
-        INVARIANT(n->ram_bytes + n->hotplug_bytes > 0 || !idset_empty(&n->cpus));
+        INVARIANT(n->ram_bytes + n->hotplug_bytes > 0 || topo_plan_node_initiates(n));
         INVARIANT(!idset_intersects(&all, &n->cpus));
         idset_or(&all, &n->cpus);
         ram += n->ram_bytes;
         IDSET_FOREACH(cpu, &n->cpus)
             INVARIANT(plan->vcpus[cpu].vnode.v == i);
         INVARIANT(idset_empty(&n->cpus) || (n->has_initiator && n->initiator.v == i));
-        INVARIANT(!n->has_initiator || !idset_empty(&plan->nodes[n->initiator.v].cpus));
+        INVARIANT(!n->has_initiator || topo_plan_node_initiates(&plan->nodes[n->initiator.v]));
     }
     INVARIANT(idset_count(&all) == plan->n_vcpus && idset_next(&all, 0) == 0);
     INVARIANT(idset_next(&all, (uint32_t)plan->n_vcpus) == IDSET_MAX);

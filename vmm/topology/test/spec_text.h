@@ -54,6 +54,8 @@ static inline void spec_text_node(struct guest_spec *spec, char *text)
             n.hotplug_bytes = spec_text_size(v);
         else if (strcmp(f, "host") == 0)
             (void)idset_parse(v, &n.host_nodes, NULL);
+        else if (strcmp(f, "gi") == 0)
+            n.generic_initiator = atoi(v) != 0;
         else if (strcmp(f, "initiator") == 0) {
             n.has_initiator = true;
             n.initiator = (uint32_t)atoi(v);
