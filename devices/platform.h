@@ -23,6 +23,16 @@
 #define PLATFORM_GED_PORT      0x604 /* 1 byte, read: pending events; write: clears those bits */
 #define PLATFORM_GED_IRQ       9     /* GSI of the generic event device, edge, active high */
 #define PLATFORM_GED_POWER     0x01  /* power button pressed */
+#define PLATFORM_GED_CPU       0x02  /* a CPU comes or is asked to go: see the block of CPUs */
+
+/* Block of CPUs, in memory: a byte for each that can be plugged, by its number. Written: a 1 takes
+ * COMES or ASKED back, GONE takes the CPU away. */
+#define PLATFORM_CPU_BASE      0xfed80000ull
+#define PLATFORM_CPU_LEN       0x1000ull
+#define PLATFORM_CPU_THERE     0x01 /* _STA */
+#define PLATFORM_CPU_COMES     0x02 /* it was plugged in, and the guest has not been told */
+#define PLATFORM_CPU_ASKED     0x04 /* it is to go, and the guest has not been told */
+#define PLATFORM_CPU_GONE      0x08 /* written by _EJ0 */
 
 #define PLATFORM_IOAPIC_PINS   24
 #define PLATFORM_IOAPIC_ID     0

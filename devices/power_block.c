@@ -63,14 +63,19 @@ static void power_block_write(struct device *dev, uint64_t off, const void *data
         pb->irq->set(pb->irq_ctx, PLATFORM_GED_IRQ, false);
 }
 
-void power_block_press(struct device *dev)
+void power_block_raise(struct device *dev, uint8_t events)
 {
     struct power_block *pb = container_of(dev, struct power_block, dev);
     LOCK_SCOPE(&pb->lock);
 
-    pb->pending |= PLATFORM_GED_POWER;
+    pb->pending |= events;
     pb->irq->set(pb->irq_ctx, PLATFORM_GED_IRQ, false); /* a fresh edge, also for a repeat */
     pb->irq->set(pb->irq_ctx, PLATFORM_GED_IRQ, true);
+}
+
+void power_block_press(struct device *dev)
+{
+    power_block_raise(dev, PLATFORM_GED_POWER);
 }
 
 static void power_block_reset(struct device *dev)

@@ -15,7 +15,10 @@ int power_block_new(const struct vm_events_ops *events, void *events_ctx,
                     const struct irq_line_ops *irq, void *irq_ctx, struct device **ret_dev,
                     struct errctx *ec);
 
-/** power_block_press() - the power button: the guest is told through the event device. */
+/** power_block_press() - the power button. */
 void power_block_press(struct device *dev);
+
+/** power_block_raise() - @events (PLATFORM_GED_*): the guest is told through the event device. */
+void power_block_raise(struct device *dev, uint8_t events);
 
 #endif

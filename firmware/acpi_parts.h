@@ -30,6 +30,14 @@ struct acpi_input {
 int dsdt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *ec);
 /** @dsdt_off: where the DSDT is in the blob. */
 void fadt_append(struct bytebuf *b, const struct acpi_input *in, size_t dsdt_off);
+/** dsdt_append_cpus() - the processors, below \_SB. Return: 0 or as madt_append(). */
+int dsdt_append_cpus(struct bytebuf *b, const struct topo_plan *plan, struct errctx *ec);
+bool dsdt_has_later_cpus(const struct topo_plan *plan);
+/** madt_append_cpu() - the structure of one processor, of madt_cpu_bytes(), which is @there or may
+ *  come. Return: 0 or -ERANGE. */
+int madt_append_cpu(struct bytebuf *b, const struct topo_plan_vcpu *cpu, bool there,
+                    struct errctx *ec);
+size_t madt_cpu_bytes(const struct topo_plan_vcpu *cpu);
 int madt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *ec);
 void srat_append(struct bytebuf *b, const struct acpi_input *in);
 int slit_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *ec);

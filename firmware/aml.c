@@ -145,6 +145,15 @@ void aml_eisa_id(struct bytebuf *b, const char *id)
     bytebuf_u32(b, __builtin_bswap32(v));
 }
 
+size_t aml_buffer_begin(struct bytebuf *b, uint64_t len)
+{
+    const size_t mark = b->len + 1;
+
+    bytebuf_u8(b, OP_BUFFER);
+    aml_integer(b, len);
+    return mark;
+}
+
 void aml_uuid(struct bytebuf *b, const char *uuid)
 {
     /* Where the bytes of aabbccdd-eeff-gghh-iijj-kkllmmnnoopp stand in the text (19.6.142). */
@@ -155,9 +164,7 @@ void aml_uuid(struct bytebuf *b, const char *uuid)
         b->failed = true;
         return;
     }
-    bytebuf_u8(b, OP_BUFFER);
-    mark = b->len;
-    aml_integer(b, sizeof(at));
+    mark = aml_buffer_begin(b, sizeof(at));
     for (size_t i = 0; i < sizeof(at); i++)
         bytebuf_u8(b, (uint8_t)(hex_digit(b, uuid[at[i]]) << 4 | hex_digit(b, uuid[at[i] + 1])));
     aml_end(b, mark);

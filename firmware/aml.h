@@ -39,6 +39,9 @@ void aml_eisa_id(struct bytebuf *b, const char *id);
 /** aml_uuid() - a 16-byte buffer as ASL's ToUUID() makes it. */
 void aml_uuid(struct bytebuf *b, const char *uuid);
 
+/** aml_buffer_begin() - a buffer of @len bytes, which follow. */
+size_t aml_buffer_begin(struct bytebuf *b, uint64_t len);
+
 /** aml_end() - close the block that returned @mark. Innermost first. */
 void aml_end(struct bytebuf *b, size_t mark);
 size_t aml_scope_begin(struct bytebuf *b, const char *path);

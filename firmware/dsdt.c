@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Differentiated System Description Table (ACPI 6.5, 5.2.11.1): the devices that cannot be
- * found by probing. The processors, the serial port, the RTC, the generic event device with the
- * power button, what is reserved, soft off; the root bridges are in dsdt_pci.c.
+ * found by probing. The serial port, the RTC, the generic event device with the power button, what
+ * is reserved, soft off; the processors are in dsdt_cpus.c, the root bridges in dsdt_pci.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,22 +14,6 @@
 
 /* DSDT revision 2: integers have 64 bits. */
 enum { DSDT_REVISION = 2, POWER_BUTTON_PRESSED = 0x80 };
-
-static void append_processors(struct bytebuf *b, const struct topo_plan *plan)
-{
-    for (size_t i = 0; i < plan->n_vcpus; i++) {
-        const struct topo_plan_vcpu *cpu = &plan->vcpus[i];
-        char name[12];
-        size_t dev;
-
-        (void)snprintf(name, sizeof(name), "C%03X", cpu->id.v);
-        dev = aml_device_begin(b, name);
-        aml_name_string_value(b, "_HID", "ACPI0007");
-        aml_name_integer(b, "_UID", cpu->id.v);
-        aml_name_integer(b, "_PXM", cpu->vnode.v);
-        aml_end(b, dev);
-    }
-}
 
 static size_t begin_pnp_device(struct bytebuf *b, const char *name, const char *hid)
 {
@@ -74,7 +58,7 @@ static void append_power_button(struct bytebuf *b)
 }
 
 /* Read what is pending, clear just that, tell the devices. */
-static void append_event_method(struct bytebuf *b)
+static void append_event_method(struct bytebuf *b, bool with_cpus)
 {
     size_t method = aml_method_begin(b, "_EVT", 1, true), block;
 
@@ -93,11 +77,20 @@ static void append_event_method(struct bytebuf *b)
     aml_name_string(b, "PWRB");
     aml_integer(b, POWER_BUTTON_PRESSED);
     aml_end(b, block);
+    if (with_cpus) {
+        block = aml_if_begin(b);
+        aml_op_and(b);
+        aml_term(b, AML_LOCAL0);
+        aml_integer(b, PLATFORM_GED_CPU);
+        aml_term(b, 0);
+        aml_name_string(b, "CSCN");
+        aml_end(b, block);
+    }
     aml_end(b, method);
 }
 
 /* Generic event device (5.6.9). */
-static void append_event_device(struct bytebuf *b)
+static void append_event_device(struct bytebuf *b, bool with_cpus)
 {
     size_t dev = aml_device_begin(b, "GED_"), res;
 
@@ -108,19 +101,21 @@ static void append_event_device(struct bytebuf *b)
     aml_resources_end(b, res);
     aml_op_region(b, "EVTR", AML_SYSTEM_IO, PLATFORM_GED_PORT, 1);
     aml_field_u8(b, "EVTR", "PEND");
-    append_event_method(b);
+    append_event_method(b, with_cpus);
     aml_end(b, dev);
 }
 
 /* Taken addresses that no other device claims: ECAM (PCI Firmware Specification 3.3, 4.1.2
- * wants it here), the power block, the debug-exit port. */
-static void append_reserved(struct bytebuf *b)
+ * wants it here), the block of CPUs, the power block, the debug-exit port. */
+static void append_reserved(struct bytebuf *b, bool with_cpus)
 {
     size_t dev = begin_pnp_device(b, "MBRD", "PNP0C02"), res;
 
     aml_name_integer(b, "_UID", 0);
     res = aml_crs_begin(b);
     aml_res_memory32(b, (uint32_t)LAYOUT_ECAM_BASE, (uint32_t)LAYOUT_ECAM_LEN);
+    if (with_cpus)
+        aml_res_memory32(b, (uint32_t)PLATFORM_CPU_BASE, (uint32_t)PLATFORM_CPU_LEN);
     aml_res_io(b, PLATFORM_DEBUG_EXIT, 1);
     aml_res_io(b, PLATFORM_SLEEP_CONTROL, 1);
     aml_res_io(b, PLATFORM_SLEEP_STATUS, 1);
@@ -144,7 +139,9 @@ static void append_soft_off(struct bytebuf *b)
 
 int dsdt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *ec)
 {
+    const bool with_cpus = dsdt_has_later_cpus(in->plan);
     size_t off, scope;
+    int r;
 
     if (in->layout->n_bridges == 0 || in->layout->n_bridges > LAYOUT_ECAM_LEN / MIB)
         return errctx_set(ec, ERANGE, "%zu PCI root bridges do not fit one segment's %llu buses",
@@ -152,12 +149,14 @@ int dsdt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *e
     off = acpi_table_begin(b, "DSDT", DSDT_REVISION);
     append_soft_off(b);
     scope = aml_scope_begin(b, "_SB_");
-    append_processors(b, in->plan);
+    r = dsdt_append_cpus(b, in->plan, ec);
+    if (r < 0)
+        return r;
     append_power_button(b);
-    append_event_device(b);
+    append_event_device(b, with_cpus);
     append_serial(b);
     append_rtc(b);
-    append_reserved(b);
+    append_reserved(b, with_cpus);
     dsdt_append_bridges(b, in);
     aml_end(b, scope);
     acpi_table_end(b, off);

@@ -17,16 +17,25 @@ enum {
     TYPE_IO_APIC = 1,
     TYPE_LOCAL_X2APIC = 9,
     CPU_ENABLED = 1,
+    CPU_ONLINE_CAPABLE = 2, /* not there, but may come */
 };
 
-static int append_cpu(struct bytebuf *b, const struct topo_plan_vcpu *cpu, struct errctx *ec)
+size_t madt_cpu_bytes(const struct topo_plan_vcpu *cpu)
 {
+    return cpu->apic_id >= ACPI_FIRST_X2APIC_ID ? 16 : 8;
+}
+
+int madt_append_cpu(struct bytebuf *b, const struct topo_plan_vcpu *cpu, bool there,
+                    struct errctx *ec)
+{
+    const uint32_t flags = there ? CPU_ENABLED : CPU_ONLINE_CAPABLE;
+
     if (cpu->apic_id >= ACPI_FIRST_X2APIC_ID) {
         bytebuf_u8(b, TYPE_LOCAL_X2APIC);
         bytebuf_u8(b, 16);
         bytebuf_u16(b, 0);
         bytebuf_u32(b, cpu->apic_id);
-        bytebuf_u32(b, CPU_ENABLED);
+        bytebuf_u32(b, flags);
         bytebuf_u32(b, cpu->id.v);
         return 0;
     }
@@ -37,7 +46,7 @@ static int append_cpu(struct bytebuf *b, const struct topo_plan_vcpu *cpu, struc
     bytebuf_u8(b, 8);
     bytebuf_u8(b, (uint8_t)cpu->id.v);
     bytebuf_u8(b, (uint8_t)cpu->apic_id);
-    bytebuf_u32(b, CPU_ENABLED);
+    bytebuf_u32(b, flags);
     return 0;
 }
 
@@ -48,7 +57,7 @@ int madt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *e
     bytebuf_u32(b, (uint32_t)LAYOUT_LAPIC_BASE);
     bytebuf_u32(b, 0); /* flags */
     for (size_t i = 0; i < in->plan->n_vcpus; i++) {
-        int r = append_cpu(b, &in->plan->vcpus[i], ec);
+        int r = madt_append_cpu(b, &in->plan->vcpus[i], !in->plan->vcpus[i].later, ec);
 
         if (r < 0)
             return r;

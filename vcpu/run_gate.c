@@ -62,14 +62,22 @@ void run_gate_leave(struct run_gate *gate)
     (void)pthread_cond_broadcast(&gate->arrived);
 }
 
-bool run_gate_pass(struct run_gate *gate)
+void run_gate_look_again(struct run_gate *gate)
 {
     LOCK_SCOPE(&gate->lock);
 
-    if (!run_gate_is_open(gate)) {
+    (void)pthread_cond_broadcast(&gate->changed);
+}
+
+bool run_gate_pass(struct run_gate *gate, const atomic_bool *away)
+{
+    LOCK_SCOPE(&gate->lock);
+
+    if (!run_gate_is_open(gate) || atomic_load(away)) {
         gate->parked++;
         (void)pthread_cond_broadcast(&gate->arrived);
-        while (!run_gate_is_open(gate) && run_gate_wanted(gate) != RUN_STATE_STOP)
+        while ((!run_gate_is_open(gate) || atomic_load(away)) &&
+               run_gate_wanted(gate) != RUN_STATE_STOP)
             (void)pthread_cond_wait(&gate->changed, &gate->lock);
         gate->parked--;
     }

@@ -54,9 +54,12 @@ bool run_gate_is_open(const struct run_gate *gate);
 void run_gate_enter(struct run_gate *gate);
 void run_gate_leave(struct run_gate *gate);
 
-/** run_gate_pass() - wait while PAUSE is wanted or somebody holds. Return: true to go on, false to
- *  stop. */
-bool run_gate_pass(struct run_gate *gate);
+/** run_gate_pass() - wait while PAUSE is wanted, somebody holds or @away is true. Return: true to go
+ *  on, false to stop. */
+bool run_gate_pass(struct run_gate *gate, const atomic_bool *away);
+
+/** run_gate_look_again() - have those that wait see that their ->away changed. Any thread. */
+void run_gate_look_again(struct run_gate *gate);
 
 /** run_gate_wait_parked() - until every vCPU thread present is parked or has left. Not on a
  *  vCPU thread. Only after PAUSE or STOP was set and the vCPUs were kicked. */

@@ -85,6 +85,11 @@ void vcpu_kick(struct vcpu *vcpu);
  *  while the machine is paused, when it goes on. Asked twice before that, called once. Any thread. */
 void vcpu_ask(struct vcpu *vcpu);
 
+/** vcpu_set_away() - a CPU that is not plugged in does not enter the guest: it comes by the gate soon
+ *  and waits there, as one that is paused does, until it is not away any more. Any thread, its own
+ *  included. */
+void vcpu_set_away(struct vcpu *vcpu, bool away);
+
 /** vcpu_join() - after the gate was set to STOP and the vCPU kicked. */
 void vcpu_join(struct vcpu *vcpu);
 

@@ -17,6 +17,7 @@ struct vcpu {
     struct run_gate *gate;
     bool started; /* and not joined; main thread only */
     atomic_bool errand; /* somebody asked for one */
+    atomic_bool away;   /* it is not in the machine: it waits at the gate */
 
     /* Any vCPU may kick any other, also while that one is being made or has ended: a signal to a
      * thread that was joined would go to nobody knows whom. A leaf lock. */

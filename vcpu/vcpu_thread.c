@@ -75,7 +75,7 @@ static int check(struct vcpu *vcpu, struct errctx *ec)
 
     if (r < 0)
         return r;
-    go_on = run_gate_pass(vcpu->gate);
+    go_on = run_gate_pass(vcpu->gate, &vcpu->away);
     /* From here on a kick counts again; one that came since the gate was passed set the flag
      * before its signal, so either we see the new wish now or KVM_RUN returns at once. */
     __atomic_store_n(&vcpu->kvm.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
@@ -97,7 +97,8 @@ static void *thread_main(void *arg)
         if (next == VCPU_CHECK)
             next = check(vcpu, &ec);
         if (next == VCPU_CONTINUE)
-            next = run_gate_is_open(vcpu->gate) ? vcpu_run_once(vcpu, &ec) : VCPU_CHECK;
+            next = run_gate_is_open(vcpu->gate) && !atomic_load(&vcpu->away)
+                       ? vcpu_run_once(vcpu, &ec) : VCPU_CHECK;
     }
     if (next < 0) {
         char why[ERRCTX_MSG_MAX + 32];
@@ -151,6 +152,15 @@ bool vcpu_cpu_ns(struct vcpu *vcpu, uint64_t *ret_ns)
         return false;
     *ret_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
     return true;
+}
+
+void vcpu_set_away(struct vcpu *vcpu, bool away)
+{
+    atomic_store(&vcpu->away, away);
+    if (away)
+        vcpu_kick(vcpu);
+    else
+        run_gate_look_again(vcpu->gate);
 }
 
 void vcpu_ask(struct vcpu *vcpu)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/cpu_block.h"
 #include "devices/ioapic.h"
 #include "devices/power_block.h"
 #include "devices/rtc.h"
@@ -15,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { SERIAL, RTC, IOAPIC, POWER, N_DEVICES, OP_BYTES = 5 };
+enum { SERIAL, RTC, IOAPIC, POWER, CPUS, N_DEVICES, FUZZ_CPUS = 64, OP_BYTES = 5 };
 
 struct guest {
     struct legacy_rig rig;
@@ -54,6 +55,16 @@ static void on_route(void *ctx, uint32_t pin, uint64_t addr, uint32_t msg, bool 
 static const struct serial_wire_ops wire = { .send = wire_send };
 static const struct ioapic_ops ioapic = { .send = on_send, .route = on_route };
 
+/* Only what was plugged in goes. */
+static void gone(void *ctx, uint32_t cpu)
+{
+    (void)ctx;
+    if (cpu == 0 || cpu >= FUZZ_CPUS)
+        abort();
+}
+
+static const struct cpu_block_ops cpu_ops = { .gone = gone };
+
 static void load(struct device *dev, const uint8_t *bytes, size_t len)
 {
     struct snapshot_reader r = { .buf = bytes, .len = len };
@@ -86,6 +97,8 @@ static void operate(struct guest *g, const uint8_t *op, const uint8_t *rest, siz
         (void)serial_receive(g->dev[SERIAL], op + 1, 4);
         serial_output_ready(g->dev[SERIAL]);
         power_block_press(g->dev[POWER]);
+        (void)cpu_block_plug(g->dev[CPUS], op[2], NULL);
+        (void)cpu_block_ask(g->dev[CPUS], op[3], NULL);
         break;
     case 6:
         if (rig_copy(dev, dev, NULL) < 0) /* what was saved can be loaded */
@@ -102,7 +115,11 @@ static void operate(struct guest *g, const uint8_t *op, const uint8_t *rest, siz
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct guest g = { .busy = false };
+    struct idset cpus = { 0 };
 
+    idset_add_range(&cpus, 1, FUZZ_CPUS - 1);
+    if (cpu_block_new(&cpus, &cpu_ops, &g, &g.dev[CPUS], NULL) < 0)
+        abort();
     if (evloop_new(&g.loop, NULL) < 0 ||
         serial_new(4, &rig_line_ops, &g.rig, &wire, &g, &g.dev[SERIAL], NULL) < 0 ||
         rtc_new(g.loop, &rig_line_ops, &g.rig, &g.dev[RTC], NULL) < 0 ||

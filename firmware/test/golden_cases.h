@@ -76,6 +76,13 @@ static inline void golden_wide(struct plan_fixture *f)
     plan_fixture_init(f, 128, 8, 1ull * GIB);
 }
 
+/* The last CPU of each node comes later, if at all. */
+static inline void golden_later(struct plan_fixture *f)
+{
+    plan_fixture_init(f, 2, 2, 512ull * MIB);
+    f->plan.vcpus[1].later = f->plan.vcpus[3].later = true;
+}
+
 static const struct {
     const char *name;
     void (*make)(struct plan_fixture *f);
@@ -85,6 +92,7 @@ static const struct {
     { "tiers", golden_tiers },
     { "initiator", golden_initiator },
     { "wide", golden_wide },
+    { "later", golden_later },
 };
 
 #endif

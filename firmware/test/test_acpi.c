@@ -157,6 +157,35 @@ static void fadt_tells_reduced_hardware(void **state)
     plan_fixture_fini(&f);
 }
 
+/* Not enabled in the MADT, but in the SRAT, so that the OS knows its node before it comes. */
+static void a_cpu_that_comes_later_has_its_node(void **state)
+{
+    struct plan_fixture f;
+    struct acpi_tables t;
+    size_t len = 0;
+    const uint8_t *p, *e;
+
+    (void)state;
+    plan_fixture_init(&f, 2, 2, 64ull * MIB);
+    f.plan.vcpus[3].later = true;
+    build(&f, &t);
+    p = find(&t, "APIC", &len);
+    e = structure(p, len, 44, 0, 2);
+    assert_int_equal(le(e + 4, 4), 1); /* enabled */
+    e = structure(p, len, 44, 0, 3);
+    assert_int_equal(e[2], 3);
+    assert_int_equal(le(e + 4, 4), 2); /* online capable */
+    p = find(&t, "SRAT", &len);
+    e = structure(p, len, 48, 0, 3);
+    assert_int_equal(e[2], 1); /* domain */
+    assert_int_equal(le(e + 4, 4), 1);
+    p = find(&t, "DSDT", &len);
+    assert_non_null(memmem(p, len, "C003", 4));
+    assert_non_null(memmem(p, len, "CSCN", 4));
+    acpi_tables_fini(&t);
+    plan_fixture_fini(&f);
+}
+
 /* The handle's bus is a byte, and so are device and function (5.2.16.6). */
 static void a_generic_initiator_is_its_nodes_bridge(void **state)
 {
@@ -457,6 +486,7 @@ int main(void)
         cmocka_unit_test(length_does_not_depend_on_the_base),
         cmocka_unit_test(fadt_tells_reduced_hardware),
         cmocka_unit_test(id_255_is_told_as_x2apic),
+        cmocka_unit_test(a_cpu_that_comes_later_has_its_node),
         cmocka_unit_test(a_generic_initiator_is_its_nodes_bridge),
         cmocka_unit_test(a_high_uid_with_a_low_id_is_refused),
         cmocka_unit_test(srat_leaves_the_legacy_hole_and_marks_windows),

@@ -9,6 +9,7 @@
 #include "vmm/cli/ctl_balance.h"
 #include "vmm/cli/ctl_balloon.h"
 #include "vmm/cli/ctl_client.h"
+#include "vmm/cli/ctl_cpu.h"
 #include "vmm/cli/ctl_evict.h"
 #include "vmm/cli/ctl_ledger.h"
 #include "vmm/cli/ctl_move.h"
@@ -30,6 +31,7 @@ static const struct {
     { "balance", NULL },     { "evict", NULL },
     { "balloon", NULL },     { "grow", NULL },
     { "shrink", NULL },      { "target", NULL },
+    { "cpu", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -45,7 +47,7 @@ static int find_action(const char *name, struct errctx *ec)
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
                       "memory, ledger, move, balance, evict, balloon, grow, shrink, "
-                      "target%s",
+                      "target, cpu%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -54,6 +56,7 @@ static const struct {
 } option_actions[] = {
     { "rate", "move" },  { "stay", "move" },     { "force", "move" },
     { "svg", "ledger" }, { "patience", "grow" }, { "patience", "shrink" },
+    { "patience", "cpu" },
 };
 
 static bool belongs(const char *option, const char *action)
@@ -107,6 +110,8 @@ static int run_ctl(struct cli_args *args)
         return ctl_grow(args);
     if (strcmp(actions[action].name, "shrink") == 0)
         return ctl_shrink(args);
+    if (strcmp(actions[action].name, "cpu") == 0)
+        return ctl_cpu(args);
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (strcmp(actions[action].name, "ledger") == 0)
@@ -131,7 +136,7 @@ static const struct cli_option ctl_options[] = {
     { .name = "stay", .help = "move: if it cannot or shall not arrive, stay half-way" },
     { .name = "force", .help = "move: although it breaks a promise (distances, CPUs), or pages stay" },
     { .name = "patience", .arg = "SECONDS",
-      .help = "grow, shrink: wait so long for the guest's next step (30)" },
+      .help = "grow, shrink, cpu: wait so long for the guest's next step (30)" },
     { .name = "svg", .arg = "FILE", .help = "ledger: draw it into FILE, too", .is_file = true },
     { 0 },
 };
@@ -144,6 +149,7 @@ static const struct cli_more ctl_more[] = {
     { "balloon", "target=" },
     { "grow", "node= by=" },
     { "shrink", "node= by=" },
+    { "cpu", "add remove cpu= node=" },
     { 0 },
 };
 
@@ -151,10 +157,10 @@ const struct cli_command cmd_ctl = {
     .name = "ctl",
     .summary = "Ask a running machine: status, stats, pause, resume, reset, stop, memory, move and "
                "others.",
-    .operands = "NAME ACTION [KEY=VALUE...|cancel|off|advise|on]",
+    .operands = "NAME ACTION [KEY=VALUE...|cancel|off|advise|on|add|remove]",
     .offers_machines = true,
     .words = "status pause resume power reset stop stats memory ledger move balance evict balloon "
-             "grow shrink target",
+             "grow shrink target cpu",
     .more = ctl_more,
     .min_operands = 2,
     .max_operands = 4,

@@ -92,6 +92,18 @@ static int run_plug(void *ctx, const struct control_plug *plug, json_t **ret_jso
     return machine_plug(((struct run *)ctx)->machine, &req, ret_json, ec);
 }
 
+static int run_cpus(void *ctx, const struct control_cpus *cpus, json_t **ret_json,
+                    struct errctx *ec)
+{
+    const struct machine_cpus_request req = {
+        .wanted = cpus->wanted,
+        .cpu = cpus->cpu,
+        .there = cpus->there,
+    };
+
+    return machine_cpus(((struct run *)ctx)->machine, &req, ret_json, ec);
+}
+
 static int run_move(void *ctx, const struct control_move *move, struct errctx *ec)
 {
     const struct machine_move_request req = {
@@ -167,6 +179,7 @@ static const struct control_ops run_control_ops = {
     .ledger = run_ledger,
     .balloon = run_balloon,
     .plug = run_plug,
+    .cpus = run_cpus,
     .move = run_move,
     .move_cancel = run_move_cancel,
     .move_status = run_move_status,

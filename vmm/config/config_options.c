@@ -101,7 +101,8 @@ static const struct config_option option_rows[] = {
       .help = "N nodes as equal as whole cores and 2 MiB pages allow, or as the host's suit" },
     { .name = "node",
       .arg = "cpus=LIST,memory=SIZE[,host=LIST][,policy=POLICY][,weights=N:...][,pages=PAGES]"
-             "[,reserve][,prealloc][,generic_initiator][,initiator=N][,hotplug=SIZE]",
+             "[,reserve][,prealloc][,generic_initiator][,initiator=N][,hotplug=SIZE]"
+             "[,hotplug-cpus=LIST]",
       .field = "nodes",
       .group = CONFIG_GROUP_TOPOLOGY,
       .repeats = true,

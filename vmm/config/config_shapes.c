@@ -125,6 +125,7 @@ static const struct config_member node_members[] = {
       .off = NODE(initiator),
       .flag_off = NODE(has_initiator) },
     { .name = "hotplug", .kind = CONFIG_SIZE, .off = NODE(hotplug_bytes), .min = 2ull * GIB },
+    { .name = "hotplug-cpus", .kind = CONFIG_IDSET, .off = NODE(later_cpus) },
 };
 
 #define DISTANCE(field) offsetof(struct guest_distance_spec, field)

@@ -49,6 +49,10 @@
  *       by unplugging, since the start), "resident" (bytes of the host's that the node has),
  *       "movable" (Linux was told to have new memory so that it can leave again) }
  *
+ *   {"command": "cpus"}               optional: "cpu" with "there" (it is to be, or asked to go)
+ *     { "name", "cpus": [{ "id", "node", "there" (plugged in), "asked" (to go), "told" (the guest has
+ *       taken note) }] }, of those that can be plugged
+ *
  * The nodes of "memory" have "ballooned", "reported" and "kept", too, where there is a balloon, and
  * "plugged" where memory can be plugged in.
  *
@@ -98,6 +102,12 @@ struct control_plug {
     uint64_t bytes;
 };
 
+struct control_cpus {
+    bool wanted;
+    uint32_t cpu;
+    bool there;
+};
+
 /* All on the loop's thread. */
 struct control_ops {
     json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
@@ -107,6 +117,8 @@ struct control_ops {
     int (*balloon)(void *ctx, const struct control_balloon *req, json_t **ret_json,
                    struct errctx *ec); /* a new object */
     int (*plug)(void *ctx, const struct control_plug *req, json_t **ret_json,
+                struct errctx *ec); /* a new object */
+    int (*cpus)(void *ctx, const struct control_cpus *req, json_t **ret_json,
                 struct errctx *ec); /* a new object */
     int (*move)(void *ctx, const struct control_move *move, struct errctx *ec);
     int (*move_cancel)(void *ctx, bool stay, struct errctx *ec);

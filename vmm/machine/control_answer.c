@@ -170,6 +170,23 @@ static json_t *answer_plug(const struct control_ops *ops, void *ctx, const json_
     return ops->plug(ctx, &req, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
 }
 
+static json_t *answer_cpus(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    struct control_cpus req = { .wanted = json_object_size(request) > 1 };
+    struct errctx ec = { 0 };
+    uint64_t cpu = 0;
+    size_t known = 1;
+    json_t *result;
+
+    if (!take_number(request, "cpu", UINT32_MAX, &cpu, &known) ||
+        !take_flag(request, "there", &req.there, &known))
+        return refuse("a member of \"cpus\" has the wrong type or value");
+    if (json_object_size(request) != known || known == 2)
+        return refuse("\"cpus\" may have \"cpu\" with \"there\", and nothing else");
+    req.cpu = (uint32_t)cpu;
+    return ops->cpus(ctx, &req, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
+}
+
 static json_t *answer_command(const struct control_ops *ops, void *ctx, const char *command,
                               bool *ret_stop)
 {
@@ -226,6 +243,8 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
         return answer_balloon(ops, ctx, request);
     if (strcmp(command, "plug") == 0)
         return answer_plug(ops, ctx, request);
+    if (strcmp(command, "cpus") == 0)
+        return answer_cpus(ops, ctx, request);
     if (json_object_size(request) != 1)
         return refuse("the request has members other than \"command\"");
     return answer_command(ops, ctx, command, ret_stop);

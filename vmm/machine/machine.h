@@ -124,6 +124,18 @@ struct machine_plug_request {
 int machine_plug(struct machine *m, const struct machine_plug_request *req, json_t **ret_json,
                  struct errctx *ec);
 
+struct machine_cpus_request {
+    bool wanted; /* a CPU is to come or to go; else only tell how they stand */
+    uint32_t cpu;
+    bool there;
+};
+
+/** machine_cpus() - plug a CPU in, or ask the guest to give one up, and tell how all stand that can
+ *  be plugged; a new object for `ctl`, as in control.h. Waits for nobody. Return: 0; -ENODEV (none
+ *  can be), -ENOENT (that one cannot be), -EALREADY, -EBUSY (paused), -ENOMEM, or what KVM says. */
+int machine_cpus(struct machine *m, const struct machine_cpus_request *req, json_t **ret_json,
+                 struct errctx *ec);
+
 struct machine_move_request {
     struct vnode_id vnode;
     struct hnode_id to;

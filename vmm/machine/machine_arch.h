@@ -87,6 +87,13 @@ int machine_arch_clock_reset(struct machine *m, struct errctx *ec);
 /** machine_arch_power_button() - press it. Return: 0, or -ENOTSUP with a sentence. */
 int machine_arch_power_button(struct machine *m, struct errctx *ec);
 
+/** machine_arch_can_plug_cpus() - pure. */
+bool machine_arch_can_plug_cpus(void);
+
+/** machine_arch_tell_cpus() - have the guest look which CPUs come and go; where there is
+ *  m->cpu_block. */
+void machine_arch_tell_cpus(struct machine *m);
+
 /** machine_arch_receive() - as serial_receive(), of the serial port. Any thread. */
 size_t machine_arch_receive(struct machine *m, const void *data, size_t len);
 

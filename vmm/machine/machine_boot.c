@@ -86,6 +86,8 @@ int stage_vcpus_build(struct machine *m, struct errctx *ec)
         r = machine_arch_make_vcpu(m, m->n_vcpus, ec);
         if (r < 0)
             goto err;
+        if (m->plan->vcpus[m->n_vcpus].later)
+            vcpu_set_away(m->vcpus[m->n_vcpus], true);
     }
     r = machine_arch_vcpus_made(m, ec);
     if (r < 0)

@@ -17,6 +17,10 @@ int machine_config_check(const struct machine_config *config, struct errctx *ec)
             return errctx_set(ec, EINVAL,
                               "--cpu-feature -%.80s: no feature of that name can be taken away",
                               config->cpu_features_off[i]);
+    for (size_t i = 0; !machine_arch_can_plug_cpus() && i < config->spec.n_nodes; i++)
+        if (!idset_empty(&config->spec.nodes[i].later_cpus))
+            return errctx_set(ec, ENOTSUP, "--node %zu: hotplug-cpus= needs ACPI, which machines of "
+                              "this architecture do not have", i);
     return 0;
 }
 

@@ -94,6 +94,7 @@ struct machine {
     struct pci_host *pci;
     struct device *serial;                       /* borrowed from devices[] */
     struct device *ioapic, *power, *reset_port;  /* likewise; x86 */
+    struct device *cpu_block;                    /* so, too; NULL: no CPU can be plugged */
     struct virtio_dev *balloon; /* borrowed from its transport; NULL: none */
     struct virtio_dev **mem_devices; /* so, too: one per node with a window */
     size_t n_mem_devices;
@@ -156,6 +157,8 @@ struct boot_source machine_boot_source(const struct machine *m);
  * reset. */
 int machine_load_firmware(struct machine *m, struct errctx *ec);
 int machine_set_power_on(struct machine *m, struct errctx *ec);
+/* One vCPU that stands still, as one that waits to be started. */
+int machine_power_on_vcpu(struct machine *m, size_t i, struct errctx *ec);
 
 /* machine_status.c: KVM's counters. Opened before the vCPUs run, because KVM gives a vCPU's
  * descriptor out only while it does not, and would have the main loop wait for an exit. */
@@ -173,6 +176,9 @@ extern const struct device_plug_ops machine_plug_ops; /* ctx: the machine */
  * memory is given back. */
 int machine_remap_plugged(struct machine *m, struct vnode_id vnode, struct errctx *ec);
 void machine_unmap_plugged(struct machine *m);
+
+/* machine_cpus.c: the device for CPUs that can be plugged; NULL where there are none. */
+int machine_make_cpu_block(struct machine *m, struct device **ret_dev, struct errctx *ec);
 
 /* machine_stages.c: have KVM forget the memory of @vnode and take it again, and with it make the
  * second-level page tables anew. While all vCPUs stand. On failure KVM lacks a part of it. */

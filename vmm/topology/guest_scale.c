@@ -204,6 +204,10 @@ int guest_scale_apply(struct guest_spec *spec, const struct guest_scale *scale, 
             return errctx_set(ec, EINVAL, "memory=: the topology says nothing of memory");
         scale_node_memory(spec, scale->memory_by, scale->memory_of);
     }
+    for (size_t i = 0; scale->cpus_of != 0 && i < spec->n_nodes; i++)
+        if (!idset_empty(&spec->nodes[i].later_cpus))
+            return errctx_set(ec, EINVAL, "cpus=: node %zu has CPUs that are plugged in later, "
+                              "which do not scale", i);
     return scale->cpus_of != 0 ? scale_cpus(spec, scale, ec) : 0;
 }
 

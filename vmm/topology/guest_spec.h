@@ -55,6 +55,7 @@ struct guest_mem_cache_spec {
 
 struct guest_node_spec {
     struct idset cpus;       /* may be empty: a memory-only node */
+    struct idset later_cpus; /* of these, those that are plugged in later, if at all */
     uint64_t memory_bytes;   /* may be 0: a CPU-only node */
     uint64_t hotplug_bytes;  /* window reserved above the guest's memory */
     struct idset host_nodes; /* empty: not bound */

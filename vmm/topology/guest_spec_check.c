@@ -145,6 +145,12 @@ static int check_node_cpus(const struct guest_spec *spec, size_t i, const struct
     if (idset_next(&n->cpus, GUEST_MAX_VCPUS) < IDSET_MAX)
         return errctx_set(ec, ERANGE, "--node %zu: cpus= names CPU %u, the highest is %d", i,
                           idset_next(&n->cpus, GUEST_MAX_VCPUS), GUEST_MAX_VCPUS - 1);
+    if (!idset_subset(&n->later_cpus, &n->cpus))
+        return errctx_set(ec, EINVAL, "--node %zu: hotplug-cpus= names CPUs that are not among its "
+                          "cpus=", i);
+    if (idset_has(&n->later_cpus, 0))
+        return errctx_set(ec, EINVAL, "--node %zu: hotplug-cpus= names CPU 0, which the machine "
+                          "starts with", i);
     if (!idset_intersects(&n->cpus, before))
         return 0;
     IDSET_FOREACH(cpu, &n->cpus)
@@ -152,6 +158,21 @@ static int check_node_cpus(const struct guest_spec *spec, size_t i, const struct
             if (idset_has(&spec->nodes[k].cpus, cpu))
                 return errctx_set(
                     ec, EINVAL, "--node %zu: cpus= names CPU %u, which is in node %zu", i, cpu, k);
+    return 0;
+}
+
+/* Linux numbers CPUs as they come. */
+static int check_later_cpus(const struct guest_spec *spec, struct errctx *ec)
+{
+    uint32_t first = IDSET_MAX;
+
+    for (size_t i = 0; i < spec->n_nodes; i++)
+        first = MIN(first, idset_next(&spec->nodes[i].later_cpus, 0));
+    for (size_t i = 0; i < spec->n_nodes; i++)
+        IDSET_FOREACH (cpu, &spec->nodes[i].cpus)
+            if (cpu > first && !idset_has(&spec->nodes[i].later_cpus, cpu))
+                return errctx_set(ec, EINVAL, "hotplug-cpus= names CPU %u, and CPU %u is there from "
+                                  "the start: those that come later are the last", first, cpu);
     return 0;
 }
 
@@ -168,7 +189,7 @@ static int check_nodes(const struct guest_spec *spec, struct errctx *ec)
             return r;
         idset_or(&before, &spec->nodes[i].cpus);
     }
-    return 0;
+    return check_later_cpus(spec, ec);
 }
 
 static int check_distances(const struct guest_spec *spec, uint32_t n_nodes, struct errctx *ec)

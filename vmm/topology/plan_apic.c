@@ -37,7 +37,8 @@ static void fill_layout(const struct guest_spec *spec, const struct guest_shape 
 }
 
 /* Give the next CPUs of @node, from *cpu on, to die @d. */
-static void fill_die(const struct guest_die *d, struct topo_plan *plan, uint32_t *cpu)
+static void fill_die(const struct guest_spec *spec, const struct guest_die *d,
+                     struct topo_plan *plan, uint32_t *cpu)
 {
     const struct topo_apic_layout *a = &plan->apic;
     const struct topo_plan_node *node = &plan->nodes[d->node];
@@ -50,6 +51,7 @@ static void fill_die(const struct guest_die *d, struct topo_plan *plan, uint32_t
         v = &plan->vcpus[*cpu];
         v->id = (struct vcpu_id){ *cpu };
         v->vnode = node->vnode;
+        v->later = d->node < spec->n_nodes && idset_has(&spec->nodes[d->node].later_cpus, *cpu);
         v->socket = d->socket;
         v->die = d->die;
         v->complex = core / a->cores_per_complex;
@@ -77,6 +79,19 @@ static int check_numbers(const struct topo_plan *plan, struct errctx *ec)
     return 0;
 }
 
+static void note_later(struct topo_plan *plan)
+{
+    struct idset later = { 0 };
+    char list[128];
+
+    for (uint32_t i = 0; i < plan->n_vcpus; i++)
+        if (plan->vcpus[i].later)
+            idset_add(&later, i);
+    if (!idset_empty(&later))
+        plan_note(plan, "CPUs %s are not there at the start: ctl cpu plugs them.",
+                  idset_format(&later, list, sizeof(list)));
+}
+
 int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
                    struct topo_plan *plan, struct errctx *ec)
 {
@@ -86,7 +101,7 @@ int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
     for (uint32_t i = 0; i < sh->n_dies; i++) {
         if (i == 0 || sh->die[i].node != sh->die[i - 1].node)
             cpu = 0;
-        fill_die(&sh->die[i], plan, &cpu);
+        fill_die(spec, &sh->die[i], plan, &cpu);
     }
     if (plan->max_apic_id > APIC_MAX_ID)
         return errctx_set(ec, ERANGE,
@@ -97,6 +112,7 @@ int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
                           sh->max_cores);
     if (check_numbers(plan, ec) < 0)
         return -EINVAL;
+    note_later(plan);
     if (sh->min_cores != sh->max_cores)
         plan_note(plan, "Dies are not all equal: they have %u to %u cores.", sh->min_cores,
                   sh->max_cores);

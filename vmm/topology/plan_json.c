@@ -129,6 +129,8 @@ static json_t *vcpus_json(const struct topo_plan *plan)
                                      "die_id", (int)(in_socket >> a->die_shift), "core_id",
                                      (int)(in_socket >> a->core_shift), "host_cpus",
                                      show_json_set(&v->host_cpus)));
+        if (ok && v->later)
+            (void)json_object_set_new(json_array_get(vcpus, i), "hotplug", json_true());
     }
     return array_or_null(vcpus, ok);
 }

@@ -32,6 +32,14 @@ static bool hotplug_lost(const struct topo_plan *a, const struct topo_plan *b)
     return false;
 }
 
+static bool later_lost(const struct topo_plan *a, const struct topo_plan *b)
+{
+    for (size_t i = 0; i < a->n_vcpus && a->n_vcpus == b->n_vcpus; i++)
+        if (a->vcpus[i].later != b->vcpus[i].later)
+            return true;
+    return false;
+}
+
 static bool cores_lost(const struct topo_plan *a, const struct topo_plan *b)
 {
     for (size_t i = 0; i < a->n_vcpus && a->n_vcpus == b->n_vcpus; i++) {
@@ -113,6 +121,7 @@ void topo_convert_losses(const struct topo_plan *plan, const struct topo_plan *b
         { cpus_lost, "which CPUs each node has" },
         { memory_lost, "how much memory each node has" },
         { hotplug_lost, "windows for memory that is added later" },
+        { later_lost, "which CPUs are plugged in later" },
         { cores_lost, "sockets, dies, cores and threads as they are" },
         { caches_lost, "the caches and who shares them" },
         { distances_lost, "the distances" },

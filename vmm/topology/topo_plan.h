@@ -75,6 +75,7 @@ struct topo_plan_vcpu {
     uint32_t core;    /* within the complex */
     uint32_t thread;  /* within the core */
     uint32_t apic_id;
+    bool later;             /* not there at the start: it is plugged in, if at all */
     struct idset host_cpus; /* empty: not pinned */
 };
 

@@ -57,9 +57,10 @@ static const struct {
     { "lab --env NV_NOT_THERE -- true", "--env NV_NOT_THERE: there is no such variable" },
     { "lab --env =x -- true", "--env: \"=x\" has no name" },
     { "ctl name",
-      "usage: numavisor ctl NAME ACTION [KEY=VALUE...|cancel|off|advise|on]" },
+      "usage: numavisor ctl NAME ACTION [KEY=VALUE...|cancel|off|advise|on|add|remove]" },
     { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
-                       "stats, memory, ledger, move, balance, evict, balloon, grow, shrink, target; "
+                       "stats, memory, ledger, move, balance, evict, balloon, grow, shrink, target, "
+                       "cpu; "
                        "did you mean pause?" },
     { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
     { "ctl name pause now", "ctl: unexpected argument \"now\"" },
@@ -98,6 +99,18 @@ static const struct {
     { "ctl name shrink node=1 node=2", "ctl shrink: node=2 is none of node=N, by=SIZE" },
     { "ctl name shrink node=x by=1G", NULL },
     { "ctl name grow node=1 by=0", "ctl grow: by: from 1 byte to 8191P" },
+    { "ctl name cpu plug", "ctl cpu: plug is none of add, remove" },
+    { "ctl name cpu add", "ctl cpu add: cpu=N or node=N is needed" },
+    { "ctl name cpu add vcpu=1", "ctl cpu add: vcpu=1 is none of cpu=N, node=N" },
+    { "ctl name cpu remove cpu=x", NULL },
+    { "ctl name cpu remove cpu=1 --patience 0", "--patience: from 1 to 86400 seconds" },
+    { "plan --node cpus=0-1,memory=1G,hotplug-cpus=2",
+      "--node 0: hotplug-cpus= names CPUs that are not among its cpus=" },
+    { "plan --node cpus=0-1,memory=1G,hotplug-cpus=0-1",
+      "--node 0: hotplug-cpus= names CPU 0, which the machine starts with" },
+    { "plan --node cpus=0-1,hotplug-cpus=1 --node cpus=2,memory=1G",
+      "hotplug-cpus= names CPU 1, and CPU 2 is there from the start: those that come later are "
+      "the last" },
     { "ctl name balloon --stay", "ctl: --stay has no meaning for balloon" },
     { "ctl name balloon --patience 9", "ctl: --patience has no meaning for balloon" },
     { "ctl name shrink node=1 by=1G --patience 0", "--patience: from 1 to 86400 seconds" },

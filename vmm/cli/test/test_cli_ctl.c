@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "vmm/base/evloop.h"
+#include "vmm/base/macros.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/test/cli_fixture.h"
 #include "vmm/machine/control.h"
@@ -359,6 +361,58 @@ static void a_move_is_told_in_sentences(void **state)
     serve_end(&s);
 }
 
+/* CPU 3, which a guest notes when it is looked at again. */
+static int fake_cpu(void *ctx, const struct control_cpus *req, json_t **ret_json,
+                    struct errctx *ec)
+{
+    static const struct {
+        bool there, asked, told;
+    } steps[] = { { false, false, true }, { true, false, false }, { true, false, true },
+                  { true, true, true } };
+    unsigned *step = ctx;
+
+    if (req->wanted && req->cpu != 3)
+        return errctx_set(ec, ENOENT, "CPU %u cannot be plugged", req->cpu);
+    if (req->wanted)
+        *step = req->there ? 1 : 3;
+    *ret_json = json_pack("{s:s, s:[{s:i, s:i, s:b, s:b, s:b}]}", "name", "web", "cpus", "id", 3,
+                          "node", 1, "there", steps[*step].there, "asked", steps[*step].asked,
+                          "told", steps[*step].told);
+    if (*step == 1 || *step == 3) /* next time */
+        *step = (*step + 1) % 4;
+    return 0;
+}
+
+static void cpus_are_followed_until_the_guest_knows(void **state)
+{
+    static const struct {
+        const char *words, *out, *err;
+    } rows[] = {
+        { "ctl web cpu", "web: CPU 3 of virtual node 1 is not plugged in\n", "" },
+        { "ctl web cpu add node=1", "web: CPU 3 of virtual node 1 is plugged in\n", "" },
+        { "ctl web cpu add node=1", "", "numavisor: web: virtual node 1 has no CPU to add\n" },
+        { "ctl web cpu remove cpu=3", "web: CPU 3 of virtual node 1 is not plugged in\n", "" },
+        { "ctl web cpu remove node=1", "", "numavisor: web: virtual node 1 has no CPU to remove\n" },
+        { "ctl web cpu add cpu=4", "", "numavisor: web: CPU 4 cannot be plugged\n" },
+    };
+    struct control_ops ops = fake_ops;
+    unsigned step = 0;
+    struct served s;
+
+    (void)state;
+    ops.cpus = fake_cpu;
+    serve(&s, &ops, &step);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct outcome o = run(rows[i].words);
+
+        assert_string_equal(o.out, rows[i].out);
+        assert_string_equal(o.err, rows[i].err);
+        assert_int_equal(o.status, rows[i].err[0] == '\0' ? CLI_OK : CLI_FAILURE);
+        outcome_fini(&o);
+    }
+    serve_end(&s);
+}
+
 static void a_balloon_is_shown_by_node(void **state)
 {
     static const char want[] = "web: the balloon is to hold 1 MiB; the guest says it holds 512 KiB\n"
@@ -538,6 +592,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ctl_and_list_speak_to_a_machine),
         cmocka_unit_test(a_move_is_told_in_sentences),
+        cmocka_unit_test(cpus_are_followed_until_the_guest_knows),
         cmocka_unit_test(a_balloon_is_shown_by_node),
         cmocka_unit_test(what_was_plugged_is_told),
         cmocka_unit_test(a_balloon_gives_what_cannot_be_unplugged),

@@ -95,10 +95,12 @@ static const struct {
       "--memory: \"99999999999999999999\" does not fit in 64 bits" },
     { "--node cpus=0-3,8,memory=1G,cpus=9", -EINVAL, "--node: cpus= is given twice" },
     { "--node cpus=0,mem=1G", -EINVAL, "--node: unknown key \"mem\" (known: cpus, memory, host, policy, weights, pages, reserve, "
-      "prealloc, generic_initiator, initiator, hotplug)" },
+      "prealloc, generic_initiator, initiator, hotplug, "
+      "hotplug-cpus)" },
     { "--node cpus=0,memroy=1G", -EINVAL,
       "--node: unknown key \"memroy\" (known: cpus, memory, host, policy, weights, pages, reserve, "
-      "prealloc, generic_initiator, initiator, hotplug); did you mean memory?" },
+      "prealloc, generic_initiator, initiator, hotplug, "
+      "hotplug-cpus); did you mean memory?" },
     { "--node cpus=,memory=1G", -EINVAL,
       "--node: cpus=: an empty list says nothing, leave it out" },
     { "--node cpus=0,memory=0", -ERANGE,

@@ -71,6 +71,16 @@ static int fuzz_plug(void *ctx, const struct control_plug *req, json_t **ret_jso
     return 0;
 }
 
+static int fuzz_cpus(void *ctx, const struct control_cpus *req, json_t **ret_json,
+                     struct errctx *ec)
+{
+    (void)ctx;
+    if (req->wanted && req->cpu > 1000)
+        return errctx_set(ec, 1, "no");
+    *ret_json = json_object();
+    return 0;
+}
+
 static void fuzz_stop(void *ctx)
 {
     (void)ctx;
@@ -85,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .ledger = fuzz_memory,
         .balloon = fuzz_balloon,
         .plug = fuzz_plug,
+        .cpus = fuzz_cpus,
         .move = fuzz_move,
         .move_cancel = fuzz_cancel,
         .move_status = fuzz_query,

@@ -65,6 +65,16 @@ static inline int fake_plug(void *ctx, const struct control_plug *req, json_t **
     return 0;
 }
 
+static inline int fake_cpus(void *ctx, const struct control_cpus *req, json_t **ret_json,
+                            struct errctx *ec)
+{
+    (void)ctx;
+    if (req->wanted && req->cpu != 3)
+        return errctx_set(ec, ENOENT, "no CPU %u", req->cpu);
+    *ret_json = json_pack("{sb}", "there", req->there);
+    return 0;
+}
+
 static inline int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
 {
     (void)ctx;
@@ -131,6 +141,7 @@ static const struct control_ops fake_ops = {
     .ledger = fake_memory,
     .balloon = fake_balloon,
     .plug = fake_plug,
+    .cpus = fake_cpus,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,

@@ -9,11 +9,30 @@
 #include "vmm/base/macros.h"
 #include "vmm/machine/test/control_rig.h"
 
+struct exchange {
+    const char *request, *reply;
+};
+
+/* One peer asks all of it, one after the other. */
+static void answer_as(const struct exchange *rows, size_t n)
+{
+    struct fixture f;
+    char buf[256];
+    int fd;
+
+    begin(&f);
+    fd = join(&f);
+    for (size_t i = 0; i < n; i++) {
+        say(fd, rows[i].request);
+        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
+    }
+    close(fd);
+    end(&f);
+}
+
 static void a_move_is_asked_for_member_by_member(void **state)
 {
-    static const struct {
-        const char *request, *reply;
-    } rows[] = {
+    static const struct exchange rows[] = {
         { "{\"command\":\"move\",\"vnode\":1,\"host\":3,\"rate\":4096,\"stay\":true}\n",
           "{\"ok\":true,\"result\":{}}" },
         { "{\"command\":\"move\",\"vnode\":2,\"host\":3}\n",
@@ -72,9 +91,7 @@ static void an_eviction_is_asked_for_member_by_member(void **state)
         "nothing else\"}";
     static const char wrong[] = "{\"ok\":false,\"error\":\"a member of \\\"evict\\\" has the wrong "
                                 "type or value\"}";
-    static const struct {
-        const char *request, *reply;
-    } rows[] = {
+    static const struct exchange rows[] = {
         { "{\"command\":\"evict\",\"vnode\":1,\"bytes\":4096}\n", "{\"ok\":true,\"result\":{}}" },
         { "{\"command\":\"evict\",\"vnode\":2,\"bytes\":7}\n",
           "{\"ok\":false,\"error\":\"no 7 bytes of node 2\"}" },
@@ -95,26 +112,14 @@ static void an_eviction_is_asked_for_member_by_member(void **state)
           "{\"ok\":false,\"error\":\"a member of \\\"target\\\" has the wrong type or value\"}" },
         { "{\"command\":\"evict-status\"}\n", "{\"ok\":true,\"result\":{\"state\":\"none\"}}" },
     };
-    struct fixture f;
-    char buf[256];
-    int fd;
 
     (void)state;
-    begin(&f);
-    fd = join(&f);
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        say(fd, rows[i].request);
-        assert_string_equal(hear(fd, buf, sizeof(buf)), rows[i].reply);
-    }
-    close(fd);
-    end(&f);
+    answer_as(rows, ARRAY_SIZE(rows));
 }
 
 static void a_balloon_is_asked_for_member_by_member(void **state)
 {
-    static const struct {
-        const char *request, *reply;
-    } rows[] = {
+    static const struct exchange rows[] = {
         { "{\"command\":\"balloon\",\"target\":4096,\"refresh\":true}\n",
           "{\"ok\":true,\"result\":{\"driver\":true}}" },
         { "{\"command\":\"balloon\",\"target\":1}\n", "{\"ok\":false,\"error\":\"no balloon\"}" },
@@ -146,9 +151,7 @@ static void a_balloon_is_asked_for_member_by_member(void **state)
 
 static void plugging_is_asked_for_member_by_member(void **state)
 {
-    static const struct {
-        const char *request, *reply;
-    } rows[] = {
+    static const struct exchange rows[] = {
         { "{\"command\":\"plug\",\"vnode\":1,\"size\":4096}\n",
           "{\"ok\":true,\"result\":{\"driver\":true}}" },
         { "{\"command\":\"plug\",\"vnode\":2}\n", "{\"ok\":false,\"error\":\"no window\"}" },
@@ -180,6 +183,25 @@ static void plugging_is_asked_for_member_by_member(void **state)
     end(&f);
 }
 
+static void cpus_come_and_go_by_number(void **state)
+{
+    static const struct exchange rows[] = {
+        { "{\"command\":\"cpus\"}\n", "{\"ok\":true,\"result\":{\"there\":false}}" },
+        { "{\"command\":\"cpus\",\"cpu\":3,\"there\":true}\n",
+          "{\"ok\":true,\"result\":{\"there\":true}}" },
+        { "{\"command\":\"cpus\",\"cpu\":4,\"there\":false}\n",
+          "{\"ok\":false,\"error\":\"no CPU 4\"}" },
+        { "{\"command\":\"cpus\",\"cpu\":3}\n",
+          "{\"ok\":false,\"error\":\"\\\"cpus\\\" may have \\\"cpu\\\" with \\\"there\\\", and "
+          "nothing else\"}" },
+        { "{\"command\":\"cpus\",\"there\":1}\n",
+          "{\"ok\":false,\"error\":\"a member of \\\"cpus\\\" has the wrong type or value\"}" },
+    };
+
+    (void)state;
+    answer_as(rows, ARRAY_SIZE(rows));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +209,7 @@ int main(void)
         cmocka_unit_test(an_eviction_is_asked_for_member_by_member),
         cmocka_unit_test(a_balloon_is_asked_for_member_by_member),
         cmocka_unit_test(plugging_is_asked_for_member_by_member),
+        cmocka_unit_test(cpus_come_and_go_by_number),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/platform.h"
 #include "devices/power_block.h"
 #include "devices/serial.h"
 #include "vcpu/x86/cpuid_features.h"
@@ -178,6 +179,16 @@ int machine_arch_power_button(struct machine *m, struct errctx *ec)
     (void)ec;
     power_block_press(m->power);
     return 0;
+}
+
+bool machine_arch_can_plug_cpus(void)
+{
+    return true;
+}
+
+void machine_arch_tell_cpus(struct machine *m)
+{
+    power_block_raise(m->power, PLATFORM_GED_CPU);
 }
 
 size_t machine_arch_receive(struct machine *m, const void *data, size_t len)

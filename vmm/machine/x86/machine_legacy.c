@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fixed parts of the x86 machine, in build order: I/O APIC, serial port with its wire to our
- * terminal, clock, debug exit, power block, reset port. Addresses are devices/platform.h's.
+ * terminal, clock, debug exit, power block, block of CPUs, reset port. Addresses are devices/platform.h's.
  */
 #include "devices/debug_exit.h"
 #include "devices/ioapic.h"
@@ -83,6 +83,14 @@ int machine_make_legacy(struct machine *m, struct errctx *ec)
                                       PLATFORM_GED_PORT + 1 - PLATFORM_SLEEP_CONTROL, ec)) < 0)
         return r;
     m->power = dev;
+    r = machine_make_cpu_block(m, &dev, ec);
+    if (r == 0 && dev != NULL)
+        r = machine_keep(m, dev, ec);
+    if (r == 0 && dev != NULL)
+        r = bus_add(m->mem_bus, PLATFORM_CPU_BASE, PLATFORM_CPU_LEN, dev, 0, ec);
+    if (r < 0)
+        return r;
+    m->cpu_block = dev;
     /* Port 0xcf9 lies inside PCI's configuration ports, so the PCI host passes it on. */
     r = reset_port_new(&machine_events_ops, m, &m->reset_port, ec);
     return r < 0 ? r : machine_keep(m, m->reset_port, ec);

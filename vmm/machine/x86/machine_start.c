@@ -16,7 +16,7 @@ int machine_load_firmware(struct machine *m, struct errctx *ec)
     return loader_load(&src, m->plan, m->mem, &m->arch->entry, ec);
 }
 
-static int power_on_vcpu(struct machine *m, size_t i, struct errctx *ec)
+int machine_power_on_vcpu(struct machine *m, size_t i, struct errctx *ec)
 {
     const bool x2apic = m->plan->max_apic_id > XAPIC_MAX_ID;
     int r = power_on_state_apply(m->arch->power_on, vcpu_kvm(m->vcpus[i]),
@@ -40,7 +40,7 @@ int machine_set_power_on(struct machine *m, struct errctx *ec)
     };
 
     for (size_t i = 0; i < m->n_vcpus; i++) {
-        int r = power_on_vcpu(m, i, ec);
+        int r = machine_power_on_vcpu(m, i, ec);
 
         if (r < 0)
             return r;
