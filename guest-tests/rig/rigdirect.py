@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import rigarch
 import rigkernel
 
 
@@ -35,8 +36,9 @@ def possible(args):
     particular = (args.force_emulation or args.cpus or args.memory or args.node_memory
                   or args.distances
                   or args.kernel or args.keep_log or args.disk or args.net or args.extra
-                  or args.count_accesses or args.distance_delay)
-    return not particular and hardware_kvm() and nodes_online() >= max(2, args.nodes or 2)
+                  or args.count_accesses or args.distance_delay or args.root is not None)
+    return (not particular and rigarch.ARCHES[args.arch].native() and hardware_kvm()
+            and nodes_online() >= max(2, args.nodes or 2))
 
 
 def environment(args):

@@ -16,16 +16,16 @@ import sys
 import time
 
 import rigaccess
+import rigarch
+import righere
 import rigimage
 import rigkernel
+import rigroot
 import rigtrouble
 from rigkernel import RigError, need
 
-CMDLINE = "console=ttyS0 mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on cryptomgr.notests oops=panic unknown_nmi_panic"
-# A current AMD family: Linux treats older ones in ways of their own (numbers of cores and last-level
-# caches). No XSAVE: the emulation lets a guest's XSETBV pass without KVM's knowledge, so the next
-# entry puts back the XCR0 that KVM believes in; with FXSAVE there is nothing to lose.
-CPU = "max,+svm,family=25,model=1,stepping=1,-xsave,-avx,-avx2,-f16c,-fma,-pku,-mpx"
+CMDLINE = ("mitigations=off nokaslr quiet panic=-1 random.trust_cpu=on cryptomgr.notests "
+           "oops=panic unknown_nmi_panic")
 PORTS = ["stdin", "stdout", "stderr", "control"]  # control last: see agent
 CHUNK = 65536
 SILENCE = 120  # seconds without a sign of life, boot included, after which it counts as hung
@@ -45,7 +45,7 @@ def command_script(args, command):
         lines += ["modprobe -a failover net_failover virtio_net",
                   "ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0",
                   "ip route add default via 10.0.2.2; echo nameserver 10.0.2.3 >/etc/resolv.conf"]
-    build = os.path.relpath(rigkernel.build_dir(), rigkernel.tree_root())
+    build = os.path.relpath(rigkernel.build_dir(rigarch.ARCHES[args.arch]), rigkernel.tree_root())
     lines += ["cd /numavisor", f"export PATH=/numavisor/{build}:$PATH NUMAVISOR_RIG=1"]
     if rigaccess.wanted(args):
         lines.append(f"export PATH=$PATH:/numavisor/{build}/guest-tests/rig")
@@ -53,6 +53,8 @@ def command_script(args, command):
         lines.append(f"counters delay {args.distance_delay} || exit 125")
     if build != "build":
         lines.append("export BUILD=" + shlex.quote(build))
+    if args.root is not None:
+        return ("\n".join(lines + righere.script(args, command)) + "\n").encode()
     for item in args.env:
         name, eq, value = item.partition("=")
         if eq or name in os.environ:
@@ -66,24 +68,29 @@ class Host:
 
     def __init__(self, spec, args):
         self.args = args
-        qemu = need("qemu-system-x86_64", "qemu-system-x86")
+        arch = rigarch.ARCHES[args.arch]
+        qemu = need(arch.qemu, arch.qemu_package)
         self.accesses = [rigaccess.open_page(spec, qemu)] if rigaccess.wanted(args) else []
-        kernel = rigkernel.find(args.kernel)
+        kernel = rigkernel.find(args.kernel, arch)
+        if not arch.native():
+            rigroot.root(arch)
         with rigkernel.locked():
             layers = [rigimage.extra_image(args.extra)] if args.extra else []
-            layers += [rigimage.tree_image(), rigimage.tools_image(),
+            layers += [rigimage.tree_image(arch) if args.root is None else rigimage.own_image(),
+                       rigimage.tools_image() if arch.native() else rigimage.root_image(arch),
                        rigimage.kernel_image(kernel)]
-            self.files = [os.open(p, os.O_RDONLY) for p in [rigimage.initramfs(kernel), *layers]]
+            self.files = [os.open(p, os.O_RDONLY)
+                          for p in [rigimage.initramfs(kernel, arch), *layers]]
         self.log = os.memfd_create("rig-console", 0)
         self.qemu_log = os.memfd_create("rig-qemu", 0)
         self.ours, theirs = {}, {}
         for name in [*PORTS, "monitor"]:
             self.ours[name], theirs[name] = socket.socketpair()
         self.argv = [qemu, "-name", "numavisor-rig", "-nodefaults", "-no-user-config",
-                     "-display", "none", "-no-reboot", "-M", "q35", "-bios", "qboot.rom",
-                     "-accel", "tcg,thread=multi,tb-size=2047", "-cpu", CPU,
+                     "-display", "none", "-no-reboot", *arch.machine,
+                     "-accel", "tcg,thread=multi,tb-size=2047",
                      "-kernel", kernel.vmlinuz, "-initrd", f"/proc/self/fd/{self.files[0]}",
-                     "-append", CMDLINE, *spec.qemu_args(),
+                     "-append", f"console={arch.console} {CMDLINE}", *spec.qemu_args(),
                      "-chardev", f"file,id=log,path=/proc/self/fd/{self.log}",
                      "-serial", "chardev:log", "-device", "virtio-rng-pci",
                      "-d", "cpu_reset",
@@ -103,14 +110,18 @@ class Host:
             self.argv += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
         for fd in self.accesses:
             self.argv += rigaccess.qemu_args(fd)
+        served = righere.servers(args)
+        self.argv += righere.qemu_args(served)
         self.monitor = self.ours.pop("monitor")
-        fds = [*self.files, *self.accesses, self.log, self.qemu_log,
+        fds = [*self.files, *self.accesses, self.log, self.qemu_log, *(s[0] for s in served),
                *(s.fileno() for s in theirs.values())]
         self.qemu = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, pass_fds=fds,
                                      start_new_session=True, preexec_fn=die_with_parent,
                                      stdout=subprocess.DEVNULL, stderr=self.qemu_log)
         for s in theirs.values():
             s.close()
+        for fd, *_ in served:
+            os.close(fd)
 
     def add_disk(self, what, serial):
         self.argv += ["-drive", f"if=none,id={serial},format=raw,{what}",
@@ -170,6 +181,9 @@ class Streams:
             s.setblocking(False)
         if not self.stdin_open:
             self.end_stdin()
+
+    def pass_on(self, number):
+        self.to_host["control"] += f"signal {number}\n".encode()
 
     def end_stdin(self):
         self.stdin_open = False
@@ -232,8 +246,9 @@ class Streams:
             self.heard = time.monotonic()
             *lines, self.reply = (self.reply + data).split(b"\n")
             for line in lines:
-                if line.startswith(b"exit "):
-                    self.status = int(line.split()[1])
+                if line.startswith((b"exit ", b"signal ")):
+                    word, number = line.split()
+                    self.status = int(number) if word == b"exit" else -int(number)
         elif name in ("stdout", "stderr"):
             write_all(1 if name == "stdout" else 2, data)
 
@@ -256,9 +271,28 @@ def write_all(fd, data):
             raise Stop(signal.SIGPIPE) from None
 
 
-def serve(host, args, command, started):
+class Signals:
+    """What becomes of signals: each ends everything, but those to be passed on do once."""
+
+    def __init__(self, numbers, once):
+        self.once = once  # none was passed on yet
+        self.waiting = []
+        for number in numbers:
+            if not (once and signal.getsignal(number) == signal.SIG_IGN):
+                signal.signal(number, self.take)
+
+    def take(self, number, _frame):
+        if not self.once:
+            raise Stop(number)
+        self.once = False
+        self.waiting.append(number)
+
+
+def serve(host, args, command, started, signals):
     streams = Streams(host, command_script(args, command))
     while True:
+        while signals.waiting:
+            streams.pass_on(signals.waiting.pop())
         left = started + args.time_limit - time.monotonic()
         if left <= 0:
             print(f"rig: time limit of {args.time_limit:g} s ran out", file=sys.stderr)
@@ -274,16 +308,13 @@ def serve(host, args, command, started):
                 raise RigError(rigtrouble.why_it_ended(host))
 
 
-def on_signal(number, _frame):
-    raise Stop(number)
-
-
 def run(spec, args, command):
     started = time.monotonic()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    there = args.root is not None
+    signals = Signals(righere.PASSED_ON if there else
+                      (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), there)
     try:
         with Host(spec, args) as host:
-            return serve(host, args, command, started)
+            return serve(host, args, command, started, signals)
     except Stop as stop:
-        return 128 + stop.args[0]
+        return -stop.args[0] if there else 128 + stop.args[0]

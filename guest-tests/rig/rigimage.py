@@ -19,7 +19,9 @@ import stat
 import subprocess
 import tempfile
 
+import rigarch
 import rigkernel
+import rigroot
 from rigcpio import Cpio
 from rigkernel import RigError, need, program
 
@@ -27,8 +29,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 KEEP = 4  # images of one kind that stay cached
 
 # In the order of loading; what each depends on comes first (modprobe's order, from modules.dep).
-BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "overlay",
-                "kvm-amd"]
+# KVM's come behind them.
+BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "overlay"]
 
 # Programs of the host, where this machine has them; busybox stands in for what is missing.
 TOOLS = """
@@ -88,10 +90,17 @@ class Layer:
             h.update(repr((dest, src)).encode())
         return h.hexdigest()[:16]
 
-    def add_libraries(self):
-        """Add the shared libraries of every ELF file in the layer, at the paths ldd names."""
+    def add_libraries(self, arch=None):
+        """Add the shared libraries of every ELF file in the layer, at the paths ldd names.
+
+        For another ARCH than this machine's they come from its root of packages.
+        """
         elfs = [s for s in self.items.values() if not isinstance(s, tuple) and is_elf(s)]
         if not elfs:
+            return
+        if arch and not arch.native():
+            for dest, lib in rigroot.libraries(arch, elfs):
+                self.add(lib, dest)
             return
         out = subprocess.run(["ldd", *elfs], capture_output=True, text=True).stdout
         for lib in sorted(set(re.findall(r"(/\S+) \(0x", out))):
@@ -191,6 +200,39 @@ def dpkg_state():
         return 0
 
 
+ROOT_SKIP = re.compile(r"^/(etc|var)/|/include/|/share/(doc|man|locale|info|lintian|gcc|perl)|"
+                       r"/perl|\.[ah]$")
+
+
+def add_applets(layer):
+    applets = subprocess.run([need("busybox", "busybox-static"), "--list"], capture_output=True,
+                             text=True).stdout.split()
+    for name in applets:
+        if merged(f"/sbin/{name}") not in layer.items:
+            layer.link("/usr/bin/" + name, "busybox")
+    for name in ("bin", "sbin", "lib", "lib64"):
+        layer.items["/" + name] = ("link", "usr/" + name)
+
+
+def root_image(arch):
+    """The root of packages for another architecture, without what only a compiler wants."""
+    root, layer = rigroot.root(arch), Layer()
+    for at, dirs, files in os.walk(root):
+        dirs[:] = sorted(d for d in dirs if not os.path.islink(os.path.join(at, d)))
+        for name in sorted(files):
+            src = os.path.join(at, name)
+            dest = src[len(root):]
+            if ROOT_SKIP.search(dest):
+                continue
+            if os.path.islink(src):
+                layer.link(dest, os.readlink(src))
+            elif os.path.isfile(src):
+                layer.add(src, dest)
+    layer.link("/usr/bin/awk", "mawk")
+    add_applets(layer)
+    return ext4(arch.name + "-root", layer)
+
+
 def tools_image():
     layer = Layer()
     system = "/usr/bin:/bin:/usr/sbin:/sbin"
@@ -208,13 +250,7 @@ def tools_image():
     for data in DATA:
         layer.folder(data, skip=DATA_SKIP)
     layer.link("/usr/bin/lstopo", "lstopo-no-graphics")
-    applets = subprocess.run([need("busybox", "busybox-static"), "--list"], capture_output=True,
-                             text=True).stdout.split()
-    for name in applets:
-        if merged(f"/sbin/{name}") not in layer.items:
-            layer.link("/usr/bin/" + name, "busybox")
-    for name in ("bin", "sbin", "lib", "lib64"):
-        layer.items["/" + name] = ("link", "usr/" + name)
+    add_applets(layer)
     return ext4("tools", layer, dpkg_state(), libraries=True)
 
 
@@ -232,13 +268,16 @@ def extra_image(names):
 
 LOADED = ("libslirp.so.0",)  # by build/numavisor, not linked
 TREE_SKIP = {".git", "__pycache__"}  # .git is a file in a linked work tree
-BUILD_SKIP_DIRS = {"obj", "rig", "san", "tsan", "clang", "fuzz", "bench"}
+BUILD_SKIP_DIRS = {"obj", "rig", "san", "tsan", "clang", "fuzz", "bench", *rigarch.ARCHES}
 BUILD_SKIP = re.compile(r"\.(o|a|d|tap|err|sum)$")
 
 
-def tree_image():
-    """This tree at /numavisor, without .git and without objects and archives of the build."""
-    root, build, layer = rigkernel.tree_root(), rigkernel.build_dir(), Layer()
+def tree_image(arch):
+    """This tree at /numavisor, without .git and without objects and archives of the build.
+
+    Of what is built only ARCH's part: a build for another architecture lies within this one's.
+    """
+    root, build, layer = rigkernel.tree_root(), rigkernel.build_dir(arch), Layer()
     for at, dirs, files in os.walk(root):
         inside_build = at == build or at.startswith(build + os.sep)
         skip = TREE_SKIP | (BUILD_SKIP_DIRS if at == build else set())
@@ -246,6 +285,8 @@ def tree_image():
         if at == root:  # other build folders than the chosen one are no part of the tree
             dirs[:] = [d for d in dirs if d != "build" or build.startswith(
                 os.path.join(root, "build"))]
+        elif at == os.path.dirname(build):
+            dirs[:], files = [os.path.basename(build)], []
         for name in sorted(files):
             src = os.path.join(at, name)
             if name in TREE_SKIP or (os.path.islink(src) and not os.path.exists(src)):
@@ -254,9 +295,19 @@ def tree_image():
                 continue
             if not (inside_build and BUILD_SKIP.search(name)):
                 layer.add(src, "/numavisor" + src[len(root):])
+    if not arch.native():  # libraries are in the root of packages
+        return ext4(arch.name + "-tree", layer)
     for lib in filter(None, map(library, LOADED)):
         layer.add(lib)
     return ext4("tree", layer, dpkg_state(), libraries=True)
+
+
+def own_image():
+    """What of the tree a host needs itself: these scripts, where the tree has them."""
+    layer = Layer()
+    layer.folder(HERE, "/numavisor" + HERE[len(rigkernel.tree_root()):],
+                 skip=re.compile("__pycache__"))
+    return ext4("own", layer)
 
 
 def module_order(modules, names):
@@ -283,11 +334,12 @@ def module_order(modules, names):
     return order
 
 
-def initramfs(kernel):
-    busybox = need("busybox", "busybox-static")
+def initramfs(kernel, arch):
+    busybox = (need("busybox", "busybox-static") if arch.native()
+               else os.path.join(rigroot.root(arch), "bin", "busybox"))
     if dynamic(busybox):
         raise RigError(f"{busybox} is not static; install the Debian package busybox-static")
-    order = module_order(kernel.modules, BOOT_MODULES)
+    order = module_order(kernel.modules, BOOT_MODULES + arch.kvm_modules)
     layer = Layer()
     for path in order:
         layer.add(os.path.join(kernel.modules, path))
@@ -316,4 +368,4 @@ def initramfs(kernel):
 def dynamic(path):
     """Whether an ELF file asks for a program interpreter."""
     with open(path, "rb") as f:
-        return b"/lib64/ld-linux" in f.read(8192)
+        return b"/ld-linux" in f.read(8192)

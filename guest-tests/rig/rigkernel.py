@@ -17,7 +17,7 @@ import struct
 import subprocess
 import tempfile
 
-META_PACKAGE = "linux-image-cloud-amd64"
+import rigarch
 
 
 class RigError(Exception):
@@ -37,14 +37,19 @@ def tree_root():
     return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def build_dir():
+def build_dir(arch=None):
     """The build folder: $BUILD as make knows it, relative to the tree's root."""
-    return os.path.join(tree_root(), os.environ.get("BUILD") or "build")
+    default = "build" if (arch or rigarch.here()).native() else f"build/{arch.name}"
+    return os.path.join(tree_root(), os.environ.get("BUILD") or default)
 
 
 def rig_dir():
-    """Where kernels and images are kept; shared by all build folders."""
+    """Where kernels and images are kept; shared by all build folders. The user's cache where the
+    tree is not his."""
     path = os.path.join(tree_root(), "build", "rig")
+    if not os.access(path if os.path.isdir(path) else tree_root(), os.W_OK):
+        path = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+                            "numavisor", "rig")
     os.makedirs(path, exist_ok=True)
     return path
 
@@ -89,9 +94,9 @@ def version_key(version):
     return [int(x) for x in re.findall(r"\d+", version)]
 
 
-def from_prefix(prefix, version=None):
+def from_prefix(arch, prefix, version=None):
     """The newest cloud kernel below PREFIX/boot that has its modules, or None."""
-    pattern = os.path.join(prefix, "boot", "vmlinuz-" + (version or "*cloud-amd64"))
+    pattern = os.path.join(prefix, "boot", "vmlinuz-" + (version or f"*cloud-{arch.deb}"))
     for image in sorted(glob.glob(pattern), key=version_key, reverse=True):
         found = os.path.basename(image)[len("vmlinuz-"):]
         modules = os.path.join(prefix, "lib", "modules", found)
@@ -100,10 +105,10 @@ def from_prefix(prefix, version=None):
     return None
 
 
-def from_cache(version=None):
+def from_cache(arch, version=None):
     for prefix in sorted(glob.glob(os.path.join(rig_dir(), "kernel", "*")), key=version_key,
                          reverse=True):
-        found = from_prefix(prefix, version)
+        found = from_prefix(arch, prefix, version)
         if found:
             return found
     return None
@@ -121,17 +126,28 @@ def from_image(path):
                    "has a modules.dep")
 
 
-def package_name():
+def apt_options(arch):
+    """For apt: none for this machine's own packages."""
+    if arch.native():
+        return []
+    import rigroot  # which needs this module
+    rigroot.refresh(arch)
+    return rigroot.options(arch)
+
+
+def package_name(arch):
     need("apt-cache", "apt")
-    out = subprocess.run(["apt-cache", "depends", META_PACKAGE], capture_output=True, text=True)
-    match = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", out.stdout)
+    meta = f"linux-image-cloud-{arch.deb}"
+    out = subprocess.run(["apt-cache", *apt_options(arch), "depends", meta], capture_output=True,
+                         text=True, check=False)
+    match = re.search(rf"Depends: (linux-image-\S+-cloud-{arch.deb})", out.stdout)
     if not match:
-        raise RigError(f"apt does not know the package {META_PACKAGE}; run apt-get update, "
+        raise RigError(f"apt does not know the package {meta}; run apt-get update, "
                        "or name a kernel with --kernel")
     return match.group(1)
 
 
-def fetch(package):
+def fetch(arch, package):
     """Download PACKAGE, unpack it below build/rig/kernel/ and make its modules.dep."""
     for tool, owner in (("apt-get", "apt"), ("dpkg", "dpkg"), ("depmod", "kmod")):
         need(tool, owner)
@@ -140,8 +156,8 @@ def fetch(package):
     os.makedirs(where, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch.", dir=where) as tmp:
         os.chmod(tmp, 0o755)
-        got = subprocess.run(["apt-get", "download", "-q", package], cwd=tmp, text=True,
-                             capture_output=True)
+        got = subprocess.run(["apt-get", *apt_options(arch), "download", "-q", package], cwd=tmp,
+                             text=True, capture_output=True)
         debs = glob.glob(os.path.join(tmp, "*.deb"))
         if got.returncode != 0 or len(debs) != 1:
             raise RigError(f"cannot download the package {package}: "
@@ -155,21 +171,24 @@ def fetch(package):
     return final
 
 
-def find(wanted=None):
+def find(wanted=None, arch=None):
     """The kernel that WANTED names: a file, a release, or None for the newest cloud kernel."""
+    arch = arch or rigarch.here()
     if wanted and (os.sep in wanted or os.path.isfile(wanted)):
+        if arch.name != "x86":
+            raise RigError("--kernel: a file can be named for x86 only; name a release")
         if not os.path.isfile(wanted):
             raise RigError(f"no kernel image at {wanted}")
         return from_image(wanted)
-    found = from_prefix("/", wanted) or from_cache(wanted)
+    found = from_prefix(arch, "/", wanted) or from_cache(arch, wanted)
     if found:
         return found
     with locked():
-        found = from_cache(wanted)  # another run may have fetched it meanwhile
+        found = from_cache(arch, wanted)  # another run may have fetched it meanwhile
         if found:
             return found
-        final = fetch("linux-image-" + wanted if wanted else package_name())
-    found = from_prefix(final)
+        final = fetch(arch, "linux-image-" + wanted if wanted else package_name(arch))
+    found = from_prefix(arch, final)
     if not found:
         raise RigError(f"the package unpacked to {final} holds no bootable cloud kernel")
     return found

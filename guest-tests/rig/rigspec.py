@@ -75,6 +75,7 @@ def given_sizes(items, n):
 
 class Spec:
     def __init__(self, args):
+        self.shared = args.root is not None  # file servers map the memory
         self.nodes = 4 if args.nodes is None else args.nodes
         if not 1 <= self.nodes <= 128:
             raise RigError("--nodes: QEMU makes 1 to 128 nodes")
@@ -118,7 +119,8 @@ class Spec:
                "-smp", f"{self.cpus},sockets={self.sockets()},"
                        f"cores={self.cpus // self.sockets()},threads=1"]
         for node, ram in enumerate(sizes):
-            out += ["-object", f"memory-backend-ram,id=mem{node},size={ram // MIB}M"]
+            kind = "memfd,share=on" if self.shared else "ram"
+            out += ["-object", f"memory-backend-{kind},id=mem{node},size={ram // MIB}M"]
             cpu, count = self.node_cpus(node)
             cpus = f",cpus={cpu}-{cpu + count - 1}" if count else ""
             out += ["-numa", f"node,nodeid={node},memdev=mem{node}{cpus}"]

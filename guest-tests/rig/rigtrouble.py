@@ -6,7 +6,7 @@ import re
 COMPLAINT = re.compile(r"BUG:|Oops|Kernel panic|general protection|Out of memory|soft lockup|"
                        r"hard LOCKUP|rcu: INFO|Bad page|Call Trace|segfault|WARNING: CPU|"
                        r"oom-kill|blocked for more than|\bRIP:|list_(add|del) corruption")
-REGISTERS = re.compile(r"^(CPU#|RIP|EIP|RAX|CR0|CR2|CS )")
+REGISTERS = re.compile(r"^(CPU#|RIP|EIP|RAX|CR0|CR2|CS |PC=| PC=|PSTATE)")
 OWN_WORDS = re.compile(r"^(?:\*\*|ERROR:|qemu).*", re.M)
 MOST = 20  # lines of complaints
 LAPICS = 4  # as many CPUs tell of their pending interrupts and timers
@@ -34,7 +34,7 @@ def why_it_ended(host):
 
 
 def where_it_hangs(host):
-    """Where each CPU stands, twice, what its local APIC waits for, and the answer to an NMI.
+    """Where each CPU stands, twice, what its local APIC (x86) waits for, and the answer to an NMI.
 
     The kernel ends by that NMI, and says where it was.
     """
@@ -42,7 +42,8 @@ def where_it_hangs(host):
     for _ in range(2):
         out += [line for line in host.ask("info registers -a").splitlines()
                 if REGISTERS.match(line)]
-    for cpu in range(min(sum(line.startswith("CPU#") for line in out) // 2, LAPICS)):
+    lapics = LAPICS if host.args.arch == "x86" else 0
+    for cpu in range(min(sum(line.startswith("CPU#") for line in out) // 2, lapics)):
         out += host.ask(f"info lapic {cpu}", 1).splitlines()[1:]
     before = len(host.lines())
     out += [line for line in host.ask("nmi").splitlines() if line.startswith("Error")]

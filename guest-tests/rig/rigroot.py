@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch Debian packages of another architecture into a root of their own.
+
+apt keeps lists, archives and its belief of what is installed (nothing) below build/rig/ARCH/apt,
+and packages are unpacked, never installed: this machine's own packages know nothing of it, and
+nothing here needs root. The root serves twice: programs and libraries for the emulated host,
+headers and libraries for a cross build (SYSROOT in the Makefile).
+"""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import rigkernel
+from rigkernel import RigError, need
+
+BUILD = """libc6-dev libhwloc-dev libjansson-dev liburing-dev libslirp-dev libseccomp-dev
+    libcap-ng-dev liblz4-dev libzstd-dev libxxhash-dev libfdt-dev zlib1g-dev libsodium-dev
+    libcmocka-dev""".split()
+RUN = """busybox-static bash coreutils util-linux procps grep sed mawk findutils diffutils numactl
+    hwloc-nox python3-minimal libpython3-stdlib kmod iproute2 jq socat cpio zstd""".split()
+LISTS_AGE = 24 * 3600  # seconds after which lists of packages are fetched anew
+PATIENCE = 900  # seconds for one run of apt-get
+TRIES = 2  # a mirror may change between the lists and the packages
+
+
+def folder(arch):
+    path = os.path.join(rigkernel.rig_dir(), arch.name)
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def options(arch):
+    """For apt-get and apt-cache: everything in our folder, sources and keys as this machine's."""
+    apt = os.path.join(folder(arch), "apt")
+    for name in ("lists/partial", "cache/archives/partial", "state"):
+        os.makedirs(os.path.join(apt, name), exist_ok=True)
+    with open(os.path.join(apt, "state", "status"), "a", encoding="ascii"):
+        pass
+    settings = {"APT::Architecture": arch.deb, "APT::Architectures": arch.deb,
+                "Dir::State": apt + "/state", "Dir::State::status": apt + "/state/status",
+                "Dir::State::lists": apt + "/lists", "Dir::Cache": apt + "/cache",
+                "Dir::Log": apt, "APT::Sandbox::User": "", "Debug::NoLocking": "1"}
+    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+
+
+def apt_get(arch, *words):
+    try:
+        done = subprocess.run([need("apt-get", "apt"), *options(arch), "-q", "-y", *words],
+                              text=True, capture_output=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise RigError(f"apt-get {words[0]} for {arch.deb} did not end in {PATIENCE} s") from None
+    if done.returncode != 0:
+        raise RigError(f"apt-get {words[0]} for {arch.deb} failed: " + done.stderr.strip()[-500:])
+
+
+def refresh(arch, age=LISTS_AGE):
+    """Have lists of packages that are not older than AGE."""
+    stamp = os.path.join(folder(arch), "apt", "updated")
+    if not os.path.exists(stamp) or time.time() - os.path.getmtime(stamp) > age:
+        apt_get(arch, "update")
+        with open(stamp, "w", encoding="ascii"):
+            pass
+
+
+def download(arch, packages):
+    """Fetch PACKAGES with what they depend on; returns the folder of archives."""
+    for i in range(TRIES):
+        refresh(arch, LISTS_AGE if i == 0 else 0)
+        try:
+            apt_get(arch, "install", "--download-only", "--no-install-recommends", *packages)
+            break
+        except RigError:
+            if i == TRIES - 1:
+                raise
+    return os.path.join(folder(arch), "apt", "cache", "archives")
+
+
+def unpack(debs, into):
+    for deb in debs:
+        subprocess.run([need("dpkg", "dpkg"), "-x", deb, into], check=True)
+
+
+def is_made(listed, wanted):
+    try:
+        with open(listed, encoding="ascii") as f:
+            return f.read() == wanted
+    except FileNotFoundError:
+        return False
+
+
+def found_in(places, name):
+    """Path of the library NAME in one of the folders PLACES, or None."""
+    return next((p for p in (os.path.join(at, name) for at in places) if os.path.exists(p)), None)
+
+
+def program(arch, name):
+    """Path of the program NAME in the root of packages, or None."""
+    return found_in([os.path.join(root(arch), at) for at in ("usr/bin", "bin", "usr/sbin", "sbin")],
+                    name)
+
+
+def libraries(arch, elfs, tree=None):
+    """(place inside, path) of what the programs and libraries ELFS need, and what that needs; from
+    the root TREE when it is not the usual one."""
+    tree, out, left = tree or root(arch), {}, list(elfs)
+    places = [os.path.join(tree, at, f"{arch.uname}-linux-gnu") for at in ("lib", "usr/lib")]
+    places.append(os.path.join(tree, "lib"))  # the loader
+    while left:
+        said = subprocess.run([need("readelf", "binutils"), "-Wd", left.pop()], check=True,
+                              capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+        for name in re.findall(r"\(NEEDED\).*\[(.*)\]", said.stdout):
+            path = found_in(places, name)
+            if not path:
+                raise RigError(f"the {arch.deb} packages have no {name}")
+            if path[len(tree):] not in out:
+                out[path[len(tree):]] = path
+                left.append(path)
+    loader = glob.glob(os.path.join(tree, "lib", "ld-linux*"))
+    return [*out.items(), *((p[len(tree):], p) for p in loader)]
+
+
+def root(arch, name="root", packages=tuple(BUILD + RUN)):
+    """The folder of a root, made when it is not there or lacks a package of the list; the one of the
+    lists above when nothing else is named."""
+    final = os.path.join(folder(arch), name)
+    listed = os.path.join(folder(arch), "packages" if name == "root" else name + ".packages")
+    wanted = " ".join(packages) + "\n"
+    if is_made(listed, wanted):
+        return final
+    with rigkernel.locked():
+        if is_made(listed, wanted):
+            return final
+        print(f"rig: fetching a root of {arch.deb} packages", file=sys.stderr)
+        archives = download(arch, packages)
+        tree = final + ".new"
+        shutil.rmtree(tree, ignore_errors=True)
+        os.makedirs(tree)
+        unpack(sorted(glob.glob(os.path.join(archives, "*.deb"))), tree)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(tree, final)
+        shutil.rmtree(archives, ignore_errors=True)
+        with open(listed, "w", encoding="ascii") as f:
+            f.write(wanted)
+    return final
