@@ -14,6 +14,7 @@
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
 #   make guests     the bare-metal test guests
+#   make arm64      build/arm64/numavisor, whatever this machine is (GOALS="all tests": and tests)
 #   make lint       who may include whom; headers compile alone
 #   make clang      build everything with clang
 #   make install    to PREFIX (default /usr/local), below DESTDIR
@@ -36,7 +37,7 @@ DESTDIR ?=
 
 # libslirp is loaded by name when it is needed: devices/virtio/net_slirp_lib.c. libfdt has no file
 # for pkg-config.
-PKGS := hwloc jansson liburing libcap-ng liblz4 libzstd libsodium
+PKGS := hwloc jansson zlib liburing libcap-ng liblz4 libzstd libsodium
 TRIPLET    := $(CROSS_COMPILE:-=)
 PKG_CONFIG := $(if $(SYSROOT),PKG_CONFIG_SYSROOT_DIR=$(abspath $(SYSROOT)) \
                 PKG_CONFIG_LIBDIR=$(abspath $(SYSROOT))/usr/lib/$(TRIPLET)/pkgconfig) pkg-config
@@ -196,7 +197,7 @@ check-all:
 	@vmm/tools/check all
 bench:
 	@$(SUB) -j2 all
-	@guest-tests/bench/run
+	@guest-tests/bench/run; s=$$?; guest-tests/bench/boot-arm64 || s=$$?; exit $$s
 
 $(BUILD)/bench/planner: guest-tests/bench/planner.c guest-tests/bench/planner_problems.h $(LIB)
 	@mkdir -p $(@D)

@@ -92,6 +92,17 @@ static int exit_internal_error(struct vcpu *vcpu, struct errctx *ec)
     return errctx_set(ec, EIO, "KVM reports internal error %u (%s)", run->internal.suberror, regs);
 }
 
+/* arm64's KVM leaves what it cannot decode without an exit: pairs of registers, or vectors. */
+static int exit_undecoded(struct vcpu *vcpu, struct errctx *ec)
+{
+    char regs[256];
+
+    vcpu_dump(vcpu, regs, sizeof(regs));
+    return errctx_set(ec, EIO,
+                      "the guest reached a device by an instruction that KVM cannot decode (%s)",
+                      regs);
+}
+
 static int (*const exit_table[VCPU_EXIT_KINDS])(struct vcpu *vcpu, struct errctx *ec) = {
     [KVM_EXIT_IO] = exit_io,
     [KVM_EXIT_MMIO] = exit_mmio,
@@ -112,6 +123,8 @@ int vcpu_run_once(struct vcpu *vcpu, struct errctx *ec)
 
     if (r == -EINTR || r == -EAGAIN)
         return VCPU_CHECK; /* kicked, not failed */
+    if (r == -ENOSYS)
+        return exit_undecoded(vcpu, ec);
     if (r < 0)
         return errctx_set_os(ec, -r, "KVM_RUN");
     reason = vcpu->kvm.run->exit_reason;

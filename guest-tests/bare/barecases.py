@@ -63,6 +63,9 @@ class Case:
     evict: bool = False           # all its memory, again and again, with a pause and a reset; stop
     target: str = ""              # the same by itself, so much of each node may stay
 
+    skips: int = -1               # so many checks are left out, not one more; -1: as many as like
+    long: bool = False            # only with --all, where cases are a sample otherwise
+
     @property
     def name(self):
         where = f" in a machine with {self.where}" if self.where else ""
@@ -70,7 +73,38 @@ class Case:
         return f"{self.guest}{kind}{where}{', ' + self.cmdline if self.cmdline else ''}"
 
 
-def table():
+def table(machine):
+    """The cases for a machine of this kind, as uname has it."""
+    return arm64() if machine == "aarch64" else x86()
+
+
+def arm(guest, where="", options=(), says="\n1..", **more):
+    """A guest for arm64: no place for its verdict but what it says, and PSCI to end with."""
+    return Case(guest, where, list(options), image="image", status=more.pop("status", POWER_OFF),
+                says=says, **more)
+
+
+def arm64():
+    for t in ("two nodes", "four nodes with SMT and uneven distances", "a node without CPUs",
+              "a node without memory"):
+        yield arm("arm64/device_tree", t, facts=barefacts.tree, seconds=120)
+    yield arm("arm64/device_tree", "128 nodes, 4 CPUs", facts=barefacts.tree, seconds=400,
+              long=True)
+    yield arm("arm64/start_cpus", "two nodes", seconds=120)
+    yield arm("arm64/start_cpus", "20 CPUs", ["--cpus", "20", "--memory", "64M"], seconds=240)
+    yield arm("arm64/interrupts", "one CPU", seconds=120)
+    yield arm("arm64/interrupts", "two nodes", seconds=120)
+    for t in ("two nodes", "128 nodes, 4 CPUs", "memory above 4 GiB"):
+        yield arm("memory_edges", t, facts=barefacts.memory_whole, seconds=120)
+    yield arm("arm64/reset", options=SMALL + DISK, says="this is the second boot", seconds=120)
+    yield arm("arm64/reset", options=SMALL + ["--on-reset", "exit"], cmdline="once", says="",
+              status=RESET)
+    yield arm("virtio_ring_abuse", "a disk", SMALL + DISK, seconds=300, skips=5)
+    yield arm("virtio_ring_abuse", "all devices", SMALL + DISK + RNG + NET + VSOCK + BALLOON,
+              seconds=600, long=True, skips=1)
+
+
+def x86():
     yield from (Case("acpi_tables", t, facts=barefacts.acpi, seconds=120) for t in FACTS)
     yield from (Case("cpuid_topology", t, facts=barefacts.cpuid, seconds=120) for t in FACTS)
     for t in ("one CPU", "two nodes", "several dies", "128 nodes, 4 CPUs", "64 CPUs"):
@@ -109,7 +143,7 @@ def table():
     yield Case("virtio_io", "300 CPUs", MANY + DISK + RNG, seconds=180)
     yield Case("virtio_net", options=SMALL + NET)
     yield Case("virtio_ring_abuse", "all devices", SMALL + DISK + RNG + NET + VSOCK + BALLOON,
-               seconds=300)
+               seconds=300, skips=1)
     # The serial port is silent then: the exit status tells, and the zeroes that were sent.
     yield Case("virtio_ring_abuse", "a virtio console", SMALL + ["--console", "virtio"],
                says="\0" * 8, seconds=120)

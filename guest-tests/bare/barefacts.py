@@ -211,7 +211,7 @@ def cpuid(facts, plan):
             yield f"CPUID 0x8000001E of APIC id {apic_id}: {fields(leaf)['threads']} threads"
 
 
-# --- memory and PCI ------------------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------
 
 def memory(facts, plan):
     """All of the RAM but the legacy hole and what the tables take."""
@@ -219,6 +219,46 @@ def memory(facts, plan):
     if not LEGACY_HOLE <= missing <= LEGACY_HOLE + (4 << 20):
         yield f"memory map: {missing} bytes fewer than the plan's memory"
 
+
+def memory_whole(facts, plan):
+    """Where no firmware's tables take any: the sum of the nodes' memory, to the byte."""
+    yield from differs("bytes of RAM", int(facts.get("ram_bytes", 0)),
+                       sum(n["memory"] for n in plan["nodes"]))
+
+
+# --- the device tree -----------------------------------------------------------------------------
+
+def cpu_reg(vcpu):
+    """The affinity fields that KVM makes of a vCPU's number."""
+    return (vcpu & 0xf) | (vcpu >> 4 & 0xff) << 8 | (vcpu >> 12 & 0xff) << 16
+
+
+def tree(facts, plan):
+    cpus = [fields(v) for _, v in sorted(numbered(facts, r"tree\.cpu\.(\d+)"),
+                                         key=lambda x: int(x[0][1]))]
+    yield from differs("CPUs (reg, node)", [(int(f["reg"], 16), int(f["node"])) for f in cpus],
+                       [(cpu_reg(v["id"]), v["node"]) for v in plan["vcpus"]])
+    ram, seen = {}, []
+    for _, value in numbered(facts, r"tree\.mem\.(\d+)"):
+        f = fields(value)
+        base, size, node = int(f["base"], 16), int(f["len"], 16), int(f["node"])
+        if any(base < e and b < base + size for b, e in seen):
+            yield f"the memory at {base:#x} overlaps another"
+        seen.append((base, base + size))
+        ram[node] = ram.get(node, 0) + size
+    yield from differs("memory of nodes", ram,
+                       {n["id"]: n["memory"] for n in plan["nodes"] if n["memory"]})
+    nodes = range(len(plan["nodes"]))
+    rows = {int(m[1]): fields(v) for m, v in numbered(facts, r"tree\.distance\.(\d+)")}
+    yield from differs("distances", [[int(rows.get(i, {}).get(str(j), 0)) for j in nodes]
+                                     for i in nodes], plan["distances"])
+    bridges = sorted(tuple(int(x) for x in fields(v).values())
+                     for _, v in numbered(facts, r"tree\.pci\.(\d+)"))
+    yield from differs("host bridges (bus, domain, node)", bridges,
+                       [(n["id"],) * 3 for n in plan["nodes"]])
+
+
+# --- PCI -----------------------------------------------------------------------------------------
 
 def pci(facts, plan):
     """A host bridge on every node's bus, 64-bit BARs above 4 GiB."""

@@ -24,12 +24,12 @@ def build_dir():
     return os.environ.get("BUILD", "build")
 
 
-def program():
-    return os.path.join(build_dir(), "numavisor")
+def program(build=None):
+    return os.path.join(build or build_dir(), "numavisor")
 
 
-def image(guest, suffix="elf"):
-    return os.path.join(build_dir(), "guest-tests/bare", f"{guest}.{suffix}")
+def image(guest, suffix="elf", build=None):
+    return os.path.join(build or build_dir(), "guest-tests/bare", f"{guest}.{suffix}")
 
 
 def make_disk(path):
@@ -197,12 +197,15 @@ def run(case):
             calm = Run(dataclasses.replace(case, cmdline=case.calm), folder, options)
             calm.wait()
         problems = list(problems_of(case, status, output, vm.output(".err"), options))
+        skips = re.findall(r"^ok .*# skip (.*)", output, re.M)
+        if case.skips not in (-1, len(skips)):
+            problems.append(f"{len(skips)} checks are left out, not {case.skips}")
         if pages:
             problems += problems_of_eviction(counts, output)
             output += "".join(f"# node {k}: {v}\n" for k, v in counts.items())
         if case.calm and vm.peak_kib > calm.peak_kib + GROWTH_KIB:
             problems.append(f"grew to {vm.peak_kib} KiB, with {case.calm} to {calm.peak_kib}")
-        return problems, re.findall(r"^ok .*# skip (.*)", output, re.M), output
+        return problems, skips, output
     except (OSError, RuntimeError, subprocess.SubprocessError, ValueError, KeyError) as e:
         return [f"{type(e).__name__}: {e}"], [], ""
     finally:

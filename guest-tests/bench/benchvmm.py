@@ -7,13 +7,15 @@ KVM, /proc/PID/smaps, wait4), never from the program that is measured.
 """
 import glob
 import os
+import platform
 import re
 import select
 import signal
 import subprocess
 import time
 
-CMDLINE = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off"
+ARM64 = platform.machine() == "aarch64"
+CMDLINE = f"console={'ttyAMA0' if ARM64 else 'ttyS0'} quiet panic=-1 nokaslr mitigations=off"
 CODE_OURS, CODE_QEMU = 32, 1  # exit status when the guest writes 0 to the debug-exit port
 DEBUG_EXIT = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
 
@@ -86,8 +88,18 @@ def microvm(m, stop_rom=None):
     return qemu(m, stop_rom, board, "off")
 
 
+def virt(m, _stop_rom=None):
+    """QEMU's board for arm64, with the interrupt controller that we have."""
+    return ["qemu-system-aarch64", "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot", "-M", "virt,accel=kvm,gic-version=3,memory-backend=ram", "-cpu", "host",
+            "-smp", str(m.cpus), "-m", f"{m.memory_mib}M",
+            "-object", f"memory-backend-memfd,id=ram,size={m.memory_mib}M,share=on",
+            "-serial", "stdio", "-kernel", m.kernel, "-append", m.cmdline, "-initrd", m.initrd]
+
+
 OURS = "numavisor"
-VMMS = {OURS: ours, "QEMU q35": q35, "QEMU microvm": microvm}
+VMMS = {OURS: ours, "QEMU virt": virt} if ARM64 else {OURS: ours, "QEMU q35": q35,
+                                                      "QEMU microvm": microvm}
 NET_VMMS = {**VMMS, "QEMU q35 vhost=on": q35_vhost}
 
 

@@ -49,7 +49,7 @@ def linux(tap, kernel, name, *options, pages="4K"):
     initrd = os.path.join(guestvm.BUILD, "guest/initrd-memory.zst")
     return Vm(tap, name, [
         "--kernel", kernel, "--initrd", initrd, "--cmdline",
-        "console=ttyS0 quiet panic=-1 nv.test=balloon", "--cpus", "2", "--node",
+        f"console={guestvm.CONSOLE} quiet panic=-1 nv.test=balloon", "--cpus", "2", "--node",
         f"cpus=0,memory=256M,host={HOMES[0]},pages={pages}", "--node",
         f"cpus=1,memory=256M,host={HOMES[1]},pages={pages}", *options])
 

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ BUILD = os.environ.get("BUILD", "build")
 PROGRAM = os.path.join(BUILD, "numavisor")
 PATIENCE = float(os.environ.get("GUEST_TIMEOUT", "240"))  # for one step of a guest
 RUN_DIR = "/run/numavisor"
+CONSOLE = "ttyAMA0" if platform.machine() == "aarch64" else "ttyS0"  # the guest's
 
 
 class Trouble(Exception):

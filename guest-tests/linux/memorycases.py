@@ -334,7 +334,7 @@ def linux(tap, kernel, ground=FOUR):
     _a, b, c, _d = ground.nodes
     initrd = os.path.join(guestvm.BUILD, "guest/initrd-memory.zst")
     with Vm(tap, "linux", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
-                           "console=ttyS0 quiet panic=-1 nv.test=memory", "--cpus", "2", "--node",
+                           f"console={guestvm.CONSOLE} quiet panic=-1 nv.test=memory", "--cpus", "2", "--node",
                            f"cpus=0,memory=256M,host={c}", "--node",
                            f"cpus=1,memory=256M,host={b}"]) as vm:
         for boot in ("first boot", "after a reset"):

@@ -525,7 +525,7 @@ def linux(tap, kernel, ground=FOUR, load=Load()):
     initrd = os.path.join(guestvm.BUILD, "guest/initrd-move.zst")
     with steady_reserve(), Vm(tap, "move", [
             "--kernel", kernel, "--initrd", initrd, "--cmdline",
-            f"console=ttyS0 quiet panic=-1 nv.test=move nv.data={load.data}", "--cpus", "2", "--node",
+            f"console={guestvm.CONSOLE} quiet panic=-1 nv.test=move nv.data={load.data}", "--cpus", "2", "--node",
             f"cpus=0,memory=256M,host={a}", "--node", f"cpus=1,memory={load.memory}M,host={b}", "--rng",
             "node=1", *ground.far()]) as vm:
         vm.asked("next")

@@ -145,7 +145,7 @@ def plugged(tap, kernel):
     initrd = os.path.join(guestvm.BUILD, "guest/initrd-memory.zst")
     with Vm(tap, "plug", [
             "--kernel", kernel, "--initrd", initrd, "--cmdline",
-            "console=ttyS0 quiet panic=-1 memhp_default_state=online_movable nv.test=plug",
+            f"console={guestvm.CONSOLE} quiet panic=-1 memhp_default_state=online_movable nv.test=plug",
             "--cpus", "2", "--balloon", "size=0", "--node", f"cpus=0,memory=256M,host={HOMES[0]}",
             "--node", f"cpus=1,memory=256M,host={HOMES[1]},hotplug=2G"]) as vm:
         before = boots(vm)

@@ -31,7 +31,7 @@ def pools_busy(tap, kernel):
         if not has:
             return
         with Vm(tap, "pools", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
-                               "console=ttyS0 quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
+                               f"console={guestvm.CONSOLE} quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
                                "cpus=0,memory=256M,host=0", "--node",
                                "cpus=1,memory=224M,host=1,pages=2M,prealloc", "--rng", "node=1",
                                "--distance", "0-1=40"]) as vm:

@@ -10,6 +10,12 @@ $(RIG_BIN)/%: guest-tests/rig/%.c guest-tests/rig/accesses.h guest-tests/rig/rig
 	@mkdir -p $(@D)
 	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -O2 $(WARN) -static -s -o $@ $<
 
+# numavisor, or whatever GOALS names, for arm64, with headers and libraries from Debian's packages.
+arm64:
+	@guest-tests/rig/root arm64 >/dev/null
+	+@$(SUB) ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- BUILD=build/arm64 $(or $(GOALS),all)
+.PHONY: arm64
+
 # Undefined symbols are QEMU's.
 $(RIG_BIN)/%.so: guest-tests/rig/%.c guest-tests/rig/accesses.h guest-tests/rig/rig.mk
 	@mkdir -p $(@D)

@@ -19,9 +19,12 @@
 enum {
     LIST_MAX = 16 << 20, /* modules.dep of a full kernel has half a megabyte */
     /* Linux' boot protocol (Documentation/arch/x86/boot.rst): kernel_version, from 0x200 on. */
+    MAGIC_AT = 0x202,
     VERSION_AT = 0x20e,
     VERSION_BASE = 0x200,
 };
+
+static const char boot_magic[4] = { 'H', 'd', 'r', 'S' };
 
 static const char image_prefix[] = "vmlinuz-";
 
@@ -70,27 +73,47 @@ static int newest(const char *root, struct lab_kernel *ret, struct errctx *ec)
     return 0;
 }
 
-/* The image says itself what it is called. */
+/* What a bzImage says itself that it is called, "" where it does not. */
+static void ask_header(int fd, struct lab_kernel *k)
+{
+    char magic[sizeof(boot_magic)];
+    uint16_t at = 0;
+    ssize_t n = 0;
+
+    if (pread(fd, magic, sizeof(magic), MAGIC_AT) == (ssize_t)sizeof(magic) &&
+        memcmp(magic, boot_magic, sizeof(magic)) == 0 &&
+        pread(fd, &at, sizeof(at), VERSION_AT) == (ssize_t)sizeof(at) && at != 0)
+        n = pread(fd, k->release, sizeof(k->release) - 1, VERSION_BASE + at);
+    k->release[n > 0 ? n : 0] = '\0';
+}
+
+/* Images of other kinds do not say, but their name does where it is the usual one. */
+static void ask_name(struct lab_kernel *k)
+{
+    const char *slash = strrchr(k->image, '/');
+    const char *name = slash != NULL ? slash + 1 : k->image;
+
+    if (strncmp(name, image_prefix, sizeof(image_prefix) - 1) == 0 &&
+        strlen(name) - sizeof(image_prefix) + 1 < sizeof(k->release))
+        (void)snprintf(k->release, sizeof(k->release), "%s", name + sizeof(image_prefix) - 1);
+}
+
 static int ask_image(struct lab_kernel *k, struct errctx *ec)
 {
     CLEANUP_CLOSE int fd = open(k->image, O_RDONLY | O_CLOEXEC);
-    uint16_t at = 0;
-    ssize_t n;
 
     if (fd < 0)
         return errctx_set_os(ec, errno, "%s", k->image);
-    n = pread(fd, &at, sizeof(at), VERSION_AT);
-    if (n == (ssize_t)sizeof(at) && at != 0)
-        n = pread(fd, k->release, sizeof(k->release) - 1, VERSION_BASE + at);
-    else
-        n = 0;
-    k->release[n > 0 ? n : 0] = '\0';
+    ask_header(fd, k);
+    if (k->release[0] == '\0')
+        ask_name(k);
     k->release[strcspn(k->release, " ")] = '\0';
     for (const char *c = k->release; *c != '\0'; c++)
         if (!isalnum((unsigned char)*c) && strchr("._+~-", *c) == NULL)
             k->release[0] = '\0';
     if (k->release[0] == '\0' || k->release[0] == '.')
-        return errctx_set(ec, EINVAL, "%s is no bzImage of Linux that tells its release", k->image);
+        return errctx_set(ec, EINVAL, "%s is no bzImage of Linux that tells its release, nor is it named "
+                          "vmlinuz-RELEASE", k->image);
     return 0;
 }
 

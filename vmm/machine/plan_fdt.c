@@ -30,7 +30,7 @@ int plan_fdt_write(const struct topo_plan *plan, const char *cmdline, const char
     CLEANUP_FREE void *blob = NULL;
     struct mem_layout *layout;
     size_t len;
-    int r = mem_layout_make_on(arch->map, plan, PHYS_BITS, &layout, NULL);
+    int r = mem_layout_make_on(arch->map, plan, PHYS_BITS, &layout, ec);
 
     if (r == -ERANGE)
         r = mem_layout_make_on(arch->map, plan, PHYS_BITS_LARGE, &layout, ec);

@@ -295,6 +295,13 @@ static int broken(struct fake *f, struct kvm_run *run)
     return -EFAULT;
 }
 
+static int undecoded(struct fake *f, struct kvm_run *run)
+{
+    (void)f;
+    (void)run;
+    return -ENOSYS;
+}
+
 static void other_ways_back(void **state)
 {
     struct errctx ec = { 0 };
@@ -306,6 +313,9 @@ static void other_ways_back(void **state)
     f.enter = broken;
     assert_int_equal(vcpu_run_once(&f.vcpu, &ec), -EFAULT);
     assert_string_equal(ec.msg, "KVM_RUN: Bad address");
+    f.enter = undecoded;
+    assert_int_equal(vcpu_run_once(&f.vcpu, &ec), -EIO);
+    assert_non_null(strstr(ec.msg, "by an instruction that KVM cannot decode ("));
     f.enter = with_reason;
     reason = KVM_EXIT_IOAPIC_EOI;
     assert_int_equal(vcpu_run_once(&f.vcpu, &ec), VCPU_CONTINUE);

@@ -112,6 +112,7 @@ static void an_image_says_its_release(void **state)
     struct lab_kernel k;
     struct errctx ec = { 0 };
 
+    memcpy(image + 0x202, "HdrS", 4);
     image[0x20e] = 0x80; /* version string at 0x280 */
     memcpy(image + 0x280, "6.9.0-x (somebody) #1", 22);
     put(f, "image", image, sizeof(image));
@@ -122,6 +123,28 @@ static void an_image_says_its_release(void **state)
     put(f, "image", image, sizeof(image));
     assert_int_equal(lab_kernel_find(f->root, path, &k, &ec), -EINVAL);
     assert_non_null(strstr(ec.msg, "is no bzImage of Linux that tells its release"));
+}
+
+/* An image of another kind, such as arm64's, says nothing; what stands there is code. */
+static void a_name_says_the_release(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t image[0x300] = { 0 };
+    char path[64];
+    struct lab_kernel k = { .release = "as it was" };
+    struct errctx ec = { 0 };
+
+    image[0x20e] = 0x80;
+    memcpy(image + 0x280, "6.9.0-x (somebody) #1", 22);
+    put(f, "image", image, sizeof(image));
+    (void)snprintf(path, sizeof(path), "%s/image", f->root);
+    assert_int_equal(lab_kernel_find(f->root, path, &k, &ec), -EINVAL);
+    assert_non_null(strstr(ec.msg, "nor is it named vmlinuz-RELEASE"));
+    assert_string_equal(k.release, "as it was");
+    put(f, "vmlinuz-6.9.0-x", image, sizeof(image));
+    (void)snprintf(path, sizeof(path), "%s/vmlinuz-6.9.0-x", f->root);
+    assert_int_equal(lab_kernel_find(f->root, path, &k, NULL), 0);
+    assert_string_equal(k.release, "6.9.0-x");
 }
 
 static void modules_come_after_what_they_need(void **state)
@@ -193,6 +216,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_newest_kernel_with_modules_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_missing_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(an_image_says_its_release, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_says_the_release, setup, teardown),
         cmocka_unit_test_setup_teardown(modules_come_after_what_they_need, setup, teardown),
         cmocka_unit_test_setup_teardown(the_archive_has_init_and_modules, setup, teardown),
     };

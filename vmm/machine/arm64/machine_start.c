@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an arm64 guest finds at power-on, in memory and in registers, and the making of its vCPUs.
+ * A vCPU's number is its number in KVM, which makes the affinity fields of it. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "firmware/arm64/arm64_fdt.h"
+#include "vmm/base/cleanup.h"
+#include "vmm/kvm/arm64/kvm_vcpu_arm64.h"
+#include "vmm/machine/arm64/machine_arm64.h"
+
+int machine_arch_check_images(const struct boot_source *src, struct errctx *ec)
+{
+    return arm64_loader_check(src, ec);
+}
+
+int machine_load_firmware(struct machine *m, struct errctx *ec)
+{
+    const struct boot_source src = machine_boot_source(m);
+
+    return arm64_loader_load(&src, m->plan, m->mem, &m->arch->entry, ec);
+}
+
+int machine_arch_make_vcpu(struct machine *m, size_t i, struct errctx *ec)
+{
+    const struct topo_plan_vcpu *v = &m->plan->vcpus[i];
+    const struct vcpu_params params = {
+        .id = v->id,
+        .kvm_id = v->id.v,
+        .host_cpus = &v->host_cpus,
+        .ops = &machine_exit_ops,
+        .ops_ctx = m,
+        .gate = &m->gate,
+    };
+
+    return vcpu_new(&m->sys, &m->vm, &params, &m->vcpus[i], ec);
+}
+
+int machine_arch_vcpus_made(struct machine *m, struct errctx *ec)
+{
+    int r = kvm_gic_start(&m->arch->gic, ec);
+
+    return r < 0 ? r : machine_irq_release(m->irq, ec);
+}
+
+void machine_arch_vcpus_gone(struct machine *m)
+{
+    (void)m; /* the GIC goes with its stage */
+}
+
+/* Before anything ran there is nothing to reset, and redistributors are as new. */
+static int reset_gic(struct machine *m, struct errctx *ec)
+{
+    CLEANUP_FREE uint32_t *mpidr = calloc(m->n_vcpus, sizeof(*mpidr));
+
+    if (mpidr == NULL)
+        return errctx_set(ec, ENOMEM, "no memory to reset the GIC");
+    for (size_t i = 0; i < m->n_vcpus; i++)
+        mpidr[i] = fdt_arch_arm64.cpu_reg(m->plan->vcpus[i].id);
+    return kvm_gic_reset(&m->arch->gic, mpidr, m->n_vcpus, ec);
+}
+
+int machine_power_on_vcpu(struct machine *m, size_t i, struct errctx *ec)
+{
+    const int r = kvm_vcpu_arm64_init(&m->vm, vcpu_kvm(m->vcpus[i]), i > 0, ec);
+
+    return r < 0 ? errctx_wrap(ec, r, "vCPU %zu", i) : 0;
+}
+
+int machine_set_power_on(struct machine *m, struct errctx *ec)
+{
+    int r = m->n_resets > 0 ? reset_gic(m, ec) : 0;
+
+    for (size_t i = 0; r == 0 && i < m->n_vcpus; i++)
+        r = machine_power_on_vcpu(m, i, ec);
+    if (r < 0)
+        return r;
+    return kvm_vcpu_arm64_start_at(vcpu_kvm(m->vcpus[0]), m->arch->entry.pc, m->arch->entry.tree,
+                                   ec);
+}
