@@ -31,7 +31,12 @@ static void print_values(void)
     for (size_t i = 0; i < n; i++) {
         struct config_option o = config_options_get(i);
 
-        if (o.is_file)
+        if (o.offers_presets)
+            /* a preset's line begins with its name in small letters, unlike heading and words */
+            (void)printf("    --%s) COMPREPLY=($(compgen -f -- \"$cur\") $(compgen -W \\\n"
+                         "        \"host $(\"$1\" topology list 2>/dev/null | "
+                         "grep -o '^[a-z0-9][^ ]*')\" -- \"$cur\")); return ;;\n", o.name);
+        else if (o.is_file)
             (void)printf("    --%s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", o.name);
         else if (o.values != NULL)
             (void)printf("    --%s) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return ;;\n",

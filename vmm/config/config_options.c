@@ -46,6 +46,7 @@ static const struct config_option option_rows[] = {
       .arg = "PRESET|FILE|DIR|TEXT|host",
       .group = CONFIG_GROUP_TOPOLOGY,
       .is_file = true,
+      .offers_presets = true,
       .parse = config_parse_topology,
       .help = "CPUs, memory, nodes, caches and distances of a preset, or of a machine as hwloc "
               "(XML, synthetic, archive), numactl -H or our JSON describe it" },

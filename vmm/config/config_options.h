@@ -32,7 +32,8 @@ struct config_option {
     const char *help;  /* one line */
     enum config_group group;
     bool repeats;
-    bool is_file;       /* completion offers files */
+    bool is_file;        /* completion offers files */
+    bool offers_presets; /* and the names of presets */
     const char *values; /* completion offers these words, separated by spaces; NULL: none */
     int (*parse)(struct config_input *in, const char *text, struct errctx *ec); /* NULL: scalar */
     const struct device_type *device; /* set for device options */

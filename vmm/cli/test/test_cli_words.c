@@ -98,6 +98,9 @@ static void completion_is_bash_and_knows_every_word(void **state)
     assert_completes(path, "ctl web balance a", "advise");
     assert_completes(path, "completion b", "bash");
     assert_completes(path, "run --on-reset e", "exit");
+    assert_completes(path, "plan --topology w", "web"); /* as if it were a preset */
+    assert_completes(path, "lab --topology REA", "README.md");
+    assert_completes(path, "run --topology hos", "host");
     assert_completes(path, "run --on-reset = e", "exit"); /* as bash splits --on-reset=e */
     assert_completes(path, "run --on-reset =", "restart exit");
     assert_completes(path, "ctl --rate 5M/s web mo", "move");
