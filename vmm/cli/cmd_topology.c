@@ -97,7 +97,7 @@ static int run_topology(struct cli_args *args)
 
 static const struct cli_option topology_options[] = {
     { .name = "to",
-      .arg = "json|xml|synthetic|numactl",
+      .arg = "json|xml|synthetic|numactl|qemu",
       .help = "convert: the form to write (default: what the end of the file's name says)" },
     { 0 },
 };

@@ -29,7 +29,7 @@ struct topology {
     struct topo_notes notes;
 };
 
-static int write_json(const struct topology *t, FILE *out, struct errctx *ec)
+static int write_json(struct topology *t, FILE *out, struct errctx *ec)
 {
     json_t *json;
     int r = config_json_write(&t->config, &json, ec);
@@ -41,31 +41,37 @@ static int write_json(const struct topology *t, FILE *out, struct errctx *ec)
     return r < 0 ? errctx_set(ec, -r, "no memory for the JSON form") : 0;
 }
 
-static int write_xml(const struct topology *t, FILE *out, struct errctx *ec)
+static int write_xml(struct topology *t, FILE *out, struct errctx *ec)
 {
     return topo_convert_xml(t->plan, out, ec);
 }
 
-static int write_synthetic(const struct topology *t, FILE *out, struct errctx *ec)
+static int write_synthetic(struct topology *t, FILE *out, struct errctx *ec)
 {
     return topo_convert_synthetic(t->plan, out, ec);
 }
 
-static int write_numactl(const struct topology *t, FILE *out, struct errctx *ec)
+static int write_numactl(struct topology *t, FILE *out, struct errctx *ec)
 {
     (void)ec;
     numactl_text_write(t->plan, out);
     return 0;
 }
 
+static int write_qemu(struct topology *t, FILE *out, struct errctx *ec)
+{
+    return topo_convert_qemu(t->plan, &t->notes, out, ec);
+}
+
 static const struct form {
     const char *name, *title;
-    int (*write)(const struct topology *t, FILE *out, struct errctx *ec);
+    int (*write)(struct topology *t, FILE *out, struct errctx *ec);
 } forms[] = {
     { "json", "JSON", write_json },
     { "xml", "hwloc's XML", write_xml },
     { "synthetic", "hwloc's synthetic form", write_synthetic },
     { "numactl", "numactl's output", write_numactl },
+    { "qemu", "QEMU's options", write_qemu },
 };
 
 static const struct form *find_form(const char *name)
@@ -85,10 +91,11 @@ static const struct form *choose_form(const char *to, const char *form, struct e
                                              : NULL;
 
     if (found == NULL && form != NULL)
-        (void)errctx_set(ec, EINVAL, "--to: \"%.40s\" is not json, xml, synthetic or numactl", form);
+        (void)errctx_set(ec, EINVAL, "--to: \"%.40s\" is not json, xml, synthetic, numactl or qemu",
+                        form);
     else if (found == NULL)
         (void)errctx_set(ec, EINVAL, "say the form with --to, or by the end of the file's name: "
-                         ".json, .xml, .synthetic or .numactl");
+                         ".json, .xml, .synthetic, .numactl or .qemu");
     return found;
 }
 
@@ -131,7 +138,11 @@ static int tell_losses(const struct topology *t, const struct form *form, const 
                        size_t len, struct topo_notes *notes, struct errctx *ec)
 {
     struct topology back = { 0 };
-    int r = read_back(text, len, form, &back, ec);
+    int r;
+
+    if (form->write == write_qemu)
+        return 0; /* which said it itself */
+    r = read_back(text, len, form, &back, ec);
 
     if (r == 0)
         topo_convert_losses(t->plan, back.plan, form->title, notes);

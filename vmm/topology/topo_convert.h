@@ -19,6 +19,11 @@ int topo_convert_xml(const struct topo_plan *plan, FILE *out, struct errctx *ec)
  *  not the same everywhere, which the form cannot say. */
 int topo_convert_synthetic(const struct topo_plan *plan, FILE *out, struct errctx *ec);
 
+/** topo_convert_qemu() - options of qemu-system-x86_64, one a line. Nothing reads them back, so
+ *  @notes gets here what they do not hold. Return: 0, or -EINVAL (a machine that QEMU cannot be). */
+int topo_convert_qemu(const struct topo_plan *plan, struct topo_notes *notes, FILE *out,
+                      struct errctx *ec);
+
 /** topo_convert_losses() - a note for each kind of fact of @plan that @back, which was read from
  *  what was written of it, does not have; @form names the form in them. */
 void topo_convert_losses(const struct topo_plan *plan, const struct topo_plan *back,

@@ -121,6 +121,55 @@ static void synthetic_and_numactl_forms_are_golden(void **state)
     outcome_fini(&o);
 }
 
+static void qemu_gets_the_same_machine(void **state)
+{
+    static const char *const lines[] = {
+        "-machine q35,hmat=on\n-m 1024M\n-smp 4,sockets=2,dies=1,cores=2,threads=1\n",
+        ("-object memory-backend-ram,id=mem2,size=256M\n"
+         "-numa node,nodeid=2,memdev=mem2,initiator=1\n"),
+        "-numa cpu,node-id=1,socket-id=1,core-id=0,thread-id=0\n",
+        "-numa dist,src=0,dst=2,val=28\n",
+        "-numa hmat-lb,initiator=1,target=2,hierarchy=memory,data-type=access-latency,latency=250\n",
+    };
+    struct outcome o = run("topology convert --to qemu cxl-expander");
+
+    (void)state;
+    assert_int_equal(o.status, CLI_OK);
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        if (strstr(o.out, lines[i]) == NULL)
+            fail_msg("no %s in %s", lines[i], o.out);
+    assert_string_equal(o.err, "numavisor: note: QEMU's options do not hold the caches: they are "
+                               "its CPU model's.\n");
+    outcome_fini(&o);
+}
+
+/* The node's cache is only for who knows what lies behind it: node 1 has no bandwidth. */
+static void qemu_gets_no_cache_without_what_lies_behind(void **state)
+{
+    static const char text[] =
+        "{\"nodes\": ["
+        "{\"cpus\": \"0\", \"memory\": \"256M\", \"memory_caches\": [{\"size\": \"16M\"}]},"
+        "{\"cpus\": \"1\", \"memory\": \"256M\", \"memory_caches\": [{\"size\": \"32M\"}]}],"
+        "\"links\": [{\"from\": 0, \"to\": 0, \"latency\": \"100ns\", \"bandwidth\": \"10G/s\"},"
+        "{\"from\": 0, \"to\": 1, \"latency\": \"200ns\"}]}";
+    char path[] = "/tmp/nv-convert-XXXXXX", words[256];
+    const int fd = mkstemp(path);
+    struct outcome o;
+
+    (void)state;
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(close(fd), 0);
+    (void)snprintf(words, sizeof(words), "topology convert --to qemu %s", path);
+    o = run(words);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(o.status, CLI_OK);
+    assert_non_null(strstr(o.out, "-numa hmat-cache,node-id=0,size=16384K,level=1,"));
+    assert_null(strstr(o.out, "hmat-cache,node-id=1"));
+    assert_non_null(strstr(o.err, "note: QEMU takes memory-side caches only of nodes whose latency "
+                                  "and bandwidth it knows: those of node 1 are left out.\n"));
+    outcome_fini(&o);
+}
+
 static void mistakes_are_sentences(void **state)
 {
     static const struct {
@@ -131,11 +180,13 @@ static void mistakes_are_sentences(void **state)
         { "topology list --to xml", "--to has no effect on topology list\n" },
         { "topology convert", "topology convert: say what is to be converted\n" },
         { "topology convert ring", "say the form with --to, or by the end of the file's name: "
-                                   ".json, .xml, .synthetic or .numactl\n" },
+                                   ".json, .xml, .synthetic, .numactl or .qemu\n" },
         { "topology convert ring --to yaml",
-          "--to: \"yaml\" is not json, xml, synthetic or numactl\n" },
+          "--to: \"yaml\" is not json, xml, synthetic, numactl or qemu\n" },
         { "topology convert --to synthetic unequal", "hwloc's synthetic form has the same CPUs in "
           "every node, one behind the other, which node 0 has not\n" },
+        { "topology convert --to qemu unequal", "QEMU wants the same number of cores and threads "
+          "in every socket and die, and here they differ\n" },
         { "topology convert rung a.xml", "\"rung\" is neither a preset (numavisor topology list), "
           "nor a file or folder, nor hwloc's synthetic form; did you mean ring?\n" },
     };
@@ -183,6 +234,8 @@ int main(void)
         cmocka_unit_test(xml_and_json_keep_machines_whole),
         cmocka_unit_test(losses_are_told),
         cmocka_unit_test(synthetic_and_numactl_forms_are_golden),
+        cmocka_unit_test(qemu_gets_the_same_machine),
+        cmocka_unit_test(qemu_gets_no_cache_without_what_lies_behind),
         cmocka_unit_test(mistakes_are_sentences),
         cmocka_unit_test(a_saved_plan_is_a_topology),
     };
