@@ -4,6 +4,7 @@
 #include "vmm/lab/lab_initramfs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +70,7 @@ int lab_initramfs_make(const struct lab_modules *modules, int *ret_fd, struct er
 
     if (fd < 0)
         return errctx_set_os(ec, errno, "memfd_create");
-    copy = dup(fd);
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     f = copy >= 0 ? fdopen(copy, "w") : NULL;
     if (f == NULL) {
         r = errctx_set_os(ec, errno, "open the initramfs");

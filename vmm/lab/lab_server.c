@@ -25,8 +25,17 @@
 #ifndef MOUNT_ATTR_RDONLY
 #define MOUNT_ATTR_RDONLY 1
 #endif
+#ifndef MOUNT_ATTR_NODEV
+#define MOUNT_ATTR_NODEV 4
+#endif
 
 enum { SERVED_FD = 3, MESSAGE_MAX = 200 };
+
+/* Why there is no server. */
+struct failure {
+    int error;
+    char text[MESSAGE_MAX];
+};
 
 const char *lab_server_program(void)
 {
@@ -45,17 +54,13 @@ static void give_up(int report, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 static void give_up(int report, const char *fmt, ...)
 {
-    const int error = errno;
-    char text[MESSAGE_MAX];
+    struct failure failure = { .error = errno };
     va_list ap;
-    int n;
 
     va_start(ap, fmt);
-    n = vsnprintf(text, sizeof(text), fmt, ap);
+    (void)vsnprintf(failure.text, sizeof(failure.text), fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof(text))
-        (void)snprintf(text + n, sizeof(text) - (size_t)n, ": %s", strerror(error));
-    (void)!write(report, text, strlen(text));
+    (void)!write(report, &failure, sizeof(failure));
     _exit(1);
 }
 
@@ -111,13 +116,14 @@ static void preload(int report)
         give_up(report, "its environment");
 }
 
-/* A copy of all mounts below the root, which only this process sees: so the root need not be a
- * mount point, as it is not in a chroot, and nothing of it reaches the namespace that it came from.
- */
-static void make_read_only(int report)
+/* A copy of the mounts below @path that only this process sees, so @path need not be a mount point
+ * (as the root is not in a chroot), and nothing of it reaches the namespace that it came from. It
+ * lasts as long as its descriptor, which the server inherits. No device is reached through it:
+ * mounts that are read-only do not keep anybody from writing to one. */
+static int copy_mounts(const char *path, bool writable, int report)
 {
-    struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, "/", OPEN_TREE_CLONE | AT_RECURSIVE);
+    struct mount_attr attr = { .attr_set = MOUNT_ATTR_NODEV | (writable ? 0 : MOUNT_ATTR_RDONLY) };
+    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | AT_RECURSIVE);
 
     if (tree == SERVED_FD) /* the number is wanted */
         tree = fcntl(tree, F_DUPFD, SERVED_FD + 1);
@@ -125,34 +131,44 @@ static void make_read_only(int report)
         give_up(report, "mounts of its own");
     if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) !=
         0)
-        give_up(report, "mounts that are read-only");
-    /* It lasts as long as the descriptor, which the server inherits. */
-    if (fchdir(tree) != 0 || chroot(".") != 0)
+        give_up(report, "mounts that are confined");
+    return tree;
+}
+
+/* Its root is read-only, whatever it serves: changing that by chroot(2), as it does, keeps nobody
+ * in who was taken over. Returns a descriptor of the folder that it serves. */
+static int enter_mounts(const struct lab_server *s, int report)
+{
+    const int root = copy_mounts("/", false, report);
+    const int folder = s->writable ? copy_mounts(s->folder, true, report) : root;
+
+    if (fchdir(root) != 0 || chroot(".") != 0)
         give_up(report, "mounts of its own");
+    return folder;
 }
 
 static void serve(const struct lab_server *s, pid_t parent, int report)
 {
-    char source[4200], fd[16];
-    const char *const args[] = { s->program, "-f", fd, "-o", source, NULL };
+    char options[128], fd[16];
+    const char *const args[] = { s->program, "-f", fd, "-o", options, NULL };
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
     sigset_t none;
+    int folder;
 
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)setsid(); /* signals of the terminal are the supervisor's */
     enter_namespaces(report);
-    if (!s->writable)
-        make_read_only(report);
+    folder = enter_mounts(s, report);
     if (!s->writable && geteuid() != 0)
         preload(report);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
         _exit(1);
     (void)snprintf(fd, sizeof(fd), "--fd=%d", SERVED_FD);
-    (void)snprintf(source, sizeof(source), "source=%s,sandbox=chroot,cache=auto,log_level=err",
-                   s->folder);
+    /* It looks whether that is a folder, not a link to one. */
+    (void)snprintf(options, sizeof(options),
+                   "source=/proc/self/fd/%d/.,sandbox=chroot,cache=auto,log_level=err", folder);
     if (dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(s->log_fd, 2) < 0)
         give_up(report, "its streams");
     if (report == SERVED_FD) /* the number is wanted */
@@ -168,30 +184,26 @@ static void serve(const struct lab_server *s, pid_t parent, int report)
 
 int lab_server_start(const struct lab_server *server, pid_t *ret_pid, struct errctx *ec)
 {
-    char text[MESSAGE_MAX + 1];
+    struct failure failure;
     const pid_t self = getpid();
     int report[2];
     ssize_t n;
     pid_t pid;
 
-    if (strpbrk(server->folder, ",\n") != NULL)
-        return errctx_set(ec, EINVAL,
-                          "%s: virtiofsd cannot serve a folder with a comma in its name",
-                          server->folder);
     if (pipe2(report, O_CLOEXEC) != 0)
         return errctx_set_os(ec, errno, "pipe");
     pid = fork();
     if (pid == 0)
         serve(server, self, report[1]);
     (void)close(report[1]);
-    n = pid > 0 ? read(report[0], text, sizeof(text) - 1) : 0; /* end of file: it runs */
+    n = pid > 0 ? read(report[0], &failure, sizeof(failure)) : 0; /* end of file: it runs */
     (void)close(report[0]);
     if (pid < 0)
         return errctx_set_os(ec, errno, "fork");
-    if (n > 0) {
-        text[n] = '\0';
+    if (n == (ssize_t)sizeof(failure)) {
         (void)waitpid(pid, NULL, 0);
-        return errctx_set(ec, EPERM, "the file server for %s cannot have %s", server->folder, text);
+        return errctx_set_os(ec, failure.error, "the file server for %s cannot have %s",
+                             server->folder, failure.text);
     }
     *ret_pid = pid;
     return 0;

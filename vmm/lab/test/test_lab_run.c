@@ -263,7 +263,7 @@ static void a_server_that_cannot_start_is_told_of(void **state)
 
     f->req.program = "/there/is/none";
     o = run(f, "", 0);
-    assert_int_equal(o->result, -EPERM);
+    assert_int_equal(o->result, -ENOENT);
     assert_string_equal(
         (const char *)&o->end,
         "the file server for / cannot have /there/is/none: No such file or directory");
