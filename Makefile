@@ -113,7 +113,8 @@ $(BUILD)/gen/sandbox_programs.o: $(BUILD)/gen/sandbox_programs.c Makefile
 
 # Programs that numavisor carries inside: the first one of a lab's guest, static since it is alone
 # there, and what is loaded into its file server. Without sanitizers: they run elsewhere.
-$(BUILD)/gen/lab_init: vmm/lab/parts/init.c vmm/lab/lab_wire.h Makefile
+$(BUILD)/gen/lab_init: $(addprefix vmm/lab/parts/,init.c facts.c) \
+                      $(wildcard vmm/lab/parts/*.h) vmm/lab/lab_wire.h Makefile
 	@mkdir -p $(@D)
 	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -Os $(WARN) $(SYSROOT_FLAGS) -static -s -o $@ \
 	    $(filter %.c,$^)

@@ -23,6 +23,7 @@ enum cli_status {
     CLI_GUEST_RESET = 3, /* run --on-reset exit: the guest reset itself */
     CLI_STOPPED = 4,     /* run: ctl stop, the escape key or a signal */
     CLI_LOST = 5,        /* run: memory of the guest's that was away cannot be brought back */
+    CLI_LAB_DIFFERS = 120,   /* lab --expect, conformance: the guest sees another machine */
     CLI_LAB_HOST = 121,      /* lab: kernel, file server or KVM are not to be had */
     CLI_LAB_MACHINE = 122,   /* lab: the machine could not be started or kept running */
     CLI_LAB_GUEST = 123,     /* lab: the guest gave up before the command ended */

@@ -279,7 +279,7 @@ static int gather(struct lab_job *job, struct errctx *ec)
     if (r == 0)
         r = lab_modules_list(&job->kernel, modules, &list, ec);
     if (r == 0)
-        r = lab_initramfs_make(&list, &job->req.initramfs_fd, ec);
+        r = lab_initramfs_make(&list, false, &job->req.initramfs_fd, ec);
     lab_modules_fini(&list);
     job->req.program = lab_server_program();
     if (r == 0 && job->req.program == NULL)

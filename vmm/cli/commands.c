@@ -6,7 +6,8 @@
 
 static const struct cli_command *const commands[] = {
     &cmd_run,  &cmd_lab, &cmd_plan,       &cmd_host, &cmd_check, &cmd_ctl,
-    &cmd_list, &cmd_topology,   &cmd_replay, &cmd_golden, &cmd_completion, &cmd_help, NULL,
+    &cmd_list, &cmd_topology,   &cmd_conformance, &cmd_replay, &cmd_golden, &cmd_completion,
+    &cmd_help, NULL,
 };
 
 const struct cli_command *const *cli_commands(void)

@@ -13,6 +13,7 @@ extern const struct cli_command cmd_check;
 extern const struct cli_command cmd_ctl;
 extern const struct cli_command cmd_list;
 extern const struct cli_command cmd_topology;
+extern const struct cli_command cmd_conformance;
 extern const struct cli_command cmd_replay;
 extern const struct cli_command cmd_golden;
 extern const struct cli_command cmd_completion;

@@ -15,6 +15,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/read_file.h"
 #include "vmm/lab/lab_parts.h"
+#include "vmm/lab/lab_wire.h"
 
 enum { MODULE_MAX = 64 << 20 };
 
@@ -61,7 +62,8 @@ static int add_modules(struct archive *a, const struct lab_modules *modules, str
     return 0;
 }
 
-int lab_initramfs_make(const struct lab_modules *modules, int *ret_fd, struct errctx *ec)
+int lab_initramfs_make(const struct lab_modules *modules, bool facts_only, int *ret_fd,
+                       struct errctx *ec)
 {
     CLEANUP_CLOSE int fd = memfd_create("lab-initramfs", MFD_CLOEXEC);
     CLEANUP_FCLOSE FILE *f = NULL;
@@ -83,6 +85,8 @@ int lab_initramfs_make(const struct lab_modules *modules, int *ret_fd, struct er
     entry(&a, "dev/console", S_IFCHR | 0600, 5, 1, NULL, 0);
     entry(&a, "init", S_IFREG | 0700, 0, 0, lab_init_start,
           (size_t)(lab_init_end - lab_init_start));
+    if (facts_only)
+        entry(&a, LAB_FACTS_ONLY, S_IFREG | 0600, 0, 0, NULL, 0);
     r = add_modules(&a, modules, ec);
     entry(&a, "TRAILER!!!", 0, 0, 0, NULL, 0);
     if (r == 0 && (fflush(f) != 0 || ferror(f)))

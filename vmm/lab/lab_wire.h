@@ -14,6 +14,14 @@
 
 enum { LAB_CONTROL = 1, LAB_STDIN, LAB_STDOUT, LAB_STDERR, LAB_PORTS };
 
+/* A file in the initramfs that has init tell the facts on the console and end: for a guest of which
+ * nothing is asked but a serial port. */
+#define LAB_FACTS_ONLY "facts"
+/* The lines around them, and what each of them begins with. */
+#define LAB_FACTS_BEGIN "numavisor facts begin"
+#define LAB_FACTS_END   "numavisor facts end"
+#define LAB_FACTS_LINE  "fact "
+
 enum {
     LAB_MAGIC = 0x62616c6e,
     LAB_STRINGS_MAX = 4 << 20, /* of arguments and environment; Linux' own limit is below that */

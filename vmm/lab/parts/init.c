@@ -26,9 +26,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "vmm/lab/lab_wire.h"
+#include "vmm/lab/parts/facts.h"
 
 enum {
     CHUNK = 65536,
@@ -267,6 +269,33 @@ static void take_order(struct order *o)
     o->shares = take_strings(&at, past, o->head.n_shares);
 }
 
+/* The kernel writes to a serial console in the midst of our lines: it has to be quiet
+ * (loglevel=1). */
+static void print_facts(void)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    (void)mkdir("/proc", 0755);
+    (void)mkdir("/sys", 0755);
+    mount_or_fail("proc", "proc", "/proc", 0, NULL);
+    mount_or_fail("sysfs", "sysfs", "/sys", 0, NULL);
+    if (out == NULL)
+        fail("memory for facts");
+    facts_write("/sys", "/proc", out);
+    if (fclose(out) != 0)
+        fail("memory for facts");
+    (void)dprintf(STDOUT_FILENO, "\n" LAB_FACTS_BEGIN "\n");
+    for (char *line = text, *next; (next = strchr(line, '\n')) != NULL; line = next) {
+        *next++ = '\0';
+        (void)dprintf(STDOUT_FILENO, LAB_FACTS_LINE "%s\n", line);
+    }
+    (void)dprintf(STDOUT_FILENO, LAB_FACTS_END "\n");
+    (void)tcdrain(STDOUT_FILENO);
+    switch_off();
+}
+
 static void mount_shares(const struct order *o)
 {
     for (uint32_t i = 0; i < o->head.n_shares; i++) {
@@ -501,6 +530,8 @@ int main(void)
     (void)umask(022);
     (void)signal(SIGPIPE, SIG_IGN);
     load_modules();
+    if (access("/" LAB_FACTS_ONLY, F_OK) == 0)
+        print_facts();
     control = dial(LAB_CONTROL);
     take_order(&order);
     make_root();

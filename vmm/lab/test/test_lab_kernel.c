@@ -189,7 +189,7 @@ static void the_archive_has_init_and_modules(void **state)
 
     put_text(f, "m.ko", "module");
     (void)snprintf(path, sizeof(path), "%s/m.ko", f->root);
-    assert_int_equal(lab_initramfs_make(&m, &fd, NULL), 0);
+    assert_int_equal(lab_initramfs_make(&m, false, &fd, NULL), 0);
     assert_int_equal(fstat(fd, &st), 0);
     at = start = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     assert_ptr_not_equal(start, MAP_FAILED);
