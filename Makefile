@@ -113,7 +113,7 @@ $(BUILD)/gen/sandbox_programs.o: $(BUILD)/gen/sandbox_programs.c Makefile
 
 # Programs that numavisor carries inside: the first one of a lab's guest, static since it is alone
 # there, and what is loaded into its file server. Without sanitizers: they run elsewhere.
-$(BUILD)/gen/lab_init: $(addprefix vmm/lab/parts/,init.c facts.c) \
+$(BUILD)/gen/lab_init: $(addprefix vmm/lab/parts/,init.c agent.c facts.c send.c) \
                       $(wildcard vmm/lab/parts/*.h) vmm/lab/lab_wire.h Makefile
 	@mkdir -p $(@D)
 	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -Os $(WARN) $(SYSROOT_FLAGS) -static -s -o $@ \
@@ -232,6 +232,10 @@ install: all
 	    >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/numavisor
 	mkdir -p $(DESTDIR)$(PREFIX)/share/numavisor/topologies
 	install -m 644 vmm/topology/presets/*.json $(DESTDIR)$(PREFIX)/share/numavisor/topologies
+	mkdir -p $(DESTDIR)$(PREFIX)/share/numavisor/guest-tests/rig
+	install -m 644 guest-tests/rig/*.py $(DESTDIR)$(PREFIX)/share/numavisor/guest-tests/rig
+	install -m 755 $(addprefix guest-tests/rig/,run kernel init agent hostroot kvmhold) \
+	    $(DESTDIR)$(PREFIX)/share/numavisor/guest-tests/rig
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/numavisor $(DESTDIR)$(PREFIX)/share/man/man1/numavisor.1 \

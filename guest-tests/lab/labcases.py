@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+import xml.etree.ElementTree
 
 import labvm
 from labvm import SMALL, Running, clean, lab
@@ -15,6 +16,8 @@ echo "user $(id -u) $(id -g)"
 echo "given $LAB_GIVEN"
 echo "set $LAB_SET"
 echo "kept [$LAB_KEPT]"
+echo "path $PATH"
+echo "disk $(cat /sys/block/vda/size)"
 echo "nodes $(ls -d /sys/devices/system/node/node* | wc -l)"
 echo "host $(cat "$LAB_FILE")"
 echo discarded >"$LAB_FILE" && echo "layer $(cat "$LAB_FILE")"
@@ -29,19 +32,23 @@ def command(tap):
     """One boot: words, folder, user, environment, streams, files, status."""
     data = bytes(range(256)) * 4096 + os.urandom(300001)
     with tempfile.TemporaryDirectory(prefix="lab-test-") as folder:
-        rw, file = os.path.join(folder, "rw dir"), os.path.join(folder, "file")
+        rw, file = os.path.join(folder, "rw, dir"), os.path.join(folder, "file")
+        disk = os.path.join(folder, "disk")
         os.mkdir(rw)
+        with open(disk, "wb") as f:
+            f.truncate(1 << 20)
         for path, text in ((file, "the host's"), (os.path.join(rw, "outside"), "seen")):
             with open(path, "w", encoding="ascii") as f:
                 f.write(text + "\n")
         env = os.environ | {"LAB_GIVEN": "a b", "LAB_KEPT": "not passed on", "LAB_FILE": file,
                             "LAB_RW": rw}
         done = lab([*SMALL, "--rw", rw, "--env", "LAB_GIVEN", "--env", "LAB_SET=x=y", "--env",
-                    "LAB_FILE", "--env", "LAB_RW"],
+                    "LAB_FILE", "--env", "LAB_RW", "--env", "PATH=/bin:/usr/bin:/none",
+                    "--disk", disk],
                    ["sh", "-c", FACTS, "sh", "one word", "--help"], data, env=env, cwd=folder)
         lines = done.lines()
         for want in ("args 2 one word --help", f"folder {folder}", "user 0 0", "given a b",
-                     "set x=y", "kept []", "nodes 2", "host the host's", "layer discarded",
+                     "set x=y", "kept []", "path /bin:/usr/bin:/none", "disk 2048", "nodes 2", "host the host's", "layer discarded",
                      "shared seen", "loopback"):
             tap.point(want in lines, f"command: {want.split()[0]}", f"no {want!r} in\n{done}")
         tap.point(done.err == data, "command: bytes go in and come out as they were",
@@ -72,13 +79,22 @@ def ends(tap):
     done = lab(SMALL, ["/there/is/no/such/command"])
     tap.point(done.status == 127 and b"no such command" in done.err, "ends: no command is 127",
               done)
-    done = lab(SMALL, ["/etc"])
+    with tempfile.TemporaryDirectory(prefix="lab-test-") as folder:
+        file = os.path.join(folder, "junit.xml")
+        done = lab([*SMALL, "--junit", file], ["/etc"])
+        case = xml.etree.ElementTree.parse(file).find("testsuite/testcase")
+        tap.point(case.get("name") == "/etc" and case.find("error").get("message") ==
+                  "/etc cannot be run: Permission denied", "ends: JUnit's file says so",
+                  xml.etree.ElementTree.tostring(case))
     tap.point(done.status == 126 and b"cannot be run: Permission denied" in done.err,
               "ends: a folder is 126", done)
     done = lab([*SMALL, "--timeout", "30"], ["sleep", "100000"])
     tap.point(done.status == 124 and b"had not ended after 30 s" in done.err,
               "ends: out of time is 124", done)
     clean(tap, "ends")
+    done = lab(SMALL, ["sh", "-c", "yes & sleep 1; exit 3"])
+    tap.point(done.status == 3 and done.out.startswith(b"y\ny\n"),
+              "ends: who goes on writing behind a command holds nothing up", str(done)[-1500:])
     done = lab(SMALL, ["sh", "-c", "echo c >/proc/sysrq-trigger"])
     tap.point(done.status == 123 and b"the guest's kernel gave up: Kernel panic" in done.err,
               "ends: a panic is 123", done)

@@ -6,7 +6,8 @@ import subprocess
 import guestvm
 from labvm import clean, lab
 
-SAMPLE = ("memoryless", "cxl-expander", "asymmetric")
+SAMPLE = ("memoryless", "asymmetric")
+MANY = "128-nodes"
 # A line for each node: number, CPUs, whether it has memory, distances.
 LOOK = r"""
 for n in /sys/devices/system/node/node[0-9]*; do
@@ -21,17 +22,32 @@ def planned(preset):
     done = subprocess.run([guestvm.PROGRAM, "plan", "--json", "--topology", preset],
                           capture_output=True, text=True, check=True)
     nodes = json.loads(done.stdout)["plan"]["nodes"]
-    there = [n for n in nodes if n["has_cpus"] or n["has_memory"]]
+    there = [n for n in nodes if n["has_cpus"] or n["has_memory"] or n["generic_initiator"]]
     return sorted(f"{n['id']}|{n['cpus'] if n['has_cpus'] else ''}|{n['has_memory']:d}|"
                   + " ".join(str(n["distances"][m["id"]]) for m in there) for n in there)
 
 
 def boot(tap, preset):
     want = planned(preset)
-    done = lab(["--topology", preset], ["sh", "-c", LOOK])
+    done = lab(["--topology", preset, "--expect", "plan"], ["sh", "-c", LOOK])
     tap.point(done.status == 0 and sorted(done.lines()) == want,
               f"preset {preset}: nodes, CPUs, memory, distances are the plan's",
               f"want {want}\n{done}")
+    tap.point(b"expected" not in done.err, f"preset {preset}: and so are all other facts", done)
+
+
+def every(tap):
+    """All the others. What Debian's file server has no room for is refused, with a sentence."""
+    done = subprocess.run([guestvm.PROGRAM, "topology", "list"], capture_output=True, text=True,
+                          check=True)
+    names = [line.split()[0] for line in done.stdout.splitlines()[1:] if not line.startswith(" ")]
+    for preset in names:
+        if preset not in (*SAMPLE, MANY):
+            boot(tap, preset)
+    done = lab(["--topology", MANY], ["true"])
+    tap.point(done.status == 122 and b"parts, and the back end takes" in done.err,
+              f"preset {MANY}: refused before it boots", done)
+    clean(tap, "every")
 
 
 def presets(tap):

@@ -2,6 +2,7 @@
 """Run numavisor lab and look at what it leaves."""
 import glob
 import os
+import signal
 import subprocess
 import threading
 
@@ -36,13 +37,18 @@ def lab(options, command, stdin=b"", prefix=(), **more):
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def listen():
+    """Take SIGINT, which whoever runs the suite in the background may have had ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A lab whose command is talked to while it runs."""
 
     def __init__(self, command, options=SMALL):
         self.child = subprocess.Popen([PROGRAM, "lab", *options, "--", *command],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=subprocess.PIPE)
+                                      stderr=subprocess.PIPE, preexec_fn=listen)
         self.timer = threading.Timer(PATIENCE, self.child.kill)
         self.timer.start()
 
@@ -63,7 +69,8 @@ class Running:
 def remains():
     """Sentences about what a lab that ended has left behind."""
     found = guestvm.leftovers(paths=[])
-    found += [f"folder {p}" for p in glob.glob("/tmp/numavisor-lab-*")]
+    for place in {"/tmp", os.environ.get("XDG_RUNTIME_DIR", "/tmp")}:
+        found += [f"folder {p}" for p in glob.glob(f"{place}/numavisor-lab-*")]
     for path in glob.glob("/proc/[0-9]*/comm"):
         try:
             with open(path, encoding="utf-8") as f:

@@ -135,7 +135,7 @@ int cli_args_parse(const struct cli_command *command, int argc, char **argv,
     bool options = true;
     int r = 0;
 
-    *args = (struct cli_args){ .command = command };
+    *args = (struct cli_args){ .command = command, .words = argv, .n_words = (size_t)argc };
     config_init(&args->config);
     args->input.config = &args->config;
     while (r == 0 && c.next < argc) {

@@ -23,6 +23,7 @@ enum cli_status {
     CLI_GUEST_RESET = 3, /* run --on-reset exit: the guest reset itself */
     CLI_STOPPED = 4,     /* run: ctl stop, the escape key or a signal */
     CLI_LOST = 5,        /* run: memory of the guest's that was away cannot be brought back */
+    CLI_LAB_EVENT = 119,     /* lab --at, --events: one failed, or was not reached */
     CLI_LAB_DIFFERS = 120,   /* lab --expect, conformance: the guest sees another machine */
     CLI_LAB_HOST = 121,      /* lab: kernel, file server or KVM are not to be had */
     CLI_LAB_MACHINE = 122,   /* lab: the machine could not be started or kept running */
@@ -80,6 +81,8 @@ struct cli_args {
     size_t n_operands;
     struct cli_many many[CLI_MAX_MANY]; /* in the order given */
     size_t n_many;
+    char *const *words; /* all of them, behind the command's name */
+    size_t n_words;
     char *const *rest; /* ->takes_rest: a command's own words, up to a NULL */
     size_t n_rest;
     bool help; /* --help was among them; nothing else was judged after it */

@@ -22,6 +22,8 @@
 #include "vmm/lab/lab_private.h"
 #include "vmm/lab/lab_server.h"
 
+enum { LOG_BYTES = 4095 };
+
 /* --- the folder and its sockets --------------------------------------------------------------- */
 
 static int make_dir(struct lab *lab, struct errctx *ec)
@@ -67,6 +69,9 @@ static int make_sockets(struct lab *lab, struct errctx *ec)
         r = listen_at(lab->share_sockets[i], &lab->share_fds[i], ec);
     }
     for (int port = LAB_CONTROL; r == 0 && port < LAB_PORTS; port++) {
+        if ((port == LAB_FACTS && lab->req->facts_fd < 0) ||
+            (port == LAB_EVENTS && lab->req->direct == NULL))
+            continue;
         (void)snprintf(path, sizeof(path), "%s/vsock_%d", lab->dir, port);
         r = listen_at(path, &lab->port_fds[port], ec);
     }
@@ -135,6 +140,40 @@ static void close_ports(struct lab *lab)
     }
 }
 
+/* In the director's process: nothing of ours but what it needs. */
+static void be_director(struct lab *lab, pid_t parent)
+{
+    const int listen_fd = take_fd(&lab->port_fds[LAB_EVENTS]);
+
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+        _exit(1);
+    (void)close(lab->signal_fd);
+    (void)close(lab->log_fd);
+    close_served(lab);
+    close_ports(lab);
+    lab->req->direct(lab->req->ctx, listen_fd);
+    (void)fflush(NULL);
+    _exit(0);
+}
+
+static int start_director(struct lab *lab, struct errctx *ec)
+{
+    const pid_t self = getpid();
+    pid_t pid;
+
+    if (lab->req->direct == NULL)
+        return 0;
+    (void)fflush(NULL);
+    pid = fork();
+    if (pid == 0)
+        be_director(lab, self);
+    if (pid < 0)
+        return errctx_set_os(ec, errno, "fork");
+    lab->director = pid;
+    (void)close(take_fd(&lab->port_fds[LAB_EVENTS]));
+    return 0;
+}
+
 /* In the machine's process: nothing of ours but what it needs. */
 static void be_machine(struct lab *lab, int console, pid_t parent)
 {
@@ -153,7 +192,7 @@ static void be_machine(struct lab *lab, int console, pid_t parent)
     (void)setsid();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent ||
         dup2(null, STDIN_FILENO) < 0 || dup2(console, STDOUT_FILENO) < 0)
-        _exit(1);
+        _exit(LAB_NO_MACHINE);
     (void)close(null);
     (void)close(console);
     (void)close(lab->console_fd);
@@ -161,6 +200,11 @@ static void be_machine(struct lab *lab, int console, pid_t parent)
     (void)close(lab->log_fd);
     close_served(lab);
     close_ports(lab);
+    /* Verdicts are not for a machine that was taken over to write. */
+    if (lab->req->facts_fd >= 0)
+        (void)close(lab->req->facts_fd);
+    if (lab->req->report_fd >= 0)
+        (void)close(lab->req->report_fd);
     (void)snprintf(initrd, sizeof(initrd), "/proc/self/fd/%d", lab->req->initramfs_fd);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -195,13 +239,17 @@ static void end_children(struct lab *lab)
         (void)kill(lab->machine, SIGKILL); /* its guard tidies up behind it */
         (void)waitpid(lab->machine, &lab->end->status, 0);
     }
+    if (lab->director > 0) {
+        (void)kill(lab->director, SIGKILL);
+        (void)waitpid(lab->director, NULL, 0);
+    }
     for (size_t i = 0; i < lab->n_servers; i++) {
         if (lab->servers[i] <= 0)
             continue;
         (void)kill(lab->servers[i], SIGKILL);
         (void)waitpid(lab->servers[i], NULL, 0);
     }
-    lab->machine = 0;
+    lab->machine = lab->director = 0;
     lab->n_servers = 0;
 }
 
@@ -209,17 +257,31 @@ static void end_children(struct lab *lab)
 
 static int watch_signals(struct lab *lab, sigset_t *ret_old, struct errctx *ec)
 {
-    static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGCHLD };
+    static const int ours[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD };
     sigset_t set;
 
     (void)sigemptyset(&set);
-    for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
+        struct sigaction was;
+
+        /* nohup, or a shell's "&": blocked, it would be queued all the same */
+        if (sigaction(ours[i], NULL, &was) == 0 && was.sa_handler == SIG_IGN)
+            continue;
         (void)sigaddset(&set, ours[i]);
+    }
     (void)sigprocmask(SIG_BLOCK, &set, ret_old);
     lab->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    lab->log_fd = memfd_create("lab-log", MFD_CLOEXEC);
-    if (lab->signal_fd < 0 || lab->log_fd < 0)
-        return errctx_set_os(ec, errno, "signalfd");
+    return lab->signal_fd < 0 ? errctx_set_os(ec, errno, "signalfd") : 0;
+}
+
+/* What the file servers say. A guest can have them say it as often as it likes: the first of it is
+ * kept, and writing more fails. */
+static int make_log(struct lab *lab, struct errctx *ec)
+{
+    lab->log_fd = memfd_create("lab-log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (lab->log_fd < 0 || ftruncate(lab->log_fd, LOG_BYTES) < 0 ||
+        fcntl(lab->log_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0)
+        return errctx_set_os(ec, errno, "memory for what file servers say");
     return 0;
 }
 
@@ -249,6 +311,7 @@ static void take_down(struct lab *lab, const sigset_t *old)
         (void)close(lab->signal_fd);
     if (lab->log_fd >= 0)
         (void)close(lab->log_fd);
+    free(lab->order);
     remove_dir(lab);
     (void)sigprocmask(SIG_SETMASK, old, NULL);
 }
@@ -257,7 +320,7 @@ int lab_run(const struct lab_request *req, struct lab_end *ret_end, struct errct
 {
     CLEANUP_FREE struct lab *lab = calloc(1, sizeof(*lab));
     struct lab_end end = { .kind = LAB_END_MACHINE };
-    void (*old_pipe)(int);
+    void (*old_pipe)(int), (*old_child)(int);
     sigset_t old;
     int r;
 
@@ -265,7 +328,10 @@ int lab_run(const struct lab_request *req, struct lab_end *ret_end, struct errct
         return errctx_set(ec, ENOMEM, "no memory for the lab");
     init(lab, req, &end);
     old_pipe = signal(SIGPIPE, SIG_IGN);
+    old_child = signal(SIGCHLD, SIG_DFL); /* ignored, children would end unseen */
     r = watch_signals(lab, &old, ec);
+    if (r == 0)
+        r = make_log(lab, ec);
     if (r == 0)
         r = make_dir(lab, ec);
     if (r == 0)
@@ -274,10 +340,13 @@ int lab_run(const struct lab_request *req, struct lab_end *ret_end, struct errct
         r = start_servers(lab, ec);
     close_served(lab);
     if (r == 0)
+        r = start_director(lab, ec);
+    if (r == 0)
         r = start_machine(lab, ec);
     if (r == 0)
         r = lab_serve(lab, ec);
     take_down(lab, &old);
+    (void)signal(SIGCHLD, old_child);
     (void)signal(SIGPIPE, old_pipe);
     if (r == 0)
         *ret_end = end;

@@ -38,6 +38,7 @@ static void give(struct lab_flow *flow)
         flow->at += (size_t)n;
         flow->have -= (size_t)n;
     } else if (n < 0 && errno != EINTR && errno != EAGAIN) {
+        flow->error = errno != EPIPE && errno != ECONNRESET ? errno : 0;
         flow->have = 0;
         flow->done = true;
     }

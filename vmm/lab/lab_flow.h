@@ -19,6 +19,7 @@ struct lab_flow {
     int from, to;       /* -1: not there yet, or no more */
     bool ended;         /* @from has no more */
     bool done;          /* all that there was is with @to, or nobody takes it */
+    int error;          /* why @to takes no more, when it is not that nobody reads; 0: it does */
     size_t have, at;
     char bytes[LAB_FLOW_BYTES];
 };

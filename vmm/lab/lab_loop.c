@@ -16,7 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "vmm/base/cleanup.h"
 #include "vmm/base/evloop.h"
 #include "vmm/base/macros.h"
 #include "vmm/lab/lab_private.h"
@@ -31,6 +30,8 @@ enum {
     SEND_MS = 60000,
 };
 #define GRACE_NS 20000000000ull
+/* Longer than an answer to one request of the director's takes. */
+#define DIRECTOR_NS 20000000000ull
 /* A file server ends with the machine, a little before we see it. One that ended by itself leaves a
  * guest that hangs at its next file, and even at the end of a program (release is synchronous). */
 #define LONELY_NS 10000000000ull
@@ -71,35 +72,57 @@ static char *put_strings(char *at, char *const *list, size_t n)
     return at;
 }
 
-/* A guest that does not take it hears nothing and ends some time; its end is what is told then. */
+static void close_control(struct lab *lab)
+{
+    (void)close(lab->conns[LAB_CONTROL]);
+    lab->conns[LAB_CONTROL] = -1;
+}
+
+/* As much of the order as there is room for. */
 static void send_order(struct lab *lab)
+{
+    const ssize_t n = send(lab->conns[LAB_CONTROL], lab->order + lab->order_at,
+                           lab->order_len - lab->order_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    if (n > 0)
+        lab->order_at += (size_t)n;
+    else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        close_control(lab);
+}
+
+/* Without one the guest is hung up on: it says so then, and ends. */
+static void make_order(struct lab *lab)
 {
     const struct lab_request *req = lab->req;
     const size_t strings = strlen(req->folder) + 1 + strings_len(req->args, req->n_args) +
                            strings_len(req->env, req->n_env) +
                            strings_len(req->shares, req->n_shares);
-    const int n_groups = getgroups(0, NULL);
-    struct lab_order order = { .magic = LAB_MAGIC,
-                               .uid = geteuid(),
-                               .gid = getegid(),
-                               .n_groups = n_groups > 0 ? (uint32_t)n_groups : 0,
-                               .n_args = (uint32_t)req->n_args,
-                               .n_env = (uint32_t)req->n_env,
-                               .n_shares = (uint32_t)req->n_shares,
-                               .strings_bytes = (uint32_t)strings };
-    CLEANUP_FREE gid_t *groups = calloc(order.n_groups + 1u, sizeof(*groups));
-    CLEANUP_FREE char *text = calloc(1, strings);
-    char *at = text;
-    const int fd = lab->conns[LAB_CONTROL];
+    const int n = getgroups(0, NULL);
+    const size_t n_groups = n > 0 ? (size_t)n : 0, head = sizeof(struct lab_order);
+    const size_t len = head + n_groups * sizeof(gid_t) + strings;
+    const struct lab_order order = { .magic = LAB_MAGIC,
+                                     .uid = geteuid(),
+                                     .gid = getegid(),
+                                     .n_groups = (uint32_t)n_groups,
+                                     .n_args = (uint32_t)req->n_args,
+                                     .n_env = (uint32_t)req->n_env,
+                                     .n_shares = (uint32_t)req->n_shares,
+                                     .strings_bytes = (uint32_t)strings,
+                                     .wants_facts = req->facts_fd >= 0,
+                                     .wants_events = req->direct != NULL };
+    char *at = calloc(1, len);
 
-    if (groups == NULL || text == NULL || getgroups((int)order.n_groups, groups) != n_groups)
+    lab->order = at;
+    if (at == NULL || getgroups((int)n_groups, (gid_t *)(void *)(at + head)) != (int)n_groups) {
+        close_control(lab);
         return;
-    at = stpcpy(at, req->folder) + 1;
+    }
+    memcpy(at, &order, head);
+    at = stpcpy(at + len - strings, req->folder) + 1;
     at = put_strings(at, req->args, req->n_args);
     at = put_strings(at, req->env, req->n_env);
     (void)put_strings(at, req->shares, req->n_shares);
-    (void)(send_all(fd, &order, sizeof(order)) &&
-           send_all(fd, groups, order.n_groups * sizeof(*groups)) && send_all(fd, text, strings));
+    lab->order_len = len;
 }
 
 static void read_control(struct lab *lab)
@@ -111,8 +134,7 @@ static void read_control(struct lab *lab)
     if (n <= 0) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        (void)close(lab->conns[LAB_CONTROL]);
-        lab->conns[LAB_CONTROL] = -1;
+        close_control(lab);
         return;
     }
     lab->got += (size_t)n;
@@ -142,6 +164,8 @@ static void reap(struct lab *lab)
             lab->machine = 0;
             lab->end->status = status;
         }
+        if (pid == lab->director)
+            lab->director = 0;
         for (size_t i = 0; i < lab->n_servers; i++)
             if (pid == lab->servers[i]) {
                 lab->servers[i] = 0;
@@ -154,8 +178,8 @@ static void asked(struct lab *lab, int number)
 {
     const unsigned char byte = (unsigned char)number;
 
-    if (lab->asked_by == 0 && lab->conns[LAB_CONTROL] >= 0 && lab->conns[LAB_STDERR] >= 0 &&
-        send_all(lab->conns[LAB_CONTROL], &byte, 1)) {
+    if (lab->asked_by == 0 && lab->conns[LAB_CONTROL] >= 0 && lab->port_fds[LAB_STDERR] < 0 &&
+        lab->order_at == lab->order_len && send_all(lab->conns[LAB_CONTROL], &byte, 1)) {
         lab->asked_by = number;
         return;
     }
@@ -199,6 +223,15 @@ static void read_console(struct lab *lab)
     kept[lab->console_len] = '\0';
 }
 
+/* Nobody writes to it any more; the last line may be what tells why. */
+static void drain_console(struct lab *lab)
+{
+    struct pollfd p = { .events = POLLIN };
+
+    while ((p.fd = lab->console_fd) >= 0 && poll(&p, 1, 0) > 0)
+        read_console(lab);
+}
+
 /* --- streams ---------------------------------------------------------------------------------- */
 
 static void accept_port(struct lab *lab, int port)
@@ -214,10 +247,11 @@ static void accept_port(struct lab *lab, int port)
     flow->from = port == LAB_STDIN ? STDIN_FILENO : fd;
     flow->to = port == LAB_STDIN    ? fd
                : port == LAB_STDOUT ? STDOUT_FILENO
+               : port == LAB_FACTS  ? lab->req->facts_fd
                                     : STDERR_FILENO;
     if (port == LAB_CONTROL) {
         flow->from = flow->to = -1;
-        send_order(lab);
+        make_order(lab);
     }
 }
 
@@ -228,6 +262,12 @@ static void step_flow(struct lab *lab, int port, const struct pollfd got[2])
     lab_flow_step(flow, got);
     if (!flow->done || lab->conns[port] < 0)
         return;
+    if (port == LAB_FACTS) {
+        lab->end->facts_error = flow->error;
+    } else if (port != LAB_STDIN && flow->error != 0 && lab->end->out_error == 0) {
+        lab->end->out_error = flow->error;
+        lab->end->out_is_err = port == LAB_STDERR;
+    }
     if (port == LAB_STDIN) {
         (void)shutdown(lab->conns[port], SHUT_WR);
     } else {
@@ -241,14 +281,22 @@ static bool is_over(const struct lab *lab, int port)
     return lab->flows[port].done || lab->conns[port] < 0;
 }
 
+/* Of what the guest sends beside its result. */
+static bool all_is_here(const struct lab *lab)
+{
+    return is_over(lab, LAB_STDOUT) && is_over(lab, LAB_STDERR) && is_over(lab, LAB_FACTS);
+}
+
 /* --- the loop --------------------------------------------------------------------------------- */
 
 static void want(const struct lab *lab, struct pollfd p[static AT_END])
 {
     p[AT_SIGNAL] = (struct pollfd){ .fd = lab->signal_fd, .events = POLLIN };
     p[AT_CONSOLE] = (struct pollfd){ .fd = lab->console_fd, .events = POLLIN };
-    p[AT_CONTROL] = (struct pollfd){ .fd = has_result(lab) ? -1 : lab->conns[LAB_CONTROL],
-                                     .events = POLLIN };
+    p[AT_CONTROL] = (struct pollfd){
+        .fd = has_result(lab) ? -1 : lab->conns[LAB_CONTROL],
+        .events = lab->order_at < lab->order_len ? POLLIN | POLLOUT : POLLIN
+    };
     for (int port = 0; port < LAB_PORTS; port++) {
         p[AT_PORTS + port] = (struct pollfd){ .fd = lab->port_fds[port], .events = POLLIN };
         lab_flow_wants(&lab->flows[port], &p[AT_FLOWS + 2 * port]);
@@ -261,7 +309,10 @@ static void serve_once(struct lab *lab, const struct pollfd p[static AT_END])
         read_signals(lab);
     if (p[AT_CONSOLE].fd >= 0 && p[AT_CONSOLE].revents != 0)
         read_console(lab);
-    if (p[AT_CONTROL].fd >= 0 && p[AT_CONTROL].revents != 0)
+    if (p[AT_CONTROL].fd >= 0 && (p[AT_CONTROL].revents & POLLOUT))
+        send_order(lab);
+    if (lab->conns[LAB_CONTROL] >= 0 && p[AT_CONTROL].fd >= 0 &&
+        (p[AT_CONTROL].revents & ~POLLOUT) != 0)
         read_control(lab);
     for (int port = LAB_CONTROL; port < LAB_PORTS; port++) {
         step_flow(lab, port, &p[AT_FLOWS + 2 * port]);
@@ -270,12 +321,30 @@ static void serve_once(struct lab *lab, const struct pollfd p[static AT_END])
     }
 }
 
+/* Whether the director has ended. Once there is a result it may not go on for ever: a guest that gave
+ * up never connects to it, and one can keep that connection open. What it did not do was not
+ * reached. */
+static bool is_directed(struct lab *lab, uint64_t now)
+{
+    const uint32_t kind = lab->end->result.kind;
+
+    if (lab->director == 0)
+        return true;
+    if (lab->director_ns == 0)
+        lab->director_ns = now + (kind == LAB_EXITED || kind == LAB_SIGNALLED ? DIRECTOR_NS : 0);
+    if (now >= lab->director_ns) {
+        (void)kill(lab->director, SIGKILL);
+        lab->director_ns = UINT64_MAX; /* its end is told by SIGCHLD */
+    }
+    return false;
+}
+
 static void dismiss(struct lab *lab)
 {
     const unsigned char bye = 0;
 
-    if (lab->dismissed || !has_result(lab) || !is_over(lab, LAB_STDOUT) ||
-        !is_over(lab, LAB_STDERR))
+    if (lab->dismissed || !has_result(lab) || !all_is_here(lab) ||
+        !is_directed(lab, evloop_now_ns()))
         return;
     lab->dismissed = true;
     lab->grace_ns = evloop_now_ns() + GRACE_NS;
@@ -304,6 +373,8 @@ static int patience_ms(const struct lab *lab, uint64_t now)
 
     if (lab->deadline_ns != 0 && !lab->dismissed)
         until = lab->deadline_ns;
+    if (lab->director_ns != 0 && lab->director != 0)
+        until = MIN(until, lab->director_ns);
     if (lab->grace_ns != 0)
         until = MIN(until, lab->grace_ns);
     if (lab->lonely_ns != 0 && lab->machine != 0 && !lab->dismissed)
@@ -324,9 +395,11 @@ int lab_serve(struct lab *lab, struct errctx *ec)
         serve_once(lab, p);
         dismiss(lab);
         look_at_clock(lab, evloop_now_ns());
-        if (lab->machine == 0 && !lab->has_end && is_over(lab, LAB_STDOUT) &&
-            is_over(lab, LAB_STDERR) && (has_result(lab) || lab->conns[LAB_CONTROL] < 0))
+        if (lab->machine == 0 && !lab->has_end && all_is_here(lab) &&
+            (has_result(lab) || lab->conns[LAB_CONTROL] < 0)) {
+            drain_console(lab);
             finish(lab, has_result(lab) ? LAB_END_RESULT : LAB_END_MACHINE);
+        }
     }
     return 0;
 }

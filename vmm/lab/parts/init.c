@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/vm_sockets.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,8 +28,12 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <linux/vm_sockets.h>
+
 #include "vmm/lab/lab_wire.h"
+#include "vmm/lab/parts/agent.h"
 #include "vmm/lab/parts/facts.h"
+#include "vmm/lab/parts/send.h"
 
 enum {
     CHUNK = 65536,
@@ -39,22 +42,6 @@ enum {
 };
 
 static int control = -1; /* one program, one connection: where even a failure goes */
-
-static void send_all(int fd, const void *data, size_t len)
-{
-    const char *at = data;
-
-    while (len > 0) {
-        const ssize_t n = write(fd, at, len);
-
-        if (n < 0 && errno != EINTR)
-            return;
-        if (n > 0) {
-            at += n;
-            len -= (size_t)n;
-        }
-    }
-}
 
 static void switch_off(void)
 {
@@ -269,6 +256,16 @@ static void take_order(struct order *o)
     o->shares = take_strings(&at, past, o->head.n_shares);
 }
 
+static void send_facts(void)
+{
+    FILE *out = fdopen(dial(LAB_FACTS), "w");
+
+    if (out == NULL)
+        fail("a stream for facts");
+    facts_write("/sys", "/proc", out);
+    (void)fclose(out);
+}
+
 /* The kernel writes to a serial console in the midst of our lines: it has to be quiet
  * (loglevel=1). */
 static void print_facts(void)
@@ -330,27 +327,29 @@ static void carry_in(int from, int to)
 }
 
 /* The command's bytes to the host: until all writers are gone, or, once the command has ended
- * (@over reads end of file), there is nothing more: others may keep the pipe for ever. */
+ * (@over reads end of file), what was there then: others may keep the pipe, and write, for ever. */
 static void carry_out(int from, int to, int over)
 {
     static char chunk[CHUNK];
-    bool ended = false;
+    int left = -1; /* what is still to come of what was there; -1: the command runs */
 
-    for (;;) {
-        struct pollfd p[2] = { { .fd = from, .events = POLLIN }, { .fd = ended ? -1 : over } };
+    while (left != 0) {
+        struct pollfd p[2] = { { .fd = from, .events = POLLIN }, { .fd = left < 0 ? over : -1 } };
         ssize_t n;
 
-        if (poll(p, 2, ended ? 0 : -1) == 0)
+        if (poll(p, 2, left < 0 ? -1 : 0) == 0)
             break;
-        if (p[1].revents != 0)
-            ended = true;
+        if (p[1].revents != 0 && (ioctl(from, FIONREAD, &left) != 0 || left == 0))
+            break;
         if (p[0].revents == 0)
             continue;
-        n = read(from, chunk, sizeof(chunk));
+        n = read(from, chunk, left >= 0 && left < CHUNK ? (size_t)left : CHUNK);
         if (n <= 0 && !(n < 0 && errno == EINTR))
             break;
         if (n > 0)
             send_all(to, chunk, (size_t)n);
+        if (n > 0 && left > 0)
+            left -= (int)n;
     }
     (void)shutdown(to, SHUT_WR);
     _exit(0);
@@ -486,6 +485,36 @@ static int await_command(pid_t command)
     }
 }
 
+/* A process of its own, which has none of the command's streams. Returns what it is to be told by
+ * that the command has begun, and, by its end, that it has ended; -1: nobody asked for it. */
+static int start_agent(const struct order *o, const struct streams *s)
+{
+    int begun[2], host;
+    pid_t child;
+
+    if (!o->head.wants_events)
+        return -1;
+    host = dial(LAB_EVENTS);
+    if (pipe2(begun, O_CLOEXEC) != 0)
+        fail("pipe");
+    child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0) {
+        for (int i = 0; i < 3; i++)
+            (void)close(s->command[i]);
+        (void)close(s->over);
+        (void)close(control);
+        (void)close(begun[1]);
+        (void)signal(SIGPIPE, SIG_IGN);
+        agent_serve(host, begun[0]);
+        _exit(0);
+    }
+    (void)close(host);
+    (void)close(begun[0]);
+    return begun[1];
+}
+
 static void nothing(int signal_number)
 {
     (void)signal_number;
@@ -497,16 +526,21 @@ static void run(const struct order *o)
     sigset_t child;
     pid_t command;
     struct failure failure;
-    int status;
+    int status, agent;
 
     (void)signal(SIGCHLD, nothing);
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);
     start_streams(&s);
+    agent = start_agent(o, &s);
     command = start_command(o, &s, &failure);
+    if (agent >= 0 && failure.error == 0)
+        send_all(agent, "", 1);
     (void)sigprocmask(SIG_BLOCK, &child, NULL);
     status = failure.error != 0 ? 0 : await_command(command);
     (void)close(s.over);
+    if (agent >= 0)
+        (void)close(agent);
     for (int i = 0; i < 2; i++)
         while (waitpid(s.out[i], NULL, 0) < 0 && errno == EINTR)
             continue;
@@ -538,6 +572,8 @@ int main(void)
     enter_root();
     mount_shares(&order);
     raise_loopback();
+    if (order.head.wants_facts)
+        send_facts();
     (void)signal(SIGPIPE, SIG_DFL);
     run(&order);
     return 0;

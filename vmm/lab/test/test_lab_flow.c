@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -112,6 +113,7 @@ static void who_reads_no_more_ends_it(void **state)
     f->to[0] = -1;
     run(&f->flow); /* nothing was written, and it is noticed */
     assert_true(f->flow.done);
+    assert_int_equal(f->flow.error, 0);
 }
 
 static void a_file_can_be_the_end(void **state)
@@ -133,6 +135,20 @@ static void a_file_can_be_the_end(void **state)
     (void)unlink(path);
 }
 
+static void a_full_disk_is_no_reader_gone(void **state)
+{
+    struct fixture *f = *state;
+    const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+    assert_true(full >= 0);
+    f->flow.to = full;
+    assert_int_equal(write(f->from[1], "text", 4), 4);
+    run(&f->flow);
+    assert_true(f->flow.done);
+    assert_int_equal(f->flow.error, ENOSPC);
+    (void)close(full);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +156,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_pipe_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(who_reads_no_more_ends_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_can_be_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_no_reader_gone, setup, teardown),
     };
     return cmocka_run_group_tests_name("lab/flow", tests, NULL, NULL);
 }

@@ -23,11 +23,21 @@
 
 #include "vmm/lab/lab.h"
 
-enum guest { GUEST_HONEST, GUEST_PANICS, GUEST_HANGS, GUEST_DEAF };
+enum guest {
+    GUEST_HONEST,
+    GUEST_PANICS,
+    GUEST_TALKS,
+    GUEST_HANGS,
+    GUEST_DEAF,
+    GUEST_SIGNALS,
+    GUEST_GIVES_UP,
+};
 
 struct fixture {
     char dir[32], program[64];
     enum guest guest;
+    int signal_number;
+    bool ignores_children;
     struct lab_request req;
 };
 
@@ -55,12 +65,12 @@ static bool take(int fd, void *data, size_t len)
 }
 
 /* The command is "cat; echo FOLDER ARGUMENT >&2; exit 7". */
-static int be_guest(int control, const char *vsock)
+static int be_guest(int control, const char *vsock, bool gives_up)
 {
     struct lab_result result = { .magic = LAB_MAGIC, .kind = LAB_EXITED, .value = 7 };
     struct lab_order order;
     char strings[4096], bytes[1000];
-    int streams[3];
+    int streams[3], events;
     gid_t group;
     ssize_t n;
 
@@ -72,8 +82,16 @@ static int be_guest(int control, const char *vsock)
             return 1;
     if (!take(control, strings, order.strings_bytes))
         return 1;
+    if (gives_up) {
+        result = (struct lab_result){ .magic = LAB_MAGIC, .kind = LAB_NO_GUEST, .text = "so" };
+        return send(control, &result, sizeof(result), 0) == (ssize_t)sizeof(result) &&
+                       take(control, bytes, 1) && bytes[0] == 0
+                   ? 0
+                   : 1;
+    }
     for (int i = 0; i < 3; i++)
         streams[i] = dial(vsock, LAB_STDIN + i);
+    events = order.wants_events ? dial(vsock, LAB_EVENTS) : -1;
     while ((n = read(streams[0], bytes, sizeof(bytes))) > 0)
         if (send(streams[1], bytes, (size_t)n, MSG_NOSIGNAL) != n)
             return 1;
@@ -81,6 +99,8 @@ static int be_guest(int control, const char *vsock)
     (void)dprintf(streams[2], "%s %s", strings, strings + n + strlen(strings + n) + 1);
     for (int i = 0; i < 3; i++)
         (void)close(streams[i]);
+    if (events >= 0)
+        (void)close(events);
     if (send(control, &result, sizeof(result), 0) != (ssize_t)sizeof(result))
         return 1;
     return take(control, bytes, 1) && bytes[0] == 0 ? 0 : 1; /* dismissed */
@@ -97,13 +117,19 @@ static int machine(void *ctx, const struct lab_devices *devices)
         (void)fflush(stdout);
         return 3;
     }
+    for (int i = 0; f->guest == GUEST_TALKS && i < 4000; i++)
+        (void)printf("line %d\r\n", i);
     (void)fflush(stdout);
-    if (f->guest == GUEST_HANGS)
+    if (f->guest == GUEST_TALKS)
+        return 0;
+    if (f->guest == GUEST_SIGNALS)
+        (void)kill(getppid(), f->signal_number);
+    if (f->guest == GUEST_HANGS || f->guest == GUEST_SIGNALS)
         (void)pause();
     control = dial(devices->vsock, LAB_CONTROL);
     if (f->guest == GUEST_DEAF)
         (void)pause();
-    return be_guest(control, devices->vsock);
+    return be_guest(control, devices->vsock, f->guest == GUEST_GIVES_UP);
 }
 
 /* --- around it -------------------------------------------------------------------------------- */
@@ -125,6 +151,8 @@ static int setup(void **state)
     assert_int_equal(chmod(f->program, 0700), 0);
     f->req = (struct lab_request){ .program = f->program,
                                    .initramfs_fd = -1,
+                                   .facts_fd = -1,
+                                   .report_fd = -1,
                                    .args = args,
                                    .n_args = 2,
                                    .env = env,
@@ -184,6 +212,8 @@ static struct outcome *run(struct fixture *f, const char *in, size_t in_len)
             (void)close(streams[i][1]);
         }
         (void)close(told[0]);
+        if (f->ignores_children) /* as some daemons start theirs */
+            (void)signal(SIGCHLD, SIG_IGN);
         r = lab_run(&f->req, &end, &ec);
         (void)!write(told[1], &r, sizeof(r));
         (void)!write(told[1], r < 0 ? (const void *)ec.msg : &end,
@@ -225,6 +255,61 @@ static void streams_and_status_are_the_commands(void **state)
     free(o);
 }
 
+/* Takes its time once the command has ended. */
+static void direct(void *ctx, int listen_fd)
+{
+    const int conn = accept(listen_fd, NULL, NULL);
+    char byte;
+
+    (void)ctx;
+    if (conn >= 0 && read(conn, &byte, 1) == 0 && usleep(50000) == 0)
+        (void)dprintf(STDERR_FILENO, ", directed");
+}
+
+static void the_director_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct outcome *o;
+
+    f->req.direct = direct;
+    o = run(f, "", 0);
+    assert_int_equal(o->result, 0);
+    assert_int_equal(o->end.kind, LAB_END_RESULT);
+    assert_string_equal(o->err, "/the/folder an argument, directed");
+    free(o);
+}
+
+static void a_director_ends_with_the_machine(void **state)
+{
+    struct fixture *f = *state;
+    struct outcome *o;
+
+    f->req.direct = direct; /* nobody connects to it */
+    f->guest = GUEST_PANICS;
+    o = run(f, "", 0);
+    assert_int_equal(o->result, 0);
+    assert_int_equal(o->end.kind, LAB_END_MACHINE);
+    assert_string_equal(o->err, "");
+    free(o);
+}
+
+/* Such a guest connects nothing, and waits to be dismissed. */
+static void a_director_ends_where_there_is_no_command(void **state)
+{
+    struct fixture *f = *state;
+    struct outcome *o;
+
+    f->req.direct = direct;
+    f->guest = GUEST_GIVES_UP;
+    o = run(f, "", 0);
+    assert_int_equal(o->result, 0);
+    assert_int_equal(o->end.kind, LAB_END_RESULT);
+    assert_int_equal(o->end.result.kind, LAB_NO_GUEST);
+    assert_string_equal(o->end.result.text, "so");
+    assert_string_equal(o->err, "");
+    free(o);
+}
+
 static void a_machine_that_ends_first_is_told_of(void **state)
 {
     struct fixture *f = *state;
@@ -237,6 +322,82 @@ static void a_machine_that_ends_first_is_told_of(void **state)
     assert_int_equal(WEXITSTATUS(o->end.status), 3);
     assert_string_equal(o->end.console, "the console says\r\nKernel panic - not syncing\r\n");
     assert_int_equal(o->out_len, 0);
+    free(o);
+}
+
+static void the_last_that_a_console_says_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct outcome *o;
+
+    f->guest = GUEST_TALKS;
+    o = run(f, "", 0);
+    assert_int_equal(o->end.kind, LAB_END_MACHINE);
+    assert_string_equal(o->end.console + strlen(o->end.console) - 11, "line 3999\r\n");
+    free(o);
+}
+
+/* A guest that does not take what it is to run keeps nobody from giving up. */
+static void a_long_order_holds_nothing_up(void **state)
+{
+    struct fixture *f = *state;
+    const size_t len = 3 << 20;
+    char *variable = malloc(len), *env[] = { variable, NULL };
+    struct outcome *o;
+
+    memset(variable, 'x', len);
+    variable[1] = '=';
+    variable[len - 1] = '\0';
+    f->req.env = env;
+    f->guest = GUEST_DEAF;
+    f->req.timeout_ns = 300000000;
+    o = run(f, "", 0);
+    assert_int_equal(o->result, 0);
+    assert_int_equal(o->end.kind, LAB_END_TIMEOUT);
+    free(o);
+    free(variable);
+}
+
+/* Signals that are ignored stay so; the others end it while nobody else can take them. */
+static void signals_are_the_callers(void **state)
+{
+    static const struct {
+        int number;
+        bool ignored;
+        enum lab_end_kind kind;
+    } cases[] = {
+        { SIGQUIT, false, LAB_END_SIGNAL },
+        { SIGHUP, false, LAB_END_SIGNAL },
+        { SIGHUP, true, LAB_END_TIMEOUT },
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct outcome *o;
+
+        f->guest = GUEST_SIGNALS;
+        f->signal_number = cases[i].number;
+        f->req.timeout_ns = cases[i].ignored ? 300000000 : 0;
+        (void)signal(cases[i].number, cases[i].ignored ? SIG_IGN : SIG_DFL);
+        o = run(f, "", 0);
+        (void)signal(cases[i].number, SIG_DFL);
+        assert_int_equal(o->result, 0);
+        assert_int_equal(o->end.kind, cases[i].kind);
+        if (!cases[i].ignored)
+            assert_int_equal(o->end.signal, cases[i].number);
+        free(o);
+    }
+}
+
+static void children_are_seen_where_nobody_looks_at_them(void **state)
+{
+    struct fixture *f = *state;
+    struct outcome *o;
+
+    f->ignores_children = true;
+    o = run(f, "", 0);
+    assert_int_equal(o->end.kind, LAB_END_RESULT);
+    assert_int_equal(o->end.result.value, 7);
     free(o);
 }
 
@@ -274,7 +435,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(streams_and_status_are_the_commands, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_director_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_director_ends_with_the_machine, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_director_ends_where_there_is_no_command, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_machine_that_ends_first_is_told_of, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_that_a_console_says_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_long_order_holds_nothing_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(signals_are_the_callers, setup, teardown),
+        cmocka_unit_test_setup_teardown(children_are_seen_where_nobody_looks_at_them, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(time_runs_out, setup, teardown),
         cmocka_unit_test_setup_teardown(a_server_that_cannot_start_is_told_of, setup, teardown),
     };
