@@ -5,9 +5,10 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cmd_run,  &cmd_lab, &cmd_plan,       &cmd_host, &cmd_check, &cmd_ctl,
-    &cmd_list, &cmd_topology,   &cmd_conformance, &cmd_replay, &cmd_golden, &cmd_completion,
-    &cmd_help, NULL,
+    &cmd_run,    &cmd_lab,        &cmd_suite, &cmd_plan,     &cmd_host,
+    &cmd_check,  &cmd_ctl,        &cmd_list,  &cmd_topology, &cmd_conformance,
+    &cmd_replay, &cmd_golden,     &cmd_completion,           &cmd_help,
+    NULL,
 };
 
 const struct cli_command *const *cli_commands(void)

@@ -6,6 +6,7 @@
 #include "vmm/cli/cli.h"
 
 extern const struct cli_command cmd_lab;
+extern const struct cli_command cmd_suite;
 extern const struct cli_command cmd_run;
 extern const struct cli_command cmd_plan;
 extern const struct cli_command cmd_host;

@@ -85,7 +85,7 @@ static void completion_is_bash_and_knows_every_word(void **state)
     assert_completes(path, "ru", "run");
     assert_completes(path, "help pl", "plan");
     assert_completes(path, "help \"\"",
-                     "--help run lab plan host check ctl list topology conformance replay "
+                     "--help run lab suite plan host check ctl list topology conformance replay "
                      "golden completion help");
     assert_completes(path, "golden v", "verify");
     assert_completes(path, "ctl \"\"", "--help --json --rate --stay --force --patience --svg db web");
