@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cases of test-move about memory that is taken away and comes back."""
+import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -14,6 +17,8 @@ from placecases import threads_on_host
 from schedcases import host_cpus, until
 
 ROUNDS = 4
+DISK = "/dev/rig-disk0"  # the emulated host's own
+LOST = 5  # exit status, see numavisor(1)
 
 
 def evict(vm, node, size="1G"):
@@ -56,6 +61,30 @@ def rounds(tap, vm):
     tap.same(first["lost"], 0, "paging: nothing is lost")
     check(vm, "at the end of the rounds")
     tap.point(pager(vm, 1)["filled"] > 0, "paging: what is touched comes back", pager(vm, 1))
+
+
+def golden_file(tap, folder):
+    """Of the program that the guest runs, and of what fills the most of its memory."""
+    known, path = os.path.join(folder, "known"), os.path.join(folder, "known.golden")
+    with open(known, "wb") as f:
+        f.write(b"U" * 4 * KIB)
+    for argv, says in ((["add", known, shutil.which("busybox"), "--as", path], known + ".golden"),
+                       (["verify", path], "are as they were")):
+        done = subprocess.run([PROGRAM, "golden", *argv], capture_output=True, text=True,
+                              timeout=PATIENCE, check=False)
+        tap.point(done.returncode == 0 and says in done.stdout, f"paging: golden {argv[0]}", done)
+    return path
+
+
+def golden(tap, vm):
+    """What the golden file has takes no room, and is what comes back."""
+    now, file = evict(vm, 1)["pager"], ctl(vm.name, "memory")[1]["golden"]
+    print(f"# golden: {file}", flush=True)
+    tap.point(now["golden"] >= 40 * MIB and now["golden_objects"] > 100,
+              "paging: what is in the golden file is found there", now)
+    tap.point(now["golden_objects"] <= file["pages"], "paging: each page of it once", (now, file))
+    check(vm, "that the golden file has")
+    tap.point(pager(vm, 1)["golden"] < now["golden"], "paging: it comes back from there", pager(vm, 1))
 
 
 def toward_a_target(tap, vm):
@@ -143,13 +172,16 @@ def moved(tap, vm):
 def paging(tap, kernel):
     """A Linux guest that writes, reads and compares its memory all the time."""
     initrd = os.path.join(guestvm.BUILD, "guest/initrd-move.zst")
-    with Vm(tap, "paging", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
-                            "console=ttyS0 quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
-                            "cpus=0,memory=256M,host=0", "--node",
-                            "cpus=1,memory=224M,host=1", "--rng", "node=1", "--pager", "on",
-                            "--pager-budget", "20%"]) as vm:
+    with tempfile.TemporaryDirectory() as folder, \
+            Vm(tap, "paging", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
+                               f"console={guestvm.CONSOLE} quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
+                               "cpus=0,memory=256M,host=0", "--node",
+                               "cpus=1,memory=224M,host=1", "--rng", "node=1", "--pager", "on",
+                               "--pager-budget", "20%", "--golden",
+                               golden_file(tap, folder)]) as vm:
         vm.asked("next")
         rounds(tap, vm)
+        golden(tap, vm)
         toward_a_target(tap, vm)
         held(tap, vm)
         moved(tap, vm)
@@ -157,3 +189,53 @@ def paging(tap, kernel):
         copies = int(vm.expect(rb"^### copies (\d+)\r?\n")[1])
         tap.point(copies > 1, "paging: copies went on to the end", copies)
         tap.same(vm.wait(), 0, "paging: it ends by itself")
+
+
+def swap(vm):
+    return ctl(vm.name, "memory")[1]["swap"]
+
+
+def all_gone(vm):
+    """Both nodes' memory, as far as it is not in use; what the host says of the second."""
+    return [evict(vm, node) for node in (0, 1)][1]["pager"]
+
+
+def there_and_back(tap, vm):
+    """What has no room in memory goes to the disk, and comes from there."""
+    gone = all_gone(vm)
+    tap.same((gone["lost"], swap(vm)["error"]), (0, ""), "swapped: all goes well")
+    check(vm, "after going to the disk")
+    at_home(tap, vm, "swapped: come back")
+    now = swap(vm)
+    print(f"# {now}", flush=True)
+    tap.point(now["written"] >= 8 * MIB and now["read"] > 0, "swapped: pages went to the disk and came back",
+              now)
+
+
+def spoil(vm):
+    """Change what is on the disk, wherever the machine wrote."""
+    size = min(swap(vm)["written"], swap(vm)["size"])
+    with open(DISK, "r+b", buffering=0) as f:
+        f.seek(4 * KIB)
+        for _ in range(0, size, MIB):
+            f.write(os.urandom(MIB))
+        os.fsync(f.fileno())
+
+
+def swapped(tap, kernel):
+    """Memory that goes on to a disk; when that is changed the guest ends that owns it, no other one."""
+    initrd = os.path.join(guestvm.BUILD, "guest/initrd-move.zst")
+    with Vm(tap, "swapped", ["--kernel", kernel, "--initrd", initrd, "--cmdline",
+                             f"console={guestvm.CONSOLE} quiet panic=-1 nv.test=move", "--cpus", "2", "--node",
+                             "cpus=0,memory=256M,host=0", "--node",
+                             "cpus=1,memory=224M,host=1", "--rng", "node=1", "--pager", "on",
+                             "--pager-store", "16M", "--pager-swap", DISK]) as vm:
+        vm.asked("next")
+        there_and_back(tap, vm)
+        all_gone(vm)
+        spoil(vm)
+        with contextlib.suppress(BrokenPipeError):  # it may have touched one by itself
+            os.write(vm.child.stdin.fileno(), b"after the disk was changed\n")
+        tap.same(vm.wait(), LOST, "swapped: a guest that lost a page ends with a status of its own")
+        tap.point("was changed in the swap file" in vm.error_text(), "swapped: it is said why",
+                  vm.error_text())

@@ -70,7 +70,8 @@ def inside(wanted, run):
         start = time.monotonic()
         try:
             run(tap, name)
-        except (guestvm.Trouble, OSError, subprocess.SubprocessError, KeyError) as e:
+        except (guestvm.Trouble, OSError, subprocess.SubprocessError, KeyError,
+                TypeError) as e:
             traceback.print_exc()
             if isinstance(e, guestvm.OutOfTime) and name not in last:
                 return LOST
