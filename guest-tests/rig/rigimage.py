@@ -15,7 +15,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import subprocess
 import tempfile
 
@@ -81,11 +80,16 @@ class Layer:
                     self.add(src, dest + src[len(source):])
 
     def key(self, *extra):
+        """A name for what is in the layer; a file that is gone by now is taken out."""
         h = hashlib.sha256(repr(extra).encode())
         for dest in sorted(self.items):
             src = self.items[dest]
             if not isinstance(src, tuple):
-                st = os.stat(src)
+                try:
+                    st = os.stat(src)
+                except FileNotFoundError:
+                    del self.items[dest]
+                    continue
                 src = (src, st.st_size, st.st_mtime_ns, st.st_mode)
             h.update(repr((dest, src)).encode())
         return h.hexdigest()[:16]
@@ -159,7 +163,10 @@ def write_ext4(layer, out):
             if isinstance(src, tuple):
                 os.symlink(src[1], path)
             else:
-                shutil.copy2(src, path)
+                try:
+                    shutil.copy2(src, path)
+                except FileNotFoundError:
+                    continue  # gone since, as another program's temporary file of the build
                 size += os.stat(path).st_size
             size += 4096 + 512
         size = (size * 9 // 8 + (8 << 20)) >> 20
@@ -268,7 +275,7 @@ def extra_image(names):
 
 LOADED = ("libslirp.so.0",)  # by build/numavisor, not linked
 TREE_SKIP = {".git", "__pycache__"}  # .git is a file in a linked work tree
-BUILD_SKIP_DIRS = {"obj", "rig", "san", "tsan", "clang", "fuzz", "bench", *rigarch.ARCHES}
+BUILD_SKIP_DIRS = {"obj", "rig", "check", "san", "tsan", "clang", "fuzz", "bench", *rigarch.ARCHES}
 BUILD_SKIP = re.compile(r"\.(o|a|d|tap|err|sum)$")
 
 
@@ -289,9 +296,7 @@ def tree_image(arch):
             dirs[:], files = [os.path.basename(build)], []
         for name in sorted(files):
             src = os.path.join(at, name)
-            if name in TREE_SKIP or (os.path.islink(src) and not os.path.exists(src)):
-                continue
-            if not stat.S_ISREG(os.stat(src).st_mode):
+            if name in TREE_SKIP or not os.path.isfile(src):
                 continue
             if not (inside_build and BUILD_SKIP.search(name)):
                 layer.add(src, "/numavisor" + src[len(root):])
