@@ -102,7 +102,7 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
         const struct store_object *o = &s->objects[i];
 
         if (o->hash_low == hash.low && o->hash_high == hash.high && o->refs < UINT32_MAX &&
-            !o->golden && decode_locked(s, o, desk->other) == 0 &&
+            o->where != STORE_GOLDEN && decode_locked(s, o, desk->other) == 0 &&
             memcmp(desk->other, page, CODEC_PAGE) == 0)
             return i;
     }
@@ -142,11 +142,11 @@ bool store_has_table_room_locked(const struct store *s)
 
 void store_count_locked(struct store *s, const struct store_object *o, int n)
 {
-    if (o->golden) {
+    if (o->where == STORE_GOLDEN) {
         s->counts.golden_objects += (uint64_t)n;
         return;
     }
-    if (o->swapped) {
+    if (o->where == STORE_SWAPPED) {
         s->counts.swapped_objects += (uint64_t)n;
         s->counts.swapped_bytes += (uint64_t)n * o->len;
         return;
@@ -264,12 +264,12 @@ int store_get(struct store *store, struct swap_port *port, uint32_t object, void
         LOCK_SCOPE(&store->lock);
 
         copy = store->objects[object];
-        if (!copy.swapped && !copy.golden && decode_locked(store, &copy, page) < 0)
+        if (copy.where == STORE_HERE && decode_locked(store, &copy, page) < 0)
             return -EIO;
     }
-    if (copy.swapped)
+    if (copy.where == STORE_SWAPPED)
         return get_swapped(store, port, &copy, page);
-    if (copy.golden)
+    if (copy.where == STORE_GOLDEN)
         return store_get_golden(store, &copy, page);
     hash = golden_hash(page);
     return hash.low == copy.hash_low && hash.high == copy.hash_high ? 0 : -EIO;
@@ -289,17 +289,18 @@ void store_remove_locked(struct store *s, uint32_t object)
 {
     struct store_object *o = &s->objects[object];
 
-    if (o->swapped) {
+    if (o->where == STORE_SWAPPED) {
         swap_drop(s->swap, o->block);
     } else {
         store_unlink_locked(s, object);
-        if (!o->golden) {
+        if (o->where != STORE_GOLDEN) {
             arena_give(s->arena, o->slot);
             s->loose++;
         }
     }
     o->len = 0;
-    o->swapped = o->golden = o->leaving = 0;
+    o->where = STORE_HERE;
+    o->leaving = 0;
     o->next = s->first_free;
     s->first_free = object;
 }
@@ -310,7 +311,7 @@ static bool unref_locked(struct store *s, uint32_t object)
     struct store_object *o = &s->objects[object];
 
     s->counts.pages--;
-    s->counts.golden_pages -= o->golden;
+    s->counts.golden_pages -= o->where == STORE_GOLDEN;
     if (--o->refs > 0)
         return false;
     store_count_locked(s, o, -1);
@@ -346,7 +347,7 @@ void store_leave(struct store *store, uint32_t object)
     if (!unref_locked(store, object))
         return;
     o = &store->objects[object];
-    if (o->swapped || o->golden || !has_room_to_spare(store, o)) {
+    if (o->where != STORE_HERE || !has_room_to_spare(store, o)) {
         store_remove_locked(store, object);
         return;
     }

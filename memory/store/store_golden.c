@@ -16,7 +16,7 @@ static uint32_t find_locked(struct store *s, struct golden_hash hash,
     for (uint32_t i = *store_head_of(s, hash.low); i != 0; i = s->objects[i].next) {
         const struct store_object *o = &s->objects[i];
 
-        if (o->golden && o->golden_at == place->at && o->hash_low == hash.low &&
+        if (o->where == STORE_GOLDEN && o->golden_at == place->at && o->hash_low == hash.low &&
             o->hash_high == hash.high && o->refs < UINT32_MAX)
             return i;
     }
@@ -43,7 +43,7 @@ bool store_put_golden(struct store *s, const void *page, struct golden_hash hash
                                                              .golden_at = place.at,
                                                              .refs = 1,
                                                              .len = place.len & STORE_LEN_MASK,
-                                                             .golden = 1,
+                                                             .where = STORE_GOLDEN,
                                                              .kind = place.kind & 3,
                                                              .born = STORE_AGE_DONE });
     }

@@ -22,6 +22,13 @@ enum {
     STORE_LONG = 12,        /* steps of time are a long one */
 };
 
+/* Where the bytes of an object are. */
+enum store_where {
+    STORE_HERE,    /* in a slot of the arena */
+    STORE_SWAPPED, /* in the swap file */
+    STORE_GOLDEN,  /* there is no copy: it is in a golden file */
+};
+
 /* 32 bytes; free ones are linked by next. One that was swapped out is in no chain of the index:
  * nothing is compared with it. */
 struct store_object {
@@ -42,8 +49,7 @@ struct store_object {
         uint32_t at;   /* swapped out: in the block */
     };
     uint16_t len : 13; /* 0: free */
-    uint16_t swapped : 1;
-    uint16_t golden : 1;  /* there is no copy: it is in a golden file */
+    uint16_t where : 2; /* enum store_where */
     uint16_t leaving : 1; /* being swapped out; back to 0 when it goes meanwhile */
     uint8_t kind : 2;
     uint8_t since : 6; /* modulo 64: a spare copy's step of time, of others a long one */

@@ -51,7 +51,7 @@ void store_age(struct store *store)
 
 static bool is_old(const struct store *s, const struct store_object *o)
 {
-    return o->refs > 0 && !o->swapped && !o->golden && o->born != STORE_AGE_DONE &&
+    return o->refs > 0 && o->where == STORE_HERE && o->born != STORE_AGE_DONE &&
            (s->age + STORE_AGES - o->born) % STORE_AGES >= AGE_OLD;
 }
 

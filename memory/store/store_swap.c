@@ -27,7 +27,7 @@ uint64_t store_limit_bytes(struct store *store)
 
 static bool may_go(const struct store *s, const struct store_object *o, bool old)
 {
-    return o->refs > 0 && !o->swapped && !o->golden && !o->leaving &&
+    return o->refs > 0 && o->where == STORE_HERE && !o->leaving &&
            (!old || (s->long_age - o->since) % 64u >= LONG_OLD);
 }
 
@@ -72,7 +72,7 @@ static int let_go_locked(struct store *s, uint32_t object, const struct swap_pla
     store_unlink_locked(s, object);
     arena_give(s->arena, o->slot);
     s->loose++;
-    o->swapped = 1;
+    o->where = STORE_SWAPPED;
     o->block = place->block;
     o->at = place->at;
     memcpy(o->seal, place->seal, sizeof(o->seal));
