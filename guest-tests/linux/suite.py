@@ -11,12 +11,15 @@ import guestvm
 
 RIG = os.path.join("guest-tests", "rig")
 INSIDE = "NUMAVISOR_TEST_INSIDE"
+ALL = "NUMAVISOR_TEST_ALL"  # set where --all was given, outside and inside
 LOST = 125  # "the host is to blame": see guest-tests/rig/cases
 
 
 def names(program, cases, more=()):
     """The cases that the command line asks for; all if it names none, MORE only with --all."""
     wanted = [a for a in sys.argv[1:] if a != "--all"]
+    if "--all" in sys.argv[1:]:
+        os.environ[ALL] = "1"
     unknown = [n for n in wanted if n not in cases]
     if unknown:
         sys.exit(f"{program}: no case {unknown[0]}; there are: {' '.join(cases)}")
@@ -25,7 +28,7 @@ def names(program, cases, more=()):
 
 def command(program, wanted, options):
     return [os.path.join(RIG, "cases"), " ".join(wanted), *options, "--env", f"{INSIDE}=1", "--env",
-            "GUEST_TIMEOUT", "--env", "SHOW_CONSOLE", "--", program]
+            ALL, "--env", "GUEST_TIMEOUT", "--env", "SHOW_CONSOLE", "--", program]
 
 
 def outside(program, wanted, options):
