@@ -26,7 +26,8 @@ static const struct fdt_case {
 };
 
 /* One node of a host with a server's caches, and memory for everything. */
-static inline int fdt_case_plan(const char *text, struct topo_plan **ret_plan, struct errctx *ec)
+static inline int fdt_case_plan_spec(const struct guest_spec *spec, struct topo_plan **ret_plan,
+                                     struct errctx *ec)
 {
     struct host_node node = { .mem_bytes = 8192ull << 30 };
     struct host_cache caches[] = {
@@ -40,12 +41,18 @@ static inline int fdt_case_plan(const char *text, struct topo_plan **ret_plan, s
                               .n_nodes = 1,
                               .caches = caches,
                               .n_caches = ARRAY_SIZE(caches) };
+
+    idset_add_range(&node.cpus, 0, 8);
+    return topo_plan_make(spec, &host, ret_plan, ec);
+}
+
+static inline int fdt_case_plan(const char *text, struct topo_plan **ret_plan, struct errctx *ec)
+{
     struct guest_spec spec;
     int r;
 
-    idset_add_range(&node.cpus, 0, 8);
     spec_text_parse(text, &spec);
-    r = topo_plan_make(&spec, &host, ret_plan, ec);
+    r = fdt_case_plan_spec(&spec, ret_plan, ec);
     guest_spec_fini(&spec);
     return r;
 }
