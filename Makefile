@@ -14,7 +14,7 @@
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
 #   make guests     the bare-metal test guests
-#   make arm64      build/arm64/numavisor, whatever this machine is (GOALS="all tests": and tests)
+#   make arm64      build/arm64/numavisor on another machine (GOALS="all tests": and tests)
 #   make lint       who may include whom; headers compile alone
 #   make clang      build everything with clang
 #   make install    to PREFIX (default /usr/local), below DESTDIR
@@ -26,7 +26,11 @@
 
 # This machine's architecture, or another: ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-, with headers
 # and libraries for it below SYSROOT.
-ARCH    ?= $(if $(filter aarch64,$(shell uname -m)),arm64,x86)
+include $(wildcard vmm/machine/*/arch.mk)
+ARCHES  := $(patsubst vmm/machine/%/arch.mk,%,$(wildcard vmm/machine/*/arch.mk))
+UNAME   := $(shell uname -m)
+HERE    := $(strip $(foreach a,$(ARCHES),$(if $(filter $(UNAME),$($a_UNAME)),$a)))
+ARCH    ?= $(or $(HERE),$(error numavisor does not know machines of the kind $(UNAME)))
 CROSS_COMPILE ?=
 SYSROOT ?= $(if $(CROSS_COMPILE),build/rig/$(ARCH)/root)
 BUILD   ?= build$(if $(CROSS_COMPILE),/$(ARCH))
@@ -52,12 +56,14 @@ CFLAGS_ALL := $(SYSROOT_FLAGS) -std=gnu17 -D_GNU_SOURCE -I. $(OPT) $(WARN) -fno-
               $(SAN) $(subst -I,-isystem ,$(PKG_CFLAGS)) $(CFLAGS)
 LDFLAGS_ALL := $(SYSROOT_FLAGS) -pthread $(SAN) $(LDFLAGS)
 
-# What asks KVM or the processor, and what a guest starts with, is in a folder per architecture. Of
-# firmware x86's loaders need x86's headers; what is for arm64 is compiled and tested everywhere.
-# Tests and fuzz targets of one architecture are in its folders as well.
-ARCHES    := x86 arm64
-OTHERS    := $(foreach f,vmm/kvm vmm/machine vcpu,$(patsubst %,$(f)/%/%,$(filter-out $(ARCH),$(ARCHES)))) \
-             $(if $(filter-out x86,$(ARCH)),firmware/x86/%)
+# What asks KVM or the processor, and what a guest starts with, is in a folder per architecture; of
+# the others' folders we take firmware's where it describes machines by a device tree, which is
+# compiled and tested everywhere. Tests and fuzz targets of one architecture are in its folders as
+# well.
+TREES     := $(foreach a,$(ARCHES),$(if $(wildcard firmware/$a/$a_fdt.c),$a))
+OTHER     := $(filter-out $(ARCH),$(ARCHES))
+OTHERS    := $(foreach f,vmm/kvm vmm/machine vcpu,$(OTHER:%=$f/%/%)) \
+             $(patsubst %,firmware/%/%,$(filter-out $(TREES),$(OTHER)))
 FOLDERS   := vmm vcpu memory devices firmware
 LIB_SRCS  := $(filter-out $(OTHERS) vmm/cli/main.c,$(shell find $(FOLDERS) -name '*.c' \
                -not -path '*/test/*' -not -path '*/fuzz/*' -not -path 'vmm/tools/*' \
@@ -69,7 +75,7 @@ HEADERS   := $(filter-out $(OTHERS),$(shell find $(FOLDERS) -name '*.h' -not -pa
 LIB       := $(BUILD)/libnumavisor.a
 LAB_OBJS  := $(BUILD)/gen/lab_init.o $(BUILD)/gen/lab_noatime.o
 LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/gen/sandbox_programs.o \
-             $(LAB_OBJS)
+             $(BUILD)/gen/fdt_arches.o $(LAB_OBJS)
 MAIN_OBJ  := $(BUILD)/obj/vmm/cli/main.o
 TEST_BINS := $(TEST_SRCS:%.c=$(BUILD)/%)
 FUZZ_BINS := $(FUZZ_SRCS:%.c=$(BUILD)/%)
@@ -98,7 +104,6 @@ $(BUILD)/obj/%.o: %.c Makefile
 # The sandbox's programs, compiled from its lists by libseccomp: nothing is left to do at a start.
 # The compiler runs here, for whichever architecture.
 HOSTCC := $(if $(CROSS_COMPILE),gcc,$(CC))
-SECCOMP_ARCH := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
 COMPILER_SRCS := vmm/tools/sandbox_compile.c vmm/machine/sandbox_rules.c \
                  vmm/machine/$(ARCH)/sandbox_rules_$(ARCH).c
 $(BUILD)/tools/sandbox_compile: $(COMPILER_SRCS) $(wildcard vmm/machine/sandbox_r*.h) Makefile
@@ -107,9 +112,17 @@ $(BUILD)/tools/sandbox_compile: $(COMPILER_SRCS) $(wildcard vmm/machine/sandbox_
 	    -lseccomp
 $(BUILD)/gen/sandbox_programs.c: $(BUILD)/tools/sandbox_compile
 	@mkdir -p $(@D)
-	$(call SHOW,GEN)$< $(SECCOMP_ARCH) >$@
-$(BUILD)/gen/sandbox_programs.o: $(BUILD)/gen/sandbox_programs.c Makefile
+	$(call SHOW,GEN)$< $($(ARCH)_UNAME) >$@
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c Makefile
 	$(call SHOW,CC)$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+# The list of firmware/fdt_arches.h, by the folders that there are.
+$(BUILD)/gen/fdt_arches.c: Makefile $(wildcard firmware/*/*_fdt.c)
+	@mkdir -p $(@D)
+	$(call SHOW,GEN)printf '%s\n' '#include "firmware/fdt_arches.h"' \
+	    $(TREES:%='extern const struct fdt_arch fdt_arch_%;') \
+	    'const struct fdt_arch *const fdt_arches[] = {' $(TREES:%='    &fdt_arch_%,') '    NULL,' \
+	    '};' >$@
 
 # Programs that numavisor carries inside: the first one of a lab's guest, static since it is alone
 # there, and what is loaded into its file server. Without sanitizers: they run elsewhere.
@@ -198,7 +211,7 @@ check-all:
 	@vmm/tools/check all
 bench:
 	@$(SUB) -j2 all
-	@guest-tests/bench/run; s=$$?; guest-tests/bench/boot-arm64 || s=$$?; exit $$s
+	@guest-tests/bench/run; s=$$?; for b in guest-tests/bench/boot-*; do $$b || s=$$?; done; exit $$s
 
 $(BUILD)/bench/planner: guest-tests/bench/planner.c guest-tests/bench/planner_problems.h $(LIB)
 	@mkdir -p $(@D)

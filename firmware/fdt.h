@@ -40,6 +40,8 @@ struct fdt_input {
 struct fdt_arch {
     const char *name; /* "arm64" */
     const struct layout_map *map;
+    /* Bits of a guest's addresses: unless its memory needs more, and then. */
+    uint8_t phys_bits, phys_bits_most;
     const char *console; /* path of the node, with its speed */
     /* "reg" of a CPU: how the hardware names it. */
     uint32_t (*cpu_reg)(struct vcpu_id id);

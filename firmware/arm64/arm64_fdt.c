@@ -151,6 +151,8 @@ static void append_platform(struct fdt_out *w, const struct fdt_input *in)
 const struct fdt_arch fdt_arch_arm64 = {
     .name = "arm64",
     .map = &arm64_layout_map,
+    .phys_bits = 40, /* what KVM gives when not asked for more */
+    .phys_bits_most = 48,
     .console = "/serial@9000000:115200n8",
     .cpu_reg = cpu_reg,
     .cpu = append_cpu,

@@ -11,7 +11,7 @@
 
 #include "devices/platform.h"
 #include "firmware/x86/boot.h"
-#include "firmware/elf.h"
+#include "firmware/x86/elf.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 

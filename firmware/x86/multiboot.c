@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "firmware/x86/boot.h"
-#include "firmware/elf.h"
+#include "firmware/x86/elf.h"
 #include "vmm/base/macros.h"
 
 #define HEADER_MAGIC 0x1badb002u

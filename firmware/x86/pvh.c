@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "firmware/x86/boot.h"
-#include "firmware/elf.h"
+#include "firmware/x86/elf.h"
 
 #define START_INFO_MAGIC 0x336ec578u
 

@@ -10,11 +10,15 @@ $(RIG_BIN)/%: guest-tests/rig/%.c guest-tests/rig/accesses.h guest-tests/rig/rig
 	@mkdir -p $(@D)
 	$(call SHOW,CC)$(CC) -std=gnu17 -D_GNU_SOURCE -I. -O2 $(WARN) -static -s -o $@ $<
 
-# numavisor, or whatever GOALS names, for arm64, with headers and libraries from Debian's packages.
-arm64:
-	@guest-tests/rig/root arm64 >/dev/null
-	+@$(SUB) ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- BUILD=build/arm64 $(or $(GOALS),all)
-.PHONY: arm64
+# numavisor, or whatever GOALS names, for another architecture, with headers and libraries from
+# Debian's packages.
+CROSS := $(filter-out $(HERE),$(ARCHES))
+$(CROSS):
+	@guest-tests/rig/root $@ >/dev/null
+	+@$(SUB) ARCH=$@ CROSS_COMPILE=$($@_UNAME)-linux-gnu- BUILD=build/$@ $(or $(GOALS),all)
+cross-list:
+	@echo $(CROSS)
+.PHONY: $(CROSS) cross-list
 
 # Undefined symbols are QEMU's.
 $(RIG_BIN)/%.so: guest-tests/rig/%.c guest-tests/rig/accesses.h guest-tests/rig/rig.mk

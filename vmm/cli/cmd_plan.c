@@ -77,8 +77,12 @@ static int write_picture(const struct topo_plan *plan, const struct machine_plac
 static int write_tree(const struct cli_args *args, const struct topo_plan *plan, const char *path,
                       struct errctx *ec)
 {
+    const struct fdt_arch *arch;
     struct topo_notes notes = { 0 };
-    int r = plan_fdt_write(plan, args->config.cmdline, path, &notes, ec);
+    int r = plan_fdt_choose(cli_args_get(args, "fdt-arch"), &arch, ec);
+
+    if (r == 0)
+        r = plan_fdt_write(arch, plan, args->config.cmdline, path, &notes, ec);
 
     if (r < 0)
         return errctx_wrap(ec, r, "--fdt");
@@ -165,6 +169,8 @@ static int run_plan(struct cli_args *args)
     struct topo_plan *plan;
     int r = config_check(&args->config, false, &ec);
 
+    if (r == 0 && cli_args_get(args, "fdt-arch") != NULL && cli_args_get(args, "fdt") == NULL)
+        r = errctx_set(&ec, EINVAL, "--fdt-arch has no effect without --fdt");
     if (r == 0)
         r = machine_config_check(&args->config, &ec);
     if (r == 0)
@@ -206,7 +212,10 @@ static const struct cli_option plan_options[] = {
     { .name = "fdt",
       .arg = "FILE",
       .is_file = true,
-      .help = "write the device tree that an arm64 guest of this plan would get, too" },
+      .help = "write the device tree that a guest of this plan would get, too" },
+    { .name = "fdt-arch",
+      .arg = "NAME",
+      .help = "of that architecture (default: this host's, or the only one that has trees)" },
     HOST_SOURCE_OPTIONS,
     { 0 },
 };

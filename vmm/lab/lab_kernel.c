@@ -68,7 +68,7 @@ static int newest(const char *root, struct lab_kernel *ret, struct errctx *ec)
     if (best.release[0] == '\0')
         return errctx_set(ec, ENOENT,
                           "no kernel that can be read is installed in %s with its modules; say "
-                          "--kernel, or install one (Debian: linux-image-cloud-amd64)", boot);
+                          "--kernel, or install one (Debian: a package linux-image-cloud-...)", boot);
     *ret = best;
     return 0;
 }

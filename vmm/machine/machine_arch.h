@@ -21,6 +21,7 @@
 #include "vmm/topology/topo_plan.h"
 
 struct boot_source;
+struct fdt_arch;
 struct machine;
 
 /* --- what a description may say, and what a host can do --- */
@@ -37,6 +38,10 @@ bool machine_arch_serial_is_told(void);
  *  width decides. Return: as mem_layout_make(). */
 int machine_arch_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,
                         struct errctx *ec);
+
+/** machine_arch_tree() - what guests' device trees have of their own; NULL: they learn of their
+ *  machine by ACPI. */
+const struct fdt_arch *machine_arch_tree(void);
 
 /** machine_arch_limits() - fill in what KVM's kind decides: ids of vCPUs, maps of shadow pages. */
 void machine_arch_limits(const struct kvm_sys *sys, const char *root,

@@ -6,11 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "firmware/arm64/arm64_fdt.h"
+#include "firmware/fdt_arches.h"
 #include "memory/layout.h"
 #include "vmm/base/cleanup.h"
-
-enum { PHYS_BITS = 40, PHYS_BITS_LARGE = 48 };
+#include "vmm/machine/machine_arch.h"
 
 static int write_file(const void *bytes, size_t len, const char *path, struct errctx *ec)
 {
@@ -23,17 +22,21 @@ static int write_file(const void *bytes, size_t len, const char *path, struct er
     return 0;
 }
 
-int plan_fdt_write(const struct topo_plan *plan, const char *cmdline, const char *path,
-                   struct topo_notes *notes, struct errctx *ec)
+int plan_fdt_choose(const char *name, const struct fdt_arch **ret_arch, struct errctx *ec)
 {
-    const struct fdt_arch *arch = &fdt_arch_arm64;
+    return fdt_arch_choose(fdt_arches, machine_arch_tree(), name, ret_arch, ec);
+}
+
+int plan_fdt_write(const struct fdt_arch *arch, const struct topo_plan *plan, const char *cmdline,
+                   const char *path, struct topo_notes *notes, struct errctx *ec)
+{
     CLEANUP_FREE void *blob = NULL;
     struct mem_layout *layout;
     size_t len;
-    int r = mem_layout_make_on(arch->map, plan, PHYS_BITS, &layout, ec);
+    int r = mem_layout_make_on(arch->map, plan, arch->phys_bits, &layout, ec);
 
     if (r == -ERANGE)
-        r = mem_layout_make_on(arch->map, plan, PHYS_BITS_LARGE, &layout, ec);
+        r = mem_layout_make_on(arch->map, plan, arch->phys_bits_most, &layout, ec);
     if (r < 0)
         return r;
     r = fdt_build(arch,

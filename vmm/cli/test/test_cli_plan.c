@@ -274,6 +274,18 @@ static void plan_writes_the_tree_of_an_arm64_guest(void **state)
     assert_int_equal(o.status, CLI_FAILURE);
     assert_non_null(strstr(o.err, "--fdt: virtual node 0: hotplug=: a device tree cannot tell"));
     outcome_fini(&o);
+
+    o = run("plan --host-synthetic node:1@pu:4 --fdt /dev/null --fdt-arch arm64");
+    assert_int_equal(o.status, CLI_OK);
+    outcome_fini(&o);
+    o = run("plan --host-synthetic node:1@pu:4 --fdt /dev/null --fdt-arch m68k");
+    assert_string_equal(o.err, "numavisor: --fdt: there is no tree of \"m68k\" machines, only of: "
+                               "arm64\n");
+    outcome_fini(&o);
+    o = run("plan --host-synthetic node:1@pu:4 --fdt-arch arm64");
+    assert_int_equal(o.status, CLI_USAGE);
+    assert_string_equal(o.err, "numavisor: --fdt-arch has no effect without --fdt\n");
+    outcome_fini(&o);
 }
 
 int main(void)

@@ -74,6 +74,11 @@ int machine_arch_layout(const struct topo_plan *plan, struct mem_layout **ret_la
     return layout_within(plan, most, ret_layout, &bits, ec);
 }
 
+const struct fdt_arch *machine_arch_tree(void)
+{
+    return &fdt_arch_arm64;
+}
+
 bool machine_arch_feature_known(const char *name)
 {
     (void)name; /* none can be taken away */

@@ -28,10 +28,12 @@ static void every_failure_has_a_sentence(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct topo_notes notes = { 0 };
         struct errctx ec = { 0 };
+        const struct fdt_arch *arch;
         struct plan_ram ram;
 
+        assert_int_equal(plan_fdt_choose("arm64", &arch, NULL), 0);
         plan_ram_init(&ram, 1, &rows[i].ram_bytes);
-        assert_int_equal(plan_fdt_write(&ram.plan, "", "/nowhere/tree", &notes, &ec),
+        assert_int_equal(plan_fdt_write(arch, &ram.plan, "", "/nowhere/tree", &notes, &ec),
                          rows[i].want);
         if (strstr(ec.msg, rows[i].says) == NULL)
             fail_msg("%zu: \"%s\"", i, ec.msg);

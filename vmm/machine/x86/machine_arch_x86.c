@@ -59,6 +59,11 @@ static bool has_shadow_maps(const char *root)
            (!is_yes(root, "kvm_intel/parameters/ept") && !is_yes(root, "kvm_amd/parameters/npt"));
 }
 
+const struct fdt_arch *machine_arch_tree(void)
+{
+    return NULL;
+}
+
 void machine_arch_limits(const struct kvm_sys *sys, const char *root,
                          struct machine_limits *limits)
 {

@@ -3,8 +3,8 @@
  * ELF executables for x86, 32- and 64-bit, read piece by piece and never believed: program
  * headers, the PVH note, and the loading of segments to their physical addresses.
  */
-#ifndef FIRMWARE_ELF_H
-#define FIRMWARE_ELF_H
+#ifndef FIRMWARE_X86_ELF_H
+#define FIRMWARE_X86_ELF_H
 
 #include <stdbool.h>
 #include <stdint.h>

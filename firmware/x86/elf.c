@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "firmware/elf.h"
+#include "firmware/x86/elf.h"
 
 #include <elf.h>
 #include <errno.h>
