@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "memory/numa_policy.h"
+#include "memory/store/domain/domain_wire.h"
 #include "memory/store/store_int.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
@@ -30,6 +31,11 @@ static size_t heads_bytes(const struct store *s)
     return (size_t)s->n_heads * sizeof(uint32_t);
 }
 
+static uint32_t home_of(const struct idset *host_nodes)
+{
+    return idset_empty(host_nodes) ? DOMAIN_ANY_NODE : idset_next(host_nodes, 0);
+}
+
 int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host_nodes,
               struct store **ret_store, struct errctx *ec)
 {
@@ -45,7 +51,8 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
     while (s->n_heads < s->max_objects / 2 && s->n_heads < 1u << 31)
         s->n_heads *= 2;
     s->n_fresh = STORE_FIRST_OBJECT;
-    s->pack_at = s->swap_at = STORE_FIRST_OBJECT;
+    s->pack_at = s->swap_at = s->offer_at = STORE_FIRST_OBJECT;
+    s->home = home_of(host_nodes);
     s->objects = reserve(objects_bytes(s));
     s->heads = reserve(heads_bytes(s));
     if (s->objects == NULL || s->heads == NULL)
@@ -68,6 +75,7 @@ void store_free(struct store *store)
     if (store == NULL)
         return;
     arena_free(store->arena);
+    free(store->gone);
     codec_decoder_fini(&store->decoder);
     if (store->objects != NULL)
         (void)munmap(store->objects, objects_bytes(store));
@@ -88,8 +96,10 @@ static bool is_zero(const void *page)
     return true;
 }
 
-static int decode_locked(struct store *s, const struct store_object *o, void *page)
+int store_decode_locked(struct store *s, const struct store_object *o, void *page)
 {
+    if (o->where == STORE_SHARED)
+        return store_decode_shared_locked(s, o, page);
     return codec_decode(&s->decoder, (enum codec_kind)o->kind, arena_at(s->arena, o->slot),
                         o->len, page);
 }
@@ -101,8 +111,8 @@ static uint32_t find_locked(struct store *s, struct store_desk *desk, const void
     for (uint32_t i = *store_head_of(s, hash.low); i != 0; i = s->objects[i].next) {
         const struct store_object *o = &s->objects[i];
 
-        if (o->hash_low == hash.low && o->hash_high == hash.high && o->refs < UINT32_MAX &&
-            o->where != STORE_GOLDEN && decode_locked(s, o, desk->other) == 0 &&
+        if (o->hash_low == hash.low && o->hash_high == hash.high && o->refs < STORE_REFS_MAX &&
+            o->where != STORE_GOLDEN && store_decode_locked(s, o, desk->other) == 0 &&
             memcmp(desk->other, page, CODEC_PAGE) == 0)
             return i;
     }
@@ -144,6 +154,11 @@ void store_count_locked(struct store *s, const struct store_object *o, int n)
 {
     if (o->where == STORE_GOLDEN) {
         s->counts.golden_objects += (uint64_t)n;
+        return;
+    }
+    if (o->where == STORE_SHARED) {
+        s->counts.shared_objects += (uint64_t)n;
+        s->counts.shared_bytes += (uint64_t)n * o->len;
         return;
     }
     if (o->where == STORE_SWAPPED) {
@@ -223,6 +238,7 @@ int store_put(struct store *store, struct store_desk *desk, const void *page, ui
             }
             store->objects[found].refs++;
             store->counts.pages++;
+            store->counts.shared_pages += store->objects[found].where == STORE_SHARED;
             *ret_object = found;
             return 0;
         }
@@ -264,7 +280,8 @@ int store_get(struct store *store, struct swap_port *port, uint32_t object, void
         LOCK_SCOPE(&store->lock);
 
         copy = store->objects[object];
-        if (copy.where == STORE_HERE && decode_locked(store, &copy, page) < 0)
+        if ((copy.where == STORE_HERE || copy.where == STORE_SHARED) &&
+            store_decode_locked(store, &copy, page) < 0)
             return -EIO;
     }
     if (copy.where == STORE_SWAPPED)
@@ -289,18 +306,22 @@ void store_remove_locked(struct store *s, uint32_t object)
 {
     struct store_object *o = &s->objects[object];
 
+    if (o->offered)
+        store_gone_locked(s, o);
     if (o->where == STORE_SWAPPED) {
         swap_drop(s->swap, o->block);
     } else {
         store_unlink_locked(s, object);
-        if (o->where != STORE_GOLDEN) {
+        if (o->where == STORE_HERE) {
             arena_give(s->arena, o->slot);
             s->loose++;
+        } else if (o->where == STORE_SHARED) {
+            store_unshare_locked(s, o);
         }
     }
     o->len = 0;
     o->where = STORE_HERE;
-    o->leaving = 0;
+    o->leaving = o->offered = 0;
     o->next = s->first_free;
     s->first_free = object;
 }
@@ -312,6 +333,7 @@ static bool unref_locked(struct store *s, uint32_t object)
 
     s->counts.pages--;
     s->counts.golden_pages -= o->where == STORE_GOLDEN;
+    s->counts.shared_pages -= o->where == STORE_SHARED;
     if (--o->refs > 0)
         return false;
     store_count_locked(s, o, -1);
@@ -333,7 +355,7 @@ void store_drop(struct store *store, uint32_t object)
 /* So that spare copies are a small part of what is kept. */
 static bool has_room_to_spare(const struct store *s, const struct store_object *o)
 {
-    return s->spare_bytes + arena_bytes_for(o->len) <=
+    return s->spare_bytes + store_slot_bytes(o) <=
            (arena_used_bytes(s->arena) - s->spare_bytes) / STORE_SPARE_PART;
 }
 
@@ -347,13 +369,12 @@ void store_leave(struct store *store, uint32_t object)
     if (!unref_locked(store, object))
         return;
     o = &store->objects[object];
-    if (o->where != STORE_HERE || !has_room_to_spare(store, o)) {
+    if (o->where == STORE_SWAPPED || o->where == STORE_GOLDEN || !has_room_to_spare(store, o)) {
         store_remove_locked(store, object);
         return;
     }
     o->since = store->age % 64;
-    store->spare_bytes += arena_bytes_for(o->len);
-    store->counts.spare_objects++;
+    store_spare_locked(store, o);
 }
 
 void store_set_limit(struct store *store, uint64_t bytes)
@@ -382,8 +403,11 @@ uint64_t store_yield(struct store *store, uint64_t bytes)
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec)
 {
     LOCK_SCOPE(&store->lock);
+    const int r = arena_bind(store->arena, host_nodes, ec);
 
-    return arena_bind(store->arena, host_nodes, ec);
+    if (r == 0)
+        store->home = home_of(host_nodes);
+    return r;
 }
 
 /* Who needs a page that is on its way waits for the kernel, not for us: the lock is not held. */
@@ -404,6 +428,10 @@ int store_move_some(struct store *store, uint32_t *at, struct hnode_id to, struc
 void store_clear(struct store *store)
 {
     LOCK_SCOPE(&store->lock);
+    for (uint32_t i = STORE_FIRST_OBJECT; store->segments != NULL && i < store->n_fresh; i++)
+        if (store->objects[i].len > 0 && store->objects[i].where == STORE_SHARED)
+            store_unshare_locked(store, &store->objects[i]);
+    store->gone_lost = store->segments != NULL;
     arena_clear(store->arena);
     (void)madvise(store->objects, objects_bytes(store), MADV_DONTNEED);
     (void)madvise(store->heads, heads_bytes(store), MADV_DONTNEED);
@@ -411,7 +439,7 @@ void store_clear(struct store *store)
     store->first_free = 0;
     store->loose = store->packing = 0;
     store->spare_bytes = 0;
-    store->pack_at = store->swap_at = STORE_FIRST_OBJECT;
+    store->pack_at = store->swap_at = store->offer_at = STORE_FIRST_OBJECT;
     store->counts = (struct store_counts){ 0 };
 }
 

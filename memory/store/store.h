@@ -5,7 +5,8 @@
  * What is kept for some time is packed anew, smaller, when there is CPU time for it.
  *
  * One store serves the virtual nodes of one guest that live on the same host nodes; its memory
- * comes from there. Nothing is shared between guests. A page is found by XXH3-128 and judged by its
+ * comes from there. Nothing is shared between guests, but in a trust domain that its user named
+ * (store_domain.h). A page is found by XXH3-128 and judged by its
  * bytes. The same hash guards it: what comes back is checked before anybody sees it.
  *
  * With a swap (swap.h) what has been kept for long, or does not fit, goes to a file. What a golden
@@ -47,6 +48,9 @@ struct store_counts {
     uint64_t swapped_bytes;   /* of them, there */
     uint64_t golden_objects; /* of the pages, different ones that are in the golden file */
     uint64_t golden_pages;   /* references to these */
+    uint64_t shared_objects; /* of the pages, different ones that are in the trust domain's segments */
+    uint64_t shared_pages;   /* references to these */
+    uint64_t shared_bytes;   /* that they take there, as if nobody else used them */
     uint64_t golden_hits;    /* pages that went and were there, since the start or store_clear() */
     uint64_t used_bytes;  /* in slots */
     uint64_t held_bytes;  /* host memory for them, tables included */

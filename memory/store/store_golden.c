@@ -17,7 +17,7 @@ static uint32_t find_locked(struct store *s, struct golden_hash hash,
         const struct store_object *o = &s->objects[i];
 
         if (o->where == STORE_GOLDEN && o->golden_at == place->at && o->hash_low == hash.low &&
-            o->hash_high == hash.high && o->refs < UINT32_MAX)
+            o->hash_high == hash.high && o->refs < STORE_REFS_MAX)
             return i;
     }
     return 0;

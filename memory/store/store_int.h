@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "memory/store/arena.h"
+#include "memory/store/domain/domain_segments.h"
 #include "memory/store/golden/golden.h"
 #include "memory/store/store.h"
 #include "memory/store/swap.h"
@@ -20,6 +21,8 @@ enum {
     STORE_SPARE_PART = 4,   /* spare copies take up to a quarter of what the others do */
     STORE_LEN_MASK = 0x1fff,
     STORE_LONG = 12,        /* steps of time are a long one */
+    STORE_REFS_MAX = 0x7fffffff,
+    STORE_GONE = 4096,      /* hashes of offered objects that went, until somebody asks */
 };
 
 /* Where the bytes of an object are. */
@@ -27,6 +30,7 @@ enum store_where {
     STORE_HERE,    /* in a slot of the arena */
     STORE_SWAPPED, /* in the swap file */
     STORE_GOLDEN,  /* there is no copy: it is in a golden file */
+    STORE_SHARED,  /* there is no copy: they are in a segment of the trust domain */
 };
 
 /* 32 bytes; free ones are linked by next. One that was swapped out is in no chain of the index:
@@ -42,8 +46,10 @@ struct store_object {
         struct arena_slot slot;
         uint32_t block; /* swapped out: of the file */
         uint32_t golden_at; /* golden: in its file */
+        struct domain_spot spot; /* shared */
     };
-    uint32_t refs; /* 0, and a length: a spare copy */
+    uint32_t refs : 31; /* 0, and a length: a spare copy */
+    uint32_t offered : 1; /* to the trust domain: when it goes, that is told */
     union {
         uint32_t next; /* in its chain of the index; 0: the last */
         uint32_t at;   /* swapped out: in the block */
@@ -76,6 +82,10 @@ struct store {
     struct codec_decoder decoder;
     struct swap *swap; /* NULL: none */
     struct golden *golden; /* NULL: none */
+    struct domain_segments *segments; /* NULL: no trust domain but this machine */
+    struct golden_hash *gone; /* n_gone of STORE_GONE; NULL: as above */
+    uint32_t n_gone, offer_at, home;
+    bool gone_lost; /* more went than there is room for */
     uint32_t swap_at;  /* object to look at next for what goes there */
     bool swap_seen;    /* all that was old enough has gone, until the next long step */
     struct store_counts counts;
@@ -111,6 +121,16 @@ bool store_put_golden(struct store *s, const void *page, struct golden_hash hash
 /** store_get_golden() - the page of @o. Return: as golden_get(). */
 int store_get_golden(struct store *s, const struct store_object *o, void *page);
 
+/** store_decode_locked() - the page of @o, which is here or shared. Return: as codec_decode(). */
+int store_decode_locked(struct store *s, const struct store_object *o, void *page);
+int store_decode_shared_locked(struct store *s, const struct store_object *o, void *page);
+
+/** store_unshare_locked() - @o, which is shared, goes or comes to be elsewhere. */
+void store_unshare_locked(struct store *s, const struct store_object *o);
+
+/** store_gone_locked() - @o was offered, and is not kept any more. */
+void store_gone_locked(struct store *s, const struct store_object *o);
+
 /** store_unlink_locked() - out of the index. */
 void store_unlink_locked(struct store *s, uint32_t object);
 
@@ -119,6 +139,15 @@ void store_count_locked(struct store *s, const struct store_object *o, int n);
 
 /** store_remove_locked() - an object that has no reference, or was just counted as one without. */
 void store_remove_locked(struct store *s, uint32_t object);
+
+/** store_slot_bytes() - of host memory of ours that the bytes of @o take. */
+static inline size_t store_slot_bytes(const struct store_object *o)
+{
+    return o->where == STORE_HERE ? arena_bytes_for(o->len) : 0;
+}
+
+/** store_spare_locked() - @o is a spare copy from now on. */
+void store_spare_locked(struct store *s, const struct store_object *o);
 
 /** store_unspare_locked() - a spare copy is an object again, or is about to go. */
 void store_unspare_locked(struct store *s, const struct store_object *o);

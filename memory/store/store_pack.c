@@ -45,6 +45,8 @@ void store_age(struct store *store)
         }
         if (store->pack_at >= store->n_fresh)
             store->pack_at = STORE_FIRST_OBJECT;
+        if (store->offer_at >= store->n_fresh)
+            store->offer_at = STORE_FIRST_OBJECT;
     }
     store_expire_spares(store);
 }

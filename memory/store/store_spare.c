@@ -12,9 +12,15 @@ enum {
     LOOKS = 4096,     /* objects, in one go with the lock held */
 };
 
+void store_spare_locked(struct store *s, const struct store_object *o)
+{
+    s->spare_bytes += store_slot_bytes(o);
+    s->counts.spare_objects++;
+}
+
 void store_unspare_locked(struct store *s, const struct store_object *o)
 {
-    s->spare_bytes -= arena_bytes_for(o->len);
+    s->spare_bytes -= store_slot_bytes(o);
     s->counts.spare_objects--;
 }
 

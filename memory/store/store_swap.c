@@ -69,6 +69,9 @@ static int let_go_locked(struct store *s, uint32_t object, const struct swap_pla
     const int bytes = (int)arena_bytes_for(o->len);
 
     store_count_locked(s, o, -1);
+    if (o->offered)
+        store_gone_locked(s, o);
+    o->offered = 0;
     store_unlink_locked(s, object);
     arena_give(s->arena, o->slot);
     s->loose++;
