@@ -2,7 +2,7 @@
 #
 # numavisor: build, tests, benchmarks, installation.
 #
-#   make            build/numavisor
+#   make            build/numavisor and build/numavisord
 #   make demo       install what is missing, build, boot a four-node guest and show its topology
 #   make check      install what is missing, run every test
 #   make check-all  the same, longer
@@ -65,7 +65,7 @@ OTHER     := $(filter-out $(ARCH),$(ARCHES))
 OTHERS    := $(foreach f,vmm/kvm vmm/machine vcpu,$(OTHER:%=$f/%/%)) \
              $(patsubst %,firmware/%/%,$(filter-out $(TREES),$(OTHER)))
 FOLDERS   := vmm vcpu memory devices firmware
-LIB_SRCS  := $(filter-out $(OTHERS) vmm/cli/main.c,$(shell find $(FOLDERS) -name '*.c' \
+LIB_SRCS  := $(filter-out $(OTHERS) vmm/cli/main.c vmm/host/numavisord.c,$(shell find $(FOLDERS) -name '*.c' \
                -not -path '*/test/*' -not -path '*/fuzz/*' -not -path 'vmm/tools/*' \
                -not -path 'vmm/lab/parts/*' | sort))
 TEST_SRCS := $(filter-out $(OTHERS),$(shell find $(FOLDERS) -path '*/test/test_*.c' | sort))
@@ -77,6 +77,7 @@ LAB_OBJS  := $(BUILD)/gen/lab_init.o $(BUILD)/gen/lab_noatime.o
 LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o) $(BUILD)/gen/sandbox_programs.o \
              $(BUILD)/gen/fdt_arches.o $(LAB_OBJS)
 MAIN_OBJ  := $(BUILD)/obj/vmm/cli/main.o
+SERVICE_OBJ := $(BUILD)/obj/vmm/host/numavisord.o
 TEST_BINS := $(TEST_SRCS:%.c=$(BUILD)/%)
 FUZZ_BINS := $(FUZZ_SRCS:%.c=$(BUILD)/%)
 
@@ -89,10 +90,13 @@ V ?=
 Q    := $(if $(V),,@)
 SHOW  = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
 
-all: $(BUILD)/numavisor
+all: $(BUILD)/numavisor $(BUILD)/numavisord
 
 $(BUILD)/numavisor: $(MAIN_OBJ) $(LIB)
 	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -o $@ $(MAIN_OBJ) $(LIB) $(PKG_LIBS)
+
+$(BUILD)/numavisord: $(SERVICE_OBJ) $(LIB)
+	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -o $@ $(SERVICE_OBJ) $(LIB) $(PKG_LIBS)
 
 $(LIB): $(LIB_OBJS)
 	$(call SHOW,AR)rm -f $@ && ar rcs $@ $(LIB_OBJS)
@@ -150,7 +154,7 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(LIB) $(PKG_LIBS)
 
--include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(TEST_SRCS:%.c=$(BUILD)/obj/%.d) \
+-include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(SERVICE_OBJ:.o=.d) $(TEST_SRCS:%.c=$(BUILD)/obj/%.d) \
          $(FUZZ_SRCS:%.c=$(BUILD)/obj/%.d)
 
 # --- tests -------------------------------------------------------------------------------------
@@ -240,6 +244,13 @@ include guest-tests/rig/rig.mk
 install: all
 	install -D -m 755 $(BUILD)/numavisor $(DESTDIR)$(PREFIX)/bin/numavisor
 	install -D -m 644 docs/man/numavisor.1 $(DESTDIR)$(PREFIX)/share/man/man1/numavisor.1
+	install -D -m 755 $(BUILD)/numavisord $(DESTDIR)$(PREFIX)/bin/numavisord
+	install -D -m 644 docs/man/numavisord.8 $(DESTDIR)$(PREFIX)/share/man/man8/numavisord.8
+	for d in system user; do \
+	    mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/$$d && \
+	    sed 's|@PREFIX@|$(PREFIX)|' vmm/host/numavisord.service.in \
+	        >$(DESTDIR)$(PREFIX)/lib/systemd/$$d/numavisord.service || exit 1; \
+	done
 	mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(BUILD)/numavisor completion bash \
 	    >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/numavisor
@@ -251,7 +262,9 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/numavisor/guest-tests/rig
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/numavisor $(DESTDIR)$(PREFIX)/share/man/man1/numavisor.1 \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/numavisor bin/numavisord share/man/man1/numavisor.1 \
+	    share/man/man8/numavisord.8 lib/systemd/system/numavisord.service \
+	    lib/systemd/user/numavisord.service) \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/numavisor
 	rm -rf $(DESTDIR)$(PREFIX)/share/numavisor
 

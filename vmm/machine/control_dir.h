@@ -18,6 +18,9 @@
 
 #include "vmm/base/errctx.h"
 
+/* The host service's socket in that folder (vmm/host/); no machine's, which end with .sock. */
+#define CONTROL_DIR_SERVICE "numavisord"
+
 /** control_dir_path() - the folder's path for this user, in @buf. Makes nothing. */
 const char *control_dir_path(char *buf, size_t size);
 

@@ -178,6 +178,7 @@ static void the_manual_is_clean(void **state)
     if (system("command -v mandoc >/dev/null") != 0)
         skip();
     assert_int_equal(system("mandoc -T lint -W warning docs/man/numavisor.1 >&2"), 0);
+    assert_int_equal(system("mandoc -T lint -W warning docs/man/numavisord.8 >&2"), 0);
 }
 
 int main(void)
