@@ -11,6 +11,7 @@
 #include "memory/pager/pager_int.h"
 #include "memory/pager/uffd.h"
 #include "vmm/base/cleanup.h"
+#include "memory/store/store_domain.h"
 #include "vmm/base/macros.h"
 
 int pager_pageable(const struct topo_plan *plan, struct errctx *ec)
@@ -87,6 +88,11 @@ int pager_make_store(struct pager *p, uint64_t pages, const struct idset *home,
         return r;
     store_set_swap(p->stores[p->n_stores], p->params.swap);
     store_set_golden(p->stores[p->n_stores], p->params.golden);
+    if (p->params.domain != NULL &&
+        store_set_domain(p->stores[p->n_stores], domain_client_segments(p->params.domain)) < 0) {
+        store_free(p->stores[p->n_stores]);
+        return errctx_set(ec, ENOMEM, "no memory for a store");
+    }
     *ret_store = p->stores[p->n_stores++];
     return 0;
 }
@@ -408,6 +414,7 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .mend_cpu_ns = value(&n->mend_cpu_ns),
         .look_cpu_ns = value(&n->look_cpu_ns),
         .pack_cpu_ns = value(&pager->pack_cpu_ns),
+        .domain_cpu_ns = value(&pager->domain_cpu_ns),
         .samples = value(&n->samples),
         .rounds = value(&n->rounds),
         .regions = value(&n->regions),

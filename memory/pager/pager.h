@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "memory/guest_mem.h"
+#include "memory/store/domain/domain_client.h"
 #include "memory/store/store.h"
 #include "vmm/base/errctx.h"
 #include "vmm/base/ids.h"
@@ -31,14 +32,15 @@ struct pager_params {
      * thread; NULL: never. */
     bool (*hurry)(void *ctx);
     void *ctx;
-    uint32_t budget_milli; /* thousandths of a CPU that pager_look() and pager_pack() may take,
-                              faults that looking causes included */
+    uint32_t budget_milli; /* thousandths of a CPU that pager_look(), pager_pack() and
+                              pager_domain() may take, faults that looking causes included */
     uint64_t store_bytes;  /* host memory that all stores may take, tables included; 0: as much as
                               the guest has. A store has the share of its nodes' memory; one that a
                               move makes for a node alone has that node's. */
     struct swap *swap;     /* where what has been kept for long, or has no room, goes; borrowed;
                               NULL: nowhere */
     struct golden *golden; /* pages that need not be kept; borrowed; NULL: none */
+    struct domain_client *domain; /* who else may have them; borrowed; NULL: nobody */
 };
 
 /**
@@ -101,6 +103,14 @@ void pager_look(struct pager *pager, uint64_t now_ns);
  * @now_ns: as of pager_look().
  */
 void pager_pack(struct pager *pager, uint64_t now_ns);
+
+/**
+ * pager_domain() - talk with the host service, where there is one, about what other machines of the
+ * trust domain keep, too, as far as the budget goes. Waits for nobody. The thread that evicts, some
+ * times a second.
+ * @now_ns: as of pager_look().
+ */
+void pager_domain(struct pager *pager, uint64_t now_ns);
 
 /** pager_watches() - are faults in @vnode's memory told to its fault thread? As long as nothing is
  *  evicted it does not begin. Any thread. */
@@ -167,6 +177,7 @@ struct pager_counts {
     uint64_t mend_cpu_ns;               /* of making huge pages */
     uint64_t look_cpu_ns;               /* of pager_look() and the faults that it causes */
     uint64_t pack_cpu_ns;               /* of pager_pack(), for all nodes */
+    uint64_t domain_cpu_ns;             /* of pager_domain(), for all nodes */
     uint64_t evict_cpu_ns;              /* of the thread that evicts */
     uint64_t fault_ns[PAGER_BUCKETS];   /* faults that took [2^i, 2^(i+1)) ns from read to answer */
     struct store_counts store;          /* of all nodes that share it */

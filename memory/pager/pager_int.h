@@ -109,7 +109,7 @@ struct pager {
     struct swap_port *port; /* NULL: no swap */
     int64_t budget_ns; /* CPU time that looking and packing may take now */
     uint64_t budget_then_ns, budget_spent_ns, aged_ns;
-    _Atomic uint64_t pack_cpu_ns;
+    _Atomic uint64_t pack_cpu_ns, domain_cpu_ns;
 };
 
 /* An extent of a region. */
@@ -148,7 +148,8 @@ static inline bool pager_hurries(const struct pager *p)
     return p->params.hurry != NULL && p->params.hurry(p->params.ctx);
 }
 
-/** pager_budget() - CPU time that pager_look() and pager_pack() may take now, in ns. */
+/** pager_budget() - CPU time that pager_look(), pager_pack() and pager_domain() may take now, in
+ *  ns. */
 uint64_t pager_budget(struct pager *p, uint64_t now_ns);
 
 /** pager_swap_some() - the store that @node's pages go to is full: have a part of it leave for

@@ -18,7 +18,7 @@ enum {
 
 static uint64_t spent(const struct pager *p)
 {
-    uint64_t ns = atomic_load(&p->pack_cpu_ns);
+    uint64_t ns = atomic_load(&p->pack_cpu_ns) + atomic_load(&p->domain_cpu_ns);
 
     for (size_t i = 0; i < p->n_nodes; i++)
         ns += atomic_load(&p->nodes[i].n.look_cpu_ns);

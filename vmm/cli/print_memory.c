@@ -217,6 +217,35 @@ static void print_golden(FILE *out, const json_t *golden, const json_t *nodes)
     (void)fputc('\n', out);
 }
 
+/* How much of what is away is shared with other machines: of each node, with those that share its
+ * store. */
+static void print_domain(FILE *out, const json_t *domain, const json_t *nodes)
+{
+    const char *between = "";
+    char text[2][32];
+
+    if (domain == NULL)
+        return;
+    (void)fputs("\ndomain: ", out);
+    print_json_text(out, json_string_value(json_object_get(domain, "name")));
+    (void)fprintf(out, ", its service is %s; of what is away",
+                  json_is_true(json_object_get(domain, "connected")) ? "there" : "not there");
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i), *p = json_object_get(n, "pager");
+
+        if (p == NULL)
+            continue;
+        (void)fprintf(out, "%s %s (node %llu)", between,
+                      units_format_human(answer_number(p, "shared"), text[0], sizeof(text[0])),
+                      (unsigned long long)answer_number(n, "id"));
+        (void)fprintf(out, " is shared, as %s",
+                      units_format_human(answer_number(p, "shared_bytes"), text[1],
+                                         sizeof(text[1])));
+        between = ",";
+    }
+    (void)fputc('\n', out);
+}
+
 void print_memory(FILE *out, const json_t *answer)
 {
     const json_t *nodes = json_object_get(answer, "nodes");
@@ -235,5 +264,6 @@ void print_memory(FILE *out, const json_t *answer)
     print_heat(out, nodes);
     print_swap(out, json_object_get(answer, "swap"));
     print_golden(out, json_object_get(answer, "golden"), nodes);
+    print_domain(out, json_object_get(answer, "domain"), nodes);
     print_tables(out, json_object_get(answer, "hosts"));
 }

@@ -26,6 +26,8 @@ void config_fini(struct machine_config *config)
     free(config->balance_trace);
     free(config->pager_swap);
     free(config->golden);
+    free(config->domain);
+    free(config->domain_socket);
     guest_spec_fini(&config->spec);
     for (size_t i = 0; i < config->n_devices; i++)
         device_args_fini(&config->devices[i]);
@@ -201,6 +203,10 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
         return errctx_set(ec, EINVAL, "--pager-swap has no effect without --pager on");
     if (config->golden != NULL && config->pager == CONFIG_PAGER_OFF)
         return errctx_set(ec, EINVAL, "--golden has no effect without --pager on");
+    if (config->domain != NULL && config->pager == CONFIG_PAGER_OFF)
+        return errctx_set(ec, EINVAL, "--domain has no effect without --pager on");
+    if (config->domain_socket != NULL && config->domain == NULL)
+        return errctx_set(ec, EINVAL, "--domain-socket has no effect without --domain");
     if (config->spec.balance == GUEST_BALANCE_ON &&
         (config->spec.pin == GUEST_PIN_DEDICATED || config->spec.pin == GUEST_PIN_LLC))
         return errctx_set(ec, EINVAL,

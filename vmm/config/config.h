@@ -55,6 +55,8 @@ struct machine_config {
     uint32_t pager_budget_milli; /* of a CPU, to find out what is in use and to pack; 0: not said */
     uint64_t pager_store_bytes;  /* host memory for what is away, at most; 0: not said */
     char *pager_swap;            /* file or block device for what has no room there; NULL: none */
+    char *domain;        /* trust domain; NULL: the machine alone */
+    char *domain_socket; /* of the host service; NULL: the user's */
     char *golden; /* golden file, by name or path: pages that need not be kept; NULL: none */
     bool no_sandbox;
 };

@@ -93,6 +93,8 @@ static const struct config_member machine_members[] = {
     { .name = "pager_store", .kind = CONFIG_SIZE, .off = MACHINE(pager_store_bytes), .min = MIB },
     { .name = "pager_swap", .kind = CONFIG_TEXT, .off = MACHINE(pager_swap) },
     { .name = "golden", .kind = CONFIG_TEXT, .off = MACHINE(golden) },
+    { .name = "domain", .kind = CONFIG_TEXT, .off = MACHINE(domain) },
+    { .name = "domain_socket", .kind = CONFIG_TEXT, .off = MACHINE(domain_socket) },
     { .name = "console", .kind = CONFIG_WORD, .off = MACHINE(console), .words = console_words },
     { .name = "on_reset", .kind = CONFIG_WORD, .off = MACHINE(on_reset), .words = reset_words },
     { .name = "io_threads",

@@ -6,8 +6,11 @@
 #include "vmm/machine/machine_config.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "memory/pager/pager.h"
+#include "memory/store/domain/domain_wire.h"
+#include "vmm/machine/control_dir.h"
 #include "vmm/machine/machine_arch.h"
 
 int machine_config_check(const struct machine_config *config, struct errctx *ec)
@@ -21,6 +24,11 @@ int machine_config_check(const struct machine_config *config, struct errctx *ec)
         if (!idset_empty(&config->spec.nodes[i].later_cpus))
             return errctx_set(ec, ENOTSUP, "--node %zu: hotplug-cpus= needs ACPI, which machines of "
                               "this architecture do not have", i);
+    if (config->domain != NULL && !domain_name_ok(config->domain))
+        return errctx_set(ec, EINVAL,
+                          "--domain %.80s: a domain's name has 1 to %d letters, digits, dots, "
+                          "dashes and underscores, a letter or digit first",
+                          config->domain, DOMAIN_NAME - 1);
     return 0;
 }
 
@@ -56,4 +64,15 @@ int machine_config_fits(const struct topo_plan *plan, struct errctx *ec)
     if (r == 0)
         mem_layout_free(layout);
     return r;
+}
+
+const char *machine_config_domain_socket(const struct machine_config *config, char *buf,
+                                         size_t size)
+{
+    char dir[256];
+
+    if (config->domain_socket != NULL)
+        return config->domain_socket;
+    (void)snprintf(buf, size, "%s/%s", control_dir_path(dir, sizeof(dir)), CONTROL_DIR_SERVICE);
+    return buf;
 }

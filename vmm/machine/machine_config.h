@@ -27,6 +27,11 @@ int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_
  *  with the sentence that a run would end with. */
 int machine_config_fits(const struct topo_plan *plan, struct errctx *ec);
 
+/** machine_config_domain_socket() - where the host service of a machine in a trust domain is. @buf:
+ *  room for its path. Return: @buf, or @config's own. */
+const char *machine_config_domain_socket(const struct machine_config *config, char *buf,
+                                         size_t size);
+
 /** machine_config_pageable() - can the plan's memory be paged, where @config wants it to be? Pure.
  *  Return: 0, or -ENOTSUP with a sentence that names the node. */
 int machine_config_pageable(const struct machine_config *config, const struct topo_plan *plan,

@@ -116,9 +116,8 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
         json_decref(nodes);
         return r;
     }
-    *ret_json = json_pack("{s:s, s:o, s:o, s:o*, s:o*}", "name", m->config->name, "nodes", nodes,
-                          "hosts",
-                          tables_json(m), "swap", machine_swap_json(m), "golden",
-                          machine_golden_json(m));
+    *ret_json = json_pack("{s:s, s:o, s:o, s:o*, s:o*, s:o*}", "name", m->config->name, "nodes",
+                          nodes, "hosts", tables_json(m), "swap", machine_swap_json(m), "golden",
+                          machine_golden_json(m), "domain", machine_domain_json(m));
     return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
 }

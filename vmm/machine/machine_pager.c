@@ -14,6 +14,7 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 #include "vmm/base/place.h"
+#include "vmm/machine/machine_config.h"
 #include "vmm/machine/golden_library.h"
 #include "vmm/machine/machine_pager_private.h"
 #include "vmm/machine/machine_private.h"
@@ -127,7 +128,8 @@ static void run_job(struct machine_pager *mp)
 
 enum errand { ERRAND_QUIT, ERRAND_JOB, ERRAND_TICK };
 
-/* Where nothing was ever evicted nothing comes up by itself, and nobody is woken. */
+/* Where nothing was ever evicted nothing comes up by itself, and nobody is woken, unless a service
+ * may come. */
 static enum errand wait_for_errand(struct machine_pager *mp)
 {
     struct timespec until;
@@ -139,7 +141,7 @@ static enum errand wait_for_errand(struct machine_pager *mp)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     while (!mp->quit && (mp->n_held > 0 || (!mp->todo && !late))) {
-        if (!late && pager_active(mp->pager))
+        if (!late && (mp->domain != NULL || pager_active(mp->pager)))
             late = pthread_cond_timedwait(&mp->wake, &mp->lock, &until) == ETIMEDOUT;
         else
             (void)pthread_cond_wait(&mp->wake, &mp->lock);
@@ -155,6 +157,10 @@ static enum errand wait_for_errand(struct machine_pager *mp)
 
 static void tick(struct machine_pager *mp)
 {
+    /* A budget that is too small for all serves all, by turns. */
+    static void (*const by_turns[])(struct pager *pager, uint64_t now_ns) = {
+        pager_pack, pager_look, pager_domain,
+    };
     struct errctx ec = { 0 };
     bool failed;
 
@@ -162,12 +168,9 @@ static void tick(struct machine_pager *mp)
         LOCK_SCOPE(&mp->lock);
         failed = mp->target_ec.msg[0] != '\0';
     }
-    mp->pack_first = !mp->pack_first; /* a budget that is too small for both serves both */
-    if (mp->pack_first)
-        pager_pack(mp->pager, evloop_now_ns());
-    pager_look(mp->pager, evloop_now_ns());
-    if (!mp->pack_first)
-        pager_pack(mp->pager, evloop_now_ns());
+    mp->turn++;
+    for (unsigned i = 0; i < ARRAY_SIZE(by_turns); i++)
+        by_turns[(mp->turn + i) % ARRAY_SIZE(by_turns)](mp->pager, evloop_now_ns());
     (void)pager_mend(mp->pager, TICK_MS * UINT64_C(1000000) * MEND_PER_CENT / 100);
     if (!failed && pager_evict_cold(mp->pager, &ec) < 0)
         failed = true;
@@ -184,7 +187,8 @@ static void *evict_main(void *arg)
     unsigned place_seen = 0;
 
     place_name_thread("evict");
-    if (begin_thread(mp, SANDBOX_EVICT, &mp->machine->threads->main.host_cpus) < 0)
+    if (begin_thread(mp, mp->domain != NULL ? SANDBOX_EVICT_DOMAIN : SANDBOX_EVICT,
+                     &mp->machine->threads->main.host_cpus) < 0)
         return NULL;
     for (;;) {
         const enum errand errand = wait_for_errand(mp);
@@ -264,6 +268,17 @@ static int open_golden(struct machine_pager *mp, const char *name, struct errctx
     return r < 0 ? errctx_wrap(ec, r, "--golden") : 0;
 }
 
+/* The service is not there, or not yet: nothing depends on it. */
+static int make_domain(struct machine_pager *mp, struct errctx *ec)
+{
+    char path[320];
+    const struct machine_config *config = mp->machine->config;
+    int r = domain_client_new(machine_config_domain_socket(config, path, sizeof(path)),
+                              config->domain, &mp->domain, ec);
+
+    return r < 0 ? errctx_wrap(ec, r, "--domain") : 0;
+}
+
 int machine_make_pager(struct machine *m, struct errctx *ec)
 {
     struct machine_pager *mp;
@@ -291,12 +306,15 @@ int machine_make_pager(struct machine *m, struct errctx *ec)
         r = make_swap(mp, m->config->pager_swap, ec);
     if (r == 0 && m->config->golden != NULL)
         r = open_golden(mp, m->config->golden, ec);
+    if (r == 0 && m->config->domain != NULL)
+        r = make_domain(mp, ec);
     if (r == 0)
         r = pager_new(&(struct pager_params){ .mem = m->mem, .lost = page_is_lost,
                                               .hurry = hurry, .ctx = mp,
                                               .budget_milli = budget_milli(m),
                                               .store_bytes = m->config->pager_store_bytes,
-                                              .swap = mp->swap, .golden = mp->golden },
+                                              .swap = mp->swap, .golden = mp->golden,
+                                              .domain = mp->domain },
                       &mp->pager, ec);
     if (r < 0) {
         machine_free_pager(m);
@@ -313,6 +331,7 @@ void machine_free_pager(struct machine *m)
     if (mp == NULL)
         return;
     pager_free(mp->pager);
+    domain_client_free(mp->domain);
     golden_close(mp->golden);
     if (mp->swap != NULL) {
         swap_count(mp->swap, &c);

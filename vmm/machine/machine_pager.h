@@ -60,6 +60,9 @@ bool machine_pager_busy(const struct machine *m, struct vnode_id *ret_vnode);
 /** machine_swap_json() - what is in the swap file; NULL without one. */
 json_t *machine_swap_json(const struct machine *m);
 
+/** machine_domain_json() - the trust domain and its service; NULL without one. */
+json_t *machine_domain_json(const struct machine *m);
+
 /** machine_golden_json() - what the golden file is; NULL without one. */
 json_t *machine_golden_json(const struct machine *m);
 

@@ -7,6 +7,7 @@
 #include "memory/pager/pager.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+#include "vmm/machine/machine_config.h"
 #include "vmm/machine/machine_pager.h"
 #include "vmm/machine/machine_pager_private.h"
 #include "vmm/machine/machine_private.h"
@@ -82,6 +83,21 @@ json_t *machine_swap_json(const struct machine *m)
                      c.trouble != 0 ? strerror(c.trouble) : "");
 }
 
+json_t *machine_domain_json(const struct machine *m)
+{
+    struct domain_client_counts c;
+    char path[320];
+
+    if (m->pager == NULL || m->pager->domain == NULL)
+        return NULL;
+    domain_client_count(m->pager->domain, &c);
+    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I}", "name", m->config->domain, "socket",
+                     machine_config_domain_socket(m->config, path, sizeof(path)), "connected",
+                     (int)c.connected, "connects", (json_int_t)c.connects, "took",
+                     (json_int_t)c.took, "refused", (json_int_t)c.refused, "segments",
+                     (json_int_t)c.segments);
+}
+
 json_t *machine_golden_json(const struct machine *m)
 {
     struct golden_counts c;
@@ -117,6 +133,9 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "store_swapped", c.store.swapped_objects },
         { "swapped", c.store.swapped_bytes },
         { "again", c.store.again },
+        { "shared", c.store.shared_pages * BACKING_PAGE },
+        { "shared_objects", c.store.shared_objects },
+        { "shared_bytes", c.store.shared_bytes },
         { "golden", c.store.golden_pages * BACKING_PAGE },
         { "golden_objects", c.store.golden_objects },
         { "golden_hits", c.store.golden_hits },
@@ -138,6 +157,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "samples", c.samples },
         { "look_cpu_ns", c.look_cpu_ns },
         { "pack_cpu_ns", c.pack_cpu_ns },
+        { "domain_cpu_ns", c.domain_cpu_ns },
         { "evict_cpu_ns", c.evict_cpu_ns },
         { "fault_p50_ns", pager_fault_ns(&c, 500) },
         { "fault_p99_ns", pager_fault_ns(&c, 990) },

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "memory/store/domain/domain_client.h"
 #include "memory/store/golden/golden.h"
 #include "memory/store/swap.h"
 #include "vmm/base/errctx.h"
@@ -41,12 +42,13 @@ struct machine_pager {
     struct swap_file swap_file;
     struct swap *swap; /* NULL: none */
     struct golden *golden; /* NULL: none */
+    struct domain_client *domain; /* NULL: none */
     struct fault_thread *faults; /* one per virtual node */
     atomic_bool quit_faults;
     pthread_t evictor;
     struct place_group evictor_place;
     bool evictor_started;
-    bool pack_first; /* the evicting thread's: what of a tick gets what the budget has */
+    unsigned turn; /* the evicting thread's: what of a tick gets what the budget has */
     sem_t ready; /* posted by a thread that is in its sandbox, or cannot be */
 
     pthread_mutex_t lock; /* a leaf; covers what follows */

@@ -143,7 +143,7 @@ static void stop_vcpus(struct machine *m)
  * made. */
 static int make_sandbox(struct machine *m, struct errctx *ec)
 {
-    char control_dir[256];
+    char control_dir[256], service[320];
     const struct device_needs needs = machine_config_needs(m->config);
     const struct sandbox_request req = {
         .user_network = needs.network,
@@ -151,6 +151,9 @@ static int make_sandbox(struct machine *m, struct errctx *ec)
         .peers = needs.peers,
         .n_peers = needs.n_peers,
         .control_dir = control_dir_path(control_dir, sizeof(control_dir)),
+        .service_socket = m->config->domain == NULL
+                              ? NULL
+                              : machine_config_domain_socket(m->config, service, sizeof(service)),
     };
     int r;
 

@@ -35,6 +35,7 @@ static const enum sandbox_role role_of[SANDBOX_KINDS] = {
     [SANDBOX_BALANCER] = SANDBOX_ROLE_BALANCER,
     [SANDBOX_FAULT] = SANDBOX_ROLE_FAULT,
     [SANDBOX_EVICT] = SANDBOX_ROLE_EVICT,
+    [SANDBOX_EVICT_DOMAIN] = SANDBOX_ROLE_EVICT_DOMAIN,
     [SANDBOX_THROTTLE] = SANDBOX_ROLE_THROTTLE,
     [SANDBOX_RECLAIM] = SANDBOX_ROLE_RECLAIM,
 };
@@ -65,9 +66,12 @@ int sandbox_new(const struct sandbox_request *req, struct sandbox **ret_sandbox,
         return errctx_set(ec, ENOMEM, "no memory for the sandbox");
     s->files = -1;
     r = sandbox_files_new(req, &s->files, ec);
-    for (int role = 0; r == 0 && role < SANDBOX_ROLES; role++)
-        r = make_ours(&sandbox_programs[role][req->user_network][unix_sockets],
+    for (int role = 0; r == 0 && role < SANDBOX_ROLES; role++) {
+        const bool domain = role == SANDBOX_ROLE_PROCESS && req->service_socket != NULL;
+
+        r = make_ours(&sandbox_programs[role][req->user_network][unix_sockets || domain],
                       &s->program[role], ec);
+    }
     if (r < 0) {
         sandbox_free(s);
         return r;

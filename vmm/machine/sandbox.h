@@ -26,6 +26,7 @@ enum sandbox_kind {
     SANDBOX_BALANCER, /* looks at the host and at where memory is */
     SANDBOX_FAULT, /* brings guest memory back */
     SANDBOX_EVICT, /* takes guest memory away */
+    SANDBOX_EVICT_DOMAIN, /* and talks with the host service */
     SANDBOX_THROTTLE, /* holds vCPUs that used up their CPU time */
     SANDBOX_RECLAIM, /* queues of devices that give guest memory back */
     SANDBOX_KINDS,
@@ -38,6 +39,7 @@ struct sandbox_request {
     const char *vsock_socket; /* path of the device that opens Unix sockets; NULL: none */
     const char *const *peers;   /* @n_peers paths of Unix sockets that devices connect to */
     size_t n_peers;
+    const char *service_socket; /* of the host service; NULL: nobody looks for it */
     const char *control_dir;  /* where sockets are removed at the end; NULL: nowhere */
 };
 

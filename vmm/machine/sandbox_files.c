@@ -77,6 +77,8 @@ int sandbox_files_new(const struct sandbox_request *req, int *ret_ruleset, struc
     /* A back end that comes back makes its socket anew: the folder is what lasts. */
     for (size_t i = 0; r == 0 && i < req->n_peers; i++)
         r = allow_beside(ruleset, req->peers[i], LANDLOCK_ACCESS_FS_RESOLVE_UNIX, ec);
+    if (r == 0 && req->service_socket != NULL)
+        r = allow_beside(ruleset, req->service_socket, LANDLOCK_ACCESS_FS_RESOLVE_UNIX, ec);
     if (r == 0 && req->user_network)
         r = allow_resolver(ruleset, ec);
     if (r == 0)

@@ -157,6 +157,12 @@ static const struct sandbox_rule evict[] = {
     MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
 };
 
+static const struct sandbox_rule domain[] = {
+    /* the host service, which may come at any time, and segments that it hands out */
+    MASKED(socket, 0, 0xffffffffu, AF_UNIX), ANY(connect), MASKED(getsockopt, 2, 0xffffffffu, SO_PEERCRED),
+    ANY(sendmsg), ANY(recvmsg), MASKED(fcntl, 1, 0xffffffffu, F_GET_SEALS),
+};
+
 static const struct sandbox_rule reclaim[] = {
     ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime),
     /* guest memory back to the host, and what is there of it */
@@ -180,6 +186,7 @@ const struct sandbox_rules sandbox_rules_mover = RULES(mover);
 const struct sandbox_rules sandbox_rules_balancer = RULES(balancer);
 const struct sandbox_rules sandbox_rules_fault = RULES(fault);
 const struct sandbox_rules sandbox_rules_evict = RULES(evict);
+const struct sandbox_rules sandbox_rules_domain = RULES(domain);
 const struct sandbox_rules sandbox_rules_reclaim = RULES(reclaim);
 
 bool sandbox_role_has_devices(enum sandbox_role role)
@@ -209,8 +216,11 @@ void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
         ret[n++] = &sandbox_rules_balancer;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_FAULT)
         ret[n++] = &sandbox_rules_fault;
-    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_EVICT)
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_EVICT ||
+        role == SANDBOX_ROLE_EVICT_DOMAIN)
         ret[n++] = &sandbox_rules_evict;
+    if ((role == SANDBOX_ROLE_PROCESS && has_vsock) || role == SANDBOX_ROLE_EVICT_DOMAIN)
+        ret[n++] = &sandbox_rules_domain;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MAIN || role == SANDBOX_ROLE_RECLAIM)
         ret[n++] = &sandbox_rules_reclaim;
     if (sandbox_role_has_devices(role)) {

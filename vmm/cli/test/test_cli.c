@@ -152,6 +152,12 @@ static const struct {
     { "run --kernel k --pager on --pager-store 100K", NULL },
     { "run --kernel k --pager-swap f", "--pager-swap has no effect without --pager on" },
     { "run --kernel k --golden f", "--golden has no effect without --pager on" },
+    { "run --kernel k --domain web", "--domain has no effect without --pager on" },
+    { "run --kernel k --pager on --domain-socket s",
+      "--domain-socket has no effect without --domain" },
+    { "run --kernel k --pager on --domain .web",
+      "--domain .web: a domain's name has 1 to 63 letters, digits, dots, dashes and underscores, a "
+      "letter or digit first" },
     { "golden", "usage: numavisor golden list | add IMAGE... | remove NAME | verify NAME" },
     { "golden polish", "golden: \"polish\" is none of add, list, remove, verify" },
     { "golden add", "golden add: say which image" },

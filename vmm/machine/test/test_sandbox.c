@@ -393,6 +393,37 @@ static void threads_that_page_have_one_direction_each(void **state)
     assert_killed(&plain, SANDBOX_EVICT, set_cpus_of_another);
 }
 
+static void find_service(void)
+{
+    (void)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET, 0);
+    (void)syscall(SYS_connect, -1, NULL, 0);
+    (void)syscall(SYS_getsockopt, -1, SOL_SOCKET, SO_PEERCRED, NULL, NULL);
+    (void)syscall(SYS_recvmsg, -1, NULL, 0);
+    (void)syscall(SYS_sendmsg, -1, NULL, 0);
+    (void)syscall(SYS_fcntl, -1, F_GET_SEALS, 0);
+}
+
+static void listen_to_others(void)
+{
+    (void)syscall(SYS_listen, -1, 1);
+}
+
+static void only_who_evicts_in_a_domain_finds_the_service(void **state)
+{
+    static const struct sandbox_request domain = { .service_socket = "/nonexistent/socket" };
+
+    (void)state;
+    assert_allowed(&domain, SANDBOX_EVICT_DOMAIN, find_service);
+    assert_allowed(&domain, SANDBOX_EVICT_DOMAIN, punch_guest_memory);
+    assert_killed(&domain, SANDBOX_EVICT_DOMAIN, listen_to_others);
+    assert_killed(&domain, SANDBOX_EVICT_DOMAIN, open_for_reading);
+    assert_killed(&domain, SANDBOX_VCPU, find_service);
+    assert_killed(&domain, SANDBOX_IO, find_service);
+    assert_killed(&domain, SANDBOX_FAULT, find_service);
+    assert_killed(&plain, SANDBOX_EVICT, find_service);
+    assert_killed(&plain, SANDBOX_EVICT_DOMAIN, find_service);
+}
+
 static void give_memory_back(void)
 {
     (void)syscall(SYS_fallocate, -1, 3, 0L, 4096L);
@@ -465,6 +496,7 @@ int main(void)
         cmocka_unit_test(who_rebalances_looks_and_changes_nothing),
         cmocka_unit_test(who_limits_has_clocks_and_kicks_only),
         cmocka_unit_test(threads_that_page_have_one_direction_each),
+        cmocka_unit_test(only_who_evicts_in_a_domain_finds_the_service),
         cmocka_unit_test(one_kind_gives_memory_back_and_little_else),
         cmocka_unit_test(capabilities_are_gone),
     };
