@@ -192,7 +192,8 @@ uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id v
 /*
  * Windows: addresses of a node where memory is plugged in and out while the guest runs, in blocks.
  * A block that is not plugged in is no memory: nobody gets a lease of it, and the host has none for
- * it.
+ * it. One that was taken out is also closed in the guest's mapping, so that whoever still knows the
+ * addresses, KVM above all, can touch it without bringing memory back.
  */
 struct guest_mem_window {
     struct vnode_id vnode;
@@ -206,14 +207,15 @@ struct guest_mem_window guest_mem_window(const struct guest_mem *mem, size_t i);
 #define GUEST_MEM_BLOCK_MIN (128ull << 20) /* what Linux plugs at once on small machines */
 enum { GUEST_MEM_BLOCKS_MAX = 16384 /* of all windows */ };
 
-/** guest_mem_plug() - whole blocks of one window become memory, zero. Return: 0 or -EFAULT. */
+/** guest_mem_plug() - whole blocks of one window become memory, zero. Return: 0, -EFAULT, or the errno
+ *  of mprotect. */
 int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
 
 /** guest_mem_unplug() - blocks that are plugged in are no memory any more, and the host has it
- *  back. The guest cannot reach them any more already. *@ret_gone_bytes: what the host had memory
- *  for.
- *  Return: 0; -EBUSY: a lease is out; -EFAULT; or the errno of fallocate. Nothing changed on
- *  failure. */
+ *  back; from then on KVM fails (-EFAULT) where the guest touches them. *@ret_gone_bytes: what the
+ *  host had memory for.
+ *  Return: 0; -EBUSY: a lease is out; -EFAULT; or the errno of mprotect or fallocate. Nothing changed
+ *  on failure. */
 int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
                      uint64_t *ret_gone_bytes);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Windows for memory that is plugged in later, block by block. See guest_mem.h. */
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "memory/guest_mem_private.h"
 #include "vmm/base/checked.h"
@@ -35,6 +36,8 @@ int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
 
     if (s == NULL)
         return -EFAULT;
+    if (mprotect((uint8_t *)s->host + (addr.v - s->base), len_bytes, PROT_READ | PROT_WRITE) < 0)
+        return -errno;
     set_blocks(s, addr.v, len_bytes, true);
     return 0;
 }
@@ -47,19 +50,26 @@ int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
     struct guest_mem_range *same;
     uint64_t gone = 0;
     size_t off;
+    void *host;
     int r;
     PAGES_SCOPE(mem);
 
     if (s == NULL || guest_mem_first_part(mem, addr.v, len_bytes, &same, &b) < len_bytes)
         return -EFAULT;
     off = s->off + (addr.v - s->base);
+    host = (uint8_t *)s->host + (addr.v - s->base);
     if (!mem_holds_close(s->holds, off, len_bytes))
         return -EBUSY;
+    if (mprotect(host, len_bytes, PROT_NONE) < 0) {
+        r = -errno;
+        mem_holds_open(s->holds, off, len_bytes);
+        return r;
+    }
     set_blocks(s, addr.v, len_bytes, false);
     r = backing_give_back(b, off - b->plan->off, len_bytes, &gone);
-    if (r < 0)
+    if (r < 0 && mprotect(host, len_bytes, PROT_READ | PROT_WRITE) == 0)
         set_blocks(s, addr.v, len_bytes, true);
-    else
+    else if (r == 0)
         *ret_gone_bytes = gone;
     mem_holds_open(s->holds, off, len_bytes);
     return r;

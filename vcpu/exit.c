@@ -123,6 +123,8 @@ int vcpu_run_once(struct vcpu *vcpu, struct errctx *ec)
 
     if (r == -EINTR || r == -EAGAIN)
         return VCPU_CHECK; /* kicked, not failed */
+    if (r == -EFAULT && vcpu->ops->no_page(vcpu->ops_ctx))
+        return VCPU_CHECK;
     if (r == -ENOSYS)
         return exit_undecoded(vcpu, ec);
     if (r < 0)

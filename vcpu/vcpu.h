@@ -43,6 +43,9 @@ struct vcpu_exit_ops {
     void (*ioapic_eoi)(void *ctx, uint8_t vector);
     /* Is there memory at @addr? For the sentence of a failure. */
     bool (*is_ram)(void *ctx, struct gpa addr);
+    /* KVM_RUN failed with EFAULT: it finds no page where the guest has memory. True: the guest is to
+     * try again, for that memory is about to go. */
+    bool (*no_page)(void *ctx);
     void (*event)(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, const char *why);
     /* Called first on the vCPU's own thread, for sandboxing. Return: 0 or an errno; the
      * machine learns of a failure through event(FAILED). */

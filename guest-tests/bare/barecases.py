@@ -57,6 +57,7 @@ class Case:
     image: str = "elf"            # suffix; elf64: the same program before it was wrapped
     facts: object = None          # function of barefacts
     press_power: bool = False     # ctl NAME power, once the guest waits for it
+    grow: str = ""                # ctl NAME grow node=0 by this, once the guest waits for it
     calm: str = ""                # command line of a second run: peak memory must be the same
     says: str = ""                # must be in the output
     seconds: int = 60
@@ -155,6 +156,8 @@ def x86():
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
     yield Case("mem_abuse", "a hotplug window", TOPOLOGIES["a hotplug window"], seconds=120)
+    yield Case("mem_plug", "a hotplug window", TOPOLOGIES["a hotplug window"], grow="512M",
+               seconds=120)
     yield Case("balloon_abuse", options=SMALL + BALLOON, seconds=120)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)

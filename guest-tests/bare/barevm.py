@@ -86,13 +86,14 @@ class Run:
         with open(self.out_path + suffix, encoding="utf-8", errors="replace") as f:
             return f.read()
 
-    def press_power(self):
+    def order(self, sign, *words):
+        """ctl NAME WORDS once the guest has said SIGN; whether it gets there is the guest's to tell."""
         end = time.monotonic() + self.case.seconds
-        while "waiting for the power button" not in self.output():
+        while sign not in self.output():
             if time.monotonic() > end:
                 return
             time.sleep(0.1)
-        subprocess.run([program(), "ctl", self.name, "power"], timeout=30, check=False,
+        subprocess.run([program(), "ctl", self.name, *words], timeout=self.case.seconds, check=False,
                        capture_output=True)
 
     def ctl(self, *words):
@@ -188,7 +189,9 @@ def run(case):
         options = machine_options(case, folder)
         vm = Run(case, folder, options)
         if case.press_power:
-            vm.press_power()
+            vm.order("waiting for the power button", "power")
+        if case.grow:
+            vm.order("waiting for memory", "grow", "node=0", f"by={case.grow}", "--patience", "5")
         pages = case.evict or case.target
         counts = vm.evict() if pages else None
         status = vm.wait()

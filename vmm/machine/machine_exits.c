@@ -121,6 +121,11 @@ static bool exit_is_ram(void *ctx, struct gpa addr)
     return range != NULL && range->kind == LAYOUT_RAM;
 }
 
+static bool exit_no_page(void *ctx)
+{
+    return machine_touched_unplugged(ctx);
+}
+
 static void exit_event(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, const char *why)
 {
     struct machine *m = ctx;
@@ -168,6 +173,7 @@ const struct vcpu_exit_ops machine_exit_ops = {
     .mmio = exit_mmio,
     .ioapic_eoi = exit_ioapic_eoi,
     .is_ram = exit_is_ram,
+    .no_page = exit_no_page,
     .event = exit_event,
     .thread_setup = exit_thread_setup,
     .errand = exit_errand,

@@ -58,6 +58,14 @@ struct vnode_place {
 
 enum machine_request { REQUEST_NONE, REQUEST_RESET, REQUEST_END };
 
+/* Slots of blocks that were unplugged: see machine_plug.c. The lock of slots covers ->blocks, and
+ * changes of ->n. */
+struct machine_stale {
+    uint64_t blocks[GUEST_MEM_BLOCKS_MAX / 64]; /* a bit a block, all windows one behind the other */
+    _Atomic uint32_t n;                         /* how many are set */
+    _Atomic bool asked;                         /* that they be deleted */
+};
+
 struct machine {
     const struct machine_config *config; /* borrowed */
     const struct topo_plan *plan;        /* borrowed */
@@ -99,6 +107,7 @@ struct machine {
     struct virtio_dev **mem_devices; /* so, too: one per node with a window */
     size_t n_mem_devices;
     pthread_mutex_t plug_lock; /* KVM's slots of windows; before guest memory's */
+    struct machine_stale stale;
     int console_pipe[2]; /* to the virtio console; -1 when there is none */
 
     /* vcpus */
@@ -176,6 +185,10 @@ extern const struct device_plug_ops machine_plug_ops; /* ctx: the machine */
  * memory is given back. */
 int machine_remap_plugged(struct machine *m, struct vnode_id vnode, struct errctx *ec);
 void machine_unmap_plugged(struct machine *m);
+
+/* KVM found no memory behind an address that it has a slot for. True: it may be that of a block that
+ * was unplugged; the slot goes soon, and the guest is to try again. Any thread. */
+bool machine_touched_unplugged(struct machine *m);
 
 /* machine_cpus.c: the device for CPUs that can be plugged; NULL where there are none. */
 int machine_make_cpu_block(struct machine *m, struct device **ret_dev, struct errctx *ec);

@@ -6,7 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <linux/virtio_mem.h>
+#include <unistd.h>
 
 #include "devices/virtio/mem.h"
 #include "devices/virtio/test/fake_driver.h"
@@ -141,6 +143,21 @@ static uint64_t returned(struct fixture *f)
     return st.returned_bytes;
 }
 
+/* Whether whoever has the guest's mapping, as KVM does, finds memory behind the window's start. */
+static bool is_open(struct fixture *f)
+{
+    const struct guest_mem_window w = guest_mem_window(f->fm.mem, 0);
+    int fds[2];
+    bool open;
+
+    assert_int_equal(pipe(fds), 0);
+    open = write(fds[1], w.host, 1) == 1;
+    assert_true(open || errno == EFAULT);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    return open;
+}
+
 static void blocks_become_memory_and_stop_being_it(void **state)
 {
     struct fixture *f = *state;
@@ -160,11 +177,13 @@ static void blocks_become_memory_and_stop_being_it(void **state)
     assert_int_equal(ask(f, VIRTIO_MEM_REQ_UNPLUG, WINDOW, 1).type, VIRTIO_MEM_RESP_ACK);
     assert_int_equal(plugged(f), BLOCK);
     assert_int_equal(returned(f), 4096); /* the only page of it that had memory */
+    assert_false(is_open(f));
     assert_int_equal(guest_mem_read(f->fm.mem, (struct gpa){ WINDOW + BLOCK - 1 }, &byte, 1),
                      -EFAULT);
     assert_int_equal(guest_mem_read(f->fm.mem, (struct gpa){ WINDOW + BLOCK }, &byte, 1), 0);
     assert_int_equal(byte, 7);
     plug(f, 0, 1); /* again: zero */
+    assert_true(is_open(f));
     assert_int_equal(guest_mem_read(f->fm.mem, (struct gpa){ WINDOW + BLOCK - 1 }, &byte, 1), 0);
     assert_int_equal(byte, 0);
     assert_int_equal(ask(f, VIRTIO_MEM_REQ_UNPLUG_ALL, 0, 0).type, VIRTIO_MEM_RESP_ACK);

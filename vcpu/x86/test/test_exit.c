@@ -120,6 +120,14 @@ static void on_eoi(void *ctx, uint8_t vector)
     ((struct fake *)ctx)->eoi = vector;
 }
 
+static bool memory_goes; /* where KVM finds no page */
+
+static bool on_no_page(void *ctx)
+{
+    (void)ctx;
+    return memory_goes;
+}
+
 static bool has_ram; /* everywhere, or nowhere */
 
 static bool on_is_ram(void *ctx, struct gpa addr)
@@ -150,7 +158,7 @@ static int on_setup(void *ctx, struct vcpu_id vcpu, struct errctx *ec)
 
 static const struct vcpu_exit_ops ops = {
     .pio = on_pio, .mmio = on_mmio, .ioapic_eoi = on_eoi, .is_ram = on_is_ram,
-    .event = on_event, .thread_setup = on_setup,
+    .no_page = on_no_page, .event = on_event, .thread_setup = on_setup,
 };
 
 static const struct idset anywhere;
@@ -313,6 +321,9 @@ static void other_ways_back(void **state)
     f.enter = broken;
     assert_int_equal(vcpu_run_once(&f.vcpu, &ec), -EFAULT);
     assert_string_equal(ec.msg, "KVM_RUN: Bad address");
+    memory_goes = true;
+    assert_int_equal(vcpu_run_once(&f.vcpu, &ec), VCPU_CHECK);
+    memory_goes = false;
     f.enter = undecoded;
     assert_int_equal(vcpu_run_once(&f.vcpu, &ec), -EIO);
     assert_non_null(strstr(ec.msg, "by an instruction that KVM cannot decode ("));
