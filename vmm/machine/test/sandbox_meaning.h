@@ -66,6 +66,12 @@ static uint32_t run(const struct sandbox_program *p, const struct seccomp_data *
     return 0;
 }
 
+/* A call that only other architectures have: libseccomp gives it a number that no call has. */
+static bool is_elsewhere(const struct sandbox_rule *rule)
+{
+    return rule->nr < 0;
+}
+
 /* What the lists say themselves. */
 static bool rows_allow(const struct sandbox_rules *const *lists, const struct seccomp_data *data)
 {
@@ -75,7 +81,7 @@ static bool rows_allow(const struct sandbox_rules *const *lists, const struct se
         for (size_t i = 0; i < (*lists)->n; i++) {
             const struct sandbox_rule *rule = &(*lists)->rules[i];
 
-            if (rule->nr == data->nr &&
+            if (rule->nr == data->nr && !is_elsewhere(rule) &&
                 (rule->arg < 0 || ((uint32_t)data->args[rule->arg] & rule->mask) == rule->value))
                 return true;
         }
@@ -149,7 +155,8 @@ static void compare_rows(struct pair *p)
 
             for (int arg = 0; arg < 6; arg++)
                 compare_near(p, rule->nr, arg, rule->value);
-            assert_true(p->n_allowed > before); /* good for one call at least */
+            /* good for one call at least */
+            assert_int_equal(p->n_allowed > before, !is_elsewhere(rule));
         }
     }
 }
