@@ -19,6 +19,16 @@ class Arch:
     def native(self):
         return platform.machine() == self.uname
 
+    def machine_args(self, gic, its):
+        """Arguments of QEMU for the machine; an interrupt controller of version GIC (None: the usual)
+        and an interrupt translation service or none are arm64's to choose."""
+        out = list(self.machine)
+        if gic is not None:
+            out[1] = out[1].replace("gic-version=3", f"gic-version={gic}")
+        if not its:
+            out[1] += ",its=off"
+        return out
+
 
 # A current AMD family: Linux treats older ones in ways of their own (numbers of cores and
 # last-level caches). No XSAVE: the emulation lets a guest's XSETBV pass without KVM's knowledge, so

@@ -36,6 +36,7 @@ def possible(args):
     particular = (args.force_emulation or args.cpus or args.memory or args.node_memory
                   or args.distances
                   or args.kernel or args.keep_log or args.disk or args.net or args.extra
+                  or args.gic or args.no_its
                   or args.count_accesses or args.distance_delay or args.root is not None)
     return (not particular and rigarch.ARCHES[args.arch].native() and hardware_kvm()
             and nodes_online() >= max(2, args.nodes or 2))

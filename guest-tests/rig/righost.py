@@ -87,7 +87,7 @@ class Host:
         for name in [*PORTS, "monitor"]:
             self.ours[name], theirs[name] = socket.socketpair()
         self.argv = [qemu, "-name", "numavisor-rig", "-nodefaults", "-no-user-config",
-                     "-display", "none", "-no-reboot", *arch.machine,
+                     "-display", "none", "-no-reboot", *arch.machine_args(args.gic, not args.no_its),
                      "-accel", "tcg,thread=multi,tb-size=2047",
                      "-kernel", kernel.vmlinuz, "-initrd", f"/proc/self/fd/{self.files[0]}",
                      "-append", f"console={arch.console} {CMDLINE}", *spec.qemu_args(),

@@ -113,6 +113,7 @@ static void check_capabilities(struct host_check *c, const struct kvm_sys *sys)
     struct machine_limits limits = { 0 };
     const struct machine_arch_capability *own;
     char missing[200] = "";
+    struct errctx why = { 0 };
     struct host_finding *f;
     size_t n;
 
@@ -124,6 +125,13 @@ static void check_capabilities(struct host_check *c, const struct kvm_sys *sys)
         c->can_run = false;
         WHAT(f, "KVM lacks: %s", missing);
         ADVICE(f, "use Linux 6.1 or later");
+        return;
+    }
+    if (machine_arch_check_irqchip(sys, &why) < 0) {
+        c->can_run = false;
+        f->verdict = HOST_MISSING;
+        WHAT(f, "%s", why.msg);
+        ADVICE(f, "use a machine that has one, or the emulated host: guest-tests/rig/run");
         return;
     }
     machine_arch_limits(sys, "", &limits);

@@ -59,6 +59,10 @@ struct machine_arch_capability {
 /** machine_arch_capabilities() - the list of those that only this architecture has. */
 const struct machine_arch_capability *machine_arch_capabilities(size_t *ret_n);
 
+/** machine_arch_check_irqchip() - has this KVM the interrupt controller that guests get, where no
+ *  capability tells? Return: 0, -ENOTSUP with a sentence, the errno of KVM_CREATE_VM. */
+int machine_arch_check_irqchip(const struct kvm_sys *sys, struct errctx *ec);
+
 /** machine_arch_has_steal_time() - does this KVM tell guests for how long they had to wait? */
 bool machine_arch_has_steal_time(const struct kvm_sys *sys);
 

@@ -110,6 +110,18 @@ const struct machine_arch_capability *machine_arch_capabilities(size_t *ret_n)
     return needed;
 }
 
+int machine_arch_check_irqchip(const struct kvm_sys *sys, struct errctx *ec)
+{
+    struct kvm_vm vm;
+    int r = kvm_vm_create(sys, 0, &vm, ec);
+
+    if (r < 0)
+        return r;
+    r = kvm_gic_check(&vm, ec);
+    kvm_vm_close(&vm);
+    return r;
+}
+
 bool machine_arch_has_steal_time(const struct kvm_sys *sys)
 {
     (void)sys; /* a run does not offer it (KVM_ARM_VCPU_PVTIME_CTRL) */

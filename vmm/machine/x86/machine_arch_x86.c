@@ -88,6 +88,13 @@ const struct machine_arch_capability *machine_arch_capabilities(size_t *ret_n)
     return needed;
 }
 
+int machine_arch_check_irqchip(const struct kvm_sys *sys, struct errctx *ec)
+{
+    (void)sys;
+    (void)ec;
+    return 0; /* KVM_CAP_SPLIT_IRQCHIP tells */
+}
+
 /* KVM's leaf 0x40000001, EAX bit 5 (Documentation/virt/kvm/x86/cpuid.rst). */
 bool machine_arch_has_steal_time(const struct kvm_sys *sys)
 {
