@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The block of CPUs: what ACPI methods read and write of CPUs that are plugged in and out
- * (devices/platform.h has the byte's bits, firmware/dsdt_cpus.c the methods). Any thread.
+ * (devices/platform.h has the byte's bits, firmware/x86/dsdt_cpus.c the methods). Any thread.
  */
 #ifndef DEVICES_CPU_BLOCK_H
 #define DEVICES_CPU_BLOCK_H

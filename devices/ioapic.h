@@ -20,7 +20,7 @@ struct ioapic_ops {
     void (*route)(void *ctx, uint32_t pin, uint64_t addr, uint32_t data, bool masked);
 };
 
-/** ioapic_new() - 24 pins, at LAYOUT_IOAPIC_BASE on the memory bus. */
+/** ioapic_new() - 24 pins; for the memory bus, 4 KiB. */
 int ioapic_new(const struct ioapic_ops *ops, void *ctx, struct device **ret_dev,
                struct errctx *ec);
 

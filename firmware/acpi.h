@@ -2,10 +2,11 @@
 /*
  * The ACPI tables of one machine, as bytes.
  *
- * acpi_build() makes every table from the plan, the layout and the platform constants, pure and
- * deterministic; the same bytes go into guest memory, into the folder that `numavisor plan
- * --acpi` writes, and into the golden files of the tests. Tables refer to each other by guest
- * physical address, so the place of the blob is an input.
+ * acpi_build() is in the folder of an architecture whose machines have them. It makes every table
+ * from the plan, the layout and the platform constants, pure and deterministic; the same bytes go
+ * into guest memory, into the folder that `numavisor plan --acpi` writes, and into the golden files
+ * of the tests. Tables refer to each other by guest physical address, so the place of the blob is
+ * an input.
  */
 #ifndef FIRMWARE_ACPI_H
 #define FIRMWARE_ACPI_H
@@ -28,7 +29,7 @@ struct acpi_table {
 struct acpi_tables {
     uint8_t *blob; /* every table but the RSDP, each 64-byte aligned; to be placed at @base */
     size_t len;
-    uint8_t rsdp[ACPI_RSDP_BYTES]; /* to be placed at LAYOUT_BIOS_START */
+    uint8_t rsdp[ACPI_RSDP_BYTES]; /* to be placed where guests look for it */
     struct acpi_table table[ACPI_MAX_TABLES];
     size_t n_tables;
 };

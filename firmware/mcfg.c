@@ -8,7 +8,7 @@ void mcfg_append(struct bytebuf *b, const struct acpi_input *in)
     size_t off = acpi_table_begin(b, "MCFG", 1);
 
     bytebuf_u64(b, 0);
-    bytebuf_u64(b, LAYOUT_ECAM_BASE);
+    bytebuf_u64(b, in->layout->ecam_base);
     bytebuf_u16(b, 0); /* segment */
     bytebuf_u8(b, 0);  /* first bus */
     bytebuf_u8(b, (uint8_t)(in->layout->n_bridges - 1));

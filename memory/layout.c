@@ -16,15 +16,6 @@
 #define MMIO64_LEN_MIN (256ull * MIB)
 #define MMIO32_ALIGN   (1ull * MIB)
 
-const struct layout_map layout_map_x86 = {
-    .low_base = 0,
-    .low_end = LAYOUT_LOW_MAX,
-    .high_base = LAYOUT_HIGH_BASE,
-    .pci32_base = LAYOUT_PCI32_BASE,
-    .pci32_len = LAYOUT_PCI32_LEN,
-    .ecam_base = LAYOUT_ECAM_BASE,
-};
-
 static void add_range(struct mem_layout *l, uint64_t base, uint64_t len, struct vnode_id vnode,
                       enum layout_kind kind, uint64_t off)
 {
@@ -143,8 +134,8 @@ static int place_bridges(const struct layout_map *map, const struct topo_plan *p
     return 0;
 }
 
-int mem_layout_make_on(const struct layout_map *map, const struct topo_plan *plan,
-                       unsigned phys_bits, struct mem_layout **ret_layout, struct errctx *ec)
+int mem_layout_make(const struct layout_map *map, const struct topo_plan *plan, unsigned phys_bits,
+                    struct mem_layout **ret_layout, struct errctx *ec)
 {
     struct mem_layout *l = calloc(1, sizeof(*l));
     int r;
@@ -177,12 +168,6 @@ int mem_layout_make_on(const struct layout_map *map, const struct topo_plan *pla
 err_free:
     mem_layout_free(l);
     return r;
-}
-
-int mem_layout_make(const struct topo_plan *plan, unsigned phys_bits,
-                    struct mem_layout **ret_layout, struct errctx *ec)
-{
-    return mem_layout_make_on(&layout_map_x86, plan, phys_bits, ret_layout, ec);
 }
 
 void mem_layout_free(struct mem_layout *layout)

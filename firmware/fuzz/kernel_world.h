@@ -32,7 +32,7 @@ static inline void kernel_world_init(struct kernel_world *w, const struct layout
     struct errctx ec = { 0 };
 
     plan_fixture_init(&w->guest, 1, 1, KERNEL_WORLD_RAM);
-    if (mem_layout_make_on(map, &w->guest.plan, phys_bits, &w->guest.layout, &ec) < 0 ||
+    if (mem_layout_make(map, &w->guest.plan, phys_bits, &w->guest.layout, &ec) < 0 ||
         guest_mem_new(&w->guest.plan, w->guest.layout, &w->mem, &ec) < 0)
         abort();
     w->kernel_fd = memfd_create("kernel", MFD_CLOEXEC);

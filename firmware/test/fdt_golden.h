@@ -33,7 +33,7 @@ static inline void fdt_golden_write(const struct topo_plan *plan, const char *na
     size_t len;
 
     assert_non_null(file);
-    assert_int_equal(mem_layout_make_on(fdt_arch_arm64.map, plan, 40, &layout, &ec), 0);
+    assert_int_equal(mem_layout_make(fdt_arch_arm64.map, plan, 40, &layout, &ec), 0);
     in.layout = layout;
     if (fdt_build(&fdt_arch_arm64, &in, &blob, &len, &ec) < 0)
         fail_msg("%s: %s", name, ec.msg);

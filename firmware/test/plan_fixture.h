@@ -65,9 +65,10 @@ static inline void plan_fixture_move_cpus(struct plan_fixture *f, uint32_t i, ui
 }
 
 /* After the nodes have their final sizes. */
-static inline int plan_fixture_layout(struct plan_fixture *f, struct errctx *ec)
+static inline int plan_fixture_layout(struct plan_fixture *f, const struct layout_map *map,
+                                      struct errctx *ec)
 {
-    return mem_layout_make(&f->plan, 46, &f->layout, ec);
+    return mem_layout_make(map, &f->plan, 46, &f->layout, ec);
 }
 
 static inline void plan_fixture_fini(struct plan_fixture *f)

@@ -64,7 +64,7 @@ static int setup(void **state)
     f = (struct fixture){ .src = { .kernel_fd = -1, .initrd_fd = -1, .kernel_name = "kernel",
                                    .initrd_name = "initrd", .linux_cmdline = "quiet" } };
     plan_fixture_init(&f.guest, 2, 1, 64 * MIB);
-    assert_int_equal(mem_layout_make_on(fdt_arch_arm64.map, &f.guest.plan, 40, &f.guest.layout,
+    assert_int_equal(mem_layout_make(fdt_arch_arm64.map, &f.guest.plan, 40, &f.guest.layout,
                                         NULL),
                      0);
     assert_int_equal(guest_mem_new(&f.guest.plan, f.guest.layout, &f.mem, NULL), 0);

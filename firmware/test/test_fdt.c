@@ -54,7 +54,7 @@ static void plan_it(struct fixture *f, const char *spec)
     *f = (struct fixture){ 0 };
     if (fdt_case_plan(spec, &f->plan, &f->ec) < 0)
         fail_msg("%s: %s", spec, f->ec.msg);
-    assert_int_equal(mem_layout_make_on(fdt_arch_arm64.map, f->plan, 48, &f->layout, &f->ec), 0);
+    assert_int_equal(mem_layout_make(fdt_arch_arm64.map, f->plan, 48, &f->layout, &f->ec), 0);
     f->in = (struct fdt_input){ .plan = f->plan, .layout = f->layout };
 }
 

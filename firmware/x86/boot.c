@@ -63,7 +63,7 @@ int boot_place_initrd(struct boot *boot, uint64_t addr_max, bool above_4g, uint6
         low_end = addr_max + 1;
     if (!highest_start(floor, low_end, size, &start) &&
         !highest_start(BOOT_IMAGE_BASE, MIN(below, low_end), size, &start) &&
-        !(above_4g && highest_start(LAYOUT_HIGH_BASE, high_end, size, &start)))
+        !(above_4g && highest_start(X86_HIGH_BASE, high_end, size, &start)))
         return errctx_set(ec, E2BIG,
                           "%s (%" PRIu64 " bytes) does not fit: the kernel ends at 0x%" PRIx64
                           ", memory for an initrd ends at 0x%" PRIx64,

@@ -23,9 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "firmware/e820.h"
 #include "firmware/image.h"
 #include "firmware/loader.h"
+#include "firmware/x86/e820.h"
+#include "firmware/x86/x86_map.h"
 #include "memory/guest_mem.h"
 #include "vmm/base/errctx.h"
 

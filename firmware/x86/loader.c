@@ -50,7 +50,7 @@ static int place_tables(struct boot *boot, const struct topo_plan *plan, struct 
     if (r < 0)
         return r;
     boot->low_limit = base.v;
-    boot->rsdp.v = LAYOUT_BIOS_START;
+    boot->rsdp.v = X86_BIOS_START;
     r = boot_write(boot, base.v, tables.blob, tables.len, ec);
     if (r == 0)
         r = boot_write(boot, boot->rsdp.v, tables.rsdp, sizeof(tables.rsdp), ec);

@@ -158,7 +158,7 @@ static void fill_info(const struct boot *boot, uint64_t initrd, struct mb_block 
 {
     block->info = (struct mb_info){
         .flags = INFO_MEMORY | INFO_CMDLINE | INFO_MODULES | INFO_MEMMAP | INFO_LOADER,
-        .mem_lower = (uint32_t)(LAYOUT_ISA_HOLE_START / KIB),
+        .mem_lower = (uint32_t)(X86_ISA_HOLE_START / KIB),
         .mem_upper = (uint32_t)((boot->low_limit - BOOT_IMAGE_BASE) / KIB),
         .cmdline = (uint32_t)BOOT_CMDLINE,
         .memmap = BLOCK_ADDR(memmap),

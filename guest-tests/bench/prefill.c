@@ -19,6 +19,7 @@
 #include "memory/backing.h"
 #include "memory/guest_mem.h"
 #include "memory/mem_fill.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/idset.h"
 #include "vmm/base/macros.h"
 
@@ -146,7 +147,7 @@ int main(int argc, char **argv)
     if (argc < 4 || argc - 3 > NODES || (!ours && strcmp(argv[1], "pool") != 0))
         die("usage: prefill ours|pool MIB NODE...");
     make_plan(strtoull(argv[2], NULL, 10) * MIB, argv + 3, argc - 3);
-    if (mem_layout_make(&g.plan, 46, &layout, &ec) < 0 ||
+    if (mem_layout_make(&test_map, &g.plan, 46, &layout, &ec) < 0 ||
         guest_mem_new(&g.plan, layout, &g.mem, &ec) < 0)
         die(ec.msg);
     n = count_threads();

@@ -21,6 +21,7 @@
 #include "memory/mem_move.h"
 #include "memory/numa_policy.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 
 enum {
@@ -199,7 +200,7 @@ static inline void begin(struct guest *g)
     idset_add(&g->backing.host_nodes, HOME);
     g->ram.plan.backings = &g->backing;
     g->ram.plan.n_backings = 1;
-    assert_int_equal(mem_layout_make(&g->ram.plan, 40, &g->layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &g->ram.plan, 40, &g->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&g->ram.plan, g->layout, &g->mem, NULL), 0);
     host.start = guest_mem_backing(g->mem, 0)->host;
     memset(host.node, HOME, sizeof(host.node));

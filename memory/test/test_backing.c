@@ -20,6 +20,7 @@
 #include "memory/guest_mem.h"
 #include "memory/numa_policy.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 
 enum { LEN = 4 * MIB };
@@ -184,7 +185,7 @@ static void guest_memory_names_the_node_and_undoes_the_others(void **state)
     (void)state;
     plan_ram_init(&p, 2, (const uint64_t[]){ LEN, 2 * LEN });
     idset_add(&p.nodes[1].host_nodes, 1);
-    assert_int_equal(mem_layout_make(&p.plan, 46, &layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &p.plan, 46, &layout, NULL), 0);
     expect_value(__wrap_numa_policy_apply, len_bytes, 2 * LEN);
     will_return(__wrap_numa_policy_apply, EPERM);
     assert_int_equal(guest_mem_new(&p.plan, layout, &mem, &ec), -EPERM);

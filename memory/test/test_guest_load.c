@@ -22,6 +22,7 @@
 
 #include "memory/guest_mem.h"
 #include "memory/mem_load.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 
 enum { FILE_BYTES = 9 * MIB, RAM_BYTES = 8 * MIB, HUGE = 2 * MIB, MS = 1000000 };
@@ -92,7 +93,7 @@ static void make_guest(struct fixture *f, enum guest_page_kind pages)
     f->plan = (struct topo_plan){
         .nodes = &f->node, .n_nodes = 1, .backings = &f->backing, .n_backings = 1
     };
-    assert_int_equal(mem_layout_make(&f->plan, 46, &f->layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &f->plan, 46, &f->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f->plan, f->layout, &f->mem, NULL), 0);
 }
 

@@ -17,6 +17,7 @@
 
 #include "memory/guest_mem.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 
 #define G ((uint64_t)GIB)
@@ -35,7 +36,7 @@ static int setup(void **state)
     static struct fixture f;
 
     plan_ram_init(&f.plan, 3, (const uint64_t[]){ 4 * M, 4 * M, 3 * G });
-    assert_int_equal(mem_layout_make(&f.plan.plan, 46, &f.layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &f.plan.plan, 46, &f.layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f.plan.plan, f.layout, &f.mem, NULL), 0);
     *state = &f;
     return 0;

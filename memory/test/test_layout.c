@@ -11,6 +11,7 @@
 
 #include "memory/layout.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 
 #define G ((uint64_t)GIB)
@@ -21,7 +22,7 @@ static struct mem_layout *layout_of(const struct topo_plan *plan, unsigned phys_
     struct mem_layout *l = NULL;
     struct errctx ec = { 0 };
 
-    if (mem_layout_make(plan, phys_bits, &l, &ec) < 0)
+    if (mem_layout_make(&test_map, plan, phys_bits, &l, &ec) < 0)
         fail_msg("%s", ec.msg);
     return l;
 }
@@ -50,7 +51,7 @@ static void nodes_that_fit_stay_below_the_hole(void **state)
     assert_range(l, 1, 1 * G, 1 * G, 1, LAYOUT_RAM, 0);
     assert_range(l, 2, 2 * G, 1 * G, 2, LAYOUT_RAM, 0);
     assert_true(l->low_end == 3 * G);
-    assert_true(l->high_end == LAYOUT_HIGH_BASE);
+    assert_true(l->high_end == test_map.high_base);
     mem_layout_free(l);
 }
 
@@ -206,7 +207,8 @@ static void what_does_not_fit_is_refused_with_both_numbers(void **state)
 
         plan_ram_init(&p, 1, &rows[i].ram);
         p.nodes[0].hotplug_bytes = rows[i].hotplug;
-        assert_int_equal(mem_layout_make(&p.plan, rows[i].phys_bits, &l, &ec), -rows[i].code);
+        assert_int_equal(mem_layout_make(&test_map, &p.plan, rows[i].phys_bits, &l, &ec),
+                         -rows[i].code);
         assert_int_equal(ec.code, rows[i].code);
         assert_string_equal(ec.msg, rows[i].sentence);
         assert_ptr_equal(l, (void *)0x1);
@@ -232,7 +234,7 @@ static void windows_shrink_where_the_width_is_small(void **state)
 /* No overlap, every byte of every node placed once, everything aligned, below the limit. */
 static void check(const struct topo_plan *plan, const struct mem_layout *l, unsigned phys_bits)
 {
-    uint64_t end = 0, top = LAYOUT_HIGH_BASE;
+    uint64_t end = 0, top = test_map.high_base;
     unsigned splits = 0;
 
     for (size_t i = 0; i < l->n_ranges; i++) {
@@ -241,7 +243,7 @@ static void check(const struct topo_plan *plan, const struct mem_layout *l, unsi
         assert_true(r->base.v >= end);
         end = r->base.v + r->len_bytes;
         assert_true(r->len_bytes > 0);
-        assert_true(end <= LAYOUT_LOW_MAX || r->base.v >= LAYOUT_HIGH_BASE);
+        assert_true(end <= test_map.low_end || r->base.v >= test_map.high_base);
         if (r->kind == LAYOUT_HOTPLUG)
             assert_true(r->base.v % LAYOUT_HOTPLUG_ALIGN == 0);
         else
@@ -272,8 +274,8 @@ static void check(const struct topo_plan *plan, const struct mem_layout *l, unsi
 
         assert_int_equal(b->bus, i);
         assert_int_equal(b->vnode.v, i);
-        assert_true(b->mmio32_base == LAYOUT_PCI32_BASE + i * b->mmio32_len);
-        assert_true(b->mmio32_base + b->mmio32_len <= LAYOUT_PCI32_BASE + LAYOUT_PCI32_LEN);
+        assert_true(b->mmio32_base == test_map.pci32_base + i * b->mmio32_len);
+        assert_true(b->mmio32_base + b->mmio32_len <= test_map.pci32_base + test_map.pci32_len);
         assert_true(b->mmio64_base >= top);
         assert_true(b->mmio64_len >= 256 * M);
         top = b->mmio64_base + b->mmio64_len;
@@ -305,7 +307,7 @@ static void random_plans_keep_the_rules(void **state)
         plan_ram_init(&p, n, ram);
         for (size_t i = 0; i < n; i++)
             p.nodes[i].hotplug_bytes = ram[i] % (6 * M) == 0 ? 2 * G : 0;
-        if (mem_layout_make(&p.plan, phys_bits, &l, NULL) < 0)
+        if (mem_layout_make(&test_map, &p.plan, phys_bits, &l, NULL) < 0)
             continue;
         accepted++;
         check(&p.plan, l, phys_bits);

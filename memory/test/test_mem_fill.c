@@ -16,6 +16,7 @@
 #include "memory/guest_mem.h"
 #include "memory/mem_fill.h"
 #include "memory/numa_policy.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 #include "vmm/base/place.h"
 
@@ -122,7 +123,7 @@ static int setup(void **state)
     }
     f.plan = (struct topo_plan){ .nodes = f.nodes, .n_nodes = 2, .backings = f.backings,
                                  .n_backings = 3, .hosts = f.hosts, .n_hosts = 3 };
-    assert_int_equal(mem_layout_make(&f.plan, 46, &f.layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &f.plan, 46, &f.layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f.plan, f.layout, &f.mem, NULL), 0);
     *state = &f;
     return 0;

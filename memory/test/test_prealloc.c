@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "memory/guest_mem.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 
 static const uint64_t extent = 2 * MIB;
@@ -68,7 +69,7 @@ static void all_memory_is_there_and_keeps_its_content(void **state)
     char text[6] = "";
 
     (void)state;
-    assert_int_equal(mem_layout_make(&plan, 40, &layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &plan, 40, &layout, NULL), 0);
     assert_int_equal(guest_mem_new(&plan, layout, &mem, NULL), 0);
     assert_int_equal(guest_mem_write(mem, (struct gpa){ 5 * MIB + 77 }, "hello", 6), 0);
     for (int round = 0; round < 2; round++) {

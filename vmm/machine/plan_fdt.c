@@ -33,10 +33,10 @@ int plan_fdt_write(const struct fdt_arch *arch, const struct topo_plan *plan, co
     CLEANUP_FREE void *blob = NULL;
     struct mem_layout *layout;
     size_t len;
-    int r = mem_layout_make_on(arch->map, plan, arch->phys_bits, &layout, ec);
+    int r = mem_layout_make(arch->map, plan, arch->phys_bits, &layout, ec);
 
     if (r == -ERANGE)
-        r = mem_layout_make_on(arch->map, plan, arch->phys_bits_most, &layout, ec);
+        r = mem_layout_make(arch->map, plan, arch->phys_bits_most, &layout, ec);
     if (r < 0)
         return r;
     r = fdt_build(arch,

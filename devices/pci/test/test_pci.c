@@ -10,6 +10,7 @@
 #include "devices/platform.h"
 #include "devices/snapshot.h"
 #include "devices/virtio/test/fake_pci.h"
+#include "memory/test/test_map.h"
 
 enum { BAR0_BYTES = 0x4000 };
 
@@ -235,8 +236,8 @@ static void bars_in_bad_places_are_not_decoded(void **state)
     const uint64_t bad[] = {
         0,
         0x200000 /* RAM */,
-        LAYOUT_ECAM_BASE,
-        LAYOUT_LAPIC_BASE & ~0x3fffull,
+        test_map.ecam_base,
+        test_map.high_base - 64 * BAR0_BYTES, /* of neither window */
         ~0ull,
         b[0].mmio64_base, /* the other bridge's window */
         b[1].mmio64_base + b[1].mmio64_len,

@@ -35,6 +35,7 @@
 #include "devices/virtio/virtqueue.h"
 #include "memory/guest_mem.h"
 #include "memory/layout.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/evloop.h"
 #include "vmm/base/macros.h"
 #include "vmm/topology/topo_plan.h"
@@ -92,8 +93,8 @@ static inline void fake_mem_init(struct fake_mem *fm)
         .bridges = fm->bridges,
         .n_bridges = 2,
         .low_end = FAKE_TOP,
-        .high_end = LAYOUT_HIGH_BASE,
-        .ecam_base = LAYOUT_ECAM_BASE,
+        .high_end = test_map.high_base,
+        .ecam_base = test_map.ecam_base,
         .top = (1ull << 40) + (2ull << 32),
     };
     FAKE_MUST(guest_mem_new(&fm->plan, &fm->layout, &fm->mem, NULL) == 0);

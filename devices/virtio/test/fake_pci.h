@@ -170,7 +170,7 @@ static inline void fake_mmio_write(struct fake_machine *m, uint64_t addr, uint64
 
 static inline uint64_t fake_ecam(unsigned bus, unsigned slot, unsigned off)
 {
-    return LAYOUT_ECAM_BASE + ((uint64_t)bus << 20) + (slot << 15) + off;
+    return test_map.ecam_base + ((uint64_t)bus << 20) + (slot << 15) + off;
 }
 
 /* Interrupts delivered by line @gsi since the last call. */

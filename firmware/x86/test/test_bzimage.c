@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "firmware/test/loader_fixture.h"
+#include "firmware/x86/test/loader_fixture.h"
 
 enum { SETUP_BYTES = 1024, PAYLOAD_BYTES = 8192, IMAGE_BYTES = SETUP_BYTES + PAYLOAD_BYTES };
 

@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
-#include "firmware/test/elf_fixture.h"
-#include "firmware/test/loader_fixture.h"
+#include "firmware/x86/test/elf_fixture.h"
+#include "firmware/x86/test/loader_fixture.h"
 
 enum { ADDRESSES = 1u << 16, CODE_AT = offsetof(struct elf32_image, code) };
 

@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
-#include "firmware/test/elf_fixture.h"
-#include "firmware/test/loader_fixture.h"
+#include "firmware/x86/test/elf_fixture.h"
+#include "firmware/x86/test/loader_fixture.h"
 
 static void load(struct loader_fixture *f, const struct elf64_image *e, int want, const char *msg)
 {

@@ -26,6 +26,7 @@
 #include "memory/pager/pager_int.h"
 #include "memory/pager/uffd.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
@@ -102,7 +103,7 @@ static inline void rig_init_params(struct rig *rig, const struct pager_params *w
     (void)close(fd);
     memset(rig, 0, sizeof(*rig));
     plan_ram_init(&rig->plan, NODES, ram);
-    assert_int_equal(mem_layout_make(&rig->plan.plan, 40, &rig->layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &rig->plan.plan, 40, &rig->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&rig->plan.plan, rig->layout, &rig->mem, NULL), 0);
     params.mem = rig->mem;
     params.lost = was_lost;

@@ -17,13 +17,13 @@ static int choose_layout(const struct topo_plan *plan, unsigned most, struct mem
                          unsigned *ret_bits, struct errctx *ec)
 {
     const unsigned few = MIN(most, KVM_VM_ARM64_BITS);
-    int r = mem_layout_make_on(fdt_arch_arm64.map, plan, few, ret_layout, ec);
+    int r = mem_layout_make(fdt_arch_arm64.map, plan, few, ret_layout, ec);
 
     *ret_bits = few;
     if (r != -ERANGE || most == few)
         return r;
     *ret_bits = most;
-    return mem_layout_make_on(fdt_arch_arm64.map, plan, most, ret_layout, ec);
+    return mem_layout_make(fdt_arch_arm64.map, plan, most, ret_layout, ec);
 }
 
 /* The tree would be refused at the start of the guest: better before memory is taken. */
@@ -166,7 +166,7 @@ void machine_arch_free(struct machine *m)
 
 int machine_arch_make_layout(struct machine *m, struct errctx *ec)
 {
-    return mem_layout_make_on(fdt_arch_arm64.map, m->plan, m->arch->phys_bits, &m->layout, ec);
+    return mem_layout_make(fdt_arch_arm64.map, m->plan, m->arch->phys_bits, &m->layout, ec);
 }
 
 /* --- while it runs; the counter that guests have for a clock is the host's own and goes on --- */

@@ -17,6 +17,7 @@
 #include "memory/mem_move.h"
 #include "memory/numa_policy.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 #include "vmm/machine/machine_private.h"
 
@@ -195,7 +196,7 @@ static void begin(struct fixture *f, size_t n_hosts)
     f->ram.plan.n_hosts = n_hosts;
     f->ram.plan.distances = &f->told;
     f->ram.plan.host_distances = f->real;
-    assert_int_equal(mem_layout_make(&f->ram.plan, 40, &f->layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &f->ram.plan, 40, &f->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f->ram.plan, f->layout, &m->mem, NULL), 0);
     assert_int_equal(evloop_new(&f->loop, NULL), 0);
     assert_int_equal(evloop_timer_new(f->loop, look, f, &f->timer, NULL), 0);

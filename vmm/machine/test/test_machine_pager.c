@@ -21,6 +21,7 @@
 
 #include "memory/pager/uffd.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/kernel_file.h"
 #include "vmm/base/macros.h"
 #include "vmm/base/place.h"
@@ -83,7 +84,7 @@ static struct fixture *begin(enum config_pager pager)
     (void)close(fd);
     f->config.pager_budget_milli = 1000; /* so that a busy machine finds something soon, too */
     plan_ram_init(&f->ram, 2, bytes);
-    assert_int_equal(mem_layout_make(&f->ram.plan, 40, &f->layout, NULL), 0);
+    assert_int_equal(mem_layout_make(&test_map, &f->ram.plan, 40, &f->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f->ram.plan, f->layout, &m->mem, NULL), 0);
     assert_int_equal(evloop_new(&f->loop, NULL), 0);
     assert_int_equal(evloop_timer_new(f->loop, look, f, &f->timer, NULL), 0);

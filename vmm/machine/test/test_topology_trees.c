@@ -79,7 +79,7 @@ static void is_refused(const struct topo_plan *plan, const struct topology *t, c
     size_t len;
     void *blob;
 
-    assert_int_equal(mem_layout_make_on(fdt_arch_arm64.map, plan, 40, &layout, &ec), 0);
+    assert_int_equal(mem_layout_make(fdt_arch_arm64.map, plan, 40, &layout, &ec), 0);
     in.layout = layout;
     assert_int_equal(fdt_build(&fdt_arch_arm64, &in, &blob, &len, &ec), -ENOTSUP);
     if (strstr(ec.msg, t->refused) == NULL)

@@ -8,6 +8,7 @@
 #include "devices/platform.h"
 #include "devices/power_block.h"
 #include "devices/serial.h"
+#include "firmware/x86/x86_map.h"
 #include "vcpu/x86/cpuid_features.h"
 #include "vmm/base/kernel_file.h"
 #include "vmm/base/macros.h"
@@ -41,7 +42,7 @@ bool machine_arch_serial_is_told(void)
 int machine_arch_layout(const struct topo_plan *plan, struct mem_layout **ret_layout,
                         struct errctx *ec)
 {
-    return mem_layout_make(plan, physical_bits(), ret_layout, ec);
+    return mem_layout_make(&x86_layout_map, plan, physical_bits(), ret_layout, ec);
 }
 
 static bool is_yes(const char *root, const char *parameter)
@@ -156,7 +157,7 @@ void machine_arch_free(struct machine *m)
 
 int machine_arch_make_layout(struct machine *m, struct errctx *ec)
 {
-    return mem_layout_make(m->plan, m->arch->phys_bits, &m->layout, ec);
+    return mem_layout_make(&x86_layout_map, m->plan, m->arch->phys_bits, &m->layout, ec);
 }
 
 /* --- while it runs --- */

@@ -10,6 +10,7 @@
 #include "devices/reset_port.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
+#include "firmware/x86/x86_map.h"
 #include "vmm/base/macros.h"
 #include "vmm/machine/machine_private.h"
 #include "vmm/machine/x86/machine_irq_x86.h"
@@ -44,7 +45,7 @@ static int make_ioapic(struct machine *m, struct errctx *ec)
         return r;
     m->ioapic = dev;
     machine_irq_attach_ioapic(m->irq, dev);
-    return bus_add(m->mem_bus, LAYOUT_IOAPIC_BASE, 4 * KIB, dev, 0, ec);
+    return bus_add(m->mem_bus, X86_IOAPIC_BASE, 4 * KIB, dev, 0, ec);
 }
 
 static int make_serial(struct machine *m, struct errctx *ec)

@@ -58,8 +58,9 @@ SEAM(kvm_vm_create,
      (const struct kvm_sys *sys, unsigned long type, struct kvm_vm *ret, struct errctx *ec),
      (sys, type, ret, ec))
 SEAM(mem_layout_make,
-     (const struct topo_plan *plan, unsigned bits, struct mem_layout **ret, struct errctx *ec),
-     (plan, bits, ret, ec))
+     (const struct layout_map *map, const struct topo_plan *plan, unsigned bits,
+      struct mem_layout **ret, struct errctx *ec),
+     (map, plan, bits, ret, ec))
 SEAM(guest_mem_new,
      (const struct topo_plan *plan, const struct mem_layout *layout, struct guest_mem **ret,
       struct errctx *ec),

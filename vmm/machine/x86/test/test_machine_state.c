@@ -20,6 +20,7 @@
 #include "devices/platform.h"
 #include "devices/snapshot.h"
 #include "devices/virtio/test/fake_pci.h"
+#include "firmware/x86/x86_map.h"
 #include "vmm/config/test/config_words.h"
 #include "vmm/machine/machine_private.h"
 
@@ -162,14 +163,14 @@ static uint8_t in(struct fixture *f, uint16_t port)
 
 static void ioapic_put(struct fixture *f, uint32_t index, uint32_t v)
 {
-    fake_mmio_write(&f->pci, LAYOUT_IOAPIC_BASE, index, 4);
-    fake_mmio_write(&f->pci, LAYOUT_IOAPIC_BASE + 0x10, v, 4);
+    fake_mmio_write(&f->pci, X86_IOAPIC_BASE, index, 4);
+    fake_mmio_write(&f->pci, X86_IOAPIC_BASE + 0x10, v, 4);
 }
 
 static uint32_t ioapic_get(struct fixture *f, uint32_t index)
 {
-    fake_mmio_write(&f->pci, LAYOUT_IOAPIC_BASE, index, 4);
-    return (uint32_t)fake_mmio_read(&f->pci, LAYOUT_IOAPIC_BASE + 0x10, 4);
+    fake_mmio_write(&f->pci, X86_IOAPIC_BASE, index, 4);
+    return (uint32_t)fake_mmio_read(&f->pci, X86_IOAPIC_BASE + 0x10, 4);
 }
 
 /* Something in each of the fixed parts that is not there at power-on. */

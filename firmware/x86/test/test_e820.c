@@ -8,8 +8,9 @@
 
 #include <errno.h>
 
-#include "firmware/e820.h"
 #include "firmware/test/plan_fixture.h"
+#include "firmware/x86/e820.h"
+#include "firmware/x86/x86_map.h"
 #include "vmm/base/macros.h"
 
 static void expect(const struct e820_map *m, size_t i, uint64_t base, uint64_t end,
@@ -29,7 +30,7 @@ static void a_small_guest_has_five_entries(void **state)
 
     (void)state;
     plan_fixture_init(&f, 2, 1, 64ull * MIB);
-    assert_int_equal(plan_fixture_layout(&f, &ec), 0);
+    assert_int_equal(plan_fixture_layout(&f, &x86_layout_map, &ec), 0);
     assert_int_equal(e820_make(f.layout, (struct gpa){ 128 * MIB - 8192 }, &m, &ec), 0);
     assert_int_equal(m.n, 5);
     expect(&m, 0, 0, 0xa0000, E820_RAM);
@@ -49,7 +50,7 @@ static void many_nodes_join_above_4g_and_windows_are_left_out(void **state)
     (void)state;
     plan_fixture_init(&f, 128, 1, 1ull * GIB);
     f.plan.nodes[7].hotplug_bytes = 4ull * GIB;
-    assert_int_equal(plan_fixture_layout(&f, &ec), 0);
+    assert_int_equal(plan_fixture_layout(&f, &x86_layout_map, &ec), 0);
     assert_int_equal(e820_make(f.layout, (struct gpa){ f.layout->low_end - 4096 }, &m, &ec), 0);
     assert_int_equal(m.n, 6);
     expect(&m, 3, 3ull * GIB - 4096, 3ull * GIB, E820_ACPI);

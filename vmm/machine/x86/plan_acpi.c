@@ -2,7 +2,6 @@
 /* See plan_acpi.h. */
 #include "vmm/machine/plan_acpi.h"
 
-
 #include "firmware/acpi.h"
 #include "memory/layout.h"
 #include "vmm/machine/machine_config.h"

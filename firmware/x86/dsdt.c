@@ -8,8 +8,8 @@
 #include <stdio.h>
 
 #include "devices/platform.h"
-#include "firmware/acpi_parts.h"
 #include "firmware/aml.h"
+#include "firmware/x86/acpi_x86.h"
 #include "vmm/base/macros.h"
 
 /* DSDT revision 2: integers have 64 bits. */
@@ -113,7 +113,7 @@ static void append_reserved(struct bytebuf *b, bool with_cpus)
 
     aml_name_integer(b, "_UID", 0);
     res = aml_crs_begin(b);
-    aml_res_memory32(b, (uint32_t)LAYOUT_ECAM_BASE, (uint32_t)LAYOUT_ECAM_LEN);
+    aml_res_memory32(b, (uint32_t)X86_ECAM_BASE, (uint32_t)X86_ECAM_LEN);
     if (with_cpus)
         aml_res_memory32(b, (uint32_t)PLATFORM_CPU_BASE, (uint32_t)PLATFORM_CPU_LEN);
     aml_res_io(b, PLATFORM_DEBUG_EXIT, 1);
@@ -143,9 +143,9 @@ int dsdt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *e
     size_t off, scope;
     int r;
 
-    if (in->layout->n_bridges == 0 || in->layout->n_bridges > LAYOUT_ECAM_LEN / MIB)
+    if (in->layout->n_bridges == 0 || in->layout->n_bridges > X86_ECAM_LEN / MIB)
         return errctx_set(ec, ERANGE, "%zu PCI root bridges do not fit one segment's %llu buses",
-                          in->layout->n_bridges, LAYOUT_ECAM_LEN / MIB);
+                          in->layout->n_bridges, X86_ECAM_LEN / MIB);
     off = acpi_table_begin(b, "DSDT", DSDT_REVISION);
     append_soft_off(b);
     scope = aml_scope_begin(b, "_SB_");

@@ -4,8 +4,8 @@
  * guest is checked unless a load succeeded; a load that fails must leave the entry untouched,
  * which loader_expect() sees to.
  */
-#ifndef FIRMWARE_TEST_LOADER_FIXTURE_H
-#define FIRMWARE_TEST_LOADER_FIXTURE_H
+#ifndef FIRMWARE_X86_TEST_LOADER_FIXTURE_H
+#define FIRMWARE_X86_TEST_LOADER_FIXTURE_H
 
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +13,7 @@
 
 #include "firmware/loader.h"
 #include "firmware/test/plan_fixture.h"
+#include "firmware/x86/x86_map.h"
 #include "vmm/base/macros.h"
 
 struct loader_fixture {
@@ -32,7 +33,7 @@ static inline void loader_fixture_init(struct loader_fixture *f, uint64_t ram_by
                                            .kernel_name = "kernel",
                                            .initrd_name = "initrd" } };
     plan_fixture_init(&f->guest, 1, 1, ram_bytes);
-    assert_int_equal(plan_fixture_layout(&f->guest, &f->ec), 0);
+    assert_int_equal(plan_fixture_layout(&f->guest, &x86_layout_map, &f->ec), 0);
     assert_int_equal(guest_mem_new(&f->guest.plan, f->guest.layout, &f->mem, &f->ec), 0);
 }
 

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #include "firmware/acpi.h"
-#include "firmware/test/golden_cases.h"
+#include "firmware/x86/test/golden_cases.h"
+#include "firmware/x86/x86_map.h"
 #include "vmm/base/cleanup.h"
 
 static void build_case(size_t i, struct plan_fixture *f, struct acpi_tables *t)
@@ -25,7 +26,7 @@ static void build_case(size_t i, struct plan_fixture *f, struct acpi_tables *t)
     struct errctx ec = { 0 };
 
     golden_cases[i].make(f);
-    assert_int_equal(plan_fixture_layout(f, &ec), 0);
+    assert_int_equal(plan_fixture_layout(f, &x86_layout_map, &ec), 0);
     assert_int_equal(acpi_build(&f->plan, f->layout, (struct gpa){ GOLDEN_BASE }, t, &ec), 0);
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * System Resource Affinity Table (ACPI 6.5, 5.2.16): which node each processor and each range
- * of memory belongs to. The kind of processor entry follows the MADT's (acpi_parts.h).
+ * of memory belongs to. The kind of processor entry follows the MADT's (acpi_x86.h).
  *
  * The RAM at 0 is told in two parts, so that the legacy hole with the firmware's own memory is
  * not claimed by a node. Hotplug windows are enabled and hot-pluggable: the OS reserves their
  * node before anything is plugged there.
  */
-#include "firmware/acpi_parts.h"
+#include "firmware/x86/acpi_x86.h"
 
 enum {
     SRAT_REVISION = 3,
@@ -71,10 +71,10 @@ static void append_range(struct bytebuf *b, const struct layout_range *range)
 
     if (range->kind == LAYOUT_HOTPLUG)
         flags |= MEMORY_HOT_PLUGGABLE;
-    if (start < LAYOUT_ISA_HOLE_START) {
+    if (start < X86_ISA_HOLE_START) {
         append_memory(b, range->vnode.v, start,
-                      end < LAYOUT_ISA_HOLE_START ? end : LAYOUT_ISA_HOLE_START, flags);
-        start = LAYOUT_BIOS_END;
+                      end < X86_ISA_HOLE_START ? end : X86_ISA_HOLE_START, flags);
+        start = X86_BIOS_END;
     }
     append_memory(b, range->vnode.v, start, end, flags);
 }

@@ -5,7 +5,7 @@
  * control register, reset through the reset control port.
  */
 #include "devices/platform.h"
-#include "firmware/acpi_parts.h"
+#include "firmware/x86/acpi_x86.h"
 
 enum {
     FADT_REVISION = 6,

@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "devices/platform.h"
-#include "firmware/acpi_parts.h"
+#include "firmware/x86/acpi_x86.h"
 
 enum {
     MADT_REVISION = 6,
@@ -54,7 +54,7 @@ int madt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *e
 {
     size_t off = acpi_table_begin(b, "APIC", MADT_REVISION);
 
-    bytebuf_u32(b, (uint32_t)LAYOUT_LAPIC_BASE);
+    bytebuf_u32(b, (uint32_t)X86_LAPIC_BASE);
     bytebuf_u32(b, 0); /* flags */
     for (size_t i = 0; i < in->plan->n_vcpus; i++) {
         int r = madt_append_cpu(b, &in->plan->vcpus[i], !in->plan->vcpus[i].later, ec);
@@ -66,7 +66,7 @@ int madt_append(struct bytebuf *b, const struct acpi_input *in, struct errctx *e
     bytebuf_u8(b, 12);
     bytebuf_u8(b, PLATFORM_IOAPIC_ID);
     bytebuf_u8(b, 0);
-    bytebuf_u32(b, (uint32_t)LAYOUT_IOAPIC_BASE);
+    bytebuf_u32(b, (uint32_t)X86_IOAPIC_BASE);
     bytebuf_u32(b, 0); /* first GSI */
     acpi_table_end(b, off);
     return 0;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "firmware/e820.h"
+#include "firmware/x86/e820.h"
 
 #include <errno.h>
 #include <stdbool.h>
 
+#include "firmware/x86/x86_map.h"
 #include "vmm/base/macros.h"
 
 /* Append [start, end); joins what touches and is of one type. Return: false when full. */
@@ -30,10 +31,10 @@ static bool append_low(struct e820_map *map, const struct layout_range *range, u
     uint64_t start = range->base.v, end = start + range->len_bytes;
 
     if (start == 0) {
-        if (!append(map, 0, LAYOUT_ISA_HOLE_START, E820_RAM) ||
-            !append(map, LAYOUT_BIOS_START, LAYOUT_BIOS_END, E820_RESERVED))
+        if (!append(map, 0, X86_ISA_HOLE_START, E820_RAM) ||
+            !append(map, X86_BIOS_START, X86_BIOS_END, E820_RESERVED))
             return false;
-        start = LAYOUT_BIOS_END;
+        start = X86_BIOS_END;
     }
     return append(map, start, MIN(end, acpi_base), E820_RAM) &&
            append(map, MAX(start, acpi_base), end, E820_ACPI);
@@ -50,17 +51,17 @@ int e820_make(const struct mem_layout *layout, struct gpa acpi_base, struct e820
 
         if (range->kind != LAYOUT_RAM)
             continue;
-        if (range->base.v < LAYOUT_HIGH_BASE) {
+        if (range->base.v < X86_HIGH_BASE) {
             ok = append_low(&map, range, acpi_base.v);
             continue;
         }
         if (!ecam_done) /* it lies between the two parts of RAM */
-            ok = append(&map, LAYOUT_ECAM_BASE, LAYOUT_ECAM_BASE + LAYOUT_ECAM_LEN, E820_RESERVED);
+            ok = append(&map, X86_ECAM_BASE, X86_ECAM_BASE + X86_ECAM_LEN, E820_RESERVED);
         ecam_done = true;
         ok = ok && append(&map, range->base.v, range->base.v + range->len_bytes, E820_RAM);
     }
     if (ok && !ecam_done)
-        ok = append(&map, LAYOUT_ECAM_BASE, LAYOUT_ECAM_BASE + LAYOUT_ECAM_LEN, E820_RESERVED);
+        ok = append(&map, X86_ECAM_BASE, X86_ECAM_BASE + X86_ECAM_LEN, E820_RESERVED);
     if (!ok)
         return errctx_set(ec, ERANGE, "guest memory is in more than %d pieces", E820_MAX_ENTRIES);
     *ret_map = map;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "firmware/acpi.h"
+#include "firmware/x86/x86_map.h"
 #include "vmm/base/checked.h"
 
 enum { PAGE_BYTES = 4096 };
@@ -20,7 +21,7 @@ int acpi_build_in_place(const struct topo_plan *plan, const struct mem_layout *l
         return r;
     len = sized.len;
     acpi_tables_fini(&sized);
-    if (len > layout->low_end || layout->low_end - len < LAYOUT_BIOS_END)
+    if (len > layout->low_end || layout->low_end - len < X86_BIOS_END)
         return errctx_set(ec, E2BIG,
                           "%zu bytes of ACPI tables do not fit the RAM that ends at 0x%" PRIx64,
                           len, layout->low_end);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "firmware/acpi_parts.h"
+#include "firmware/x86/acpi_x86.h"
 
 /* Note the table that was appended last. */
 static void note_table(struct acpi_tables *t, const struct bytebuf *b, size_t off)

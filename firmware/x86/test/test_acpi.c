@@ -13,6 +13,7 @@
 #include "devices/platform.h"
 #include "firmware/acpi.h"
 #include "firmware/test/plan_fixture.h"
+#include "firmware/x86/x86_map.h"
 #include "vmm/base/macros.h"
 
 #define BASE 0x7f000000ull
@@ -45,7 +46,7 @@ static void build(struct plan_fixture *f, struct acpi_tables *t)
     struct errctx ec = { 0 };
 
     if (f->layout == NULL)
-        assert_int_equal(plan_fixture_layout(f, &ec), 0);
+        assert_int_equal(plan_fixture_layout(f, &x86_layout_map, &ec), 0);
     if (acpi_build(&f->plan, f->layout, (struct gpa){ BASE }, t, &ec) < 0)
         fail_msg("%s", ec.msg);
 }
@@ -225,7 +226,7 @@ static void id_255_is_told_as_x2apic(void **state)
     plan_fixture_init(&f, 64, 4, 64ull * MIB);
     build(&f, &t);
     p = find(&t, "APIC", &len);
-    assert_int_equal(le(p + 36, 4), LAYOUT_LAPIC_BASE);
+    assert_int_equal(le(p + 36, 4), X86_LAPIC_BASE);
     assert_int_equal(le(p + 40, 4), 0); /* no 8259 */
     e = structure(p, len, 44, 0, 254);
     assert_non_null(e);
@@ -241,7 +242,7 @@ static void id_255_is_told_as_x2apic(void **state)
     assert_null(structure(p, len, 44, 9, 1));
     e = structure(p, len, 44, 1, 0);
     assert_non_null(e);
-    assert_int_equal(le(e + 4, 4), LAYOUT_IOAPIC_BASE);
+    assert_int_equal(le(e + 4, 4), X86_IOAPIC_BASE);
 
     p = find(&t, "SRAT", &len);
     e = structure(p, len, 48, 0, 254);
@@ -266,7 +267,7 @@ static void a_high_uid_with_a_low_id_is_refused(void **state)
     (void)state;
     plan_fixture_init(&f, 64, 8, 64ull * MIB);
     f.plan.vcpus[300].apic_id = 5;
-    assert_int_equal(plan_fixture_layout(&f, &ec), 0);
+    assert_int_equal(plan_fixture_layout(&f, &x86_layout_map, &ec), 0);
     assert_int_equal(acpi_build(&f.plan, f.layout, (struct gpa){ BASE }, &t, &ec), -ERANGE);
     assert_string_equal(ec.msg, "vCPU 300 has APIC id 5, which the MADT cannot say");
     assert_int_equal(t.len, 7);
@@ -448,7 +449,7 @@ static void every_failed_allocation_is_reported(void **state)
 
     (void)state;
     plan_fixture_init(&f, 4, 2, 1ull * GIB);
-    assert_int_equal(plan_fixture_layout(&f, &ec), 0);
+    assert_int_equal(plan_fixture_layout(&f, &x86_layout_map, &ec), 0);
     for (int allowed = 0;; allowed++) {
         reallocs_left = allowed;
         r = acpi_build(&f.plan, f.layout, (struct gpa){ BASE }, &t, &ec);

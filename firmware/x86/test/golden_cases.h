@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The topologies whose tables are kept byte for byte in firmware/test/golden/NAME/. */
-#ifndef FIRMWARE_TEST_GOLDEN_CASES_H
-#define FIRMWARE_TEST_GOLDEN_CASES_H
+#ifndef FIRMWARE_X86_TEST_GOLDEN_CASES_H
+#define FIRMWARE_X86_TEST_GOLDEN_CASES_H
 
 #include "firmware/test/plan_fixture.h"
 #include "vmm/base/macros.h"

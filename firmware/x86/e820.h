@@ -5,8 +5,8 @@
  * The type numbers are those of E820, which PVH and multiboot share. Neighbouring RAM of
  * several nodes is one entry: nodes are SRAT's business.
  */
-#ifndef FIRMWARE_E820_H
-#define FIRMWARE_E820_H
+#ifndef FIRMWARE_X86_E820_H
+#define FIRMWARE_X86_E820_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 #include "devices/platform.h"
-#include "firmware/acpi_parts.h"
 #include "firmware/aml.h"
+#include "firmware/x86/acpi_x86.h"
 
 /* PCI Firmware Specification 3.3, 4.5.1. */
 #define OSC_UUID "33db4d5b-1ff7-401c-9657-7441c03dd766"

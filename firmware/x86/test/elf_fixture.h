@@ -3,8 +3,8 @@
  * A hand-made ELF image: two program headers, one page of code loaded at a physical address with
  * as much zero behind it, and a note segment. Tests change fields of the struct before writing.
  */
-#ifndef FIRMWARE_TEST_ELF_FIXTURE_H
-#define FIRMWARE_TEST_ELF_FIXTURE_H
+#ifndef FIRMWARE_X86_TEST_ELF_FIXTURE_H
+#define FIRMWARE_X86_TEST_ELF_FIXTURE_H
 
 #include <elf.h>
 #include <string.h>
