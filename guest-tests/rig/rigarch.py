@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs between hosts of one architecture and another. Pure."""
+import copy
 import platform
 
 
@@ -15,6 +16,13 @@ class Arch:
         self.machine = machine  # arguments of QEMU
         self.console = console
         self.kvm_modules = kvm_modules
+        self.suite = None  # a release of Debian's, where it is to be another than this machine's
+
+    def of(self, suite):
+        """The same with packages of Debian's release SUITE, which have a folder of their own."""
+        other = copy.copy(self)
+        other.name, other.suite = f"{self.name}-{suite}", suite
+        return other
 
     def native(self):
         return platform.machine() == self.uname

@@ -128,7 +128,7 @@ def from_image(path):
 
 def apt_options(arch):
     """For apt: none for this machine's own packages."""
-    if arch.native():
+    if arch.native() and not arch.suite:
         return []
     import rigroot  # which needs this module
     rigroot.refresh(arch)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch Debian packages of another architecture into a root of their own.
+"""Fetch Debian packages of another architecture, or another release, into a root of their own.
 
 apt keeps lists, archives and its belief of what is installed (nothing) below build/rig/ARCH/apt,
 and packages are unpacked, never installed: this machine's own packages know nothing of it, and
 nothing here needs root. The root serves twice: programs and libraries for the emulated host,
-headers and libraries for a cross build (SYSROOT in the Makefile).
+headers and libraries for a cross build (SYSROOT in the Makefile). Another release (Arch.of) comes
+from where this machine's own packages come from.
 """
 import glob
 import os
@@ -23,6 +24,7 @@ BUILD = """libc6-dev libhwloc-dev libjansson-dev liburing-dev libslirp-dev libse
 RUN = """busybox-static bash coreutils util-linux procps grep sed mawk findutils diffutils numactl
     hwloc-nox python3-minimal libpython3-stdlib kmod iproute2 jq socat cpio zstd""".split()
 LISTS_AGE = 24 * 3600  # seconds after which lists of packages are fetched anew
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"  # all releases' keys
 PATIENCE = 900  # seconds for one run of apt-get
 TRIES = 2  # a mirror may change between the lists and the packages
 
@@ -31,6 +33,32 @@ def folder(arch):
     path = os.path.join(rigkernel.rig_dir(), arch.name)
     os.makedirs(path, exist_ok=True)
     return path
+
+
+def own_suite():
+    """The release that this machine runs."""
+    try:
+        with open("/etc/os-release", encoding="utf-8") as f:
+            return dict(line.strip().split("=", 1) for line in f if "=" in line)["VERSION_CODENAME"]
+    except (OSError, KeyError):
+        raise RigError("/etc/os-release does not name a release of Debian's") from None
+
+
+def sources(suite):
+    """Lines for apt: where this machine's packages come from, of the release SUITE."""
+    mine = own_suite()
+    said = subprocess.run([need("apt-get", "apt"), "indextargets", "--format",
+                           "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)"],
+                          capture_output=True, text=True, check=True).stdout
+    signed = f"[signed-by={KEYRING}] " if os.path.exists(KEYRING) else ""
+    out = set()
+    for line in said.splitlines():
+        by, uri, release, component = (line.split(" ") + [""] * 4)[:4]
+        if by == "Packages" and re.match(rf"{mine}(-|$)", release):
+            out.add(f"deb {signed}{uri} {suite}{release[len(mine):]} {component}\n")
+    if not out:
+        raise RigError(f"apt has no sources of {mine} to find {suite} by")
+    return "".join(sorted(out))
 
 
 def options(arch):
@@ -44,6 +72,14 @@ def options(arch):
                 "Dir::State": apt + "/state", "Dir::State::status": apt + "/state/status",
                 "Dir::State::lists": apt + "/lists", "Dir::Cache": apt + "/cache",
                 "Dir::Log": apt, "APT::Sandbox::User": "", "Debug::NoLocking": "1"}
+    if arch.suite:
+        settings.update({"Dir::Etc::sourcelist": apt + "/sources.list",
+                         "Dir::Etc::sourceparts": apt + "/no.parts",
+                         "Dir::Etc::preferencesparts": apt + "/no.parts"})
+        if not os.path.exists(apt + "/sources.list"):
+            text = sources(arch.suite)
+            with open(apt + "/sources.list", "w", encoding="ascii") as f:
+                f.write(text)
     return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
 
@@ -80,8 +116,14 @@ def download(arch, packages):
 
 
 def unpack(debs, into):
+    """As dpkg -x, but a link where a package has a folder stays."""
     for deb in debs:
-        subprocess.run([need("dpkg", "dpkg"), "-x", deb, into], check=True)
+        with subprocess.Popen([need("dpkg-deb", "dpkg"), "--fsys-tarfile", deb],
+                              stdout=subprocess.PIPE) as packed:
+            subprocess.run([need("tar", "tar"), "-xp", "--keep-directory-symlink", "-C", into],
+                           stdin=packed.stdout, check=True)
+        if packed.returncode != 0:
+            raise RigError(f"{deb} cannot be unpacked")
 
 
 def is_made(listed, wanted):
@@ -134,11 +176,16 @@ def root(arch, name="root", packages=tuple(BUILD + RUN)):
     with rigkernel.locked():
         if is_made(listed, wanted):
             return final
-        print(f"rig: fetching a root of {arch.deb} packages", file=sys.stderr)
+        kind = f"{arch.suite} {arch.deb}" if arch.suite else arch.deb
+        print(f"rig: fetching a root of {kind} packages", file=sys.stderr)
         archives = download(arch, packages)
         tree = final + ".new"
         shutil.rmtree(tree, ignore_errors=True)
         os.makedirs(tree)
+        if arch.suite:  # as installed systems have it
+            for at in ("bin", "sbin", "lib", "lib64"):
+                os.makedirs(os.path.join(tree, "usr", at))
+                os.symlink("usr/" + at, os.path.join(tree, at))
         unpack(sorted(glob.glob(os.path.join(archives, "*.deb"))), tree)
         shutil.rmtree(final, ignore_errors=True)
         os.rename(tree, final)
