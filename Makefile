@@ -220,15 +220,16 @@ bench:
 $(BUILD)/bench/planner: guest-tests/bench/planner.c guest-tests/bench/planner_problems.h $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
-$(BUILD)/bench/replay: guest-tests/bench/replay.c $(LIB)
+$(BUILD)/bench/replay $(BUILD)/bench/pageout: $(BUILD)/bench/%: guest-tests/bench/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
 bench-placement: deps
 	@$(SUB) -j2 all guests $(BUILD)/bench/planner
 	@guest-tests/bench/all-placement $(if $(QUICK),--quick) $(PARTS)
 bench-memory: deps
-	@$(SUB) -j2 all $(BUILD)/bench/replay
-	@guest-tests/bench/memory-return; s=$$?; guest-tests/bench/memory-corpus || s=$$?; exit $$s
+	@$(SUB) -j2 all $(BUILD)/bench/replay $(BUILD)/bench/pageout
+	@guest-tests/bench/memory-return; s=$$?; guest-tests/bench/memory-corpus || s=$$?; \
+	guest-tests/bench/memory-corpus --held-out --guests 4 || s=$$?; exit $$s
 
 .PHONY: bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \
         fuzz-list fuzzers fuzzers-build layers headers lint deps check check-all demo bench install uninstall clean help guests

@@ -5,7 +5,9 @@
  *   replay store FILE...        put all pages into one store, and into one for each file; JSON
  *   replay golden GOLDEN FILE... put the pages of each into one of its own with a golden file; JSON
  *   replay unique OUT FILE...   each content once, no zeroes, whole MiB
- *   replay hold FILE...         all of it as mergeable memory, until the end of stdin
+ *   replay hold FILE...         all but zeroes as mergeable memory, until the end of stdin
+ *
+ * CPU times are for a page that is not zeroes, bytes for one of all pages.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -44,6 +46,11 @@ static double cpu_us(void)
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
+static bool is_zero(const uint8_t *page)
+{
+    return page[0] == 0 && memcmp(page, page + 1, CODEC_PAGE - 1) == 0;
+}
+
 static struct file open_file(const char *path)
 {
     struct stat st;
@@ -52,11 +59,22 @@ static struct file open_file(const char *path)
 
     if (fd < 0 || fstat(fd, &st) < 0)
         die(path);
-    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
         die(path);
     (void)close(fd);
     return (struct file){ p, (size_t)st.st_size / CODEC_PAGE };
+}
+
+/* Reads all of them, so that whoever comes next finds them in memory. */
+static size_t count_used(const struct file *files, size_t n)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < files[i].n_pages; k++)
+            used += !is_zero(files[i].start + k * CODEC_PAGE);
+    return used;
 }
 
 static double held(struct store *store)
@@ -115,6 +133,7 @@ static void replay(const struct file *files, size_t n, struct golden *golden, st
 static int do_store(const struct file *files, size_t n)
 {
     struct result one = { 0 }, apart = { 0 };
+    const double used = (double)count_used(files, n);
     double all = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -122,10 +141,10 @@ static int do_store(const struct file *files, size_t n)
         replay(&files[i], 1, NULL, &apart);
     }
     replay(files, n, NULL, &one);
-    (void)printf("{\"pages\": %.0f, \"bytes\": %.2f, \"bytes_fast\": %.2f, \"bytes_apart\": %.2f, "
+    (void)printf("{\"pages\": %.0f, \"used\": %.0f, \"bytes\": %.2f, \"bytes_fast\": %.2f, \"bytes_apart\": %.2f, "
                  "\"put_us\": %.3f, \"all_us\": %.3f}\n",
-                 all, one.bytes / all, one.bytes_fast / all, apart.bytes / all, one.put_us / all,
-                 (one.put_us + one.pack_us) / all);
+                 all, used, one.bytes / all, one.bytes_fast / all, apart.bytes / all,
+                 one.put_us / used, (one.put_us + one.pack_us) / used);
     return 0;
 }
 
@@ -134,6 +153,7 @@ static int do_golden(const char *path, const struct file *files, size_t n)
     struct result apart = { 0 };
     struct golden_counts counts;
     struct errctx ec = { 0 };
+    const double used = (double)count_used(files, n);
     struct golden *golden;
     double all = 0;
 
@@ -148,7 +168,7 @@ static int do_golden(const char *path, const struct file *files, size_t n)
     }
     golden_close(golden);
     (void)printf("{\"bytes\": %.2f, \"put_us\": %.3f, \"file_bytes\": %.2f}\n", apart.bytes / all,
-                 apart.put_us / all, (double)counts.file_bytes / all);
+                 apart.put_us / used, (double)counts.file_bytes / all);
     return 0;
 }
 
@@ -162,39 +182,53 @@ static int do_unique(const char *path, const struct file *files, size_t n)
     static const uint8_t zeroes[CODEC_PAGE];
     FILE *out = fopen(path, "we");
     const uint8_t **pages;
-    size_t all = 0, done = 0;
+    size_t used = 0, done = 0;
 
-    for (size_t i = 0; i < n; i++)
-        all += files[i].n_pages;
-    pages = calloc(all, sizeof(*pages));
+    pages = calloc(count_used(files, n), sizeof(*pages));
     if (out == NULL || pages == NULL)
         die(path);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < files[i].n_pages; k++)
-            pages[done++] = files[i].start + k * CODEC_PAGE;
-    qsort(pages, all, sizeof(*pages), by_content);
-    for (size_t i = done = 0; i < all; i++)
-        if (memcmp(pages[i], zeroes, CODEC_PAGE) != 0 &&
-            (i == 0 || by_content(&pages[i], &pages[i - 1]) != 0))
+            if (!is_zero(files[i].start + k * CODEC_PAGE))
+                pages[used++] = files[i].start + k * CODEC_PAGE;
+    qsort(pages, used, sizeof(*pages), by_content);
+    for (size_t i = 0; i < used; i++)
+        if (i == 0 || by_content(&pages[i], &pages[i - 1]) != 0)
             done += fwrite(pages[i], CODEC_PAGE, 1, out);
+    (void)printf("%zu\n", done);
     while (done++ % 256 != 0)
         (void)fwrite(zeroes, CODEC_PAGE, 1, out);
     free(pages);
     return fclose(out) == 0 ? 0 : 1;
 }
 
+static void hold(const struct file *file)
+{
+    const size_t used = count_used(file, 1), bytes = file->n_pages * CODEC_PAGE;
+    uint8_t *to, *at;
+
+    if (used == 0)
+        return;
+    to = mmap(NULL, used * CODEC_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (to == MAP_FAILED || madvise(to, used * CODEC_PAGE, MADV_NOHUGEPAGE) < 0 ||
+        madvise(to, used * CODEC_PAGE, MADV_MERGEABLE) < 0)
+        die("memory");
+    at = to;
+    for (size_t k = 0; k < file->n_pages; k++) {
+        const uint8_t *page = file->start + k * CODEC_PAGE;
+
+        if (!is_zero(page)) {
+            memcpy(at, page, CODEC_PAGE);
+            at += CODEC_PAGE;
+        }
+    }
+    (void)munmap((void *)(uintptr_t)file->start, bytes);
+}
+
 static int do_hold(const struct file *files, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        const size_t bytes = files[i].n_pages * CODEC_PAGE;
-        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        if (p == MAP_FAILED || madvise(p, bytes, MADV_NOHUGEPAGE) < 0 ||
-            madvise(p, bytes, MADV_MERGEABLE) < 0)
-            die("memory");
-        memcpy(p, files[i].start, bytes);
-        (void)munmap((void *)(uintptr_t)files[i].start, bytes);
-    }
+    for (size_t i = 0; i < n; i++)
+        hold(&files[i]);
     (void)puts("ready");
     (void)fflush(stdout);
     return getchar() == EOF ? 0 : 1;
