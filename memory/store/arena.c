@@ -237,16 +237,23 @@ uint8_t *arena_at(const struct arena *arena, struct arena_slot slot)
            (size_t)k * arena->blocks[i].units * ARENA_UNIT + sizeof(uint32_t);
 }
 
+/* The first slot behind all that are taken. */
+static uint32_t end_of(const struct block *b)
+{
+    uint32_t w = BITMAP_WORDS;
+
+    while (w > 0 && b->taken[w - 1] == 0)
+        w--;
+    return w == 0 ? 0 : w * 64 - (uint32_t)__builtin_clzll(b->taken[w - 1]);
+}
+
 /* What is behind the last slot in use, or all of a block without any. */
 static void give_pages(struct arena *a, uint32_t i)
 {
     struct block *b = &a->blocks[i];
-    uint32_t pages = 0;
+    const uint32_t pages =
+        b->units > 0 ? (end_of(b) * b->units * ARENA_UNIT + HOST_PAGE - 1) / HOST_PAGE : 0;
 
-    for (uint32_t w = BITMAP_WORDS; b->units > 0 && w > 0 && pages == 0; w--)
-        if (b->taken[w - 1] != 0)
-            pages = ((w * 64 - (uint32_t)__builtin_clzll(b->taken[w - 1])) * b->units * ARENA_UNIT +
-                     HOST_PAGE - 1) / HOST_PAGE;
     if (pages >= b->held_pages)
         return;
     (void)madvise(a->start + (size_t)i * ARENA_BLOCK + (size_t)pages * HOST_PAGE,
@@ -255,59 +262,108 @@ static void give_pages(struct arena *a, uint32_t i)
     b->held_pages = pages;
 }
 
-/* The emptiest of the first blocks in the list of @units, if what it has fits into the others. */
-static uint32_t sparsest(const struct arena *a, uint32_t units)
+/* The emptiest of the first blocks in the list of @units. @ret_free: slots that are free there. */
+static uint32_t emptiest(const struct arena *a, uint32_t units, uint32_t *ret_free)
 {
-    uint32_t best = NO_BLOCK, n_free = 0, n = 0;
+    uint32_t best = NO_BLOCK, n = 0;
 
+    *ret_free = 0;
     for (uint32_t i = a->partial[units]; i != NO_BLOCK && n < TRIM_LOOKS; i = a->blocks[i].next) {
-        n_free += slots_of(units) - a->blocks[i].n_used;
+        *ret_free += slots_of(units) - a->blocks[i].n_used;
         if (best == NO_BLOCK || a->blocks[i].n_used < a->blocks[best].n_used)
             best = i;
         n++;
     }
-    return n > 1 && n_free >= slots_of(units) ? best : NO_BLOCK;
+    return best;
+}
+
+/* The same, if what it has fits into the others. */
+static uint32_t sparsest(const struct arena *a, uint32_t units)
+{
+    uint32_t n_free;
+    const uint32_t best = emptiest(a, units, &n_free);
+
+    return n_free >= slots_of(units) ? best : NO_BLOCK;
+}
+
+struct mover {
+    void (*moved)(void *ctx, uint32_t owner, struct arena_slot slot);
+    void *ctx;
+};
+
+/* Slot @k of block @from to the lowest free one of block @to, which may be the same. */
+static void move_slot(struct arena *a, uint32_t from, uint32_t k, uint32_t to, struct mover mover)
+{
+    struct block *b = &a->blocks[from];
+    const size_t bytes = (size_t)b->units * ARENA_UNIT;
+    const uint8_t *slot = a->start + (size_t)from * ARENA_BLOCK + k * bytes;
+    struct arena_slot now;
+    uint32_t owner;
+
+    memcpy(&owner, slot, sizeof(owner));
+    now = take_in(a, to, owner);
+    memcpy(arena_at(a, now), slot + sizeof(owner), bytes - sizeof(owner));
+    if (b->n_used == slots_of(b->units)) /* it was taken in the same block, which left the list */
+        list_add(a, from);
+    b->taken[k / 64] &= ~(1ull << (k % 64));
+    b->hint = MIN(b->hint, k / 64);
+    b->n_used--;
+    a->used_bytes -= bytes;
+    mover.moved(mover.ctx, owner, now);
 }
 
 /* All slots of block @from into others of its size. */
-static void empty_block(struct arena *a, uint32_t from,
-                        void (*moved)(void *ctx, uint32_t owner, struct arena_slot slot), void *ctx)
+static void empty_block(struct arena *a, uint32_t from, struct mover mover)
 {
     struct block *b = &a->blocks[from];
-    const uint32_t units = b->units;
-    const size_t bytes = (size_t)units * ARENA_UNIT;
 
     list_del(a, from); /* so that nothing is moved into it */
-    for (uint32_t k = 0; k < slots_of(units); k++) {
-        const uint8_t *slot = a->start + (size_t)from * ARENA_BLOCK + k * bytes;
-        struct arena_slot to;
-        uint32_t owner;
-
-        if ((b->taken[k / 64] >> (k % 64) & 1) == 0)
-            continue;
-        memcpy(&owner, slot, sizeof(owner));
-        to = take_in(a, a->partial[units], owner);
-        memcpy(arena_at(a, to), slot + sizeof(owner), bytes - sizeof(owner));
-        a->used_bytes -= bytes;
-        b->n_used--;
-        moved(ctx, owner, to);
-    }
-    memset(b->taken, 0, sizeof(b->taken));
+    for (uint32_t k = 0; k < slots_of(b->units); k++)
+        if ((b->taken[k / 64] >> (k % 64) & 1) != 0)
+            move_slot(a, from, k, a->partial[b->units], mover);
     list_add(a, from);
     close_block(a, from);
+}
+
+/* Free slots of a size, less than a block has, come together at the end of the emptiest block, whose
+ * pages are given back then. Return: how many moves of @max_moves are left. */
+static size_t tighten(struct arena *a, uint32_t units, size_t max_moves, struct mover mover)
+{
+    uint32_t n_free;
+    const uint32_t from = emptiest(a, units, &n_free);
+
+    for (; from != NO_BLOCK && max_moves > 0; max_moves--) {
+        struct block *b = &a->blocks[from];
+        const uint32_t end = end_of(b);
+        uint32_t to = a->partial[units] == from ? b->next : a->partial[units];
+
+        if (to == NO_BLOCK)
+            to = from;
+        if (end == b->n_used && to == from)
+            break;
+        move_slot(a, from, end - 1, to, mover);
+        if (b->n_used == 0) {
+            close_block(a, from);
+            break;
+        }
+    }
+    return max_moves;
 }
 
 void arena_trim(struct arena *arena, size_t max_moves,
                 void (*moved)(void *ctx, uint32_t owner, struct arena_slot slot), void *ctx)
 {
+    const struct mover mover = { moved, ctx };
+
     for (uint32_t units = 1; units <= ARENA_CLASSES; units++) {
         uint32_t i = sparsest(arena, units);
 
         while (i != NO_BLOCK && arena->blocks[i].n_used <= max_moves) {
             max_moves -= arena->blocks[i].n_used;
-            empty_block(arena, i, moved, ctx);
+            empty_block(arena, i, mover);
             i = sparsest(arena, units);
         }
+        max_moves = tighten(arena, units, max_moves, mover);
         for (i = arena->partial[units]; i != NO_BLOCK; i = arena->blocks[i].next)
             give_pages(arena, i);
     }
