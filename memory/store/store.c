@@ -51,7 +51,7 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
     while (s->n_heads < s->max_objects / 2 && s->n_heads < 1u << 31)
         s->n_heads *= 2;
     s->n_fresh = STORE_FIRST_OBJECT;
-    s->pack_at = s->swap_at = s->offer_at = STORE_FIRST_OBJECT;
+    s->pack_at = s->swap_at = s->offer_at = s->home_at = STORE_FIRST_OBJECT;
     s->home = home_of(host_nodes);
     s->objects = reserve(objects_bytes(s));
     s->heads = reserve(heads_bytes(s));
@@ -439,7 +439,8 @@ void store_clear(struct store *store)
     store->first_free = 0;
     store->loose = store->packing = 0;
     store->spare_bytes = 0;
-    store->pack_at = store->swap_at = store->offer_at = STORE_FIRST_OBJECT;
+    store->pack_at = store->swap_at = STORE_FIRST_OBJECT;
+    store->offer_at = store->home_at = STORE_FIRST_OBJECT;
     store->counts = (struct store_counts){ 0 };
 }
 

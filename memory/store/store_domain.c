@@ -128,6 +128,51 @@ void store_domain_forget(struct store *store)
         ;
 }
 
+/* Without room it stays where it is. */
+static bool take_home_locked(struct store *s, struct store_object *o)
+{
+    struct arena_slot slot;
+
+    if (!store_fits_locked(s, o->len, s->limit_bytes) ||
+        arena_take(s->arena, o->len, (uint32_t)(o - s->objects), &slot) < 0)
+        return false;
+    memcpy(arena_at(s->arena, slot), domain_segments_at(s->segments, o->spot), o->len);
+    store_count_locked(s, o, -1);
+    s->counts.shared_pages -= o->refs;
+    store_unshare_locked(s, o);
+    o->where = STORE_HERE;
+    o->slot = slot;
+    o->since = s->long_age;
+    o->born = o->kind == CODEC_ZSTD ? STORE_AGE_DONE : s->age;
+    store_count_locked(s, o, 1);
+    return true;
+}
+
+/* Return: false: that was all, or enough. */
+static bool take_some_home(struct store *s, size_t max, size_t *n)
+{
+    LOCK_SCOPE(&s->lock);
+    const uint32_t end = MIN(s->n_fresh, s->home_at + (uint32_t)LOOKS);
+
+    for (; s->home_at < end && *n < max; s->home_at++) {
+        struct store_object *o = &s->objects[s->home_at];
+
+        if (o->refs > 0 && o->where == STORE_SHARED &&
+            domain_segments_is_retired(s->segments, o->spot))
+            *n += take_home_locked(s, o);
+    }
+    return s->home_at < s->n_fresh && *n < max;
+}
+
+size_t store_domain_take_home(struct store *store, size_t max)
+{
+    size_t n = 0;
+
+    while (take_some_home(store, max, &n))
+        ;
+    return n;
+}
+
 /* An object with @hash, from @i of its chain on, whose bytes are in memory; or 0. */
 static uint32_t next_with_locked(const struct store *s, uint32_t i, struct golden_hash hash)
 {

@@ -42,6 +42,10 @@ size_t store_domain_gone(struct store *store, struct golden_hash *hashes, size_t
 /** store_domain_forget() - nothing is offered. What is in segments stays there. */
 void store_domain_forget(struct store *store);
 
+/** store_domain_take_home() - objects in segments that are retired get copies of their own, as far as
+ *  there is room. Return: how many, about @max at most; 0: no more until store_age(). */
+size_t store_domain_take_home(struct store *store, size_t max);
+
 /** store_domain_bytes() - what is kept of a page with @hash, into @bytes of CODEC_PAGE. Return: how
  *  many bytes; 0: there is no such page, or not in memory. */
 size_t store_domain_bytes(struct store *store, struct golden_hash hash, uint8_t *bytes,

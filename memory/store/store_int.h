@@ -84,7 +84,7 @@ struct store {
     struct golden *golden; /* NULL: none */
     struct domain_segments *segments; /* NULL: no trust domain but this machine */
     struct golden_hash *gone; /* n_gone of STORE_GONE; NULL: as above */
-    uint32_t n_gone, offer_at, home;
+    uint32_t n_gone, offer_at, home_at, home;
     bool gone_lost; /* more went than there is room for */
     uint32_t swap_at;  /* object to look at next for what goes there */
     bool swap_seen;    /* all that was old enough has gone, until the next long step */

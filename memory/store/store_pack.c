@@ -47,6 +47,8 @@ void store_age(struct store *store)
             store->pack_at = STORE_FIRST_OBJECT;
         if (store->offer_at >= store->n_fresh)
             store->offer_at = STORE_FIRST_OBJECT;
+        if (store->home_at >= store->n_fresh)
+            store->home_at = STORE_FIRST_OBJECT;
     }
     store_expire_spares(store);
 }

@@ -22,6 +22,9 @@
 #include "vmm/base/macros.h"
 
 #define AGAIN_NS UINT64_C(1000000000) /* between two tries to find a service */
+#define HOME_NS UINT64_C(60000000000) /* so long a service may take to publish what is shared */
+
+enum { HOME_PAGES = 64 }; /* in one go */
 
 struct joined {
     bool is;
@@ -35,6 +38,7 @@ struct domain_client {
     int fd; /* -1: no service */
     bool welcome;
     uint64_t again_ns; /* when to look for one */
+    uint64_t met_ns;   /* when this one was found */
     size_t at;         /* store to begin with */
     struct joined joined[DOMAIN_STORES];
 
@@ -122,6 +126,7 @@ static bool find_service(struct domain_client *c, uint64_t now_ns)
         !is_trusted(fd))
         return false;
     c->fd = take_fd(&fd);
+    c->met_ns = now_ns;
     m = begin(c, DOMAIN_HELLO, 0, DOMAIN_VERSION);
     m->head.n = 1;
     memset(&m->items.name, 0, sizeof(m->items.name));
@@ -288,6 +293,23 @@ static bool speak(struct domain_client *c, struct store *const *stores, size_t n
     return false;
 }
 
+/*
+ * What is in segments that a service left, by dying or for newer ones, and has not been published by
+ * the one that is there, is of no use to others: it would keep whole segments. Return: whether any
+ * came.
+ */
+static bool take_home(const struct domain_client *c, struct store *const *stores, size_t n,
+                      uint64_t now_ns)
+{
+    size_t took = 0;
+
+    if (now_ns - c->met_ns < HOME_NS || domain_segments_retired(c->segments) == 0)
+        return false;
+    for (size_t i = 0; i < n && took == 0; i++)
+        took = store_domain_take_home(stores[i], HOME_PAGES);
+    return took > 0;
+}
+
 bool domain_client_step(struct domain_client *client, struct store *const *stores, size_t n,
                         uint64_t now_ns)
 {
@@ -310,7 +332,9 @@ bool domain_client_step(struct domain_client *client, struct store *const *store
         send_bytes(c, stores);
         return true;
     }
-    return receive(c, stores, n) || (c->fd >= 0 && c->welcome && speak(c, stores, n));
+    if (receive(c, stores, n))
+        return true;
+    return c->fd >= 0 && c->welcome && (speak(c, stores, n) || take_home(c, stores, n, now_ns));
 }
 
 void domain_client_count(const struct domain_client *client,

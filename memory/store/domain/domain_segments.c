@@ -160,6 +160,16 @@ void domain_segments_retire_all(struct domain_segments *segments)
     }
 }
 
+bool domain_segments_is_retired(const struct domain_segments *segments, struct domain_spot spot)
+{
+    return segments->segment[spot.v >> AT_BITS].retired;
+}
+
+size_t domain_segments_retired(const struct domain_segments *segments)
+{
+    return segments->n_retired;
+}
+
 void domain_segments_sweep(struct domain_segments *segments)
 {
     for (size_t i = 0; i < segments->n_ever && segments->n_retired > 0; i++) {

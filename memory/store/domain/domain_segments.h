@@ -56,6 +56,12 @@ void domain_segments_unuse(struct domain_segments *segments, struct domain_spot 
 void domain_segments_retire(struct domain_segments *segments, uint32_t number);
 void domain_segments_retire_all(struct domain_segments *segments);
 
+/** domain_segments_is_retired() - is the segment that @spot is in? */
+bool domain_segments_is_retired(const struct domain_segments *segments, struct domain_spot spot);
+
+/** domain_segments_retired() - how many are retired, and mapped still. */
+size_t domain_segments_retired(const struct domain_segments *segments);
+
 /** domain_segments_sweep() - unmap what is retired and not used. */
 void domain_segments_sweep(struct domain_segments *segments);
 

@@ -221,6 +221,40 @@ static void a_segment_stays_as_long_as_it_is_used(void **state)
     world_free(w);
 }
 
+static void what_is_left_in_a_retired_segment_can_come_home(void **state)
+{
+    struct world *w = world_new();
+    struct store_counts before;
+
+    (void)state;
+    for (uint32_t i = 1; i < PAGES; i++) {
+        put(w, i);
+        put(w, i);
+        assert_int_equal(take(w, i, i, i), STORE_TOOK);
+    }
+    assert_int_equal(store_domain_take_home(w->store, PAGES), 0);
+    domain_segments_retire_all(w->segments);
+    store_age(w->store);
+    assert_int_equal(store_domain_take_home(w->store, 40), 40);
+    store_set_limit(w->store, counts(w).held_bytes); /* no room */
+    store_age(w->store);
+    before = counts(w);
+    assert_true(store_domain_take_home(w->store, PAGES) <= PAGES - 1 - 40);
+    assert_true(counts(w).held_bytes == before.held_bytes);
+    store_set_limit(w->store, 16 * MIB);
+    store_age(w->store);
+    (void)store_domain_take_home(w->store, PAGES);
+    assert_int_equal(counts(w).shared_objects, 0);
+    assert_int_equal(counts(w).shared_pages, 0);
+    assert_int_equal(counts(w).objects, PAGES - 1);
+    assert_int_equal(domain_segments_retired(w->segments), 1);
+    domain_segments_sweep(w->segments);
+    assert_int_equal(domain_segments_count(w->segments), 0);
+    for (uint32_t i = 1; i < PAGES; i++)
+        must_get(w, i);
+    world_free(w);
+}
+
 static void what_was_offered_is_told_of_when_it_goes(void **state)
 {
     struct world *w = world_new();
@@ -302,6 +336,7 @@ int main(void)
         cmocka_unit_test(an_object_gives_up_its_copy_for_the_same_page_only),
         cmocka_unit_test(what_was_changed_in_a_segment_reaches_nobody),
         cmocka_unit_test(a_segment_stays_as_long_as_it_is_used),
+        cmocka_unit_test(what_is_left_in_a_retired_segment_can_come_home),
         cmocka_unit_test(what_was_offered_is_told_of_when_it_goes),
         cmocka_unit_test(who_asks_late_is_told_to_begin_anew),
         cmocka_unit_test(what_is_kept_of_a_page_can_be_asked_for),

@@ -143,7 +143,7 @@ static struct store_counts counts(const struct machine *m)
     return c;
 }
 
-/* Until nobody has anything to say for some time. */
+/* Until nobody has anything to say for some time, and for more than a minute of the test's. */
 static void settle(struct world *w)
 {
     for (unsigned quiet = 0; quiet < 50; quiet++) {
@@ -216,6 +216,33 @@ static void pages_are_right_however_often_the_service_is_killed(void **state)
     world_free(w);
 }
 
+static void what_one_alone_has_leaves_segments_of_dead_services(void **state)
+{
+    struct world *w = world_new(13);
+    struct domain_client_counts c;
+
+    (void)state;
+    for (uint32_t i = 1; i <= 100; i++)
+        for (size_t k = 0; k < MACHINES; k++)
+            put(w, &w->machines[k], i);
+    settle(w);
+    (void)service_child_end(&w->service, SIGKILL);
+    for (size_t k = 1; k < OTHER; k++)
+        while (w->machines[k].n > 10)
+            end(&w->machines[k], w->machines[k].n - 1, false);
+    settle(w);
+    assert_int_equal(counts(&w->machines[0]).shared_objects, 100); /* as it was */
+    service_child_start(&w->service);
+    settle(w);
+    settle(w);
+    must_share_all(w);
+    assert_int_equal(counts(&w->machines[0]).shared_objects, 10);
+    assert_int_equal(counts(&w->machines[0]).objects, 90);
+    domain_client_count(w->machines[0].client, &c);
+    assert_int_equal(c.segments, 1);
+    world_free(w);
+}
+
 static void without_a_service_pages_stay_and_are_not_shared(void **state)
 {
     struct world *w = world_new(11);
@@ -254,6 +281,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_right_however_often_the_service_is_killed),
+        cmocka_unit_test(what_one_alone_has_leaves_segments_of_dead_services),
         cmocka_unit_test(without_a_service_pages_stay_and_are_not_shared),
     };
 
