@@ -12,6 +12,7 @@
 #   make bench-memory      what it costs to have a guest give memory back, and what memory of
 #                   guests takes in a store
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
+#   make bench-attacker    what the time that a page takes tells of other guests, against KSM
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
 #   make guests     the bare-metal test guests
 #   make arm64      build/arm64/numavisor on another machine (GOALS="all tests": and tests)
@@ -233,6 +234,15 @@ bench-memory: deps
 
 .PHONY: bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \
         fuzz-list fuzzers fuzzers-build layers headers lint deps check check-all demo bench install uninstall clean help guests
+
+# What an attacker can tell: root's, for KSM.
+$(BUILD)/bench/attacker: guest-tests/bench/attacker.c $(LIB)
+	@mkdir -p $(@D)
+	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
+bench-attacker: deps
+	@$(SUB) -j2 all $(BUILD)/bench/attacker
+	@guest-tests/bench/memory-attacker
+.PHONY: bench-attacker
 
 # --- guests ------------------------------------------------------------------------------------
 
