@@ -3,6 +3,8 @@
 #include "memory/store/test/golden_file.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #include "memory/store/domain/domain_segments.h"
@@ -306,6 +308,100 @@ static void who_asks_late_is_told_to_begin_anew(void **state)
     world_free(w);
 }
 
+/* What a fault thread does: bring back, and drop or leave. */
+struct fault {
+    struct world *w;
+    _Atomic uint32_t object[PAGES]; /* 0: nothing there to bring back */
+    _Atomic bool quit;
+    uint64_t wrong, right;
+};
+
+static void *fault_main(void *arg)
+{
+    struct fault *f = arg;
+    uint8_t want[CODEC_PAGE], got[CODEC_PAGE];
+
+    for (uint32_t i = 1; !atomic_load(&f->quit); i = i % (PAGES - 1) + 1) {
+        const uint32_t object = atomic_exchange(&f->object[i], 0);
+
+        if (object == 0)
+            continue;
+        golden_page(i, want);
+        if (store_get(f->w->store, NULL, object, got) == 0 &&
+            memcmp(want, got, CODEC_PAGE) == 0)
+            f->right++;
+        else
+            f->wrong++;
+        (i % 3 == 0 ? store_leave : store_drop)(f->w->store, object);
+    }
+    return NULL;
+}
+
+/* Round @k of the thread that evicts: what is not there goes, and segments come and are left. */
+static void evict_round(struct world *w, struct fault *f, uint32_t k)
+{
+    struct golden_hash hashes[PAGES];
+    struct domain_spot spot;
+    bool lost;
+
+    for (uint32_t i = 1; i < PAGES; i++) {
+        uint32_t object;
+
+        if (atomic_load(&f->object[i]) != 0)
+            continue;
+        put(w, i);
+        object = w->object[i];
+        if (domain_segments_spot(w->segments, SEGMENT + k, i * CODEC_PAGE / DOMAIN_UNIT, &spot))
+            assert_int_not_equal(store_domain_take(w->store, &w->scale, hash_of(i), spot,
+                                                   CODEC_PAGE, CODEC_RAW),
+                                 STORE_TOOK_OTHER);
+        atomic_store(&f->object[i], object);
+    }
+    (void)store_domain_offer(w->store, hashes, PAGES);
+    (void)store_domain_gone(w->store, hashes, PAGES, &lost);
+    if (lost)
+        store_domain_forget(w->store);
+    domain_segments_retire_all(w->segments);
+    (void)store_domain_take_home(w->store, 7);
+    store_age(w->store);
+    domain_segments_sweep(w->segments);
+}
+
+static void pages_come_back_while_segments_come_and_go(void **state)
+{
+    struct world *w = world_new();
+    struct fault f = { .w = w };
+    pthread_t thread;
+
+    (void)state;
+    for (uint32_t i = 1; i < PAGES; i++)
+        golden_page(i, w->bytes + (size_t)i * CODEC_PAGE);
+    assert_int_equal(pthread_create(&thread, NULL, fault_main, &f), 0);
+    for (uint32_t k = 0; k < 200; k++) {
+        if (k > 0) {
+            uint8_t *bytes;
+            const int fd = new_segment(DOMAIN_SEGMENT, SEALS, &bytes);
+
+            memcpy(bytes, w->bytes, (size_t)PAGES * CODEC_PAGE);
+            (void)munmap(bytes, DOMAIN_SEGMENT);
+            assert_int_equal(domain_segments_add(w->segments, SEGMENT + k, fd, NULL), 0);
+            (void)close(fd);
+        }
+        evict_round(w, &f, k);
+    }
+    atomic_store(&f.quit, true);
+    (void)pthread_join(thread, NULL);
+    assert_int_equal(f.wrong, 0);
+    assert_true(f.right > 0);
+    for (uint32_t i = 1; i < PAGES; i++)
+        store_drop(w->store, atomic_load(&f.object[i]));
+    (void)store_make_room(w->store);
+    domain_segments_sweep(w->segments);
+    assert_int_equal(domain_segments_count(w->segments), 0);
+    assert_int_equal(counts(w).shared_objects + counts(w).objects, 0);
+    world_free(w);
+}
+
 static void what_is_kept_of_a_page_can_be_asked_for(void **state)
 {
     struct world *w = world_new();
@@ -340,6 +436,7 @@ int main(void)
         cmocka_unit_test(what_was_offered_is_told_of_when_it_goes),
         cmocka_unit_test(who_asks_late_is_told_to_begin_anew),
         cmocka_unit_test(what_is_kept_of_a_page_can_be_asked_for),
+        cmocka_unit_test(pages_come_back_while_segments_come_and_go),
     };
     return cmocka_run_group_tests_name("memory/store/store_domain", tests, NULL, NULL);
 }
