@@ -12,7 +12,7 @@
 #include "memory/store/domain/domain_wire.h"
 #include "memory/store/golden/golden.h"
 
-enum { PATIENCE_MS = 5000 };
+enum { PATIENCE_MS = 30000 };
 
 static struct domain_message m;
 
