@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/numa_policy.h"
@@ -53,22 +54,21 @@ static bool from_pool(const struct topo_plan_backing *plan)
     return guest_page_bytes(plan->pages) > 0;
 }
 
-static int make_file(const struct topo_plan_backing *plan, int *ret_fd, struct errctx *ec)
+static int make_file(const char *name, enum guest_page_kind pages, uint64_t len_bytes, int *ret_fd,
+                     struct errctx *ec)
 {
-    const unsigned kind = plan->pages == GUEST_PAGES_1G   ? MFD_HUGETLB | MFD_HUGE_1GB
-                          : plan->pages == GUEST_PAGES_2M ? MFD_HUGETLB | MFD_HUGE_2MB
-                                                          : 0;
-    char name[32];
+    const unsigned kind = pages == GUEST_PAGES_1G   ? MFD_HUGETLB | MFD_HUGE_1GB
+                          : pages == GUEST_PAGES_2M ? MFD_HUGETLB | MFD_HUGE_2MB
+                                                    : 0;
     int fd, r;
 
-    (void)snprintf(name, sizeof(name), "guest-ram-%u", plan->vnode.v);
     fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | kind);
     if (fd < 0)
         return kind == 0 ? errctx_set_os(ec, errno, "memfd_create")
                          : errctx_set_os(ec, errno, "memfd_create with pages of %s",
-                                         guest_page_name(plan->pages));
-    if (ftruncate(fd, (off_t)plan->len_bytes) < 0) {
-        r = errctx_set_os(ec, errno, "size of %zu bytes", (size_t)plan->len_bytes);
+                                         guest_page_name(pages));
+    if (ftruncate(fd, (off_t)len_bytes) < 0) {
+        r = errctx_set_os(ec, errno, "size of %zu bytes", (size_t)len_bytes);
         goto err_close;
     }
     /* A process that is handed the file could cut it short under our mapping. */
@@ -131,17 +131,15 @@ static int advise(const struct topo_plan_backing *plan, uint8_t *at, size_t len_
 }
 
 /* In place of the area's addresses, which are put back when something fails. */
-int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
-                 struct backing *ret_backing, struct errctx *ec)
+static int put_in(const struct topo_plan_backing *plan, uint8_t *at, bool keep, int fd,
+                  uint64_t file_off, struct errctx *ec)
 {
     const bool aside = from_pool(plan) && (plan->reserve || plan->prealloc);
-    CLEANUP_CLOSE int fd = -1;
-    int r = make_file(plan, &fd, ec);
+    int r;
 
-    if (r < 0)
-        return r;
     if (mmap(at, plan->len_bytes, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_FIXED | (aside ? 0 : MAP_NORESERVE), fd, 0) == MAP_FAILED)
+             MAP_SHARED | MAP_FIXED | (aside ? 0 : MAP_NORESERVE), fd,
+             (off_t)file_off) == MAP_FAILED)
         return errno == ENOMEM && aside
                    ? errctx_set(ec, ENOMEM, "the pool has fewer than %llu free pages of %s",
                                 (unsigned long long)(plan->len_bytes /
@@ -151,22 +149,63 @@ int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
     r = advise(plan, at, plan->len_bytes, ec);
     if (r == 0)
         r = set_policy(plan, at, keep, ec);
-    if (r < 0) {
+    if (r < 0)
         (void)mmap(at, plan->len_bytes, PROT_NONE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
-        return r;
-    }
-    *ret_backing = (struct backing){
-        .plan = plan, .memfd = take_fd(&fd), .host = at, .len_bytes = plan->len_bytes,
+    return r;
+}
+
+static struct backing made(const struct topo_plan_backing *plan, uint8_t *at, int fd)
+{
+    return (struct backing){
+        .plan = plan, .memfd = fd, .host = at, .len_bytes = plan->len_bytes,
         .home = { .policy = plan->policy, .host_nodes = plan->host_nodes },
     };
+}
+
+int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
+                 struct backing *ret_backing, struct errctx *ec)
+{
+    CLEANUP_CLOSE int fd = -1;
+    char name[32];
+    int r;
+
+    (void)snprintf(name, sizeof(name), "guest-ram-%u", plan->vnode.v);
+    r = make_file(name, plan->pages, plan->len_bytes, &fd, ec);
+    if (r == 0)
+        r = put_in(plan, at, keep, fd, 0, ec);
+    if (r == 0)
+        *ret_backing = made(plan, at, take_fd(&fd));
+    return r;
+}
+
+int backing_file_new(uint64_t len_bytes, int *ret_fd, struct errctx *ec)
+{
+    return make_file("guest-ram", GUEST_PAGES_ANY, len_bytes, ret_fd, ec);
+}
+
+int backing_init_in(const struct topo_plan_backing *plan, uint8_t *at, bool keep, int file,
+                    uint64_t file_off, struct backing *ret_backing, struct errctx *ec)
+{
+    CLEANUP_CLOSE int fd = fcntl(file, F_DUPFD_CLOEXEC, 0);
+    int r;
+
+    if (fd < 0)
+        return errctx_set_os(ec, errno, "a descriptor of the memory file");
+    r = put_in(plan, at, keep, fd, file_off, ec);
+    if (r < 0)
+        return r;
+    *ret_backing = made(plan, at, take_fd(&fd));
+    ret_backing->file_off = file_off;
+    ret_backing->shares_file = true;
     return 0;
 }
 
 int backing_remap(const struct backing *b, size_t off, size_t len_bytes, struct errctx *ec)
 {
     if (mmap(b->host + off, len_bytes, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_FIXED | MAP_NORESERVE, b->memfd, (off_t)off) == MAP_FAILED)
+             MAP_SHARED | MAP_FIXED | MAP_NORESERVE, b->memfd,
+             backing_file_at(b, off)) == MAP_FAILED)
         return errctx_set_os(ec, errno, "map %zu bytes", len_bytes);
     return advise(b->plan, b->host + off, len_bytes, ec);
 }
@@ -240,7 +279,7 @@ int backing_reserve(const struct backing *b, struct errctx *ec)
 {
     if (from_pool(b->plan))
         return 0; /* by mapping it */
-    if (fallocate(b->memfd, 0, 0, (off_t)b->len_bytes) < 0)
+    if (fallocate(b->memfd, 0, backing_file_at(b, 0), (off_t)b->len_bytes) < 0)
         return errctx_set_os(ec, errno, "reserve %zu bytes", b->len_bytes);
     return 0;
 }
@@ -264,6 +303,18 @@ static int count_present(const struct backing *b, size_t off, size_t end, uint64
     return 0;
 }
 
+uint64_t backing_held_bytes(const struct backing *b)
+{
+    uint64_t bytes = 0;
+    struct stat st;
+
+    if (!b->shares_file)
+        return fstat(b->memfd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+    if (b->plan->reserve || b->plan->prealloc)
+        return b->len_bytes;
+    return count_present(b, 0, b->len_bytes, &bytes) == 0 ? bytes : 0;
+}
+
 /* Counted twice, since the kernel clears a part of a huge page that it cannot split just now, and
  * keeps it. */
 int backing_give_back(const struct backing *b, size_t off, size_t len_bytes, uint64_t *gone_bytes)
@@ -278,8 +329,8 @@ int backing_give_back(const struct backing *b, size_t off, size_t len_bytes, uin
     r = count_present(b, first, end, &before);
     if (r < 0)
         return r;
-    if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
-                  (off_t)(end - first)) < 0)
+    if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  backing_file_at(b, first), (off_t)(end - first)) < 0)
         return -errno;
     r = count_present(b, first, end, &after);
     if (r == 0)
@@ -304,7 +355,8 @@ int backing_discard(struct backing *b, struct errctx *ec)
         clear_pages(b);
         return 0;
     }
-    if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)b->len_bytes) < 0)
+    if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, backing_file_at(b, 0),
+                  (off_t)b->len_bytes) < 0)
         return errctx_set_os(ec, errno, "give %zu bytes back", b->len_bytes);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One memory file and its mapping: the host side of a piece of a virtual node's memory.
+ * A memory file, or a part of one, and its mapping: the host side of a piece of a virtual node's
+ * memory. A policy belongs to a range of a file, so nodes that share one have each their own.
  *
  * A node's backings lie side by side in one area of addresses (mem_area), so that a range of the
  * guest's memory is contiguous here, too, whatever it is made of. guest_mem owns both.
@@ -11,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "vmm/base/errctx.h"
 #include "vmm/topology/topo_plan.h"
@@ -43,7 +45,9 @@ struct backing_home {
 
 struct backing {
     const struct topo_plan_backing *plan; /* borrowed: what it is to be */
-    int memfd;
+    int memfd;          /* its own descriptor, of a file that may be others', too ... */
+    uint64_t file_off;  /* ... and where this begins in it */
+    bool shares_file;
     uint8_t *host; /* NULL: not made. DONTFORK, DONTDUMP */
     size_t len_bytes;
     bool moved;               /* it lives elsewhere than the plan says */
@@ -63,6 +67,25 @@ struct backing {
  */
 int backing_init(const struct topo_plan_backing *plan, uint8_t *at, bool keep,
                  struct backing *ret_backing, struct errctx *ec);
+
+/** backing_file_new() - a file of normal memory for several backings, sealed at @len_bytes. Return:
+ *  0, or the errno of memfd_create, ftruncate or fcntl. */
+int backing_file_new(uint64_t len_bytes, int *ret_fd, struct errctx *ec);
+
+/** backing_init_in() - as backing_init(), for normal memory: its memory is that of @file, which
+ *  stays the caller's, from @file_off on, a multiple of BACKING_EXTENT. */
+int backing_init_in(const struct topo_plan_backing *plan, uint8_t *at, bool keep, int file,
+                    uint64_t file_off, struct backing *ret_backing, struct errctx *ec);
+
+/** backing_file_at() - where byte @off of the backing is in its file. */
+static inline off_t backing_file_at(const struct backing *b, uint64_t off)
+{
+    return (off_t)(b->file_off + off);
+}
+
+/** backing_held_bytes() - what the host holds of it, touched or not; of a part of a file what is
+ *  there in memory, since only whole files are counted with what is swapped out or set aside. */
+uint64_t backing_held_bytes(const struct backing *b);
 
 /** backing_remap() - map a piece of normal memory anew where it belongs; content and policy are the
  *  file's. Return: 0, or the errno of mmap or madvise. */

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "memory/guest_mem_private.h"
 #include "memory/mem_fill.h"
@@ -46,8 +46,8 @@ static int add_backing(struct guest_mem *mem, const struct topo_plan_backing *pl
 
     if (!checked_range(plan->off, plan->len_bytes, area->len_bytes))
         return errctx_set(ec, EINVAL, "its memory is planned beyond its end");
-    r = backing_init(plan, area->start + plan->off, has_bound(mem->plan),
-                     &mem->backings[mem->n_backings], ec);
+    r = guest_mem_put(mem, plan, area->start + plan->off, has_bound(mem->plan),
+                      &mem->backings[mem->n_backings], ec);
     if (r == 0)
         mem->n_backings++;
     return r;
@@ -192,6 +192,7 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
         return errctx_set(ec, ENOMEM, "no memory for the guest's address space");
     mem->plan = plan;
     mem->layout = layout;
+    mem->file = -1;
     mem->areas = calloc(plan->n_nodes, sizeof(mem->areas[0]));
     mem->plain = calloc(2 * plan->n_nodes, sizeof(mem->plain[0]));
     mem->backings = calloc(2 * plan->n_nodes + plan->n_backings, sizeof(mem->backings[0]));
@@ -203,6 +204,9 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
         r = errctx_set(ec, ENOMEM, "no memory for the guest's address space");
         goto err_free;
     }
+    r = guest_mem_make_file(mem, ec);
+    if (r < 0)
+        goto err_free;
     for (size_t i = 0; i < plan->n_nodes; i++) {
         const struct topo_plan_node *n = &plan->nodes[i];
 
@@ -233,6 +237,8 @@ void guest_mem_free(struct guest_mem *mem)
         return;
     for (size_t i = 0; i < mem->n_backings; i++)
         backing_fini(&mem->backings[i]);
+    if (mem->file >= 0)
+        (void)close(mem->file);
     for (size_t i = 0; i < mem->n_windows; i++)
         free(mem->slots[mem->n_slots + i].plugged);
     for (size_t i = 0; mem->areas != NULL && i < mem->plan->n_nodes; i++)
@@ -542,11 +548,10 @@ const struct mem_layout *guest_mem_layout(const struct guest_mem *mem)
 uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id vnode)
 {
     uint64_t bytes = 0;
-    struct stat st;
 
     for (size_t i = 0; i < mem->n_backings; i++)
-        if (mem->backings[i].plan->vnode.v == vnode.v && fstat(mem->backings[i].memfd, &st) == 0)
-            bytes += (uint64_t)st.st_blocks * 512;
+        if (mem->backings[i].plan->vnode.v == vnode.v)
+            bytes += backing_held_bytes(&mem->backings[i]);
     return bytes;
 }
 

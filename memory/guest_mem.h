@@ -222,8 +222,8 @@ int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
 /** guest_mem_plugged() - how much of these blocks is plugged in; 0 for what are no blocks. */
 uint64_t guest_mem_plugged(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes);
 
-/* A run of guest addresses that lie one behind the other in one memory file, whose size is sealed:
- * what another process has to map to see the guest's memory. */
+/* A run of guest addresses, of one node or several, that lie one behind the other in one memory
+ * file, whose size is sealed: what another process has to map to see the guest's memory. */
 struct guest_mem_piece {
     struct gpa base;
     uint64_t len_bytes;

@@ -31,6 +31,8 @@ struct guest_mem {
     size_t n_plain;
     struct backing *backings; /* by node and offset */
     size_t n_backings;
+    int file; /* of all normal RAM where the plan wants one file, else -1 */
+    uint64_t file_used;
     struct guest_mem_range *slots; /* RAM by ascending base, then windows, which lie above */
     size_t n_slots, n_windows;
     struct mem_load load;
@@ -62,6 +64,14 @@ struct guest_mem_range *guest_mem_find(struct guest_mem *mem, uint64_t addr);
 /** guest_mem_usable() - how much of [@addr, @addr+@len) from its begin on is memory of @range,
  * which holds @addr. May change as memory is unplugged, unless it is leased. */
 uint64_t guest_mem_usable(const struct guest_mem_range *range, uint64_t addr, uint64_t len);
+
+/** guest_mem_make_file() - the file that all nodes share, where the plan wants one. Return: 0 or as
+ *  backing_file_new(). */
+int guest_mem_make_file(struct guest_mem *mem, struct errctx *ec);
+
+/** guest_mem_put() - as backing_init(), in that file if @plan is of RAM that goes there. */
+int guest_mem_put(struct guest_mem *mem, const struct topo_plan_backing *plan, uint8_t *at,
+                  bool keep, struct backing *ret_backing, struct errctx *ec);
 
 /** guest_mem_first_part() - how much of [@addr, @addr+@len) lies in the range and in the backing of
  *  its first byte. 0, results untouched: there is no RAM. */

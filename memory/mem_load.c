@@ -90,7 +90,7 @@ static int send_into(const struct backing *b, size_t off, int fd, uint64_t file_
     off_t from = (off_t)file_off;
     size_t done = 0;
 
-    if (lseek(b->memfd, (off_t)off, SEEK_SET) < 0)
+    if (lseek(b->memfd, backing_file_at(b, off), SEEK_SET) < 0)
         return -errno;
     while (done < len) {
         ssize_t n = sendfile(b->memfd, fd, &from, len - done);

@@ -59,8 +59,8 @@ uint8_t *move_glass_at(struct move_glass *g, const struct backing *b, uint64_t o
 
         if (len < WINDOW_BYTES)
             close_window(g);
-        if (mmap(g->area.start, len, PROT_READ, MAP_SHARED | MAP_FIXED, b->memfd, (off_t)first) ==
-            MAP_FAILED)
+        if (mmap(g->area.start, len, PROT_READ, MAP_SHARED | MAP_FIXED, b->memfd,
+                 backing_file_at(b, first)) == MAP_FAILED)
             return NULL;
         g->seen = b;
         g->seen_off = first;

@@ -151,7 +151,8 @@ static int scan_normal(struct window *w, const struct residency_pick *pick, stru
             break;
         }
         w->n = len / PAGE_BYTES;
-        w->at = mmap(area.start, len, PROT_READ, MAP_SHARED | MAP_FIXED, b->memfd, (off_t)off);
+        w->at = mmap(area.start, len, PROT_READ, MAP_SHARED | MAP_FIXED, b->memfd,
+                     backing_file_at(b, off));
         r = w->at == MAP_FAILED ? errctx_set_os(ec, errno, "map %zu bytes", len)
                                 : scan_window(w, ec);
     }
@@ -178,7 +179,6 @@ int residency_scan_part(const struct backing *b, int pagemap, const struct resid
     CLEANUP_FREE struct window *w = calloc(1, sizeof(*w));
     CLEANUP_FREE struct residency *res = calloc(1, sizeof(*res));
     uint64_t taken;
-    struct stat st;
     int r;
 
     if (w == NULL || res == NULL)
@@ -192,8 +192,8 @@ int residency_scan_part(const struct backing *b, int pagemap, const struct resid
     taken = res->present_bytes + res->unknown_bytes;
     if (guest_page_bytes(b->plan->pages) > 0) /* a pool's reservation is no page of the file yet */
         res->reserved_bytes = b->plan->reserve || b->plan->prealloc ? b->len_bytes - taken : 0;
-    else if (fstat(b->memfd, &st) == 0 && (uint64_t)st.st_blocks * 512 > taken)
-        res->reserved_bytes = (uint64_t)st.st_blocks * 512 - taken;
+    else
+        res->reserved_bytes = backing_held_bytes(b) - MIN(backing_held_bytes(b), taken);
     *ret_residency = *res;
     return 0;
 }

@@ -112,7 +112,7 @@ static int keep_chunk(const struct pager_span *s, size_t from, struct pager_desk
     if (first >= last)
         return 0;
     got = pread(s->region->backing->memfd, desk->pages[first], (last - first) * PAGER_PAGE,
-                (off_t)((s->first + from + first) * PAGER_PAGE));
+                backing_file_at(s->region->backing, (s->first + from + first) * PAGER_PAGE));
     if (got != (ssize_t)((last - first) * PAGER_PAGE))
         return errctx_set_os(ec, got < 0 ? errno : EIO, "read guest memory");
     for (size_t i = first; r == 0 && i < last; i++)
@@ -126,7 +126,7 @@ static int punch_run(const struct pager_span *s, size_t from, size_t end, struct
 {
     const int made = fallocate(s->region->backing->memfd,
                                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                               (off_t)((s->first + from) * PAGER_PAGE),
+                               backing_file_at(s->region->backing, (s->first + from) * PAGER_PAGE),
                                (off_t)((end - from) * PAGER_PAGE));
     const int code = errno;
 

@@ -201,7 +201,8 @@ static int put_page(const struct spot *s)
     if (r != -EEXIST)
         return r;
     pager_add(&s->node->n.strange, 1);
-    if (pwrite(b->memfd, s->node->page[0], PAGER_PAGE, (off_t)(s->page * PAGER_PAGE)) != PAGER_PAGE)
+    if (pwrite(b->memfd, s->node->page[0], PAGER_PAGE, backing_file_at(b, s->page * PAGER_PAGE)) !=
+        PAGER_PAGE)
         return -EIO;
     r = uffd_continue(s->node->uffd, address(s), PAGER_PAGE);
     if (r == -EEXIST) {
@@ -330,7 +331,7 @@ static size_t fill_chunk(const struct spot *s, size_t max, uint64_t begin_ns)
     if (n == 0)
         return 0;
     put = pwrite(s->region->backing->memfd, node->page, n * PAGER_PAGE,
-                 (off_t)(s->page * PAGER_PAGE));
+                 backing_file_at(s->region->backing, s->page * PAGER_PAGE));
     n_put = put > 0 ? (size_t)put / PAGER_PAGE : 0;
     /* Before they can be armed. Where it fails each costs one fault more. */
     if (n_put > 0)

@@ -31,15 +31,27 @@ struct fixture {
     struct guest_mem *mem;
 };
 
-static int setup(void **state)
+static int make(void **state, bool one_file)
 {
     static struct fixture f;
 
     plan_ram_init(&f.plan, 3, (const uint64_t[]){ 4 * M, 4 * M, 3 * G });
+    f.plan.plan.one_file = one_file;
     assert_int_equal(mem_layout_make(&test_map, &f.plan.plan, 46, &f.layout, NULL), 0);
     assert_int_equal(guest_mem_new(&f.plan.plan, f.layout, &f.mem, NULL), 0);
     *state = &f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return make(state, false);
+}
+
+/* The same nodes as parts of one file. */
+static int setup_joined(void **state)
+{
+    return make(state, true);
 }
 
 static int teardown(void **state)
@@ -320,7 +332,7 @@ static void pieces_are_what_another_process_maps(void **state)
     uint64_t bytes = 0;
     uint8_t there;
 
-    assert_in_range(n, 3, 8);
+    assert_int_equal(n, f->plan.plan.one_file ? 2 : 3);
     assert_int_equal(guest_mem_pieces(f->mem, pieces, 8), n);
     for (size_t i = 0; i < n; i++) {
         const uint8_t mark = (uint8_t)(i + 1);
@@ -386,25 +398,69 @@ static void who_waits_for_pages_is_next(void **state)
     }
 }
 
+/* More nodes than a file server takes files; each keeps its own bytes and gives back its own. */
+static void many_nodes_are_few_pieces(void **state)
+{
+    uint64_t sizes[64];
+    struct guest_mem_piece pieces[2];
+    struct plan_ram plan;
+    struct mem_layout *layout;
+    struct guest_mem *mem;
+    uint64_t gone;
+    uint8_t mark;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+        sizes[i] = (i % 3 + 1) * 2 * M;
+    plan_ram_init(&plan, ARRAY_SIZE(sizes), sizes);
+    plan.plan.one_file = true;
+    assert_int_equal(mem_layout_make(&test_map, &plan.plan, 46, &layout, NULL), 0);
+    assert_int_equal(guest_mem_new(&plan.plan, layout, &mem, NULL), 0);
+    assert_int_equal(guest_mem_pieces(mem, pieces, 2), 1);
+    assert_int_equal(pieces[0].len_bytes, layout->low_end);
+    for (uint64_t addr = 0; addr < layout->low_end; addr += 2 * M) {
+        mark = (uint8_t)(addr / (2 * M) + 1);
+        assert_int_equal(guest_mem_write(mem, at(addr), &mark, 1), 0);
+    }
+    for (uint64_t addr = 0; addr < layout->low_end; addr += 2 * M) {
+        assert_int_equal(pread(pieces[0].memfd, &mark, 1, (off_t)(pieces[0].off + addr)), 1);
+        assert_int_equal(mark, (uint8_t)(addr / (2 * M) + 1));
+    }
+    for (uint32_t i = 0; i < ARRAY_SIZE(sizes); i++)
+        assert_int_equal(guest_mem_resident_bytes(mem, (struct vnode_id){ i }),
+                         sizes[i] / (2 * M) * 4096);
+    assert_int_equal(guest_mem_give_back(mem, at(2 * M), 4096, false, &gone), 0);
+    assert_int_equal(gone, 4096);
+    assert_int_equal(guest_mem_resident_bytes(mem, (struct vnode_id){ 0 }), 4096);
+    assert_int_equal(guest_mem_resident_bytes(mem, (struct vnode_id){ 1 }), 4096);
+    guest_mem_free(mem);
+    mem_layout_free(layout);
+}
+
+/* Once for nodes with a file each, once for those that share one. */
+#define BOTH(test)                                                                                 \
+    { #test, test, setup, teardown, NULL },                                                        \
+    {                                                                                              \
+        #test " (one file)", test, setup_joined, teardown, NULL                                    \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(who_waits_for_pages_is_next, setup, teardown),
-        cmocka_unit_test_setup_teardown(pieces_are_what_another_process_maps, setup, teardown),
-        cmocka_unit_test_setup_teardown(copies_cross_from_one_node_to_the_next, setup, teardown),
-        cmocka_unit_test_setup_teardown(addresses_without_memory_fault, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_lease_stays_within_one_range_and_is_counted, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(discard_waits_for_leases_and_leaves_zeroes, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(leases_of_several_threads_add_up, setup, teardown),
-        cmocka_unit_test_setup_teardown(memory_goes_back_page_by_page, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_leased_does_not_go_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(pages_have_a_size, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_lease_and_giving_back_exclude_each_other, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(pages_stay_while_somebody_looks, setup, teardown),
-        cmocka_unit_test_setup_teardown(slots_are_the_ram_ranges, setup, teardown),
+        BOTH(who_waits_for_pages_is_next),
+        BOTH(pieces_are_what_another_process_maps),
+        BOTH(copies_cross_from_one_node_to_the_next),
+        BOTH(addresses_without_memory_fault),
+        BOTH(a_lease_stays_within_one_range_and_is_counted),
+        BOTH(discard_waits_for_leases_and_leaves_zeroes),
+        BOTH(leases_of_several_threads_add_up),
+        BOTH(memory_goes_back_page_by_page),
+        BOTH(what_is_leased_does_not_go_back),
+        BOTH(pages_have_a_size),
+        BOTH(a_lease_and_giving_back_exclude_each_other),
+        BOTH(pages_stay_while_somebody_looks),
+        BOTH(slots_are_the_ram_ranges),
+        cmocka_unit_test(many_nodes_are_few_pieces),
     };
 
     return cmocka_run_group_tests_name("memory/guest_mem", tests, NULL, NULL);

@@ -236,6 +236,8 @@ static int make_plan(struct run *run, const struct machine_config *config, struc
     if (r == 0)
         r = machine_config_fits(run->plan, ec);
     if (r == 0)
+        machine_config_files(config, run->plan);
+    if (r == 0)
         r = machine_config_pageable(config, run->plan, ec);
     if (r == 0)
         r = run_share_admit(&run->share, &run->host, run->plan, ec);

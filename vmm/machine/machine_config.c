@@ -56,6 +56,21 @@ int machine_config_layout(const struct topo_plan *plan, struct mem_layout **ret_
     return machine_arch_layout(plan, ret_layout, ec);
 }
 
+/* As many as a table of vhost-user holds; above that it depends on the server. */
+enum { FILES_MAX = 8 };
+
+void machine_config_files(const struct machine_config *config, struct topo_plan *plan)
+{
+    size_t n_files = plan->n_backings;
+    bool shared = false;
+
+    for (size_t i = 0; i < plan->n_nodes; i++)
+        n_files += plan->nodes[i].ram_bytes > 0;
+    for (size_t i = 0; i < config->n_devices; i++)
+        shared = shared || config->devices[i].type->shares_memory;
+    plan->one_file = shared && n_files >= FILES_MAX; /* the hole below 4 GiB cuts one of them */
+}
+
 int machine_config_fits(const struct topo_plan *plan, struct errctx *ec)
 {
     struct mem_layout *layout;

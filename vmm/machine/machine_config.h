@@ -32,6 +32,10 @@ int machine_config_fits(const struct topo_plan *plan, struct errctx *ec);
 const char *machine_config_domain_socket(const struct machine_config *config, char *buf,
                                          size_t size);
 
+/** machine_config_files() - decide whether the nodes' memory is of one file: where other processes
+ *  (--vhost-user) map it and it would be more files than each of them takes. Pure. */
+void machine_config_files(const struct machine_config *config, struct topo_plan *plan);
+
 /** machine_config_pageable() - can the plan's memory be paged, where @config wants it to be? Pure.
  *  Return: 0, or -ENOTSUP with a sentence that names the node. */
 int machine_config_pageable(const struct machine_config *config, const struct topo_plan *plan,

@@ -129,6 +129,7 @@ struct topo_plan {
     uint64_t latency_unit_ns;     /* 0: no link has a latency */
     uint64_t bandwidth_unit_mib;  /* per second; 0: no link has a bandwidth */
     uint32_t max_apic_id;
+    bool one_file; /* nodes' normal memory is parts of one file, for processes that map few files */
     struct guest_auto sized; /* --vnuma auto: why there are so many nodes; nodes 0 without it */
     /* Sentences for the user: what was completed or rounded, one per line. May be "". */
     char notes[1024];

@@ -49,9 +49,43 @@ static void each_device_gets_what_it_needs_and_no_more(void **state)
     }
 }
 
+/* A file server takes as many files as its protocol's table holds, or more if it says so. */
+static void nodes_share_a_file_where_others_would_map_many(void **state)
+{
+    static const struct {
+        const char *type, *text;
+        size_t n_nodes, n_empty;
+        bool one_file;
+    } rows[] = {
+        { "vhost-user", "fs,socket=/s,tag=t", 8, 0, true },
+        { "vhost-user", "fs,socket=/s,tag=t", 128, 0, true },
+        { "vhost-user", "fs,socket=/s,tag=t", 9, 1, true },
+        { "vhost-user", "fs,socket=/s,tag=t", 9, 2, false },
+        { "vhost-user", "fs,socket=/s,tag=t", 7, 0, false },
+        { "disk", "/nosuch", 128, 0, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct topo_plan_node nodes[128] = { 0 };
+        struct topo_plan plan = { .nodes = nodes, .n_nodes = rows[i].n_nodes };
+        struct device_args args;
+        const struct machine_config config = { .devices = &args, .n_devices = 1 };
+
+        for (size_t n = rows[i].n_empty; n < plan.n_nodes; n++)
+            nodes[n].ram_bytes = 2 << 20;
+        assert_int_equal(device_args_parse(registry_find(rows[i].type), rows[i].text, &args, NULL),
+                         0);
+        machine_config_files(&config, &plan);
+        assert_int_equal(plan.one_file, rows[i].one_file);
+        device_args_fini(&args);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nodes_share_a_file_where_others_would_map_many),
         cmocka_unit_test(each_device_gets_what_it_needs_and_no_more),
     };
     return cmocka_run_group_tests_name("machine/machine_config", tests, NULL, NULL);
