@@ -179,6 +179,35 @@ static int add_links(struct from_host *f, size_t to, struct errctx *ec)
     return r;
 }
 
+/* What is said of every pair. The initiator of memory without CPUs is who reaches it first. */
+static int add_told(struct from_host *f, size_t to, struct errctx *ec)
+{
+    const struct host_topo *host = f->host;
+    struct guest_node_spec *node = &f->spec->nodes[f->node_of[to]];
+    uint32_t least = UINT32_MAX;
+    int r = 0;
+
+    for (size_t from = 0; r == 0 && from < host->n_nodes; from++) {
+        const struct host_told *told = &host->told[from * host->n_nodes + to];
+        const struct guest_link_spec l = {
+            .from = (uint32_t)f->node_of[from],
+            .to = (uint32_t)f->node_of[to],
+            .latency_ns = MIN(told->latency_ns, (uint32_t)GUEST_LINK_MAX_NS),
+            .bandwidth_bytes_per_s = told->bytes_per_s / MIB * MIB,
+        };
+
+        if (f->node_of[from] < 0 || (l.latency_ns == 0 && l.bandwidth_bytes_per_s == 0))
+            continue;
+        if (idset_empty(&host->nodes[to].cpus) && l.latency_ns > 0 && l.latency_ns < least) {
+            least = (uint32_t)l.latency_ns;
+            node->has_initiator = true;
+            node->initiator = l.from;
+        }
+        r = guest_spec_add_link(f->spec, &l, ec);
+    }
+    return r;
+}
+
 int from_host_distances(struct from_host *f, struct errctx *ec)
 {
     const struct host_topo *host = f->host;
@@ -189,7 +218,9 @@ int from_host_distances(struct from_host *f, struct errctx *ec)
             if (i != k && f->node_of[i] >= 0 && f->node_of[k] >= 0)
                 r = add_distance(f, i, k, ec);
     for (size_t i = 0; r == 0 && i < host->n_nodes; i++)
-        if (f->node_of[i] >= 0 && host->nodes[i].has_hmat && host->nodes[i].mem_bytes > 0)
+        if (f->node_of[i] >= 0 && host->told != NULL && host->nodes[i].mem_bytes > 0)
+            r = add_told(f, i, ec);
+        else if (f->node_of[i] >= 0 && host->nodes[i].has_hmat && host->nodes[i].mem_bytes > 0)
             r = add_links(f, i, ec);
     return r;
 }

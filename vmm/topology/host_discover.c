@@ -30,6 +30,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/topology/host_hwloc.h"
 #include "vmm/topology/host_kernel.h"
+#include "vmm/topology/host_memattrs.h"
 #include "vmm/topology/host_memory.h"
 
 static void set_from_bitmap(struct idset *s, hwloc_const_bitmap_t b)
@@ -283,12 +284,9 @@ static int prepare(hwloc_topology_t *ret_topo, struct errctx *ec)
     return 0;
 }
 
-/* Read a prepared and loaded topology into *ret_host, then drop it. */
-static int finish(hwloc_topology_t topo, struct host_topo *host, struct host_topo *ret_host,
-                  struct errctx *ec)
+/* Drop a topology that was read into @host, with the result @r. */
+static int finish(hwloc_topology_t topo, int r, struct host_topo *host, struct host_topo *ret_host)
 {
-    int r = read_topology(topo, host, ec);
-
     hwloc_topology_destroy(topo);
     if (r < 0)
         host_topo_fini(host);
@@ -325,7 +323,7 @@ int host_topo_discover(const char *kernel_root, struct host_topo *ret_host, stru
     else
         (void)snprintf(host.source, sizeof(host.source), "%s", kernel_root);
     archived = archived || hwloc_topology_is_thissystem(topo);
-    r = finish(topo, &host, &host, ec);
+    r = finish(topo, read_topology(topo, &host, ec), &host, &host);
     if (r < 0)
         return r;
     if (archived) { /* the files below the root belong to what was read */
@@ -392,7 +390,10 @@ int host_topo_from_xml(const char *path, struct host_topo *ret_host, struct errc
         return errctx_set(ec, EINVAL, "%s is not a machine in hwloc's XML form", path);
     }
     (void)snprintf(host.source, sizeof(host.source), "%s", path);
-    return finish(topo, &host, ret_host, ec);
+    r = read_topology(topo, &host, ec);
+    if (r == 0 && host_memattrs_read(topo, &host) < 0)
+        r = errctx_set(ec, ENOMEM, "no memory for latencies and bandwidths");
+    return finish(topo, r, &host, ret_host);
 }
 
 /*
@@ -435,5 +436,5 @@ int host_topo_from_synthetic(const char *description, struct host_topo *ret_host
                           description);
     }
     (void)snprintf(host.source, sizeof(host.source), "%s", description);
-    return finish(topo, &host, ret_host, ec);
+    return finish(topo, read_topology(topo, &host, ec), &host, ret_host);
 }

@@ -11,6 +11,7 @@ void host_topo_fini(struct host_topo *host)
     free(host->cpus);
     free(host->caches);
     free(host->distances);
+    free(host->told);
     free(host->measured);
     free(host->samples);
     memset(host, 0, sizeof(*host));

@@ -97,6 +97,12 @@ struct host_link {
     uint64_t bytes_per_s;
 };
 
+/* What a description of another machine says of a pair of nodes; 0: nothing. */
+struct host_told {
+    uint32_t latency_ns;
+    uint64_t bytes_per_s;
+};
+
 struct host_topo {
     char source[128]; /* "this machine", an XML file's name, a synthetic description */
     bool this_machine; /* else it can be planned for, but not measured or run on */
@@ -108,6 +114,7 @@ struct host_topo {
     size_t n_caches;
     uint32_t *distances; /* n_nodes * n_nodes, row = from; 10/20 where the source has none */
     bool has_distances;
+    struct host_told *told; /* n_nodes * n_nodes, row = from; NULL: not said, or see host_hmat */
 
     /* What this process is confined to; nodes and cpus above keep to it already. Only from this
      * machine or an archived tree, as is all that follows. */

@@ -3,7 +3,8 @@
  * hwloc's XML, version 2.0. Every package, die, cache, core and CPU is a set of CPUs, and of any two
  * of those one is in the other or they share nothing. So each object's parent is the smallest set
  * before it, larger ones first, that has its first CPU. A node hangs on the object with its CPUs, or
- * on a Group; one without CPUs on the machine.
+ * on a Group; one without CPUs on the machine. Latencies and bandwidths are memory attributes, which
+ * name a node by its object's number and who reaches it by a set of CPUs.
  */
 #include "vmm/topology/topo_convert.h"
 
@@ -36,6 +37,7 @@ struct xml_object {
 struct xml_tree {
     const struct topo_plan *plan;
     struct xml_object *objects;
+    size_t *node_ids; /* by node: the number that its object has in the file */
     size_t n, gp_index;
     FILE *out;
 };
@@ -166,6 +168,7 @@ static void print_node(struct xml_tree *t, const struct topo_plan_node *n)
     idset_add(&self, n->vnode.v);
     (void)fprintf(t->out, "<object type=\"NUMANode\" os_index=\"%u\"", n->vnode.v);
     print_sets(t, &n->cpus, &self);
+    t->node_ids[n->vnode.v] = t->gp_index;
     (void)fprintf(t->out, " local_memory=\"%" PRIu64 "\"/>\n", n->ram_bytes);
 }
 
@@ -247,13 +250,47 @@ static void print_numbers(FILE *out, const char *element, size_t n, const uint32
     }
 }
 
+/* One of hwloc's own attributes; @flags: which values are the better ones, and that there is an
+ * initiator (hwloc/memattrs.h). */
+static void print_attribute(const struct xml_tree *t, const char *name, unsigned flags,
+                            uint64_t (*value)(const struct topo_plan_link *link))
+{
+    const size_t n = t->plan->n_nodes;
+
+    (void)fprintf(t->out, "<memattr name=\"%s\" flags=\"%u\">\n", name, flags);
+    for (size_t i = 0; i < n * n; i++) {
+        const struct topo_plan_node *from = &t->plan->nodes[i / n];
+        const uint64_t v = value(&t->plan->links[i]);
+
+        if (v == 0 || idset_empty(&from->cpus))
+            continue;
+        (void)fprintf(t->out, "<memattr_value target_obj_type=\"NUMANode\" "
+                      "target_obj_gp_index=\"%zu\" value=\"%" PRIu64 "\"", t->node_ids[i % n], v);
+        print_set(t->out, "initiator_cpuset", &from->cpus);
+        (void)fprintf(t->out, "/>\n");
+    }
+    (void)fprintf(t->out, "</memattr>\n");
+}
+
+static uint64_t mib_per_s(const struct topo_plan_link *link)
+{
+    return link->bandwidth_bytes_per_s / MIB;
+}
+
+static uint64_t latency_ns(const struct topo_plan_link *link)
+{
+    return link->latency_ns;
+}
+
 int topo_convert_xml(const struct topo_plan *plan, FILE *out, struct errctx *ec)
 {
     struct xml_tree t = { .plan = plan, .out = out };
-    int r = make_tree(&t);
+    CLEANUP_FREE size_t *node_ids = calloc(plan->n_nodes, sizeof(*node_ids));
+    int r = node_ids == NULL ? -ENOMEM : make_tree(&t);
 
     if (r < 0)
         return errctx_set(ec, -r, "no memory for the XML form");
+    t.node_ids = node_ids;
     (void)fprintf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
                        "<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n<topology version=\"2.0\">\n");
     print_object(&t, &t.objects[0]);
@@ -264,6 +301,10 @@ int topo_convert_xml(const struct topo_plan *plan, FILE *out, struct errctx *ec)
         print_numbers(out, "u64values", plan->n_nodes * plan->n_nodes, plan->distances);
         (void)fprintf(out, "</distances2>\n");
     }
+    if (plan->bandwidth_unit_mib > 0)
+        print_attribute(&t, "Bandwidth", 5, mib_per_s);
+    if (plan->latency_unit_ns > 0)
+        print_attribute(&t, "Latency", 6, latency_ns);
     (void)fprintf(out, "</topology>\n");
     free(t.objects);
     return 0;

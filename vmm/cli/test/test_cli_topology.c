@@ -40,7 +40,7 @@ static void xml_and_json_keep_machines_whole(void **state)
 {
     static const char *const names[] = { "2-socket", "2-socket-nps4", "2-socket-snc2", "8-socket",
                                          "ring", "mesh", "asymmetric", "cpu-only", "memoryless",
-                                         "unequal" };
+                                         "unequal", "cxl-expander", "hbm-ddr" };
     char dir[] = "/tmp/nv-convert-XXXXXX", words[256];
 
     (void)state;
@@ -77,8 +77,8 @@ static void losses_are_told(void **state)
     static const struct {
         const char *words, *sentence;
     } rows[] = {
-        { "--to xml cxl-expander",
-          "note: hwloc's XML, as written here, does not hold latencies and bandwidths.\n" },
+        { "--to numactl cxl-expander",
+          "note: numactl's output, as written here, does not hold latencies and bandwidths.\n" },
         { "--to xml hotplug-node",
           "note: hwloc's XML, as written here, does not hold all nodes: of 3 there are 2.\n" },
         { "--to numactl 2-socket", "note: numactl's output, as written here, does not hold "
