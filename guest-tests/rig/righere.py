@@ -3,10 +3,11 @@
 
 Somebody else started file servers (virtiofsd) and connected to each: "run --root FD" takes the
 descriptors. QEMU speaks vhost-user over them, the host mounts what they serve, and hostroot enters
-it. Signals go to the command once; the second one ends everything.
+it. A signal goes to the command once that is there; before, and the second time, it ends all.
 """
 import json
 import os
+import select
 import shlex
 import signal
 
@@ -43,11 +44,46 @@ def qemu_args(found):
     return out
 
 
+class ServerEnded(Exception):
+    """A file server ended under a host that uses it."""
+
+
+def watch(args):
+    """Descriptors of the processes that serve."""
+    try:
+        return [os.pidfd_open(pid) for pid in args.root_server]
+    except OSError as e:
+        raise RigError(f"--root-server: {e.strerror}") from None
+
+
+def look(watched):
+    """Raises ServerEnded where one of them ended."""
+    poll = select.poll()
+    for fd in watched:
+        poll.register(fd, select.POLLIN)
+    if poll.poll(0):
+        raise ServerEnded("a file server ended before the command did")
+
+
+def given(args):
+    """[path, text] of each file to be shown."""
+    found = []
+    for item in args.root_file:
+        path, eq, fd = item.rpartition("=")
+        if not (eq and fd.isdigit() and os.path.isabs(path)):
+            raise RigError(f"--root-file: '{item}' is not /PATH=FD")
+        with open(int(fd), encoding="utf-8", errors="surrogateescape") as f:
+            f.seek(0)
+            found.append([path, f.read()])
+    return found
+
+
 def script(args, command):
     """Lines that run COMMAND there, as who calls, where he is, with his environment."""
     order = {"shares": [[tag, folder] for _, tag, folder in servers(args)[1:]],
              "folder": os.getcwd(), "user": os.getuid(), "group": os.getgid(),
-             "groups": os.getgroups(), "command": command,
+             "groups": os.getgroups(), "command": command, "files": given(args),
+             "lost": args.lost_status,
              "ignored": [n for n in PASSED_ON if signal.getsignal(n) == signal.SIG_IGN],
              "environment": dict(os.environ)}
     for item in args.env:

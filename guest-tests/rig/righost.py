@@ -111,6 +111,7 @@ class Host:
         for fd in self.accesses:
             self.argv += rigaccess.qemu_args(fd)
         served = righere.servers(args)
+        self.servers = righere.watch(args)
         self.argv += righere.qemu_args(served)
         self.monitor = self.ours.pop("monitor")
         fds = [*self.files, *self.accesses, self.log, self.qemu_log, *(s[0] for s in served),
@@ -139,7 +140,7 @@ class Host:
             os.makedirs(os.path.dirname(os.path.abspath(self.args.keep_log)), exist_ok=True)
             with open(self.args.keep_log, "wb") as f:
                 f.write(self.console())
-        for fd in [*self.files, *self.accesses, self.log, self.qemu_log]:
+        for fd in [*self.files, *self.accesses, *self.servers, self.log, self.qemu_log]:
             os.close(fd)
         for s in [self.monitor, *self.ours.values()]:
             s.close()
@@ -173,6 +174,7 @@ class Streams:
     def __init__(self, host, script):
         self.host = host
         self.status = None
+        self.begun = False  # hostroot has started the command
         self.reply = b""
         self.heard = time.monotonic()  # when control last spoke
         self.to_host = {"control": str(len(script)).encode() + b"\n" + script, "stdin": b""}
@@ -189,7 +191,10 @@ class Streams:
         self.stdin_open = False
         if not self.to_host["stdin"]:
             # Not close(): QEMU drops what it has not read yet when both directions are gone.
-            self.host.ours["stdin"].shutdown(socket.SHUT_WR)
+            try:
+                self.host.ours["stdin"].shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # QEMU is gone, which is told of by its end
 
     def step(self, timeout):
         """Wait at most TIMEOUT seconds and move what can be moved; False when all is done."""
@@ -246,6 +251,7 @@ class Streams:
             self.heard = time.monotonic()
             *lines, self.reply = (self.reply + data).split(b"\n")
             for line in lines:
+                self.begun = self.begun or line == b"begun"
                 if line.startswith((b"exit ", b"signal ")):
                     word, number = line.split()
                     self.status = int(number) if word == b"exit" else -int(number)
@@ -272,25 +278,29 @@ def write_all(fd, data):
 
 
 class Signals:
-    """What becomes of signals: each ends everything, but those to be passed on do once."""
+    """What becomes of signals: each ends everything, but the first one that finds a command which
+    gets signals goes to that."""
 
-    def __init__(self, numbers, once):
-        self.once = once  # none was passed on yet
+    def __init__(self, numbers, there):
+        self.passes = False  # the next one goes to the command
         self.waiting = []
         for number in numbers:
-            if not (once and signal.getsignal(number) == signal.SIG_IGN):
+            if not (there and signal.getsignal(number) == signal.SIG_IGN):
                 signal.signal(number, self.take)
 
     def take(self, number, _frame):
-        if not self.once:
+        if not self.passes:
             raise Stop(number)
-        self.once = False
+        self.passes = False
         self.waiting.append(number)
 
 
 def serve(host, args, command, started, signals):
     streams = Streams(host, command_script(args, command))
+    begun = False
     while True:
+        if streams.begun and not begun:
+            begun = signals.passes = True
         while signals.waiting:
             streams.pass_on(signals.waiting.pop())
         left = started + args.time_limit - time.monotonic()
@@ -306,6 +316,8 @@ def serve(host, args, command, started, signals):
             streams.step(0)
             if streams.status is None:
                 raise RigError(rigtrouble.why_it_ended(host))
+        if streams.status is None:
+            righere.look(host.servers)
 
 
 def run(spec, args, command):

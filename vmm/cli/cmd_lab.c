@@ -211,6 +211,8 @@ static int lab_job_run(struct lab_job *job)
     if (path != NULL && junit == NULL)
         return cli_error(CLI_USAGE, "--junit %.200s: %s", path, strerror(errno));
     job->req.report_fd = junit != NULL ? fileno(junit) : -1;
+    if (junit != NULL)
+        lab_junit_begin(junit, job);
     run_job(job, decided, emulated, &why, &verdict);
     if (junit != NULL)
         r = lab_junit_write(junit, job, &verdict, (double)(evloop_now_ns() - start) / 1e9);

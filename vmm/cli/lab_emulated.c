@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 #include "vmm/base/macros.h"
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/lab_job.h"
+#include "vmm/config/config_json.h"
+#include "vmm/config/config_topology.h"
 #include "vmm/lab/lab_emulate.h"
 #include "vmm/lab/lab_server.h"
 #include "vmm/machine/host_check.h"
@@ -113,16 +116,103 @@ static bool junit_folder(const struct lab_job *job, char ret_folder[static PATH_
     return true;
 }
 
+/* --- a topology that only this process can read ----------------------------------------------- */
+
+#define TOPOLOGY_INSIDE "/run/numavisor/topology"
+
+/* Standard input is read once. */
+static int check_inputs(const struct lab_job *job, struct errctx *ec)
+{
+    const char *const values[] = { job->args->input.file, job->args->input.distances,
+                                   cli_args_get(job->args, "events"),
+                                   cli_args_get(job->args, "expect") };
+    static const char *const names[] = { "config", "distances", "events", "expect" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+        if (values[i] != NULL && strcmp(values[i], "-") == 0)
+            return errctx_set(ec, EINVAL, "--%s -: the emulated host cannot read standard input "
+                              "again; name a file", names[i]);
+    return 0;
+}
+
+/* This machine as a description in JSON, to free(). */
+static int describe_host(char **ret_text, struct errctx *ec)
+{
+    struct topo_notes notes = { 0 };
+    struct machine_config here;
+    json_t *json = NULL;
+    int r;
+
+    config_init(&here);
+    r = config_topology_read("host", &here.spec, &here.about, NULL, &notes, ec);
+    if (r == 0)
+        r = config_json_write(&here, &json, ec);
+    if (r == 0) {
+        *ret_text = json_dumps(json, 0);
+        json_decref(json);
+        if (*ret_text == NULL)
+            r = errctx_set(ec, ENOMEM, "no memory for a topology");
+    }
+    config_fini(&here);
+    return r;
+}
+
+/* Return: 0, @ret_fd -1 where the machine inside can read it as well. */
+static int keep_topology(const struct config_input *in, int *ret_fd, struct errctx *ec)
+{
+    CLEANUP_FREE char *described = NULL;
+    const char *text = in->topology_text;
+    CLEANUP_CLOSE int fd = -1;
+    int r = 0;
+
+    *ret_fd = -1;
+    if (in->topology != NULL && strcmp(in->topology, "host") == 0) {
+        r = describe_host(&described, ec);
+        text = described;
+    }
+    if (r < 0 || text == NULL)
+        return r;
+    fd = memfd_create("topology", 0); /* inherited */
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        return errctx_set_os(ec, errno, "memory for a topology");
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+/* Names that file in place of what cannot be read inside. @option: the whole option that does. */
+static void point_at_topology(char **words, size_t n, const char *topology, char *option)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t len = strcspn(words[i], "=");
+
+        if (strncmp(words[i], option, strlen("--topology")) != 0 || len != strlen("--topology"))
+            continue;
+        if (words[i][len] == '=' && strcmp(words[i] + len + 1, topology) == 0)
+            words[i] = option;
+        else if (words[i][len] == '\0' && i + 1 < n && strcmp(words[i + 1], topology) == 0)
+            words[i + 1] = option + strlen("--topology=");
+    }
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
 int lab_emulated_run(struct lab_job *job, struct errctx *ec)
 {
+    const struct cli_args *args = job->args;
     struct lab_emulation e = { .shares = job->shares,
                                .n_shares = job->req.n_shares,
-                               .lost_status = CLI_LAB_HOST };
+                               .file_path = TOPOLOGY_INSIDE,
+                               .file_fd = -1,
+                               .lost_status = CLI_LAB_HOST,
+                               .server_status = CLI_LAB_MACHINE };
     char self[PATH_MAX] = "", rig[PATH_MAX], folder[PATH_MAX], lab[] = "lab";
+    char topology[] = "--topology=" TOPOLOGY_INSIDE;
     char *shares[LAB_SHARES_MAX + 1];
     char **command;
-    int r = check_config(&job->args->config, ec);
+    int r = check_config(&args->config, ec);
 
+    if (r == 0)
+        r = check_inputs(job, ec);
     if (r == 0 && readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
         r = errctx_set_os(ec, errno, "/proc/self/exe");
     if (r == 0)
@@ -141,16 +231,24 @@ int lab_emulated_run(struct lab_job *job, struct errctx *ec)
                                           "emulated host");
         shares[e.n_shares++] = folder;
     }
-    size_host(&job->args->config, &e);
-    command = calloc(job->args->n_words + 2, sizeof(*command));
+    r = keep_topology(&args->input, &e.file_fd, ec);
+    if (r < 0)
+        return r;
+    size_host(&args->config, &e);
+    command = calloc(args->n_words + 2, sizeof(*command));
     if (command == NULL)
         return errctx_set(ec, ENOMEM, "no memory for a command line");
     command[0] = self;
     command[1] = lab;
-    memcpy(command + 2, job->args->words, job->args->n_words * sizeof(*command));
+    memcpy(command + 2, args->words, args->n_words * sizeof(*command));
+    if (e.file_fd >= 0)
+        point_at_topology(command + 2, (size_t)(args->rest - args->words), args->input.topology,
+                          topology);
     e.command = command;
-    e.n_command = job->args->n_words + 2;
+    e.n_command = args->n_words + 2;
     r = lab_emulate(&e, ec);
     free(command);
+    if (e.file_fd >= 0)
+        (void)close(e.file_fd);
     return r;
 }

@@ -97,7 +97,12 @@ void lab_judge(const struct lab_job *job, struct lab_end *end, struct lab_verdic
  *  the lab, was ended by a signal: this process is then, too. */
 int lab_tell(const struct lab_verdict *verdict);
 
-/** lab_junit_write() - one suite of one test as JUnit's XML, the form that CI systems read.
+/** lab_junit_begin() - what @out is to say in case nobody comes to write the end; nothing where that
+ *  could not be replaced then. */
+void lab_junit_begin(FILE *out, const struct lab_job *job);
+
+/** lab_junit_write() - one suite of one test as JUnit's XML, the form that CI systems read;
+ *  in place of what is there.
  *  Return: 0, or -errno of writing. */
 int lab_junit_write(FILE *out, const struct lab_job *job, const struct lab_verdict *verdict,
                     double seconds);

@@ -2,6 +2,8 @@
 /* How a lab ended, for machines. See lab_job.h. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "vmm/base/cleanup.h"
 #include "vmm/cli/junit.h"
@@ -49,6 +51,24 @@ static void write_events(FILE *out, const struct lab_job *job, const char *group
     }
 }
 
+/* Can be written anew; a pipe cannot. */
+static bool is_kept(FILE *out)
+{
+    struct stat st;
+
+    return fstat(fileno(out), &st) == 0 && S_ISREG(st.st_mode);
+}
+
+void lab_junit_begin(FILE *out, const struct lab_job *job)
+{
+    struct lab_verdict verdict = { .grade = LAB_BROKEN, .status = CLI_LAB_HOST };
+
+    (void)snprintf(verdict.reason, sizeof(verdict.reason), "the lab did not come to its end%s",
+                   job->is_inside ? ": its emulated host was lost, or it was killed" : "");
+    if (is_kept(out))
+        (void)lab_junit_write(out, job, &verdict, 0);
+}
+
 int lab_junit_write(FILE *out, const struct lab_job *job, const struct lab_verdict *verdict,
                     double seconds)
 {
@@ -69,6 +89,8 @@ int lab_junit_write(FILE *out, const struct lab_job *job, const struct lab_verdi
 
     if (command == NULL)
         return -ENOMEM;
+    if (is_kept(out) && (fseek(out, 0, SEEK_SET) != 0 || ftruncate(fileno(out), 0) != 0))
+        return -errno;
     junit_begin(out, "numavisor lab", &counts, seconds);
     junit_test(out, &test);
     write_events(out, job, test.group);

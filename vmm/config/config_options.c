@@ -372,9 +372,10 @@ void config_input_fini(struct config_input *in)
 {
     free(in->file);
     free(in->topology);
+    free(in->topology_text);
     free(in->distances);
     free(in->scale);
-    in->file = in->topology = in->distances = in->scale = NULL;
+    in->file = in->topology = in->topology_text = in->distances = in->scale = NULL;
 }
 
 static int field_index(const char *name)

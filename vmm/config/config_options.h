@@ -51,6 +51,7 @@ struct config_input {
     struct machine_config *config;
     char *file; /* of --config; owned */
     char *topology, *distances, *scale; /* of the options; owned; see config_topology.h */
+    char *topology_text; /* what was read where the topology is "-"; owned */
     struct topo_notes notes; /* what of the topology a guest cannot have */
     bool option_given[CONFIG_MAX_OPTIONS];
     bool field_in_file[CONFIG_MAX_FIELDS]; /* index as in config_json_fields() */

@@ -135,7 +135,10 @@ static int apply_topology(struct config_input *in, struct errctx *ec)
 
     if (r < 0)
         return r;
-    r = config_topology_read(in->topology, &spec, &in->config->about, NULL, &in->notes, ec);
+    r = strcmp(in->topology, "-") == 0
+            ? config_topology_read_input(&in->topology_text, &spec, &in->config->about, &in->notes,
+                                         ec)
+            : config_topology_read(in->topology, &spec, &in->config->about, NULL, &in->notes, ec);
     if (r < 0)
         return errctx_wrap(ec, r, "--topology");
     r = resize(in, &spec, ec);

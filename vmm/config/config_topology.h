@@ -42,6 +42,11 @@ int config_topology_read(const char *text, struct guest_spec *ret_spec, char **r
                          enum config_topology_form *ret_form, struct topo_notes *notes,
                          struct errctx *ec);
 
+/** config_topology_read_input() - the same for standard input, whose text is handed out as well, to
+ *  free(), where it is a topology: it cannot be read twice. */
+int config_topology_read_input(char **ret_text, struct guest_spec *ret_spec, char **ret_about,
+                               struct topo_notes *notes, struct errctx *ec);
+
 /** config_topology_text() - as above for the bytes of a file called @name: JSON or numactl -H; for
  *  tests and fuzzing, too. */
 int config_topology_text(const char *name, const char *text, size_t len,

@@ -120,18 +120,15 @@ int config_topology_text(const char *name, const char *text, size_t len,
     return r < 0 ? errctx_wrap(ec, r, "%s", name) : 0;
 }
 
-static int read_named(const char *path, struct guest_spec *ret_spec, char **ret_about,
-                      enum config_topology_form *ret_form, struct topo_notes *notes,
-                      struct errctx *ec)
+/* A file's @text, which ends with a zero. */
+static int read_bytes(const char *path, const char *text, size_t len, struct guest_spec *ret_spec,
+                      char **ret_about, enum config_topology_form *ret_form,
+                      struct topo_notes *notes, struct errctx *ec)
 {
-    CLEANUP_FREE char *text = NULL;
     struct host_topo host;
     struct stat st;
-    size_t len;
-    int r = read_file(path, TOPOLOGY_FILE_MAX, &text, &len, ec);
+    int r;
 
-    if (r < 0)
-        return errctx_wrap(ec, r, "%s", path);
     if (!starts_with(text, len, '<'))
         return config_topology_text(path, text, len, ret_spec, ret_about, ret_form, notes, ec);
     if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
@@ -142,6 +139,34 @@ static int read_named(const char *path, struct guest_spec *ret_spec, char **ret_
         return r;
     r = from_machine(&host, ret_spec, notes, ec);
     return r < 0 ? errctx_wrap(ec, r, "%s", path) : 0;
+}
+
+static int read_named(const char *path, struct guest_spec *ret_spec, char **ret_about,
+                      enum config_topology_form *ret_form, struct topo_notes *notes,
+                      struct errctx *ec)
+{
+    CLEANUP_FREE char *text = NULL;
+    size_t len;
+    int r = read_file(path, TOPOLOGY_FILE_MAX, &text, &len, ec);
+
+    return r < 0 ? errctx_wrap(ec, r, "%s", path)
+                 : read_bytes(path, text, len, ret_spec, ret_about, ret_form, notes, ec);
+}
+
+int config_topology_read_input(char **ret_text, struct guest_spec *ret_spec, char **ret_about,
+                               struct topo_notes *notes, struct errctx *ec)
+{
+    CLEANUP_FREE char *text = NULL;
+    enum config_topology_form form;
+    size_t len;
+    int r = read_file("-", TOPOLOGY_FILE_MAX, &text, &len, ec);
+
+    *ret_about = NULL;
+    r = r < 0 ? errctx_wrap(ec, r, "-")
+              : read_bytes("-", text, len, ret_spec, ret_about, &form, notes, ec);
+    if (r == 0)
+        *ret_text = take_ptr(text);
+    return r;
 }
 
 static int read_folder(const char *path, struct guest_spec *ret_spec, struct topo_notes *notes,

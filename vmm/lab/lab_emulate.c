@@ -17,7 +17,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/lab/lab_server.h"
 
-enum { FIXED_WORDS = 16 };
+enum { FIXED_WORDS = 20 };
 
 /* --- the program ------------------------------------------------------------------------------ */
 
@@ -81,12 +81,11 @@ static int make_pair(int *ret_listen, int *ret_connected, struct errctx *ec)
 
 /* It ends with this process, whatever that becomes. */
 static int serve(const struct lab_emulation *e, const char *folder, bool writable, int *ret_fd,
-                 struct errctx *ec)
+                 pid_t *ret_pid, struct errctx *ec)
 {
     CLEANUP_CLOSE int listening = -1, connected = -1;
     CLEANUP_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     struct lab_server server = { .program = e->program, .folder = folder, .writable = writable };
-    pid_t pid;
     int r = null < 0 ? errctx_set_os(ec, errno, "/dev/null")
                      : make_pair(&listening, &connected, ec);
 
@@ -94,7 +93,7 @@ static int serve(const struct lab_emulation *e, const char *folder, bool writabl
         return r;
     server.listen_fd = listening;
     server.log_fd = null;
-    r = lab_server_start(&server, &pid, ec);
+    r = lab_server_start(&server, ret_pid, ec);
     if (r == 0)
         *ret_fd = take_fd(&connected);
     return r;
@@ -129,14 +128,19 @@ static int add(struct words *w, struct errctx *ec, const char *fmt, ...)
 /* The servers are started on the way. */
 static int add_servers(const struct lab_emulation *e, struct words *w, struct errctx *ec)
 {
-    int fd, r = serve(e, "/", false, &fd, ec);
+    pid_t pid;
+    int fd, r = serve(e, "/", false, &fd, &pid, ec);
 
     if (r == 0)
         r = add(w, ec, "--root=%d", fd);
+    if (r == 0)
+        r = add(w, ec, "--root-server=%d", (int)pid);
     for (size_t i = 0; r == 0 && i < e->n_shares; i++) {
-        r = serve(e, e->shares[i], true, &fd, ec);
+        r = serve(e, e->shares[i], true, &fd, &pid, ec);
         if (r == 0)
             r = add(w, ec, "--root-share=%s=%d", e->shares[i], fd);
+        if (r == 0)
+            r = add(w, ec, "--root-server=%d", (int)pid);
     }
     return r;
 }
@@ -147,12 +151,16 @@ static int add_words(const struct lab_emulation *e, struct words *w, struct errc
 
     if (r == 0)
         r = add_servers(e, w, ec);
+    if (r == 0 && e->file_fd >= 0)
+        r = add(w, ec, "--root-file=%s=%d", e->file_path, e->file_fd);
     if (r == 0)
         r = add(w, ec, "--nodes=%" PRIu32, e->nodes);
     if (r == 0)
         r = add(w, ec, "--memory=%" PRIu64 "M", e->nodes * (e->node_bytes >> 20));
     if (r == 0)
         r = add(w, ec, "--lost-status=%d", e->lost_status);
+    if (r == 0)
+        r = add(w, ec, "--server-status=%d", e->server_status);
     if (r == 0)
         r = add(w, ec, "--time-limit=1e9"); /* the lab inside has its own */
     if (r == 0)
@@ -168,7 +176,7 @@ static int add_words(const struct lab_emulation *e, struct words *w, struct errc
 
 int lab_emulate(const struct lab_emulation *e, struct errctx *ec)
 {
-    struct words w = { .at = calloc(FIXED_WORDS + e->n_shares + e->n_command, sizeof(*w.at)) };
+    struct words w = { .at = calloc(FIXED_WORDS + 2 * e->n_shares + e->n_command, sizeof(*w.at)) };
     int r = w.at == NULL ? errctx_set(ec, ENOMEM, "no memory for a command line")
                          : add_words(e, &w, ec);
 

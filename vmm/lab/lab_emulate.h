@@ -25,10 +25,13 @@ struct lab_emulation {
     size_t n_shares;
     char *const *command;   /* what is run inside, n_command words, with the caller's environment */
     size_t n_command;
+    const char *file_path;  /* where inside a file shows ... */
+    int file_fd;            /* ... that this descriptor holds; -1: none */
     uint32_t nodes;         /* of the host ... */
     uint64_t node_bytes;    /* ... and the memory of each */
     bool network;
-    int lost_status;        /* to end with where there was no host */
+    int lost_status;        /* to end with where there was no host ... */
+    int server_status;      /* ... or where a file server ended under it */
 };
 
 /** lab_emulate_find() - the program, of the tree that @self (a program's path) was built in, or of

@@ -143,6 +143,35 @@ static void junit_says_what_came_of_it(void **state)
     }
 }
 
+/* Whoever is killed has said so before; what comes of it takes that place, and all of it. */
+static void a_report_tells_of_no_end_until_there_is_one(void **state)
+{
+    struct cli_args cli = { .n_many = 0 };
+    const struct lab_job job = { .args = &cli, .req = { .args = words, .n_args = 1 } };
+    const struct lab_verdict verdict = { .grade = LAB_PASSED };
+    FILE *f = tmpfile();
+    char text[2048] = "", pipe_text[2048] = "";
+    FILE *pipe = fmemopen(pipe_text, sizeof(pipe_text), "w");
+
+    (void)state;
+    assert_non_null(f);
+    assert_non_null(pipe);
+    lab_junit_begin(f, &job);
+    assert_true(pread(fileno(f), text, sizeof(text) - 1, 0) > 0);
+    assert_non_null(strstr(text, "errors=\"1\""));
+    assert_non_null(strstr(text, "<error message=\"the lab did not come to its end\" type="));
+    memset(text, 0, sizeof(text));
+    assert_int_equal(lab_junit_write(f, &job, &verdict, 0), 0);
+    assert_true(pread(fileno(f), text, sizeof(text) - 1, 0) > 0);
+    assert_null(strstr(text, "error message"));
+    assert_string_equal(text + strlen(text) - strlen("</testsuites>\n"), "</testsuites>\n");
+    assert_string_equal(strstr(text, "</testsuites>"), "</testsuites>\n");
+    (void)fclose(f);
+    lab_junit_begin(pipe, &job); /* which could not be taken back */
+    assert_int_equal(ftell(pipe), 0);
+    (void)fclose(pipe);
+}
+
 static void a_report_that_cannot_be_written_is_told(void **state)
 {
     static char cmd[] = "cmd";
@@ -206,6 +235,7 @@ int main(void)
         cmocka_unit_test(each_end_has_its_sentence),
         cmocka_unit_test(a_guest_names_signals_that_end_only),
         cmocka_unit_test(junit_says_what_came_of_it),
+        cmocka_unit_test(a_report_tells_of_no_end_until_there_is_one),
         cmocka_unit_test(a_report_that_cannot_be_written_is_told),
         cmocka_unit_test(events_that_failed_are_counted),
     };

@@ -77,7 +77,8 @@ static void the_program_gets_words_and_connected_servers(void **state)
     char folder[] = "/tmp", *shares[] = { folder }, word[] = "a b", *command[] = { word };
     struct lab_emulation e = { .rig = path, .program = server, .shares = shares, .n_shares = 1,
                                .command = command, .n_command = 1, .nodes = 3,
-                               .node_bytes = 4 << 20, .network = true, .lost_status = 121 };
+                               .node_bytes = 4 << 20, .network = true, .file_path = "/a file",
+                               .file_fd = 2, .lost_status = 121, .server_status = 122 };
     struct errctx ec = { 0 };
     int status;
     pid_t pid;
@@ -91,7 +92,8 @@ static void the_program_gets_words_and_connected_servers(void **state)
     make(server, "#!/bin/sh\nexec sleep 20\n");
     make(path, "#!/bin/sh\n"
                "for w; do case $w in --root=*) test -S /proc/self/fd/${w#*=} && w=root ;;\n"
-               "--root-share=*) test -S /proc/self/fd/${w##*=} && w=${w%=*} ;; esac\n"
+               "--root-share=*) test -S /proc/self/fd/${w##*=} && w=${w%=*} ;;\n"
+               "--root-server=*) test -d /proc/${w#*=} && w=server ;; esac\n"
                "echo \"$w\"; done >\"${0%/*}/out\"\n");
     pid = fork();
     if (pid == 0)
@@ -102,9 +104,9 @@ static void the_program_gets_words_and_connected_servers(void **state)
     assert_non_null(f);
     assert_true(fread(text, 1, sizeof(text) - 1, f) > 0);
     assert_int_equal(fclose(f), 0);
-    assert_string_equal(text, "root\n--root-share=/tmp\n--nodes=3\n--memory=12M\n"
-                              "--lost-status=121\n--time-limit=1e9\n--env=NUMAVISOR_EMULATED=1\n"
-                              "--net\n--\na b\n");
+    assert_string_equal(text, "root\nserver\n--root-share=/tmp\nserver\n--root-file=/a file=2\n"
+                              "--nodes=3\n--memory=12M\n--lost-status=121\n--server-status=122\n"
+                              "--time-limit=1e9\n--env=NUMAVISOR_EMULATED=1\n--net\n--\na b\n");
     e.rig = "/there/is/no/rig";
     assert_int_equal(lab_emulate(&e, &ec), -ENOENT);
     remove_all(dir);
