@@ -8,7 +8,7 @@ from labvm import clean, lab
 
 SAMPLE = ("memoryless", "asymmetric")
 # Windows for memory that comes later have files of their own, more than Debian's file server takes.
-MANY = [w for _ in range(33) for w in ("--node", "memory=32M,hotplug=128M")]
+MANY = [w for _ in range(33) for w in ("--node", "memory=32M,hotplug=2G")]
 # A line for each node: number, CPUs, whether it has memory, distances.
 LOOK = r"""
 for n in /sys/devices/system/node/node[0-9]*; do
