@@ -44,8 +44,8 @@ SESSIONS = [
         "memkind is an allocator for machines with several kinds of memory: by what the firmware "
         "says of bandwidths it looks for high-bandwidth memory near each CPU. `hbm` calls it.",
         "Here the library takes the wrong memory, and without a word: whatever has more than 200 "
-        "GB/s counts as high bandwidth, and two sockets of DDR5 reach that by now. With the limit "
-        "raised each socket's CPUs get their own HBM. The bandwidths are the preset's, as the "
+        "GB/s counts as high bandwidth, and a socket's DDR5 has 250 here. With the limit raised "
+        "each socket's CPUs get their own HBM. The bandwidths are the preset's, as the "
         "guest's HMAT has them.",
         Step("numavisor lab --topology hbm-ddr -- ./hbm",
              r"on CPU 0, node 0: malloc took \[0\], hbw_malloc \[0\]",
