@@ -21,6 +21,7 @@ int main(void)
         perror("held");
         return 1;
     }
+    (void)madvise(memory, (size_t)PAGES * PAGE, MADV_NOHUGEPAGE); /* spread page by page */
     for (int i = 0; i < PAGES; i++)
         *(char *)(pages[i] = memory + (size_t)i * PAGE) = 1;
     /* Without nodes to move them to it tells where they are: move_pages(2). */
@@ -32,8 +33,8 @@ int main(void)
         if (status[i] >= 0 && status[i] < MAX_NODES)
             count[status[i]]++;
     for (int n = 0; n < MAX_NODES; n++)
-        if (count[n] >= PER_MIB) {
-            (void)printf("%s%d MiB on node %d", comma, count[n] / PER_MIB, n);
+        if (count[n] >= PER_MIB / 2) {
+            (void)printf("%s%d MiB on node %d", comma, (count[n] + PER_MIB / 2) / PER_MIB, n);
             comma = ", ";
         }
     (void)puts("");
