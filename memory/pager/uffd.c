@@ -47,13 +47,12 @@ int uffd_open(int *ret_fd, struct errctx *ec)
     return 0;
 }
 
-int uffd_register(int fd, void *addr, size_t len, struct errctx *ec)
+static int do_register(int fd, void *addr, size_t len, uint64_t mode, uint64_t wanted,
+                       struct errctx *ec)
 {
-    const uint64_t wanted = 1ull << _UFFDIO_COPY | 1ull << _UFFDIO_ZEROPAGE |
-                            1ull << _UFFDIO_CONTINUE | 1ull << _UFFDIO_WAKE;
     struct uffdio_register reg = {
         .range = { .start = (uintptr_t)addr, .len = len },
-        .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+        .mode = mode,
     };
 
     if (ioctl(fd, UFFDIO_REGISTER, &reg) < 0)
@@ -61,6 +60,20 @@ int uffd_register(int fd, void *addr, size_t len, struct errctx *ec)
     if ((reg.ioctls & wanted) != wanted)
         return errctx_set(ec, ENOTSUP, "userfaultfd cannot bring pages of a memory file back");
     return 0;
+}
+
+int uffd_register(int fd, void *addr, size_t len, struct errctx *ec)
+{
+    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+                       1ull << _UFFDIO_COPY | 1ull << _UFFDIO_ZEROPAGE |
+                           1ull << _UFFDIO_CONTINUE | 1ull << _UFFDIO_WAKE,
+                       ec);
+}
+
+int uffd_register_minor(int fd, void *addr, size_t len, struct errctx *ec)
+{
+    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_MINOR,
+                       1ull << _UFFDIO_CONTINUE | 1ull << _UFFDIO_WAKE, ec);
 }
 
 int uffd_unregister(int fd, void *addr, size_t len, struct errctx *ec)

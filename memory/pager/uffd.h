@@ -26,9 +26,13 @@
 int uffd_open(int *ret_fd, struct errctx *ec);
 
 /** uffd_register() / uffd_unregister() - faults in whole pages of [@addr, @addr+@len).
- *  Unregistering wakes who waits. Return: 0 or the errno of the call. */
+ *  Unregistering wakes who waits for a page that is missing. Return: 0 or the errno of the call. */
 int uffd_register(int fd, void *addr, size_t len, struct errctx *ec);
 int uffd_unregister(int fd, void *addr, size_t len, struct errctx *ec);
+
+/** uffd_register_minor() - for pages that are in the file and not in the page table; the kernel
+ *  serves the others. */
+int uffd_register_minor(int fd, void *addr, size_t len, struct errctx *ec);
 
 enum { UFFD_BATCH = 16 };
 

@@ -24,6 +24,11 @@ void place_name_thread(const char *name)
     (void)prctl(PR_SET_NAME, cut);
 }
 
+void place_wake_sharply(void)
+{
+    (void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+}
+
 int place_pin_thread(const struct idset *cpus, struct errctx *ec)
 {
     char list[128];

@@ -13,6 +13,10 @@
 /** place_name_thread() - name the calling thread; cut to 15 characters by the kernel's limit. */
 void place_name_thread(const char *name);
 
+/** place_wake_sharply() - the kernel does not put off the calling thread's timers to have several
+ *  expire at a time (50 us, usually). */
+void place_wake_sharply(void);
+
 /** place_pin_thread() - let the calling thread run on @cpus only. Empty: no change.
  *  Return: 0 or the errno of sched_setaffinity (EINVAL: none of them is online and allowed). */
 int place_pin_thread(const struct idset *cpus, struct errctx *ec);
