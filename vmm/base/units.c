@@ -185,6 +185,22 @@ int units_parse_cpus(const char *text, uint32_t *ret_milli, struct errctx *ec)
     return 0;
 }
 
+int units_parse_factor(const char *text, uint32_t *ret_milli, struct errctx *ec)
+{
+    uint64_t v = 0, fraction = 0;
+    const char *rest = text;
+    int r = read_digits(text, 10, &v, &rest);
+
+    if (r > 0 && *rest == '.' && read_fraction(rest + 1, 3, &fraction, &rest) < 0)
+        r = 0;
+    if (r == 0 || (r > 0 && *rest != '\0'))
+        return errctx_set(ec, EINVAL, "\"%s\" is not a factor such as 4 or 2.5", text);
+    if (r < 0 || !checked_mul(v, 1000u, &v) || v > UINT32_MAX - fraction)
+        return errctx_set(ec, ERANGE, "\"%s\" is more than a factor can be", text);
+    *ret_milli = (uint32_t)(v + fraction);
+    return 0;
+}
+
 const char *units_format_cpus(uint32_t milli, char *buf, size_t size)
 {
     int len = snprintf(buf, size, "%" PRIu32 ".%03" PRIu32, milli / 1000, milli % 1000);

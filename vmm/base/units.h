@@ -27,7 +27,11 @@ int units_parse_ns(const char *text, uint64_t *ret_ns, struct errctx *ec);
 /** units_parse_cpus() - "2", "1.5", "150%": thousandths of a CPU, exactly. -EINVAL/-ERANGE. */
 int units_parse_cpus(const char *text, uint32_t *ret_milli, struct errctx *ec);
 
-/** units_format_cpus() - "1.5", which units_parse_cpus() reads back. */
+/** units_parse_factor() - "4", "2.5": thousandths, exactly. -EINVAL/-ERANGE. */
+int units_parse_factor(const char *text, uint32_t *ret_milli, struct errctx *ec);
+
+/** units_format_cpus() - "1.5", which units_parse_cpus() and
+ *  units_parse_factor() read back. */
 const char *units_format_cpus(uint32_t milli, char *buf, size_t size);
 
 /** units_format_size() - the shortest exact form that units_parse_size() reads back: "2G". */

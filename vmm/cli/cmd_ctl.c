@@ -15,6 +15,7 @@
 #include "vmm/cli/ctl_move.h"
 #include "vmm/cli/ctl_plug.h"
 #include "vmm/cli/ctl_shrink.h"
+#include "vmm/cli/ctl_slow.h"
 #include "vmm/cli/print_json.h"
 #include "vmm/cli/print_memory.h"
 #include "vmm/config/suggest.h"
@@ -31,7 +32,7 @@ static const struct {
     { "balance", NULL },     { "evict", NULL },
     { "balloon", NULL },     { "grow", NULL },
     { "shrink", NULL },      { "target", NULL },
-    { "cpu", NULL },
+    { "cpu", NULL },         { "slow", NULL },
 };
 
 static int find_action(const char *name, struct errctx *ec)
@@ -47,7 +48,7 @@ static int find_action(const char *name, struct errctx *ec)
     return errctx_set(ec, EINVAL,
                       "ctl: %s is none of status, pause, resume, power, reset, stop, stats, "
                       "memory, ledger, move, balance, evict, balloon, grow, shrink, "
-                      "target, cpu%s",
+                      "target, cpu, slow%s",
                       name, suggest_format(&s, "", hint, sizeof(hint)));
 }
 
@@ -112,6 +113,8 @@ static int run_ctl(struct cli_args *args)
         return ctl_shrink(args);
     if (strcmp(actions[action].name, "cpu") == 0)
         return ctl_cpu(args);
+    if (strcmp(actions[action].name, "slow") == 0)
+        return ctl_slow(args);
     if (args->n_operands > 2)
         return cli_error(CLI_USAGE, "ctl: unexpected argument \"%s\"", args->operands[2]);
     if (strcmp(actions[action].name, "ledger") == 0)
@@ -150,6 +153,7 @@ static const struct cli_more ctl_more[] = {
     { "grow", "node= by=" },
     { "shrink", "node= by=" },
     { "cpu", "add remove cpu= node=" },
+    { "slow", "on off" },
     { 0 },
 };
 
@@ -160,7 +164,7 @@ const struct cli_command cmd_ctl = {
     .operands = "NAME ACTION [KEY=VALUE...|cancel|off|advise|on|add|remove]",
     .offers_machines = true,
     .words = "status pause resume power reset stop stats memory ledger move balance evict balloon "
-             "grow shrink target cpu",
+             "grow shrink target cpu slow",
     .more = ctl_more,
     .min_operands = 2,
     .max_operands = 4,

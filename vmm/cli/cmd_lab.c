@@ -90,6 +90,7 @@ static int describe(struct lab_job *job, struct errctx *ec)
     config->kernel = strdup(job->kernel.image);
     config->cmdline = NULL;
     config->on_reset = ON_RESET_EXIT; /* a panic ends the lab */
+    config->slow_later = true;        /* what boots it is none of the command's business */
     if (config->kernel != NULL &&
         asprintf(&config->cmdline, "%s quiet panic=-1 %s",
                  config_linux_cmdline(config, machine_arch_serial_is_told()),
@@ -175,7 +176,7 @@ static void run_job(struct lab_job *job, int decided, bool emulated, struct errc
 {
     struct lab_end end;
 
-    if (job->events.n > 0)
+    if (job->events.n > 0 || job->script.slow)
         job->req.direct = direct;
     if (emulated && ec->msg[0] != '\0')
         (void)cli_error(0, "%s; the lab runs on an emulated host", ec->msg);

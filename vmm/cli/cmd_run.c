@@ -132,6 +132,15 @@ static int run_balance(void *ctx, const char *mode, json_t **ret_json, struct er
     return machine_balance(((struct run *)ctx)->machine, mode, ret_json, ec);
 }
 
+static int run_slow(void *ctx, const bool *on, json_t **ret_json, struct errctx *ec)
+{
+    const enum machine_slow_wish wish = on == NULL ? MACHINE_SLOW_TELL
+                                        : *on      ? MACHINE_SLOW_ON
+                                                   : MACHINE_SLOW_OFF;
+
+    return machine_slow(((struct run *)ctx)->machine, wish, ret_json, ec);
+}
+
 static int run_evict(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
 {
     return machine_evict(((struct run *)ctx)->machine, (struct vnode_id){ vnode }, bytes, ec);
@@ -177,6 +186,7 @@ static const struct control_ops run_control_ops = {
     .stats = run_stats,
     .memory = run_memory,
     .ledger = run_ledger,
+    .slow = run_slow,
     .balloon = run_balloon,
     .plug = run_plug,
     .cpus = run_cpus,

@@ -25,6 +25,7 @@
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/ctl_cpu.h"
 #include "vmm/cli/ctl_plug.h"
+#include "vmm/cli/ctl_slow.h"
 #include "vmm/cli/lab_job.h"
 #include "vmm/lab/lab_wire.h"
 
@@ -409,6 +410,18 @@ static void direct_one(struct director *d, size_t i)
     lab_event_tell(e, &record);
 }
 
+/* The machine made sure that it can. */
+static void make_slow(const struct director *d)
+{
+    const bool on = true;
+    struct errctx ec = { 0 };
+    json_t *answer = NULL;
+
+    if (ctl_slow_ask(d->script->machine, &on, &answer, &ec) < 0)
+        (void)cli_error(0, "--slow: %s", ec.msg);
+    json_decref(answer);
+}
+
 static void direct_all(struct director *d)
 {
     struct errctx ec = { 0 };
@@ -421,6 +434,8 @@ static void direct_all(struct director *d)
         return;
     }
     begin_ns = evloop_now_ns();
+    if (d->script->slow)
+        make_slow(d);
     for (size_t i = 0; i < d->script->events->n && !d->over; i++)
         if (pass_time(d, begin_ns + d->script->events->list[i].at_ns, NULL) == 0)
             direct_one(d, i);

@@ -6,6 +6,7 @@
 #ifndef VMM_CLI_LAB_DIRECTOR_H
 #define VMM_CLI_LAB_DIRECTOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ struct lab_script {
     const struct lab_events *events;
     const struct facts_view *planned; /* all CPUs in their places */
     const char *machine;              /* name of its control socket */
+    bool slow;                        /* its slow nodes are to be slow from the command's start on */
     int records_fd;
 };
 

@@ -128,15 +128,32 @@ static int check_event(const struct lab_job *job, const struct lab_event *e, str
     return 0;
 }
 
+/* The director finds it by that. */
+static int name_machine(struct lab_job *job, struct errctx *ec)
+{
+    struct machine_config *config = &job->args->config;
+
+    if (config->name == NULL && asprintf(&config->name, "lab-%d", (int)getpid()) < 0) {
+        config->name = NULL;
+        return errctx_set(ec, ENOMEM, "no memory for the machine's name");
+    }
+    job->script.machine = config->name;
+    return 0;
+}
+
 int lab_script_check(struct lab_job *job, bool emulated, struct errctx *ec)
 {
     struct machine_config *config = &job->args->config;
     struct errctx here = { 0 };
     char text[LAB_EVENT_TEXT];
-    int r;
+    int r = 0;
 
-    if (job->events.n == 0)
-        return 0;
+    job->script.events = &job->events;
+    job->script.slow = config->n_slow > 0;
+    if (job->script.slow)
+        r = name_machine(job, ec);
+    if (r < 0 || job->events.n == 0)
+        return r;
     r = view_plan(job, &here);
     if (emulated && (r < 0 || config->spec.n_vnuma == GUEST_VNUMA_AUTO))
         return 0;
@@ -148,12 +165,7 @@ int lab_script_check(struct lab_job *job, bool emulated, struct errctx *ec)
             r = errctx_wrap(ec, r, "event \"%s\"", lab_event_format(&job->events.list[i], text));
     }
     view_later(&config->spec, job->planned);
-    if (r == 0 && config->name == NULL && asprintf(&config->name, "lab-%d", (int)getpid()) < 0) {
-        config->name = NULL;
-        r = errctx_set(ec, ENOMEM, "no memory for the machine's name");
-    }
-    job->script.machine = config->name;
-    return r;
+    return r < 0 ? r : name_machine(job, ec);
 }
 
 /* --- what came of them ------------------------------------------------------------------------ */

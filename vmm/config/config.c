@@ -35,6 +35,7 @@ void config_fini(struct machine_config *config)
     for (size_t i = 0; i < config->n_cpu_features_off; i++)
         free(config->cpu_features_off[i]);
     free(config->cpu_features_off);
+    free(config->slow);
     *config = (struct machine_config){ 0 };
 }
 
@@ -171,6 +172,35 @@ static int check_shares(const struct machine_config *config, struct errctx *ec)
     return 0;
 }
 
+/* Who else takes pages out of the page table, or moves them, would be in the way. */
+static int check_slow(const struct machine_config *config, struct errctx *ec)
+{
+    const uint32_t n_nodes = count_nodes(&config->spec);
+
+    for (size_t i = 0; i < config->n_slow; i++) {
+        const uint32_t vnode = config->slow[i].vnode;
+
+        if (vnode > 0 && config->spec.n_vnuma == GUEST_VNUMA_AUTO)
+            return errctx_set(ec, EINVAL,
+                              "--slow: node=%u: with --vnuma auto only node 0 is sure to exist",
+                              vnode);
+        if (vnode >= n_nodes)
+            return errctx_set(ec, EINVAL,
+                              "--slow: node=%u does not exist, the guest's last node is %u", vnode,
+                              n_nodes - 1);
+        for (size_t k = 0; k < i; k++)
+            if (config->slow[k].vnode == vnode)
+                return errctx_set(ec, EINVAL, "--slow: node=%u is given twice", vnode);
+    }
+    if (config->n_slow > 0 && config->pager == CONFIG_PAGER_ON)
+        return errctx_set(ec, EINVAL, "--slow and --pager on exclude each other: both take pages out "
+                          "of the page table");
+    if (config->n_slow > 0 && config->spec.balance == GUEST_BALANCE_ON)
+        return errctx_set(ec, EINVAL, "--slow and --balance on exclude each other: a slow node is "
+                          "not moved");
+    return 0;
+}
+
 int config_check(const struct machine_config *config, bool to_run, struct errctx *ec)
 {
     size_t n_devices = count_served(config);
@@ -216,6 +246,8 @@ int config_check(const struct machine_config *config, bool to_run, struct errctx
     r = check_devices(config, ec);
     if (r == 0)
         r = guest_spec_check(&config->spec, ec);
+    if (r == 0)
+        r = check_slow(config, ec);
     if (r == 0)
         r = check_shares(config, ec);
     return r < 0 ? r : check_reclaims(config, ec);

@@ -30,6 +30,14 @@ enum config_on_reset { ON_RESET_RESTART, ON_RESET_EXIT };
 
 enum config_pager { CONFIG_PAGER_OFF, CONFIG_PAGER_ON };
 
+/* Accesses to a node's memory take longer (docs/lab.md). */
+struct config_slow {
+    uint32_t vnode;
+    uint32_t factor_milli; /* CONFIG_SLOW_MIN_MILLI to CONFIG_SLOW_MAX_MILLI */
+};
+
+enum { CONFIG_SLOW_MIN_MILLI = 1100, CONFIG_SLOW_MAX_MILLI = 16000 };
+
 struct machine_config {
     char *name;    /* [a-zA-Z0-9._-]{1,64}; NULL: not said, see config_complete() */
     char *kernel;  /* required to run, not to plan */
@@ -58,6 +66,9 @@ struct machine_config {
     char *domain;        /* trust domain; NULL: the machine alone */
     char *domain_socket; /* of the host service; NULL: the user's */
     char *golden; /* golden file, by name or path: pages that need not be kept; NULL: none */
+    struct config_slow *slow; /* n_slow */
+    size_t n_slow;
+    bool slow_later; /* they are as fast as others until ctl says so; not an option */
     bool no_sandbox;
 };
 

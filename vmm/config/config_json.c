@@ -26,6 +26,7 @@ static const struct {
     { "nodes", config_json_read_nodes, config_json_write_nodes },
     { "distances", config_json_read_distances, config_json_write_distances },
     { "links", config_json_read_links, config_json_write_links },
+    { "slow", config_json_read_slow, config_json_write_slow },
     { "caches", config_json_read_caches, config_json_write_caches },
     { "devices", config_json_read_devices, config_json_write_devices },
     { "cpu_features_off", config_json_read_features, config_json_write_features },

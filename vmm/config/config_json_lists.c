@@ -107,6 +107,14 @@ static int read_link(struct machine_config *config, const json_t *object, struct
     return r < 0 ? r : guest_spec_add_link(&config->spec, &link, ec);
 }
 
+static int read_slow(struct machine_config *config, const json_t *object, struct errctx *ec)
+{
+    struct config_slow slow = { 0 };
+    int r = read_shape(&config_slow_shape, object, &slow, NULL, ec);
+
+    return r < 0 ? r : config_add_slow(config, &slow, ec);
+}
+
 static int read_cache(struct machine_config *config, const json_t *object, struct errctx *ec)
 {
     struct guest_cache_spec cache = { 0 };
@@ -213,6 +221,11 @@ int config_json_read_distances(struct machine_config *config, const json_t *list
 int config_json_read_links(struct machine_config *config, const json_t *list, struct errctx *ec)
 {
     return read_list(config, list, "links", read_link, ec);
+}
+
+int config_json_read_slow(struct machine_config *config, const json_t *list, struct errctx *ec)
+{
+    return read_list(config, list, "slow", read_slow, ec);
 }
 
 int config_json_read_caches(struct machine_config *config, const json_t *list, struct errctx *ec)

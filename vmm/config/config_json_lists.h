@@ -16,6 +16,7 @@ int config_json_read_nodes(struct machine_config *config, const json_t *list, st
 int config_json_read_distances(struct machine_config *config, const json_t *list,
                                struct errctx *ec);
 int config_json_read_links(struct machine_config *config, const json_t *list, struct errctx *ec);
+int config_json_read_slow(struct machine_config *config, const json_t *list, struct errctx *ec);
 int config_json_read_caches(struct machine_config *config, const json_t *list, struct errctx *ec);
 int config_json_read_devices(struct machine_config *config, const json_t *list, struct errctx *ec);
 int config_json_read_features(struct machine_config *config, const json_t *list, struct errctx *ec);
@@ -23,6 +24,7 @@ int config_json_read_features(struct machine_config *config, const json_t *list,
 int config_json_write_nodes(const struct machine_config *config, json_t *root);
 int config_json_write_distances(const struct machine_config *config, json_t *root);
 int config_json_write_links(const struct machine_config *config, json_t *root);
+int config_json_write_slow(const struct machine_config *config, json_t *root);
 int config_json_write_caches(const struct machine_config *config, json_t *root);
 int config_json_write_devices(const struct machine_config *config, json_t *root);
 int config_json_write_features(const struct machine_config *config, json_t *root);

@@ -62,6 +62,12 @@ int config_json_write_links(const struct machine_config *config, json_t *root)
                        sizeof(*config->spec.links));
 }
 
+int config_json_write_slow(const struct machine_config *config, json_t *root)
+{
+    return write_array(root, "slow", &config_slow_shape, config->slow, config->n_slow,
+                       sizeof(*config->slow));
+}
+
 int config_json_write_caches(const struct machine_config *config, json_t *root)
 {
     return write_array(root, "caches", &config_cache_shape, config->spec.caches,

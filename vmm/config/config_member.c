@@ -151,6 +151,20 @@ static int store_cpus(const struct config_member *m, void *at, const char *text,
     return r;
 }
 
+static int store_factor(const struct config_member *m, void *at, const char *text,
+                        struct errctx *ec)
+{
+    uint32_t milli = 0;
+    int r = units_parse_factor(text, &milli, ec);
+
+    if (r == 0 && (milli < m->min || milli > m->max))
+        r = errctx_set(ec, ERANGE, "%s is not between %g and %g", text, (double)m->min / 1000.0,
+                       (double)m->max / 1000.0);
+    if (r == 0)
+        *(uint32_t *)at = milli;
+    return r;
+}
+
 int config_member_parse(const struct config_member *m, void *target, const char *text,
                         struct errctx *ec)
 {
@@ -170,6 +184,9 @@ int config_member_parse(const struct config_member *m, void *target, const char 
         break;
     case CONFIG_CPUS:
         r = store_cpus(m, at, text, ec);
+        break;
+    case CONFIG_FACTOR:
+        r = store_factor(m, at, text, ec);
         break;
     case CONFIG_IDSET:
         r = store_ids(at, text, ec);
@@ -253,6 +270,7 @@ static json_t *member_value(const struct config_member *m, const void *at, bool 
         *ret_unsaid = *(const uint64_t *)at == 0;
         return json_sprintf("%s/s", units_format_size(*(const uint64_t *)at, buf, sizeof(buf)));
     case CONFIG_CPUS:
+    case CONFIG_FACTOR:
         *ret_unsaid = *(const uint32_t *)at == 0;
         return json_string(units_format_cpus(*(const uint32_t *)at, buf, sizeof(buf)));
     case CONFIG_IDSET: {

@@ -20,6 +20,7 @@ enum config_kind {
     CONFIG_NS,    /* uint64_t nanoseconds: "90ns" or a number */
     CONFIG_RATE,  /* uint64_t bytes per second: "20G/s" or a number */
     CONFIG_CPUS,  /* uint32_t thousandths of a CPU: "1.5", "150%" or a number */
+    CONFIG_FACTOR, /* uint32_t thousandths: "2.5" or a number */
     CONFIG_IDSET, /* struct idset: "0-3,8" or a number */
     CONFIG_TEXT,  /* char *, owned by the target */
     CONFIG_WORD,  /* an enum: one of words[], the index is the value */

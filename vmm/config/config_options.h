@@ -81,7 +81,9 @@ int config_input_claim(struct config_input *in, size_t field, struct errctx *ec)
 /** config_device_usage() - "FILE[,ro][,queues=N]" for a device option, in @buf. */
 const char *config_device_usage(const struct device_type *type, char *buf, size_t size);
 
-/** config_add_device() / config_add_feature_off() - append; @args is taken over on success. */
+/** config_add_device() and friends - append; @args is taken over on success. */
+int config_add_slow(struct machine_config *config, const struct config_slow *slow,
+                    struct errctx *ec);
 int config_add_device(struct machine_config *config, struct device_args *args, struct errctx *ec);
 int config_add_feature_off(struct machine_config *config, const char *name, struct errctx *ec);
 

@@ -13,7 +13,7 @@
 #include "vmm/config/config_json.h"
 #include "vmm/config/config_shapes.h"
 
-enum { CONFIG_MAX_DEVICES = 1024, CONFIG_MAX_FEATURES_OFF = 256 };
+enum { CONFIG_MAX_SLOW = GUEST_MAX_VNODES, CONFIG_MAX_DEVICES = 1024, CONFIG_MAX_FEATURES_OFF = 256 };
 
 int config_parse_config(struct config_input *in, const char *text, struct errctx *ec)
 {
@@ -72,6 +72,29 @@ int config_parse_link(struct config_input *in, const char *text, struct errctx *
     if (link.latency_ns == 0 && link.bandwidth_bytes_per_s == 0)
         return errctx_set(ec, EINVAL, "\"%s\" says neither latency= nor bandwidth=", text);
     return guest_spec_add_link(&in->config->spec, &link, ec);
+}
+
+int config_parse_slow(struct config_input *in, const char *text, struct errctx *ec)
+{
+    struct config_slow slow = { 0 };
+    int r = config_shape_parse(&config_slow_shape, &slow, text, ec);
+
+    return r < 0 ? r : config_add_slow(in->config, &slow, ec);
+}
+
+int config_add_slow(struct machine_config *config, const struct config_slow *slow,
+                    struct errctx *ec)
+{
+    struct config_slow *grown;
+
+    if (config->n_slow == CONFIG_MAX_SLOW)
+        return errctx_set(ec, E2BIG, "more than %d slow nodes", CONFIG_MAX_SLOW);
+    grown = realloc(config->slow, (config->n_slow + 1) * sizeof(*grown));
+    if (grown == NULL)
+        return errctx_set(ec, ENOMEM, "no memory for a slow node");
+    config->slow = grown;
+    grown[config->n_slow++] = *slow;
+    return 0;
 }
 
 int config_add_cache(struct machine_config *config, const struct guest_cache_spec *cache,

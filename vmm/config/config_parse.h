@@ -9,6 +9,7 @@ int config_parse_config(struct config_input *in, const char *text, struct errctx
 int config_parse_node(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_distance(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_link(struct config_input *in, const char *text, struct errctx *ec);
+int config_parse_slow(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_l3(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_cpu_feature(struct config_input *in, const char *text, struct errctx *ec);
 int config_parse_prealloc(struct config_input *in, const char *text, struct errctx *ec);

@@ -147,6 +147,22 @@ static const struct config_member link_members[] = {
     { .name = "bandwidth", .kind = CONFIG_RATE, .off = LINK(bandwidth_bytes_per_s), .min = MIB },
 };
 
+#define SLOW(field) offsetof(struct config_slow, field)
+
+static const struct config_member slow_members[] = {
+    { .name = "node",
+      .kind = CONFIG_U32,
+      .off = SLOW(vnode),
+      .required = true,
+      .max = GUEST_MAX_VNODES - 1 },
+    { .name = "factor",
+      .kind = CONFIG_FACTOR,
+      .off = SLOW(factor_milli),
+      .required = true,
+      .min = CONFIG_SLOW_MIN_MILLI,
+      .max = CONFIG_SLOW_MAX_MILLI },
+};
+
 #define CACHE(field) offsetof(struct guest_cache_spec, field)
 
 static const struct config_member cache_members[] = {
@@ -190,6 +206,7 @@ const struct config_shape config_machine_shape = SHAPE(machine_members);
 const struct config_shape config_node_shape = SHAPE(node_members);
 const struct config_shape config_distance_shape = SHAPE(distance_members);
 const struct config_shape config_link_shape = SHAPE(link_members);
+const struct config_shape config_slow_shape = SHAPE(slow_members);
 const struct config_shape config_cache_shape = SHAPE(cache_members);
 const struct config_shape config_mem_cache_shape = SHAPE(mem_cache_members);
 

@@ -9,6 +9,7 @@ extern const struct config_shape config_machine_shape;   /* scalars of struct ma
 extern const struct config_shape config_node_shape;      /* struct guest_node_spec */
 extern const struct config_shape config_distance_shape;  /* struct guest_distance_spec */
 extern const struct config_shape config_link_shape;      /* struct guest_link_spec */
+extern const struct config_shape config_slow_shape;      /* struct config_slow */
 extern const struct config_shape config_cache_shape;     /* struct guest_cache_spec */
 extern const struct config_shape config_mem_cache_shape; /* struct guest_mem_cache_spec */
 

@@ -36,6 +36,11 @@
  *     { "state": "evicting|over", "vnode", "wanted", "evicted" (bytes), "why" (it failed), "pager" (as
  *       a node of "memory" has it) }
  *
+ *   {"command": "slow"}       optional: "on" (true or false: whether nodes of --slow are slow now)
+ *     { "name", "on", "nodes": [{ "id", "factor", "measured" (what a chase was slowed by at the
+ *       start), "charged", "spared" (touches that waited, and that were answered at once), "waited"
+ *       (ns, by those that did), "taken" (pages that were taken out of the page table), "in_use" (pages), "users" (threads at a time, as it seems), "why" (it is not slow) }] }
+ *
  *   {"command": "balloon"}    optional: "target" (bytes that are to be in it), "refresh" (true: have
  *                             the guest tell its statistics soon; "stats"."count" grows then)
  *     { "name", "driver" (one runs the device), "target", "told" (bytes that it says are in the
@@ -114,6 +119,8 @@ struct control_ops {
     json_t *(*stats)(void *ctx);
     int (*memory)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
     int (*ledger)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
+    /* @on: NULL: do not switch. A new object. */
+    int (*slow)(void *ctx, const bool *on, json_t **ret_json, struct errctx *ec);
     int (*balloon)(void *ctx, const struct control_balloon *req, json_t **ret_json,
                    struct errctx *ec); /* a new object */
     int (*plug)(void *ctx, const struct control_plug *req, json_t **ret_json,

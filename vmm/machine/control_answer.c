@@ -170,6 +170,19 @@ static json_t *answer_plug(const struct control_ops *ops, void *ctx, const json_
     return ops->plug(ctx, &req, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
 }
 
+static json_t *answer_slow(const struct control_ops *ops, void *ctx, const json_t *request)
+{
+    struct errctx ec = { 0 };
+    json_t *result;
+    size_t known = 1;
+    bool on = false;
+
+    if (!take_flag(request, "on", &on, &known) || json_object_size(request) != known)
+        return refuse("\"slow\" may have \"on\", true or false, and nothing else");
+    return ops->slow(ctx, known > 1 ? &on : NULL, &result, &ec) < 0 ? refuse(ec.msg)
+                                                                    : grant(result);
+}
+
 static json_t *answer_cpus(const struct control_ops *ops, void *ctx, const json_t *request)
 {
     struct control_cpus req = { .wanted = json_object_size(request) > 1 };
@@ -243,6 +256,8 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
         return answer_balloon(ops, ctx, request);
     if (strcmp(command, "plug") == 0)
         return answer_plug(ops, ctx, request);
+    if (strcmp(command, "slow") == 0)
+        return answer_slow(ops, ctx, request);
     if (strcmp(command, "cpus") == 0)
         return answer_cpus(ops, ctx, request);
     if (json_object_size(request) != 1)

@@ -106,6 +106,13 @@ struct machine_balloon_request {
     bool refresh; /* have the guest tell its statistics anew; they come later */
 };
 
+enum machine_slow_wish { MACHINE_SLOW_TELL, MACHINE_SLOW_ON, MACHINE_SLOW_OFF };
+
+/** machine_slow() - have the nodes of --slow be slow from now on, or not any more, and tell how they
+ *  stand; a new object for `ctl`, as in control.h. Return: 0; -ENODEV: there are none; -ENOMEM. */
+int machine_slow(struct machine *m, enum machine_slow_wish wish, json_t **ret_json,
+                 struct errctx *ec);
+
 /** machine_balloon() - set what is to be in the balloon, if @req has a target, and tell how it stands;
  *  a new object for `ctl`, as in control.h. Return: 0; -ENODEV (no balloon), -ERANGE (more than the
  *  guest has), -ENOMEM, or the errno of looking at pages. */

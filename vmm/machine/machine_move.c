@@ -437,6 +437,9 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
     bool breaks = false;
     int r = judge(m, req, ec);
 
+    if (r == 0 && machine_is_slow(m, req->vnode))
+        r = errctx_set(ec, EBUSY, "virtual node %u is slow (--slow), and such a node is not moved",
+                       req->vnode.v);
     if (r < 0)
         return r;
     machine_pager_hold(m); /* until is_over() */

@@ -28,6 +28,7 @@
 #include "vmm/machine/machine_irq.h"
 #include "vmm/machine/machine_move.h"
 #include "vmm/machine/machine_pager.h"
+#include "vmm/machine/machine_slow.h"
 #include "vmm/machine/machine_threads.h"
 #include "vmm/machine/machine_throttle.h"
 #include "vmm/machine/sandbox.h"
@@ -87,6 +88,7 @@ struct machine {
     int move_gate, move_vmstat; /* for the mover, likewise (uffd.h, move_splits.h) */
     struct host_tables *tables;  /* page tables of the plan's host nodes, in their order */
     struct machine_pager *pager; /* NULL without --pager on */
+    struct machine_slow *slow;   /* NULL without --slow */
 
     /* irqchip */
     struct machine_irq *irq;

@@ -174,6 +174,8 @@ static int start(struct machine *m, struct errctx *ec)
         return errctx_wrap(ec, r, "sandbox");
     r = machine_start_pager(m, ec);
     if (r == 0)
+        r = machine_start_slow(m, ec);
+    if (r == 0)
         r = machine_start_io(m, ec);
     if (r == 0)
         r = machine_start_mover(m, ec);
@@ -219,6 +221,7 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
     stop_vcpus(m);
     machine_stop_mover(m);
     machine_stop_io(m);
+    machine_stop_slow(m);
     machine_stop_pager(m);
     sandbox_free(m->sandbox);
     m->sandbox = NULL;

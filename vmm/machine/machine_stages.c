@@ -180,6 +180,8 @@ int stage_memory_build(struct machine *m, struct errctx *ec)
     r = guest_mem_commit(m->mem, &commit, ec);
     if (r == 0)
         r = machine_make_pager(m, ec);
+    if (r == 0)
+        r = machine_make_slow(m, ec);
     for (size_t i = 0; r == 0 && i < guest_mem_n_slots(m->mem); i++) {
         const struct guest_mem_slot s = guest_mem_slot(m->mem, i);
 
@@ -234,5 +236,6 @@ void stage_memory_undo(struct machine *m)
     while (m->n_mem_slots > 0)
         (void)kvm_vm_map(&m->vm, --m->n_mem_slots, (struct gpa){ 0 }, 0, NULL, NULL);
     machine_free_pager(m);
+    machine_free_slow(m);
     guest_mem_free(m->mem);
 }

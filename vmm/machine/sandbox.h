@@ -28,6 +28,7 @@ enum sandbox_kind {
     SANDBOX_EVICT, /* takes guest memory away */
     SANDBOX_EVICT_DOMAIN, /* and talks with the host service */
     SANDBOX_THROTTLE, /* holds vCPUs that used up their CPU time */
+    SANDBOX_SLOW, /* makes a node's memory slow */
     SANDBOX_RECLAIM, /* queues of devices that give guest memory back */
     SANDBOX_KINDS,
 };

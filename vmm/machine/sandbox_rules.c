@@ -163,6 +163,13 @@ static const struct sandbox_rule domain[] = {
     ANY(sendmsg), ANY(recvmsg), MASKED(fcntl, 1, 0xffffffffu, F_GET_SEALS),
 };
 
+static const struct sandbox_rule slow[] = {
+    ANY(poll), ANY(ppoll),
+    /* what there is of a memory file */
+    ANY(mincore), ANY(fstat), ANY(newfstatat),
+    IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_UNREGISTER), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
+};
+
 static const struct sandbox_rule reclaim[] = {
     ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_ctl), ANY(timerfd_settime),
     /* guest memory back to the host, and what is there of it */
@@ -187,6 +194,7 @@ const struct sandbox_rules sandbox_rules_balancer = RULES(balancer);
 const struct sandbox_rules sandbox_rules_fault = RULES(fault);
 const struct sandbox_rules sandbox_rules_evict = RULES(evict);
 const struct sandbox_rules sandbox_rules_domain = RULES(domain);
+const struct sandbox_rules sandbox_rules_slow = RULES(slow);
 const struct sandbox_rules sandbox_rules_reclaim = RULES(reclaim);
 
 bool sandbox_role_has_devices(enum sandbox_role role)
@@ -221,6 +229,8 @@ void sandbox_rules_of(enum sandbox_role role, bool has_net, bool has_vsock,
         ret[n++] = &sandbox_rules_evict;
     if ((role == SANDBOX_ROLE_PROCESS && has_vsock) || role == SANDBOX_ROLE_EVICT_DOMAIN)
         ret[n++] = &sandbox_rules_domain;
+    if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_SLOW)
+        ret[n++] = &sandbox_rules_slow;
     if (role == SANDBOX_ROLE_PROCESS || role == SANDBOX_ROLE_MAIN || role == SANDBOX_ROLE_RECLAIM)
         ret[n++] = &sandbox_rules_reclaim;
     if (sandbox_role_has_devices(role)) {

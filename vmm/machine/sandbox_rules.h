@@ -37,11 +37,12 @@ enum sandbox_role {
     SANDBOX_ROLE_EVICT,
     SANDBOX_ROLE_EVICT_DOMAIN,
     SANDBOX_ROLE_THROTTLE, /* has what every kind has */
+    SANDBOX_ROLE_SLOW,
     SANDBOX_ROLE_RECLAIM,
     SANDBOX_ROLES,
 };
 
-enum { SANDBOX_MAX_LISTS = 16 };
+enum { SANDBOX_MAX_LISTS = 17 };
 
 extern const struct sandbox_rules sandbox_rules_all;    /* every kind */
 extern const struct sandbox_rules sandbox_rules_start;  /* only between build and run */
@@ -57,6 +58,7 @@ extern const struct sandbox_rules sandbox_rules_balancer;
 extern const struct sandbox_rules sandbox_rules_fault;
 extern const struct sandbox_rules sandbox_rules_evict;
 extern const struct sandbox_rules sandbox_rules_domain; /* in a trust domain */
+extern const struct sandbox_rules sandbox_rules_slow;
 extern const struct sandbox_rules sandbox_rules_reclaim;
 
 /** sandbox_role_has_devices() - does the program of @role depend on which devices there are? Pure. */

@@ -91,7 +91,7 @@ static const struct {
       "usage: numavisor ctl NAME ACTION [KEY=VALUE...|cancel|off|advise|on|add|remove]" },
     { "ctl name paus", "ctl: paus is none of status, pause, resume, power, reset, stop, "
                        "stats, memory, ledger, move, balance, evict, balloon, grow, shrink, target, "
-                       "cpu; "
+                       "cpu, slow; "
                        "did you mean pause?" },
     { "ctl name pause --stay", "ctl: --stay has no meaning for pause" },
     { "ctl name pause now", "ctl: unexpected argument \"now\"" },

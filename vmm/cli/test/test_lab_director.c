@@ -6,7 +6,9 @@
 #include "vmm/cli/test/cli_fixture.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "vmm/base/macros.h"
@@ -166,12 +168,95 @@ static void a_command_that_has_ended_has_no_events(void **state)
     assert_string_equal(err, "");
 }
 
+/* A machine's control socket, for one request, whose answer is @reply. */
+static void be_machine(int listen_fd, const char *reply)
+{
+    const int fd = accept(listen_fd, NULL, NULL);
+    char line[256] = "";
+    json_t *request;
+    const char *command = NULL;
+    int on = 0;
+
+    for (size_t n = 0; n + 1 < sizeof(line) && strchr(line, '\n') == NULL; n++)
+        if (fd < 0 || recv(fd, line + n, 1, 0) != 1)
+            _exit(1);
+    request = json_loads(line, 0, NULL);
+    if (json_unpack(request, "{s:s, s:b}", "command", &command, "on", &on) != 0 ||
+        strcmp(command, "slow") != 0 || on == 0)
+        _exit(3);
+    json_decref(request);
+    _exit(send(fd, reply, strlen(reply), 0) == (ssize_t)strlen(reply) ? 0 : 2);
+}
+
+static void direct_slow(const char *reply, char *err, size_t max)
+{
+    static const struct answer begun = { 0, all, LAB_ASK_LOOK };
+    struct lab_events *events = calloc(1, sizeof(*events));
+    const struct lab_script script = { .events = events, .machine = "slow-test", .slow = true,
+                                       .records_fd = -1 };
+    struct sockaddr_un sun = { .sun_family = AF_UNIX };
+    const int said = scratch(), control = socket(AF_UNIX, SOCK_STREAM, 0);
+    char path[108], dir[64];
+    const int fd = listen_here(path);
+    pid_t agent, machine, director;
+    int status;
+
+    (void)snprintf(dir, sizeof(dir), "/tmp/nv-run-%d", getpid());
+    (void)mkdir(dir, 0700);
+    assert_int_equal(setenv("XDG_RUNTIME_DIR", dir, 1), 0);
+    (void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/numavisor", dir);
+    (void)mkdir(sun.sun_path, 0700);
+    (void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/numavisor/slow-test.sock", dir);
+    assert_int_equal(bind(control, (const struct sockaddr *)&sun, sizeof(sun)), 0);
+    assert_int_equal(listen(control, 1), 0);
+    machine = fork();
+    if (machine == 0)
+        be_machine(control, reply);
+    agent = fork();
+    if (agent == 0)
+        be_agent(path, &begun, 1);
+    director = fork();
+    if (director == 0) {
+        (void)dup2(said, STDERR_FILENO);
+        lab_direct(&script, fd);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(director, &status, 0), director);
+    assert_int_equal(waitpid(agent, &status, 0), agent);
+    assert_int_equal(waitpid(machine, &status, 0), machine);
+    assert_int_equal(status, 0);
+    memset(err, 0, max);
+    assert_true(pread(said, err, max - 1, 0) >= 0);
+    (void)unlink(path);
+    (void)unlink(sun.sun_path);
+    (void)snprintf(path, sizeof(path), "%s/numavisor", dir);
+    (void)rmdir(path);
+    (void)rmdir(dir);
+    (void)unsetenv("XDG_RUNTIME_DIR");
+    (void)close(control);
+    (void)close(fd);
+    (void)close(said);
+    free(events);
+}
+
+static void slow_nodes_are_slow_from_the_commands_start(void **state)
+{
+    char err[512];
+
+    (void)state;
+    direct_slow("{\"ok\":true,\"result\":{}}\n", err, sizeof(err));
+    assert_string_equal(err, "");
+    direct_slow("{\"ok\":false,\"error\":\"no such nodes\"}\n", err, sizeof(err));
+    assert_string_equal(err, "numavisor: --slow: slow-test: no such nodes\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_event_is_done_when_the_guest_sees_it),
         cmocka_unit_test(what_goes_wrong_is_told),
         cmocka_unit_test(a_command_that_has_ended_has_no_events),
+        cmocka_unit_test(slow_nodes_are_slow_from_the_commands_start),
     };
 
     return cmocka_run_group_tests_name("cli/lab_director", tests, NULL, NULL);

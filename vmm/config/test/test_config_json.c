@@ -37,6 +37,7 @@ static char *dump(const struct machine_config *config)
 static const char *const described[] = {
     "--cpus 8 --memory 2G --vnuma 2 --prealloc",
     "--cpus 8 --memory 2G --vnuma auto",
+    "--cpus 4 --memory 2G --vnuma 2 --slow node=1,factor=2.5 --slow node=0,factor=4",
     "--cpus 2 --cpu-weight 250 --cpu-max 1.5 --cpu-reserve 75% --halt-poll 0",
     "--cpus 2 --memory 8G --vnuma 2 --pages 1G:2G+2M:512M+thp --policy interleave --fallback pages",
     ("--node cpus=0,memory=4G,host=0-1,policy=weighted-interleave,weights=3:1,pages=1G:2G+4K,"
@@ -197,6 +198,9 @@ static void every_refusal_names_its_member(void **state)
           "distances[0]: \"value\" is missing" },
         { "{\"links\": [{\"from\": 0, \"to\": 1}]}", -EINVAL,
           "links[0]: neither \"latency\" nor \"bandwidth\" is there" },
+        { "{\"slow\": [{\"node\": 1}]}", -EINVAL, "slow[0]: \"factor\" is missing" },
+        { "{\"slow\": [{\"node\": 1, \"factor\": 17}]}", -ERANGE,
+          "slow[0]: factor: 17 is not between 1.1 and 16" },
         { "{\"caches\": [{\"level\": 5, \"type\": \"data\"}]}", -ERANGE,
           "caches[0]: level: 5 is above the largest allowed value 4" },
         { "{\"caches\": [{\"level\": 1, \"type\": \"\"}]}", -EINVAL,

@@ -81,6 +81,15 @@ static int fuzz_cpus(void *ctx, const struct control_cpus *req, json_t **ret_jso
     return 0;
 }
 
+static int fuzz_slow(void *ctx, const bool *on, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    if (on != NULL && !*on)
+        return errctx_set(ec, 1, "no");
+    *ret_json = json_object();
+    return 0;
+}
+
 static void fuzz_stop(void *ctx)
 {
     (void)ctx;
@@ -96,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .balloon = fuzz_balloon,
         .plug = fuzz_plug,
         .cpus = fuzz_cpus,
+        .slow = fuzz_slow,
         .move = fuzz_move,
         .move_cancel = fuzz_cancel,
         .move_status = fuzz_query,

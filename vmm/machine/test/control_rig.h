@@ -75,6 +75,15 @@ static inline int fake_cpus(void *ctx, const struct control_cpus *req, json_t **
     return 0;
 }
 
+static inline int fake_slow(void *ctx, const bool *on, json_t **ret_json, struct errctx *ec)
+{
+    (void)ctx;
+    if (on != NULL && !*on)
+        return errctx_set(ec, ENODEV, "no slow nodes");
+    *ret_json = json_pack("{sb}", "on", on != NULL);
+    return 0;
+}
+
 static inline int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
 {
     (void)ctx;
@@ -142,6 +151,7 @@ static const struct control_ops fake_ops = {
     .balloon = fake_balloon,
     .plug = fake_plug,
     .cpus = fake_cpus,
+    .slow = fake_slow,
     .move = fake_move,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,

@@ -117,6 +117,23 @@ static void an_eviction_is_asked_for_member_by_member(void **state)
     answer_as(rows, ARRAY_SIZE(rows));
 }
 
+static void slow_nodes_are_switched_by_a_flag(void **state)
+{
+    static const char wrong[] = "{\"ok\":false,\"error\":\"\\\"slow\\\" may have \\\"on\\\", true or "
+                                "false, and nothing else\"}";
+    static const struct exchange rows[] = {
+        { "{\"command\":\"slow\"}\n", "{\"ok\":true,\"result\":{\"on\":false}}" },
+        { "{\"command\":\"slow\",\"on\":true}\n", "{\"ok\":true,\"result\":{\"on\":true}}" },
+        { "{\"command\":\"slow\",\"on\":false}\n",
+          "{\"ok\":false,\"error\":\"no slow nodes\"}" },
+        { "{\"command\":\"slow\",\"on\":1}\n", wrong },
+        { "{\"command\":\"slow\",\"on\":true,\"node\":1}\n", wrong },
+    };
+
+    (void)state;
+    answer_as(rows, ARRAY_SIZE(rows));
+}
+
 static void a_balloon_is_asked_for_member_by_member(void **state)
 {
     static const struct exchange rows[] = {
@@ -207,6 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_move_is_asked_for_member_by_member),
         cmocka_unit_test(an_eviction_is_asked_for_member_by_member),
+        cmocka_unit_test(slow_nodes_are_switched_by_a_flag),
         cmocka_unit_test(a_balloon_is_asked_for_member_by_member),
         cmocka_unit_test(plugging_is_asked_for_member_by_member),
         cmocka_unit_test(cpus_come_and_go_by_number),

@@ -337,6 +337,27 @@ static void be_nice(void)
     (void)syscall(SYS_setpriority, 0, 0, 19);
 }
 
+static void wait_and_let_go(void)
+{
+    (void)syscall(SYS_ppoll, NULL, 0, &(struct timespec){ 0 }, NULL, 0);
+    (void)syscall(SYS_ioctl, -1, UFFDIO_CONTINUE, NULL);
+}
+
+static void fill_pages(void)
+{
+    (void)syscall(SYS_ioctl, -1, UFFDIO_COPY, NULL);
+}
+
+static void who_makes_memory_slow_changes_none(void **state)
+{
+    (void)state;
+    assert_allowed(&plain, SANDBOX_SLOW, wait_and_let_go);
+    assert_killed(&plain, SANDBOX_SLOW, fill_pages);
+    assert_killed(&plain, SANDBOX_SLOW, set_own_cpus);
+    assert_killed(&plain, SANDBOX_SLOW, ask_own_nice);
+    assert_killed(&plain, SANDBOX_THROTTLE, wait_and_let_go);
+}
+
 static void who_limits_has_clocks_and_kicks_only(void **state)
 {
     (void)state;
@@ -494,6 +515,7 @@ int main(void)
         cmocka_unit_test(sockets_follow_the_devices),
         cmocka_unit_test(threads_place_themselves_and_one_moves_memory),
         cmocka_unit_test(who_rebalances_looks_and_changes_nothing),
+        cmocka_unit_test(who_makes_memory_slow_changes_none),
         cmocka_unit_test(who_limits_has_clocks_and_kicks_only),
         cmocka_unit_test(threads_that_page_have_one_direction_each),
         cmocka_unit_test(only_who_evicts_in_a_domain_finds_the_service),
