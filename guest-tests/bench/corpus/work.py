@@ -112,7 +112,8 @@ class Web:
         write("/etc/nginx/conf.d/corpus.conf", NGINX)
         run("systemctl", "start", "nginx")
         background("app", sys.executable, "/corpus/app.py")
-        connect(8000).close()
+        for port in (8000, 80):
+            connect(port).close()
         get(80, ["/app/0"])
 
     def work(self):
@@ -185,8 +186,9 @@ class Apache:
         write("/etc/haproxy/haproxy.cfg", HAPROXY + "\n")
         run("systemctl", "start", "apache2", "haproxy")
         background("app", "ruby", "/corpus/app.rb")
+        for port in (8000, 80, 81):
+            connect(port).close()
         get(81, ["/share/"])
-        connect(8000).close()
 
     def work(self):
         get(81, [path[4:] for path in FILES[:250 * SCALE]])
