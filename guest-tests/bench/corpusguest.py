@@ -25,7 +25,7 @@ from rigcpio import Cpio
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("BUILD", "build")
 MIB = 1 << 20
-LIMIT_S = 900  # for a guest to come to its next word
+LIMIT_S = 1800  # for a guest to come to its next word
 RELEASES = ("bookworm", "trixie")
 SYSTEM = """linux-image-cloud-amd64 base-files base-passwd systemd systemd-sysv udev dbus bash dash
     coreutils util-linux procps grep sed mawk findutils diffutils hostname login passwd iproute2 kmod
