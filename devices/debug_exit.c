@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Debug exit: four bytes of ports at 0xf4, as bare-metal test suites expect them. The value of
- * any write, 1 to 4 bytes wide, becomes the run's code. Reads give zero. No state.
+ * Debug exit: four bytes, at port 0xf4 where there are ports, as bare-metal test suites expect
+ * them. The value of any write, 1 to 4 bytes wide, becomes the run's code. Reads give zero. No state.
  */
 #include "devices/debug_exit.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Port 0xf4: a write ends the run with that value; bare-metal test suites report through it. */
+/* A write ends the run with that value; bare-metal test suites report through it. */
 #ifndef DEVICES_DEBUG_EXIT_H
 #define DEVICES_DEBUG_EXIT_H
 

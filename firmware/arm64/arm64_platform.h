@@ -8,6 +8,7 @@
  *   0x08020000               GIC ITS, 128 KiB
  *   0x09000000               serial port (PL011)
  *   0x09010000               real-time clock (PL031)
+ *   0x09020000               debug exit, 4 bytes: not in the tree, a test knows of it or does not
  *   0x10000000               GIC redistributors, 128 KiB per vCPU, room for all that a guest can
  *                            have: one region, however many there are
  *   0x20000000 .. 768 MiB    32-bit PCI windows, an equal share per host bridge
@@ -24,6 +25,8 @@
 #define ARM64_ITS_LEN     0x20000ull
 #define ARM64_SERIAL_BASE 0x09000000ull
 #define ARM64_RTC_BASE    0x09010000ull
+#define ARM64_EXIT_BASE   0x09020000ull /* a write of value C ends the run with code C */
+#define ARM64_EXIT_LEN    4ull
 #define ARM64_PART_LEN    0x1000ull /* of the serial port and of the clock */
 #define ARM64_GICR_BASE   0x10000000ull
 #define ARM64_GICR_LEN    0x20000ull /* of one vCPU's redistributor */

@@ -17,6 +17,7 @@
 #include "vmm/cli/commands.h"
 #include "vmm/cli/suite_tell.h"
 #include "vmm/config/config_json.h"
+#include "vmm/machine/machine_arch.h"
 #include "vmm/machine/machine_config.h"
 #include "vmm/suite/suite.h"
 
@@ -63,9 +64,10 @@ static void drop_test(struct suite *s, size_t i)
 /* Those that were asked for, all of them sound. */
 static int find(const struct cli_args *args, struct suite *ret, struct errctx *ec)
 {
-    const char *only = cli_args_get(args, "only");
+    const char *only = cli_args_get(args, "only"), *dir = args->operands[0];
+    const struct suite_kind kind = { machine_arch_image_kind(), machine_arch_is_image };
     struct suite s;
-    int r = suite_find(args->operands[0], &s, ec);
+    int r = suite_find(dir, &kind, &s, ec);
 
     if (r < 0)
         return r;
@@ -75,9 +77,8 @@ static int find(const struct cli_args *args, struct suite *ret, struct errctx *e
     for (size_t i = 0; r == 0 && i < s.n; i++)
         r = check_machine(&s.tests[i], ec);
     if (r == 0 && s.n == 0)
-        r = errctx_set(ec, ENOENT,
-                       only != NULL ? "no test of %s is called %s" : "there is no ELF file in %s",
-                       args->operands[0], only);
+        r = only != NULL ? errctx_set(ec, ENOENT, "no test of %s is called %s", dir, only)
+                         : errctx_set(ec, ENOENT, "there is no %s in %s", kind.name, dir);
     if (r < 0)
         suite_fini(&s);
     else

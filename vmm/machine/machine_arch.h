@@ -66,6 +66,13 @@ int machine_arch_check_irqchip(const struct kvm_sys *sys, struct errctx *ec);
 /** machine_arch_has_steal_time() - does this KVM tell guests for how long they had to wait? */
 bool machine_arch_has_steal_time(const struct kvm_sys *sys);
 
+/** machine_arch_image_kind() - what an image of `numavisor suite` is called: "ELF file". */
+const char *machine_arch_image_kind(void);
+
+/** machine_arch_is_image() - is a file one that begins with the @len bytes at @head? 64 are enough
+ *  to tell. Pure; any bytes. */
+bool machine_arch_is_image(const void *head, size_t len);
+
 /* --- a machine --- */
 
 /** machine_arch_make_vm() - m->vm, and what is asked of KVM before it; m->arch, which is

@@ -40,12 +40,22 @@ struct suite {
     size_t n;
 };
 
+enum { SUITE_HEAD = 64 };
+
+/* What a test image is on this machine. */
+struct suite_kind {
+    const char *name; /* "ELF file" */
+    /* Does a file hold one that begins with @head? @len: SUITE_HEAD, or all of a shorter file. */
+    bool (*is_image)(const void *head, size_t len);
+};
+
 /**
- * suite_find() - all tests of folder @dir.
+ * suite_find() - all tests of folder @dir, whose images are of @kind.
  * Return: 0 (there may be none); -EINVAL with a sentence that names the manifest; -ENOMEM; the
  * errno of reading. Release with suite_fini().
  */
-int suite_find(const char *dir, struct suite *ret_suite, struct errctx *ec);
+int suite_find(const char *dir, const struct suite_kind *kind, struct suite *ret_suite,
+               struct errctx *ec);
 void suite_fini(struct suite *suite);
 
 /** suite_manifest_read() - the manifest in @text, into @test, whose name is set. @ret_kernel: its

@@ -14,6 +14,11 @@
 
 enum { MANIFEST_MAX = 1 << 20, PATH_BYTES = 4096 };
 
+struct place {
+    const char *dir;
+    const struct suite_kind *kind; /* of the images there */
+};
+
 /* What is in a folder and may matter, sorted. */
 struct listing {
     char **file;
@@ -98,17 +103,20 @@ static bool is_regular(const char *dir, const char *file)
            stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static bool is_elf(const char *dir, const char *file)
+static bool is_image(const struct place *at, const char *file)
 {
-    char path[PATH_BYTES], magic[4];
+    char path[PATH_BYTES], head[SUITE_HEAD];
     CLEANUP_CLOSE int fd = -1;
     struct stat st;
+    ssize_t n;
 
-    if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path))
+    if (snprintf(path, sizeof(path), "%s/%s", at->dir, file) >= (int)sizeof(path))
         return false;
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO waits for nobody */
-    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-           read(fd, magic, sizeof(magic)) == sizeof(magic) && memcmp(magic, "\177ELF", 4) == 0;
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    n = read(fd, head, sizeof(head));
+    return n > 0 && at->kind->is_image(head, (size_t)n);
 }
 
 /* The test receives its place at once, so that suite_fini() finds it. */
@@ -129,17 +137,17 @@ static int add(struct suite *s, const char *name, size_t len, struct suite_test 
     return 0;
 }
 
-static int no_image(const char *manifest, const char *kernel, struct errctx *ec)
+static int no_image(const char *kind, const char *manifest, const char *kernel, struct errctx *ec)
 {
     if (kernel != NULL)
-        return errctx_set(ec, EINVAL, "%s: there is no ELF file %s", manifest, kernel);
-    return errctx_set(ec, EINVAL, "%s: there is no ELF file %.*s or %.*s.*", manifest,
+        return errctx_set(ec, EINVAL, "%s: there is no %s %s", manifest, kind, kernel);
+    return errctx_set(ec, EINVAL, "%s: there is no %s %.*s or %.*s.*", manifest, kind,
                       (int)stem(manifest), manifest, (int)stem(manifest), manifest);
 }
 
 /* The image of @manifest: @kernel, or the one of its stem. */
-static int find_image(const char *dir, struct listing *l, const char *manifest, const char *kernel,
-                      struct suite_test *t, struct errctx *ec)
+static int find_image(const struct place *at, struct listing *l, const char *manifest,
+                      const char *kernel, struct suite_test *t, struct errctx *ec)
 {
     size_t found = l->n;
 
@@ -148,7 +156,7 @@ static int find_image(const char *dir, struct listing *l, const char *manifest, 
                                          : stem(l->file[i]) == stem(manifest) &&
                                                strncmp(l->file[i], manifest, stem(manifest)) == 0;
 
-        if (!fits || is_manifest(l->file[i]) || !is_elf(dir, l->file[i]))
+        if (!fits || is_manifest(l->file[i]) || !is_image(at, l->file[i]))
             continue;
         if (found < l->n)
             return errctx_set(ec, EINVAL, "%s: it may be about %s or %s: \"kernel\" must say",
@@ -156,14 +164,14 @@ static int find_image(const char *dir, struct listing *l, const char *manifest, 
         found = i;
     }
     if (found == l->n)
-        return no_image(manifest, kernel, ec);
+        return no_image(at->kind->name, manifest, kernel, ec);
     l->taken[found] = true;
     t->image = strdup(l->file[found]);
     return t->image != NULL ? 0 : errctx_set(ec, ENOMEM, "no memory for a test");
 }
 
-static int add_manifest(const char *dir, struct listing *l, const char *file, struct suite *s,
-                        struct errctx *ec)
+static int add_manifest(const struct place *at, struct listing *l, const char *file,
+                        struct suite *s, struct errctx *ec)
 {
     CLEANUP_FREE char *text = NULL, *kernel = NULL;
     char path[PATH_BYTES];
@@ -173,14 +181,14 @@ static int add_manifest(const char *dir, struct listing *l, const char *file, st
 
     if (r < 0)
         return r;
-    if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path))
+    if (snprintf(path, sizeof(path), "%s/%s", at->dir, file) >= (int)sizeof(path))
         return errctx_set(ec, ENAMETOOLONG, "%s: the path is too long", file);
     r = read_file(path, MANIFEST_MAX, &text, &len, ec);
     if (r == 0)
         r = suite_manifest_read(text, len, t, &kernel, ec);
     if (r < 0)
         return errctx_wrap(ec, r, "%s", file);
-    return find_image(dir, l, file, kernel, t, ec);
+    return find_image(at, l, file, kernel, t, ec);
 }
 
 static int add_image(const char *file, struct suite *s, struct errctx *ec)
@@ -212,8 +220,10 @@ static int check_names(const struct suite *s, struct errctx *ec)
     return 0;
 }
 
-int suite_find(const char *dir, struct suite *ret_suite, struct errctx *ec)
+int suite_find(const char *dir, const struct suite_kind *kind, struct suite *ret_suite,
+               struct errctx *ec)
 {
+    const struct place at = { dir, kind };
     struct suite s = { 0 };
     struct listing l = { 0 };
     int r = list(dir, &l, ec);
@@ -222,9 +232,9 @@ int suite_find(const char *dir, struct suite *ret_suite, struct errctx *ec)
         return r;
     for (size_t i = 0; r == 0 && i < l.n; i++)
         if (is_manifest(l.file[i]) && is_regular(dir, l.file[i]))
-            r = add_manifest(dir, &l, l.file[i], &s, ec);
+            r = add_manifest(&at, &l, l.file[i], &s, ec);
     for (size_t i = 0; r == 0 && i < l.n; i++)
-        if (!l.taken[i] && !is_manifest(l.file[i]) && is_elf(dir, l.file[i]))
+        if (!l.taken[i] && !is_manifest(l.file[i]) && is_image(&at, l.file[i]))
             r = add_image(l.file[i], &s, ec);
     free_listing(&l);
     if (r == 0 && s.n > 0)

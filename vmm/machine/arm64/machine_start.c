@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "firmware/arm64/arm64_fdt.h"
+#include "firmware/arm64/arm64_image.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/kvm/arm64/kvm_vcpu_arm64.h"
 #include "vmm/machine/arm64/machine_arm64.h"
@@ -12,6 +13,18 @@
 int machine_arch_check_images(const struct boot_source *src, struct errctx *ec)
 {
     return arm64_loader_check(src, ec);
+}
+
+const char *machine_arch_image_kind(void)
+{
+    return "arm64 Image";
+}
+
+bool machine_arch_is_image(const void *head, size_t len)
+{
+    struct arm64_image image;
+
+    return len >= ARM64_IMAGE_HEADER && arm64_image_parse(head, "", &image, NULL) == 0;
 }
 
 int machine_load_firmware(struct machine *m, struct errctx *ec)

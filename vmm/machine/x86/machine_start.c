@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an x86 guest finds at power-on, in memory and in registers, and the making of its vCPUs. */
+#include <string.h>
+
 #include "vmm/machine/x86/machine_x86.h"
 
 enum { XAPIC_MAX_ID = 254 };
@@ -7,6 +9,16 @@ enum { XAPIC_MAX_ID = 254 };
 int machine_arch_check_images(const struct boot_source *src, struct errctx *ec)
 {
     return loader_check(src, ec);
+}
+
+const char *machine_arch_image_kind(void)
+{
+    return "ELF file"; /* PVH, multiboot */
+}
+
+bool machine_arch_is_image(const void *head, size_t len)
+{
+    return len >= 4 && memcmp(head, "\177ELF", 4) == 0;
 }
 
 int machine_load_firmware(struct machine *m, struct errctx *ec)

@@ -86,6 +86,14 @@ static void manifests_that_make_no_sense_are_refused(void **state)
 
 #define ELF "\177ELF and so on"
 
+static bool is_elf(const void *head, size_t len)
+{
+    assert_in_range(len, 1, SUITE_HEAD);
+    return len >= 4 && memcmp(head, ELF, 4) == 0;
+}
+
+static const struct suite_kind elf = { "ELF file", is_elf };
+
 struct folder {
     char path[32];
 };
@@ -126,7 +134,7 @@ static void assert_tests(const struct folder *f, const char *want)
     char text[512] = "";
     size_t len = 0;
 
-    if (suite_find(f->path, &s, &ec) < 0)
+    if (suite_find(f->path, &elf, &s, &ec) < 0)
         fail_msg("%s", ec.msg);
     for (size_t i = 0; i < s.n; i++)
         len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%s", i > 0 ? " " : "",
@@ -140,7 +148,7 @@ static void assert_refused(const struct folder *f, int code, const char *want)
     struct suite s = { .n = 77 };
     struct errctx ec = { 0 };
 
-    assert_int_equal(suite_find(f->path, &s, &ec), code);
+    assert_int_equal(suite_find(f->path, &elf, &s, &ec), code);
     assert_string_equal(ec.msg, want);
     assert_int_equal(s.n, 77);
 }
@@ -196,7 +204,7 @@ static void what_is_not_clear_is_refused(void **state)
     put(&f, "a.json", "{");
     assert_refused(&f, -EINVAL, "a.json: line 1: string or '}' expected near end of file");
     remove_folder(&f);
-    assert_int_equal(suite_find("/nowhere/at/all", &(struct suite){ 0 }, NULL), -ENOENT);
+    assert_int_equal(suite_find("/nowhere/at/all", &elf, &(struct suite){ 0 }, NULL), -ENOENT);
 }
 
 int main(void)
