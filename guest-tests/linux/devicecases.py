@@ -4,19 +4,43 @@ import hashlib
 import os
 import socket
 import subprocess
+import sys
 
 import guestvm
 import peers
 from guestvm import Vm
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 MIB = 1 << 20
 CMDLINE = "quiet panic=-1 nokaslr mitigations=off"
 EVERY_BYTE = bytes(range(256))
 
 
-def linux(kernel, test, *options, console="ttyS0", extra=""):
-    return ["--kernel", kernel, "--initrd", os.path.join(guestvm.BUILD, "guest/initrd-devices.zst"),
-            "--cmdline", f"console={console} {CMDLINE} nv.test={test} {extra}", *options]
+INITRD = os.path.join(guestvm.BUILD, "guest/initrd-devices.zst")
+
+
+def make_parts(make, *words):
+    """Make the guests' programs by the command MAKE and INITRD with mkinitrd's WORDS; says whether
+    that went well."""
+    if not ran(make):
+        return False
+    programs = [os.path.join(guestvm.BUILD, "guest", p) for p in ("xcat", "outb")]
+    add = [w for p in programs if os.path.exists(p)
+           for w in ("--add", f"{p}:usr/bin/{os.path.basename(p)}")]
+    return ran([os.path.join(HERE, "mkinitrd"), *words, *add, INITRD])
+
+
+def ran(command):
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode == 0:
+        return True
+    print(f"Bail out! {command[0]} failed")
+    return False
+
+
+def linux(kernel, test, *options, console=guestvm.CONSOLE, extra=""):
+    return ["--kernel", kernel, "--initrd", INITRD, "--cmdline",
+            f"console={console} {CMDLINE} nv.test={test} nv.msi={guestvm.MSI} {extra}", *options]
 
 
 def sum_of(path, count):
@@ -66,7 +90,8 @@ def devices(tap, kernel, folder):
         kernel, "devices", "--cpus", "2", "--memory", "512M", "--vnuma", "2",
         "--disk", f"{rw},queues=2,serial=rwdisk,node=1", "--disk", f"{ro},ro,serial=rodisk",
         "--disk", f"{raw},direct,sync,serial=rawdisk", "--io-threads", "2",
-        "--net", "tap=nvtest0,queues=2,node=1", "--rng", "--vsock", f"cid=7,socket={vs}")) as vm:
+        "--net", "tap=nvtest0,queues=2,node=1", "--rng", "node=1",
+        "--vsock", f"cid=7,socket={vs},node=1")) as vm:
         for name, path in (("rwdisk", rw), ("rawdisk", raw)):
             vm.asked(name + "-full")
             before = os.stat(path).st_blocks
@@ -100,7 +125,7 @@ def devices(tap, kernel, folder):
 
 
 def usernet(tap, kernel, _folder):
-    """User network and virtio console; the guest ends through the debug-exit port."""
+    """User network and virtio console; a guest that has ports ends through the debug exit."""
     port = free_port()
     with Vm(tap, "usernet", linux(
         kernel, "usernet", "--memory", "256M", "--console", "virtio",
@@ -111,6 +136,6 @@ def usernet(tap, kernel, _folder):
         peers.compare(tap, vm, "user-in", peers.tcp(("127.0.0.1", port), 4 * MIB))
         bytes_through_console(tap, vm, 65536)
         vm.expect(rb"^### end\n")
-        finish(tap, vm, 37, "debug exit with 5")
+        finish(tap, vm, *((0, "power off") if guestvm.ARM64 else (37, "debug exit with 5")))
         with socket.socket() as s:
             tap.point(s.connect_ex(("127.0.0.1", port)) != 0, "usernet: the forwarded port is free")

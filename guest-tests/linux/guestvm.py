@@ -14,7 +14,9 @@ BUILD = os.environ.get("BUILD", "build")
 PROGRAM = os.path.join(BUILD, "numavisor")
 PATIENCE = float(os.environ.get("GUEST_TIMEOUT", "240"))  # for one step of a guest
 RUN_DIR = "/run/numavisor"
-CONSOLE = "ttyAMA0" if platform.machine() == "aarch64" else "ttyS0"  # the guest's
+ARM64 = platform.machine() == "aarch64"  # what the guest has, as its host
+CONSOLE = "ttyAMA0" if ARM64 else "ttyS0"
+MSI = "ITS-MSI" if ARM64 else "PCI-MSI"  # the name in /proc/interrupts
 
 
 class Trouble(Exception):
