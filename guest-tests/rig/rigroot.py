@@ -22,7 +22,10 @@ BUILD = """libc6-dev libhwloc-dev libjansson-dev liburing-dev libslirp-dev libse
     libcap-ng-dev liblz4-dev libzstd-dev libxxhash-dev libfdt-dev zlib1g-dev libsodium-dev
     libcmocka-dev""".split()
 RUN = """busybox-static bash coreutils util-linux procps grep sed mawk findutils diffutils numactl
-    hwloc-nox python3-minimal libpython3-stdlib kmod iproute2 jq socat cpio zstd""".split()
+    hwloc-nox python3-minimal libpython3-stdlib kmod iproute2 jq socat cpio zstd
+    libglib2.0-0""".split()
+# Without what they need: of this one the file server of a lab, not QEMU's other programs.
+ALONE = ["qemu-system-common"]
 LISTS_AGE = 24 * 3600  # seconds after which lists of packages are fetched anew
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"  # all releases' keys
 PATIENCE = 900  # seconds for one run of apt-get
@@ -83,10 +86,11 @@ def options(arch):
     return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
 
-def apt_get(arch, *words):
+def apt_get(arch, *words, at=None):
     try:
         done = subprocess.run([need("apt-get", "apt"), *options(arch), "-q", "-y", *words],
-                              text=True, capture_output=True, timeout=PATIENCE, check=False)
+                              text=True, capture_output=True, timeout=PATIENCE, check=False,
+                              cwd=at)
     except subprocess.TimeoutExpired:
         raise RigError(f"apt-get {words[0]} for {arch.deb} did not end in {PATIENCE} s") from None
     if done.returncode != 0:
@@ -102,17 +106,21 @@ def refresh(arch, age=LISTS_AGE):
             pass
 
 
-def download(arch, packages):
-    """Fetch PACKAGES with what they depend on; returns the folder of archives."""
+def download(arch, packages, alone):
+    """Fetch PACKAGES with what they depend on, and those that are to come ALONE; returns the folder
+    of archives."""
+    archives = os.path.join(folder(arch), "apt", "cache", "archives")
     for i in range(TRIES):
         refresh(arch, LISTS_AGE if i == 0 else 0)
         try:
             apt_get(arch, "install", "--download-only", "--no-install-recommends", *packages)
+            if alone:
+                apt_get(arch, "download", *alone, at=archives)
             break
         except RigError:
             if i == TRIES - 1:
                 raise
-    return os.path.join(folder(arch), "apt", "cache", "archives")
+    return archives
 
 
 def unpack(debs, into):
@@ -170,7 +178,8 @@ def root(arch, name="root", packages=tuple(BUILD + RUN)):
     lists above when nothing else is named."""
     final = os.path.join(folder(arch), name)
     listed = os.path.join(folder(arch), "packages" if name == "root" else name + ".packages")
-    wanted = " ".join(packages) + "\n"
+    alone = ALONE if name == "root" else []
+    wanted = " ".join([*packages, *alone]) + "\n"
     if is_made(listed, wanted):
         return final
     with rigkernel.locked():
@@ -178,7 +187,7 @@ def root(arch, name="root", packages=tuple(BUILD + RUN)):
             return final
         kind = f"{arch.suite} {arch.deb}" if arch.suite else arch.deb
         print(f"rig: fetching a root of {kind} packages", file=sys.stderr)
-        archives = download(arch, packages)
+        archives = download(arch, packages, alone)
         tree = final + ".new"
         shutil.rmtree(tree, ignore_errors=True)
         os.makedirs(tree)

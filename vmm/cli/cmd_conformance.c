@@ -38,7 +38,7 @@ static int describe(struct machine_config *config, int initramfs_fd, struct errc
 {
     CLEANUP_FREE char *said = config->cmdline;
     struct lab_kernel kernel;
-    int r = lab_kernel_find("", config->kernel, &kernel, ec);
+    int r = lab_kernel_find("", config->kernel, false, &kernel, ec);
 
     config->cmdline = NULL;
     if (r < 0)

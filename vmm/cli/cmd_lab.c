@@ -155,7 +155,7 @@ static int gather(struct lab_job *job, struct errctx *ec)
 {
     const char *modules[16];
     struct lab_modules list = { .n = 0 };
-    int r = lab_kernel_find("", job->args->config.kernel, &job->kernel, ec);
+    int r = lab_kernel_find("", job->args->config.kernel, true, &job->kernel, ec);
 
     list_modules(&job->args->config, modules);
     if (r == 0)

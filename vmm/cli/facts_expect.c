@@ -10,6 +10,7 @@
 #include "vmm/base/read_file.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/host_source.h"
+#include "vmm/machine/machine_arch.h"
 #include "vmm/machine/machine_plan.h"
 
 enum { FILE_MAX = 8 << 20 };
@@ -91,7 +92,8 @@ int facts_expect_write(const struct machine_config *config, bool in_lab, char **
         return r;
     out = open_memstream(&text, &len);
     if (out != NULL) {
-        r = facts_of_plan(plan, out);
+        r = facts_of_plan(
+            plan, machine_arch_tree() != NULL ? FACTS_TOLD_BY_TREE : FACTS_TOLD_BY_ACPI, out);
         write_devices(config, in_lab, out);
         if (ferror(out))
             r = -ENOMEM;

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/base/cleanup.h"
@@ -41,7 +43,7 @@ static int set_modules(const char *root, struct lab_kernel *k, struct errctx *ec
     return errctx_set(ec, ENOENT, "kernel %s has no modules in %s", k->release, k->modules);
 }
 
-static int newest(const char *root, struct lab_kernel *ret, struct errctx *ec)
+static int newest(const char *root, bool with_modules, struct lab_kernel *ret, struct errctx *ec)
 {
     struct lab_kernel best = { .release = "" };
     char boot[PATH_MAX];
@@ -59,7 +61,7 @@ static int newest(const char *root, struct lab_kernel *ret, struct errctx *ec)
             continue;
         (void)snprintf(k.release, sizeof(k.release), "%s", release);
         (void)snprintf(k.image, sizeof(k.image), "%.3000s/%s", boot, e->d_name);
-        if (access(k.image, R_OK) == 0 && set_modules(root, &k, NULL) == 0 &&
+        if (access(k.image, R_OK) == 0 && (!with_modules || set_modules(root, &k, NULL) == 0) &&
             (best.release[0] == '\0' || strverscmp(k.release, best.release) > 0))
             best = k;
     }
@@ -67,8 +69,9 @@ static int newest(const char *root, struct lab_kernel *ret, struct errctx *ec)
         (void)closedir(d);
     if (best.release[0] == '\0')
         return errctx_set(ec, ENOENT,
-                          "no kernel that can be read is installed in %s with its modules; say "
-                          "--kernel, or install one (Debian: a package linux-image-cloud-...)", boot);
+                          "no kernel that can be read is installed in %s%s; say --kernel, or "
+                          "install one (Debian: a package linux-image-cloud-...)",
+                          boot, with_modules ? " with its modules" : "");
     *ret = best;
     return 0;
 }
@@ -85,6 +88,31 @@ static void ask_header(int fd, struct lab_kernel *k)
         pread(fd, &at, sizeof(at), VERSION_AT) == (ssize_t)sizeof(at) && at != 0)
         n = pread(fd, k->release, sizeof(k->release) - 1, VERSION_BASE + at);
     k->release[n > 0 ? n : 0] = '\0';
+}
+
+/* What it would say first when it boots, where that is not packed, as in an Image. */
+static void ask_banner(int fd, struct lab_kernel *k)
+{
+    static const char banner[] = "Linux version ";
+    const size_t len = sizeof(banner) - 1;
+    struct stat st;
+    const char *text, *at = NULL;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size <= 0)
+        return;
+    text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (text == MAP_FAILED)
+        return;
+    for (const char *from = text, *end = text + st.st_size;
+         at == NULL && (from = memmem(from, (size_t)(end - from), banner, len)) != NULL; from += len)
+        if (end - from > (ptrdiff_t)(len + sizeof(k->release)) &&
+            isdigit((unsigned char)from[len]))
+            at = from + len;
+    if (at != NULL) {
+        memcpy(k->release, at, sizeof(k->release) - 1);
+        k->release[sizeof(k->release) - 1] = '\0';
+    }
+    (void)munmap((void *)(uintptr_t)text, (size_t)st.st_size);
 }
 
 /* Images of other kinds do not say, but their name does where it is the usual one. */
@@ -106,39 +134,45 @@ static int ask_image(struct lab_kernel *k, struct errctx *ec)
         return errctx_set_os(ec, errno, "%s", k->image);
     ask_header(fd, k);
     if (k->release[0] == '\0')
+        ask_banner(fd, k);
+    if (k->release[0] == '\0')
         ask_name(k);
     k->release[strcspn(k->release, " ")] = '\0';
     for (const char *c = k->release; *c != '\0'; c++)
         if (!isalnum((unsigned char)*c) && strchr("._+~-", *c) == NULL)
             k->release[0] = '\0';
     if (k->release[0] == '\0' || k->release[0] == '.')
-        return errctx_set(ec, EINVAL, "%s is no bzImage of Linux that tells its release, nor is it named "
+        return errctx_set(ec, EINVAL, "%s is no kernel that tells its release, nor is it named "
                           "vmlinuz-RELEASE", k->image);
     return 0;
 }
 
-int lab_kernel_find(const char *root, const char *wanted, struct lab_kernel *ret_kernel,
-                    struct errctx *ec)
+static int can_read(const struct lab_kernel *k, struct errctx *ec)
+{
+    return access(k->image, R_OK) == 0 ? 0 : errctx_set_os(ec, errno, "%s", k->image);
+}
+
+int lab_kernel_find(const char *root, const char *wanted, bool with_modules,
+                    struct lab_kernel *ret_kernel, struct errctx *ec)
 {
     struct lab_kernel k = { .release = "" };
     int r = 0;
 
     if (wanted == NULL)
-        return newest(root, ret_kernel, ec);
+        return newest(root, with_modules, ret_kernel, ec);
     if (strlen(wanted) >= sizeof(k.image) - 64)
         return errctx_set(ec, EINVAL, "--kernel: the path is too long");
     if (strchr(wanted, '/') != NULL || access(wanted, F_OK) == 0) {
         (void)snprintf(k.image, sizeof(k.image), "%s", wanted);
-        r = ask_image(&k, ec);
+        r = with_modules ? ask_image(&k, ec) : can_read(&k, ec);
     } else if (strlen(wanted) >= sizeof(k.release)) {
         r = errctx_set(ec, EINVAL, "--kernel: \"%.80s\" is no release of a kernel", wanted);
     } else {
         (void)snprintf(k.release, sizeof(k.release), "%s", wanted);
         (void)snprintf(k.image, sizeof(k.image), "%s/boot/%s%s", root, image_prefix, wanted);
-        if (access(k.image, R_OK) != 0)
-            r = errctx_set_os(ec, errno, "%s", k.image);
+        r = can_read(&k, ec);
     }
-    if (r == 0)
+    if (r == 0 && with_modules)
         r = set_modules(root, &k, ec);
     if (r == 0)
         *ret_kernel = k;

@@ -7,6 +7,7 @@
 #define VMM_LAB_LAB_KERNEL_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "vmm/base/errctx.h"
@@ -21,13 +22,14 @@ struct lab_kernel {
 
 /**
  * lab_kernel_find() - @wanted is a path of an image, or a release of which there is one in
- * @root/boot, or NULL: the newest there that has modules.
+ * @root/boot, or NULL: the newest there.
  * @root: "" for this host's.
+ * @with_modules: it is to have its modules, below @root; else only ->image says something.
  * Return: 0; -ENOENT (there is none, or it has no modules); -EINVAL (no image that tells its
  * release); or the errno of reading.
  */
-int lab_kernel_find(const char *root, const char *wanted, struct lab_kernel *ret_kernel,
-                    struct errctx *ec);
+int lab_kernel_find(const char *root, const char *wanted, bool with_modules,
+                    struct lab_kernel *ret_kernel, struct errctx *ec);
 
 /* Paths of modules in the order of loading, owned. */
 struct lab_modules {

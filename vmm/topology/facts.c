@@ -31,10 +31,11 @@ static const struct idset *at_start(const struct topo_plan *plan, const struct i
     return set;
 }
 
-/* What has neither CPUs nor memory nor a generic initiator is not online. */
-static bool is_there(const struct topo_plan *plan, size_t k)
+/* What has neither CPUs nor memory nor a generic initiator that is told of is not online. */
+static bool is_there(const struct topo_plan *plan, enum facts_told told, size_t k)
 {
-    if (plan->nodes[k].ram_bytes > 0 || plan->nodes[k].generic_initiator)
+    if (plan->nodes[k].ram_bytes > 0 ||
+        (plan->nodes[k].generic_initiator && told == FACTS_TOLD_BY_ACPI))
         return true;
     IDSET_FOREACH (cpu, &plan->nodes[k].cpus)
         if (!plan->vcpus[cpu].later)
@@ -42,13 +43,14 @@ static bool is_there(const struct topo_plan *plan, size_t k)
     return false;
 }
 
-static void write_distance(const struct topo_plan *plan, size_t from, FILE *out)
+static void write_distance(const struct topo_plan *plan, enum facts_told told, size_t from,
+                           FILE *out)
 {
     const char *gap = " ";
 
     (void)fprintf(out, "node%zu.distance", from);
     for (size_t to = 0; to < plan->n_nodes; to++)
-        if (is_there(plan, to))
+        if (is_there(plan, told, to))
             (void)fprintf(out, "%s%" PRIu32, gap, plan->distances[from * plan->n_nodes + to]);
     (void)fputc('\n', out);
 }
@@ -92,27 +94,30 @@ static void write_mem_caches(const struct topo_plan_node *n, size_t k, FILE *out
     }
 }
 
-static void write_nodes(const struct topo_plan *plan, char *text, struct idset *set, FILE *out)
+static void write_nodes(const struct topo_plan *plan, enum facts_told told, char *text,
+                        struct idset *set, FILE *out)
 {
     *set = (struct idset){ 0 };
     for (size_t k = 0; k < plan->n_nodes; k++)
-        if (is_there(plan, k))
+        if (is_there(plan, told, k))
             idset_add(set, (uint32_t)k);
     (void)fprintf(out, "nodes %s\n", list(set, text));
     *set = (struct idset){ 0 };
     for (size_t k = 0; k < plan->n_nodes; k++)
-        if (plan->nodes[k].generic_initiator)
+        if (plan->nodes[k].generic_initiator && told == FACTS_TOLD_BY_ACPI)
             idset_add(set, (uint32_t)k);
     if (!idset_empty(set))
         (void)fprintf(out, "generic_initiators %s\n", list(set, text));
     for (size_t k = 0; k < plan->n_nodes; k++) {
         const struct topo_plan_node *n = &plan->nodes[k];
 
-        if (!is_there(plan, k))
+        if (!is_there(plan, told, k))
             continue;
         (void)fprintf(out, "node%zu.cpus %s\n", k, list(at_start(plan, &n->cpus, set), text));
         (void)fprintf(out, "node%zu.memory %" PRIu64 "\n", k, n->ram_bytes / 1024);
-        write_distance(plan, k, out);
+        write_distance(plan, told, k, out);
+        if (told == FACTS_TOLD_BY_TREE)
+            continue;
         write_access(plan, k, out);
         write_mem_caches(n, k, out);
     }
@@ -129,23 +134,28 @@ static void write_group(const struct topo_plan *plan, const char *name, uint32_t
     (void)fprintf(out, "cpu%u.%s %s\n", cpu, name, list(set, text));
 }
 
-static void write_caches(const struct topo_plan *plan, uint32_t cpu, char *text, struct idset *set,
-                         FILE *out)
+static void write_caches(const struct topo_plan *plan, enum facts_told told, uint32_t cpu,
+                         char *text, struct idset *set, FILE *out)
 {
     static const char *const kinds[] = { [CACHE_UNIFIED] = "", [CACHE_DATA] = "d",
                                          [CACHE_INSTRUCTION] = "i" };
     struct idset sharers;
 
-    (void)fprintf(out, "cpu%u.caches %s", cpu, plan->n_caches == 0 ? "-" : "");
-    for (size_t i = 0; i < plan->n_caches; i++)
-        (void)fprintf(out, "%sl%u%s", i > 0 ? "," : "", plan->caches[i].level,
-                      kinds[plan->caches[i].type]);
-    (void)fputc('\n', out);
+    if (told == FACTS_TOLD_BY_ACPI) {
+        (void)fprintf(out, "cpu%u.caches %s", cpu, plan->n_caches == 0 ? "-" : "");
+        for (size_t i = 0; i < plan->n_caches; i++)
+            (void)fprintf(out, "%sl%u%s", i > 0 ? "," : "", plan->caches[i].level,
+                          kinds[plan->caches[i].type]);
+        (void)fputc('\n', out);
+    }
     for (size_t i = 0; i < plan->n_caches; i++) {
         const struct topo_plan_cache *c = &plan->caches[i];
 
         sharers = (struct idset){ 0 };
-        topo_plan_cache_cpus(plan, c, (struct vcpu_id){ cpu }, &sharers);
+        if (c->level == 1 && told == FACTS_TOLD_BY_TREE) /* each CPU's own for Linux */
+            idset_add(&sharers, cpu);
+        else
+            topo_plan_cache_cpus(plan, c, (struct vcpu_id){ cpu }, &sharers);
         (void)at_start(plan, &sharers, set);
         (void)fprintf(out, "cpu%u.l%u%s size=%" PRIu64 "K line=%u ways=%u cpus=%s\n", cpu, c->level,
                       kinds[c->type], c->size_bytes / 1024, c->line_bytes, c->ways,
@@ -153,14 +163,14 @@ static void write_caches(const struct topo_plan *plan, uint32_t cpu, char *text,
     }
 }
 
-int facts_of_plan(const struct topo_plan *plan, FILE *out)
+int facts_of_plan(const struct topo_plan *plan, enum facts_told told, FILE *out)
 {
     CLEANUP_FREE char *text = malloc(SET_LEN);
     CLEANUP_FREE struct idset *set = calloc(1, sizeof(*set));
 
     if (text == NULL || set == NULL)
         return -ENOMEM;
-    write_nodes(plan, text, set, out);
+    write_nodes(plan, told, text, set, out);
     *set = (struct idset){ 0 };
     for (uint32_t cpu = 0; cpu < plan->n_vcpus; cpu++)
         if (!plan->vcpus[cpu].later)
@@ -170,9 +180,12 @@ int facts_of_plan(const struct topo_plan *plan, FILE *out)
         if (plan->vcpus[cpu].later)
             continue;
         write_group(plan, "package", cpu, plan->apic.socket_shift, text, set, out);
-        write_group(plan, "die", cpu, plan->apic.die_shift, text, set, out);
+        if (told == FACTS_TOLD_BY_TREE)
+            write_group(plan, "cluster", cpu, plan->apic.complex_shift, text, set, out);
+        else
+            write_group(plan, "die", cpu, plan->apic.die_shift, text, set, out);
         write_group(plan, "core", cpu, plan->apic.core_shift, text, set, out);
-        write_caches(plan, cpu, text, set, out);
+        write_caches(plan, told, cpu, text, set, out);
     }
     return 0;
 }

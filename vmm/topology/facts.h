@@ -11,7 +11,8 @@
  *   nodeN.read_latency, .write_latency (ns), .read_bandwidth, .write_bandwidth (MiB/s)
  *                             of its memory, from the initiators that are nearest (HMAT)
  *   nodeN.memory_cacheK       "size=BYTES line=BYTES indexing=I write=W", numbers as in sysfs
- *   cpuN.package, .die, .core the CPUs that share it
+ *   cpuN.package, .die, .cluster, .core
+ *                             the CPUs that share it; dies and complexes are clusters in a tree
  *   cpuN.caches               their names: "l1d,l1i,l2,l3"
  *   cpuN.l1d and so on        "size=32K line=64 ways=8 cpus=0-1", the CPUs that share it
  *   pci.DDDD                  the node of each virtio device with this PCI device id: "0,1"
@@ -30,9 +31,14 @@
 /* Of a node's memory, what the firmware keeps for its tables and legacy, which no plan counts. */
 enum { FACTS_MEMORY_SLACK_KIB = 4096 };
 
+/* How Linux is told of its machine. A device tree has no word for initiators, latencies, bandwidths
+ * and memory-side caches, nor for who shares a level 1 cache, and CPUs may add levels of their own:
+ * where it is the tree, such facts are not among those that should be seen. */
+enum facts_told { FACTS_TOLD_BY_ACPI, FACTS_TOLD_BY_TREE };
+
 /** facts_of_plan() - what Linux should see, without devices. Write errors are for ferror(@out).
  *  Return: 0 or -ENOMEM. */
-int facts_of_plan(const struct topo_plan *plan, FILE *out);
+int facts_of_plan(const struct topo_plan *plan, enum facts_told told, FILE *out);
 
 struct fact {
     const char *name, *value;

@@ -177,6 +177,7 @@ static void write_cpus(const char *sys, FILE *out)
     } groups[] = {
         { "package", "package_cpus_list" },
         { "die", "die_cpus_list" },
+        { "cluster", "cluster_cpus_list" },
         { "core", "core_cpus_list" },
     };
     char cpus[TEXT_LEN], text[TEXT_LEN];

@@ -83,9 +83,9 @@ static void the_newest_kernel_with_modules_is_taken(void **state)
     struct fixture *f = *state;
     struct lab_kernel k;
 
-    assert_int_equal(lab_kernel_find(f->root, NULL, &k, NULL), 0);
+    assert_int_equal(lab_kernel_find(f->root, NULL, true, &k, NULL), 0);
     assert_string_equal(k.release, "6.10.0-x"); /* not 6.9.0 */
-    assert_int_equal(lab_kernel_find(f->root, "6.9.0-x", &k, NULL), 0);
+    assert_int_equal(lab_kernel_find(f->root, "6.9.0-x", true, &k, NULL), 0);
     assert_string_equal(k.release, "6.9.0-x");
     assert_non_null(strstr(k.image, "/boot/vmlinuz-6.9.0-x"));
 }
@@ -96,11 +96,11 @@ static void what_is_missing_is_said(void **state)
     struct lab_kernel k = { .release = "as it was" };
     struct errctx ec = { 0 };
 
-    assert_int_equal(lab_kernel_find("/tmp/nv-lab-none", NULL, &k, &ec), -ENOENT);
+    assert_int_equal(lab_kernel_find("/tmp/nv-lab-none", NULL, true, &k, &ec), -ENOENT);
     assert_non_null(strstr(ec.msg, "no kernel that can be read is installed in"));
-    assert_int_equal(lab_kernel_find(f->root, "7.0.0-without", &k, &ec), -ENOENT);
+    assert_int_equal(lab_kernel_find(f->root, "7.0.0-without", true, &k, &ec), -ENOENT);
     assert_non_null(strstr(ec.msg, "kernel 7.0.0-without has no modules in"));
-    assert_int_equal(lab_kernel_find(f->root, "6.8", &k, &ec), -ENOENT);
+    assert_int_equal(lab_kernel_find(f->root, "6.8", true, &k, &ec), -ENOENT);
     assert_string_equal(k.release, "as it was");
 }
 
@@ -117,15 +117,55 @@ static void an_image_says_its_release(void **state)
     memcpy(image + 0x280, "6.9.0-x (somebody) #1", 22);
     put(f, "image", image, sizeof(image));
     (void)snprintf(path, sizeof(path), "%s/image", f->root);
-    assert_int_equal(lab_kernel_find(f->root, path, &k, NULL), 0);
+    assert_int_equal(lab_kernel_find(f->root, path, true, &k, NULL), 0);
     assert_string_equal(k.release, "6.9.0-x");
     memcpy(image + 0x280, "../../etc #1", 13);
     put(f, "image", image, sizeof(image));
-    assert_int_equal(lab_kernel_find(f->root, path, &k, &ec), -EINVAL);
-    assert_non_null(strstr(ec.msg, "is no bzImage of Linux that tells its release"));
+    assert_int_equal(lab_kernel_find(f->root, path, true, &k, &ec), -EINVAL);
+    assert_non_null(strstr(ec.msg, "is no kernel that tells its release"));
 }
 
-/* An image of another kind, such as arm64's, says nothing; what stands there is code. */
+/* As arm64's Image, which is not packed. Texts of other programs have the words as well. */
+static void an_image_that_is_not_packed_says_it_in_its_banner(void **state)
+{
+    static const char first[] = "Linux version %s", banner[] = "Linux version 6.9.0-x (somebody)";
+    struct fixture *f = *state;
+    uint8_t image[0x300] = { 0 };
+    char path[64];
+    struct lab_kernel k;
+    struct errctx ec = { 0 };
+
+    memcpy(image + 0x40, first, sizeof(first));
+    memcpy(image + 0x100, banner, sizeof(banner));
+    put(f, "image", image, sizeof(image));
+    (void)snprintf(path, sizeof(path), "%s/image", f->root);
+    assert_int_equal(lab_kernel_find(f->root, path, true, &k, NULL), 0);
+    assert_string_equal(k.release, "6.9.0-x");
+    memcpy(image + 0x100 + 14, "6.8.0-y", 7);
+    put(f, "image", image, sizeof(image));
+    assert_int_equal(lab_kernel_find(f->root, path, true, &k, &ec), -ENOENT);
+    assert_non_null(strstr(ec.msg, "kernel 6.8.0-y has no modules in"));
+    put(f, "image", image, 0x100 + sizeof(banner)); /* it has to be whole */
+    assert_int_equal(lab_kernel_find(f->root, path, true, &k, &ec), -EINVAL);
+}
+
+static void who_needs_no_modules_takes_any_image(void **state)
+{
+    struct fixture *f = *state;
+    char path[64];
+    struct lab_kernel k;
+
+    put_text(f, "image", "anything");
+    (void)snprintf(path, sizeof(path), "%s/image", f->root);
+    assert_int_equal(lab_kernel_find(f->root, path, false, &k, NULL), 0);
+    assert_string_equal(k.image, path);
+    assert_int_equal(lab_kernel_find(f->root, NULL, false, &k, NULL), 0);
+    assert_non_null(strstr(k.image, "/boot/vmlinuz-7.0.0-without"));
+    assert_int_equal(lab_kernel_find(f->root, "7.0.0-without", false, &k, NULL), 0);
+    assert_int_equal(lab_kernel_find(f->root, "/nowhere/image", false, &k, NULL), -ENOENT);
+}
+
+/* An image of another kind says nothing; what stands there is code. */
 static void a_name_says_the_release(void **state)
 {
     struct fixture *f = *state;
@@ -138,12 +178,12 @@ static void a_name_says_the_release(void **state)
     memcpy(image + 0x280, "6.9.0-x (somebody) #1", 22);
     put(f, "image", image, sizeof(image));
     (void)snprintf(path, sizeof(path), "%s/image", f->root);
-    assert_int_equal(lab_kernel_find(f->root, path, &k, &ec), -EINVAL);
+    assert_int_equal(lab_kernel_find(f->root, path, true, &k, &ec), -EINVAL);
     assert_non_null(strstr(ec.msg, "nor is it named vmlinuz-RELEASE"));
     assert_string_equal(k.release, "as it was");
     put(f, "vmlinuz-6.9.0-x", image, sizeof(image));
     (void)snprintf(path, sizeof(path), "%s/vmlinuz-6.9.0-x", f->root);
-    assert_int_equal(lab_kernel_find(f->root, path, &k, NULL), 0);
+    assert_int_equal(lab_kernel_find(f->root, path, true, &k, NULL), 0);
     assert_string_equal(k.release, "6.9.0-x");
 }
 
@@ -156,7 +196,7 @@ static void modules_come_after_what_they_need(void **state)
     struct errctx ec = { 0 };
     struct lab_kernel k;
 
-    assert_int_equal(lab_kernel_find(f->root, NULL, &k, NULL), 0);
+    assert_int_equal(lab_kernel_find(f->root, NULL, true, &k, NULL), 0);
     assert_int_equal(lab_modules_list(&k, names, &m, NULL), 0);
     assert_int_equal(m.n, 3);
     assert_non_null(strstr(m.paths[0], "/kernel/fs/far.ko"));
@@ -216,6 +256,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_newest_kernel_with_modules_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_missing_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(an_image_says_its_release, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_image_that_is_not_packed_says_it_in_its_banner, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_needs_no_modules_takes_any_image, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_says_the_release, setup, teardown),
         cmocka_unit_test_setup_teardown(modules_come_after_what_they_need, setup, teardown),
         cmocka_unit_test_setup_teardown(the_archive_has_init_and_modules, setup, teardown),

@@ -13,7 +13,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/topology/facts.h"
 
-static char *facts_of(const struct guest_spec *spec)
+static char *facts_told(const struct guest_spec *spec, enum facts_told how)
 {
     static const struct host_topo nowhere = { .source = "no host" };
     struct topo_plan *plan;
@@ -23,10 +23,15 @@ static char *facts_of(const struct guest_spec *spec)
 
     assert_int_equal(topo_plan_make(spec, &nowhere, &plan, NULL), 0);
     assert_non_null(f);
-    assert_int_equal(facts_of_plan(plan, f), 0);
+    assert_int_equal(facts_of_plan(plan, how, f), 0);
     assert_int_equal(fclose(f), 0);
     topo_plan_free(plan);
     return text;
+}
+
+static char *facts_of(const struct guest_spec *spec)
+{
+    return facts_told(spec, FACTS_TOLD_BY_ACPI);
 }
 
 static void has(const char *text, const char *line)
@@ -106,7 +111,46 @@ static void a_device_makes_a_node(void **state)
     has(text, "node1.cpus -\nnode1.memory 0\nnode1.distance 20 10 20\n");
     has(text, "node2.read_latency 90\n");
     free(text);
+    text = facts_told(&spec, FACTS_TOLD_BY_TREE);
+    has(text, "nodes 0,2\n");
+    has(text, "node2.distance 20 10\n");
+    assert_null(strstr(text, "node1"));
+    assert_null(strstr(text, "initiators"));
+    assert_null(strstr(text, "latency"));
+    free(text);
     guest_spec_fini(&spec);
+}
+
+/* Two dies of a socket, and two threads on each core of theirs. */
+static void a_tree_tells_of_clusters_and_of_own_first_caches(void **state)
+{
+    struct guest_spec spec = {
+        .n_cpus = 8,
+        .threads = 2,
+        .cores = 2,
+        .dies = 2,
+        .sockets = 1,
+        .memory_bytes = 512ull << 20,
+        .caches = { { .level = 1, .type = CACHE_DATA, .size_bytes = 32768, .line_bytes = 64,
+                      .ways = 8, .cores = 1 } },
+        .n_caches = 1,
+        .no_host_caches = true,
+    };
+    char *text;
+
+    (void)state;
+    text = facts_told(&spec, FACTS_TOLD_BY_ACPI);
+    has(text, "cpu5.die 4-7\n");
+    has(text, "cpu5.caches l1d\ncpu5.l1d size=32K line=64 ways=8 cpus=4-5\n");
+    free(text);
+    text = facts_told(&spec, FACTS_TOLD_BY_TREE);
+    has(text, "cpu5.cluster 4-7\n");
+    has(text, "cpu5.core 4-5\n");
+    has(text, "cpu5.package 0-7\n");
+    has(text, "cpu5.l1d size=32K line=64 ways=8 cpus=5\n");
+    assert_null(strstr(text, ".die"));
+    assert_null(strstr(text, ".caches"));
+    free(text);
 }
 
 static void told(void *ctx, const struct fact *expected, const char *seen)
@@ -165,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_has_them_all),
         cmocka_unit_test(a_device_makes_a_node),
+        cmocka_unit_test(a_tree_tells_of_clusters_and_of_own_first_caches),
         cmocka_unit_test(cpus_that_come_later_are_not_there),
         cmocka_unit_test(differences_are_told),
         cmocka_unit_test(what_is_no_fact_is_refused),
