@@ -10,6 +10,7 @@
 
 #include "devices/platform.h"
 #include "firmware/x86/acpi_x86.h"
+#include "vmm/topology/topo_limits.h"
 
 enum {
     MADT_REVISION = 6,
@@ -19,6 +20,11 @@ enum {
     CPU_ENABLED = 1,
     CPU_ONLINE_CAPABLE = 2, /* not there, but may come */
 };
+
+/* An id below the first of x2APIC is told by a structure whose number has 8 bits, and kernels ignore
+ * such a processor in the wider structure (ACPI 6.5, 5.2.12.2 and 5.2.12.12). */
+_Static_assert(TOPO_NARROW_APIC_ID == ACPI_FIRST_X2APIC_ID - 1 && TOPO_NARROW_CPU == UINT8_MAX,
+               "every processor of a plan can be told");
 
 size_t madt_cpu_bytes(const struct topo_plan_vcpu *cpu)
 {

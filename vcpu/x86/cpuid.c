@@ -15,6 +15,7 @@
 #include "vmm/base/checked.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+#include "vmm/topology/topo_limits.h"
 
 enum {
     CPUID_EXTRA = 64, /* room for the leaves that we add */
@@ -164,6 +165,13 @@ static void add_levels(struct kvm_cpuid2 *t, const struct topo_plan *plan, bool 
     add_level(t, 0x80000026, i, 0, 0, 0);
     raise_max_leaf(t, 0x80000000, 0x80000026);
 }
+
+/* Leaf 4: types are the numbers of EAX[4:0]; EAX[7:5], EAX[25:14], EBX[11:0], EBX[31:22], ECX. */
+_Static_assert(CACHE_DATA == 1 && CACHE_INSTRUCTION == 2 && CACHE_UNIFIED == 3 &&
+                   TOPO_MAX_CACHE_LEVEL <= 0x7 && 1u << TOPO_MAX_CACHE_APIC_SHIFT <= 0x1000 &&
+                   TOPO_MAX_CACHE_LINE_BYTES <= 0x1000 && TOPO_MAX_CACHE_WAYS <= 0x400 &&
+                   TOPO_MAX_CACHE_SETS - 1 <= UINT32_MAX,
+               "every cache of a plan can be told");
 
 /* Leaves 4 and 0x8000001D: same fields, other vendor. */
 static void add_caches(struct kvm_cpuid2 *t, const struct topo_plan *plan, bool amd)

@@ -13,17 +13,18 @@
 #include <stddef.h>
 
 #include "vmm/base/checked.h"
+#include "vmm/topology/topo_limits.h"
 
 const char *guest_cache_name(uint32_t level, enum cache_type type)
 {
-    static const char *const name[GUEST_CACHE_MAX_LEVEL + 1][CACHE_UNIFIED + 1] = {
+    static const char *const name[TOPO_MAX_CACHE_LEVEL + 1][CACHE_UNIFIED + 1] = {
         [1] = { "L1 cache", "L1 data cache", "L1 instruction cache", "L1 cache" },
         [2] = { "L2 cache", "L2 data cache", "L2 instruction cache", "L2 cache" },
         [3] = { "L3 cache (--l3)", "L3 data cache", "L3 instruction cache", "L3 cache (--l3)" },
         [4] = { "L4 cache", "L4 data cache", "L4 instruction cache", "L4 cache" },
     };
 
-    if (level < 1 || level > GUEST_CACHE_MAX_LEVEL || (unsigned)type > CACHE_UNIFIED)
+    if (level < 1 || level > TOPO_MAX_CACHE_LEVEL || (unsigned)type > CACHE_UNIFIED)
         return "cache";
     return name[level][type];
 }
@@ -38,12 +39,12 @@ static int check_numbers(const struct guest_cache_spec *c, struct errctx *ec)
     const char *name = guest_cache_name(c->level, c->type);
     uint64_t way;
 
-    if (c->line_bytes > GUEST_CACHE_MAX_LINE || (c->line_bytes != 0 && !is_pow2(c->line_bytes)))
+    if (c->line_bytes > TOPO_MAX_CACHE_LINE_BYTES || (c->line_bytes != 0 && !is_pow2(c->line_bytes)))
         return errctx_set(ec, ERANGE, "%s: line %u is not a power of two up to %d", name,
-                          c->line_bytes, GUEST_CACHE_MAX_LINE);
-    if (c->ways > GUEST_CACHE_MAX_WAYS)
-        return errctx_set(ec, ERANGE, "%s: %u ways, CPUID can tell at most %d", name, c->ways,
-                          GUEST_CACHE_MAX_WAYS);
+                          c->line_bytes, TOPO_MAX_CACHE_LINE_BYTES);
+    if (c->ways > TOPO_MAX_CACHE_WAYS)
+        return errctx_set(ec, ERANGE, "%s: %u ways, a guest can be told of at most %d", name, c->ways,
+                          TOPO_MAX_CACHE_WAYS);
     if (c->cores > GUEST_MAX_VCPUS)
         return errctx_set(ec, ERANGE, "%s: cores=%u is above the limit of %d", name, c->cores,
                           GUEST_MAX_VCPUS);
@@ -63,9 +64,9 @@ static int check_one(const struct guest_cache_spec *c, struct errctx *ec)
 {
     const char *name = guest_cache_name(c->level, c->type);
 
-    if (c->level < 1 || c->level > GUEST_CACHE_MAX_LEVEL)
+    if (c->level < 1 || c->level > TOPO_MAX_CACHE_LEVEL)
         return errctx_set(ec, ERANGE, "cache level %u: levels are 1 to %d", c->level,
-                          GUEST_CACHE_MAX_LEVEL);
+                          TOPO_MAX_CACHE_LEVEL);
     if ((unsigned)c->type > CACHE_UNIFIED)
         return errctx_set(ec, ERANGE, "%s %u: type %u is not data, instruction or unified", name,
                           c->level, (unsigned)c->type);
@@ -85,7 +86,7 @@ static int check_one(const struct guest_cache_spec *c, struct errctx *ec)
 
 uint32_t guest_caches_complex(const struct guest_spec *spec, const struct guest_shape *sh)
 {
-    uint32_t cores = sh->max_cores, level = GUEST_CACHE_MAX_LEVEL + 1;
+    uint32_t cores = sh->max_cores, level = TOPO_MAX_CACHE_LEVEL + 1;
 
     for (size_t i = 0; i < spec->n_caches; i++) {
         const struct guest_cache_spec *c = &spec->caches[i];

@@ -11,12 +11,6 @@
 #include "vmm/topology/guest_shape.h"
 #include "vmm/topology/guest_spec.h"
 
-enum {
-    GUEST_CACHE_MAX_LEVEL = 4,
-    GUEST_CACHE_MAX_LINE = 4096, /* CPUID leaf 4 EBX[11:0] */
-    GUEST_CACHE_MAX_WAYS = 1024, /* CPUID leaf 4 EBX[31:22] */
-};
-
 /**
  * guest_caches_check() - refuse caches that contradict themselves, each other or the shape.
  * Whether sizes go together with what the host supplies is found out by topo_plan_make().

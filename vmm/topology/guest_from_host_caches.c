@@ -10,6 +10,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/topology/guest_caches.h"
 #include "vmm/topology/guest_from_host_parts.h"
+#include "vmm/topology/topo_limits.h"
 
 static const struct guest_cache_spec usual[] = {
     { .level = 1, .type = CACHE_DATA, .size_bytes = 32 * KIB, .line_bytes = 64, .ways = 8 },
@@ -30,12 +31,12 @@ static struct guest_cache_spec geometry(const struct host_cache *c)
     struct guest_cache_spec s = { .level = c->level, .type = c->type, .size_bytes = c->size_bytes };
     uint64_t way;
 
-    if (is_pow2(c->line_bytes) && c->line_bytes <= GUEST_CACHE_MAX_LINE)
+    if (is_pow2(c->line_bytes) && c->line_bytes <= TOPO_MAX_CACHE_LINE_BYTES)
         s.line_bytes = c->line_bytes;
     if (s.line_bytes != 0 && s.size_bytes % s.line_bytes != 0)
         s.line_bytes = 0;
     way = (uint64_t)s.line_bytes * c->ways;
-    if (way != 0 && c->ways <= GUEST_CACHE_MAX_WAYS && s.size_bytes % way == 0)
+    if (way != 0 && c->ways <= TOPO_MAX_CACHE_WAYS && s.size_bytes % way == 0)
         s.ways = c->ways;
     return s;
 }
@@ -117,7 +118,7 @@ int from_host_caches(struct from_host *f, struct errctx *ec)
 
     (void)ec;
     for (size_t i = 0; i < f->host->n_caches; i++)
-        if (f->host->caches[i].size_bytes > 0 && f->host->caches[i].level <= GUEST_CACHE_MAX_LEVEL)
+        if (f->host->caches[i].size_bytes > 0 && f->host->caches[i].level <= TOPO_MAX_CACHE_LEVEL)
             highest = MAX(highest, f->host->caches[i].level);
     for (size_t i = 0; i < ARRAY_SIZE(usual); i++) {
         struct guest_cache_spec c = usual[i];

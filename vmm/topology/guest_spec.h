@@ -32,7 +32,7 @@ enum {
 
 #define GUEST_VNUMA_AUTO UINT32_MAX /* as many nodes as suit the host: guest_auto.h */
 
-enum cache_type { CACHE_DATA = 1, CACHE_INSTRUCTION = 2, CACHE_UNIFIED = 3 }; /* as CPUID leaf 4 */
+enum cache_type { CACHE_DATA = 1, CACHE_INSTRUCTION = 2, CACHE_UNIFIED = 3 };
 
 /* A CPU cache as described; zero fields take the host's value. */
 struct guest_cache_spec {

@@ -13,14 +13,7 @@
 
 #include "vmm/base/checked.h"
 #include "vmm/topology/guest_caches.h"
-
-enum {
-    APIC_MAX_ID = 0x7fff, /* 15 bits: what an MSI with extended destination can address */
-    /* ACPI describes a processor with an id below 255 by an entry whose number has 8 bits, and
-     * kernels ignore such a processor in the wider entry (ACPI 6.5, 5.2.12.2 and 5.2.12.12). */
-    XAPIC_MAX_ID = 254,
-    XAPIC_MAX_CPU = 255,
-};
+#include "vmm/topology/topo_limits.h"
 
 static void fill_layout(const struct guest_spec *spec, const struct guest_shape *sh,
                         struct topo_apic_layout *a)
@@ -68,13 +61,13 @@ static void fill_die(const struct guest_spec *spec, const struct guest_die *d,
 /* High CPUs in a node with a low one get low ids. */
 static int check_numbers(const struct topo_plan *plan, struct errctx *ec)
 {
-    for (size_t i = XAPIC_MAX_CPU + 1; i < plan->n_vcpus; i++)
-        if (plan->vcpus[i].apic_id <= XAPIC_MAX_ID)
+    for (size_t i = TOPO_NARROW_CPU + 1; i < plan->n_vcpus; i++)
+        if (plan->vcpus[i].apic_id <= TOPO_NARROW_APIC_ID)
             return errctx_set(ec, EINVAL,
-                              "CPU %zu would have APIC id %u, and ACPI cannot tell of a CPU above "
-                              "%d with an id up to %d: give node %u, which has low CPUs too, "
-                              "neighbouring ones",
-                              i, plan->vcpus[i].apic_id, XAPIC_MAX_CPU, XAPIC_MAX_ID,
+                              "CPU %zu would have APIC id %u, and guests cannot be told of a CPU "
+                              "above %d with an id up to %d: give node %u, which has low CPUs "
+                              "too, neighbouring ones",
+                              i, plan->vcpus[i].apic_id, TOPO_NARROW_CPU, TOPO_NARROW_APIC_ID,
                               plan->vcpus[i].vnode.v);
     return 0;
 }
@@ -103,12 +96,12 @@ int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
             cpu = 0;
         fill_die(spec, &sh->die[i], plan, &cpu);
     }
-    if (plan->max_apic_id > APIC_MAX_ID)
+    if (plan->max_apic_id > TOPO_MAX_APIC_ID)
         return errctx_set(ec, ERANGE,
                           "APIC ids would reach %u, interrupts can address at most %d: %u sockets "
                           "with up to %u dies of up to %u cores leave too many gaps; make the "
                           "nodes more equal or --sockets fewer",
-                          plan->max_apic_id, APIC_MAX_ID, sh->n_sockets, sh->dies_per_socket,
+                          plan->max_apic_id, TOPO_MAX_APIC_ID, sh->n_sockets, sh->dies_per_socket,
                           sh->max_cores);
     if (check_numbers(plan, ec) < 0)
         return -EINVAL;

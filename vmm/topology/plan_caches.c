@@ -18,11 +18,11 @@
 #include "vmm/base/macros.h"
 #include "vmm/base/units.h"
 #include "vmm/topology/guest_caches.h"
+#include "vmm/topology/topo_limits.h"
 
 enum {
     CACHE_DEFAULT_LINE = 64,
     CACHE_DEFAULT_WAYS = 16,
-    CACHE_MAX_SHIFT = 12, /* CPUID leaf 4 EAX[25:14] holds the ids below it, less one */
 };
 
 /* In the order in which a plan lists them. */
@@ -74,7 +74,7 @@ static int fill_geometry(const struct guest_cache_spec *said, const struct host_
                          struct topo_plan_cache *c, struct errctx *ec)
 {
     const char *name = guest_cache_name(c->level, c->type);
-    uint32_t host_ways = host != NULL && host->ways > 0 && host->ways <= GUEST_CACHE_MAX_WAYS
+    uint32_t host_ways = host != NULL && host->ways > 0 && host->ways <= TOPO_MAX_CACHE_WAYS
                              ? host->ways
                              : CACHE_DEFAULT_WAYS;
     uint64_t lines, sets;
@@ -87,7 +87,7 @@ static int fill_geometry(const struct guest_cache_spec *said, const struct host_
         c->size_bytes = host->size_bytes;
     c->line_bytes =
         said != NULL && said->line_bytes > 0 ? said->line_bytes
-        : host != NULL && is_pow2(host->line_bytes) && host->line_bytes <= GUEST_CACHE_MAX_LINE
+        : host != NULL && is_pow2(host->line_bytes) && host->line_bytes <= TOPO_MAX_CACHE_LINE_BYTES
             ? host->line_bytes
             : CACHE_DEFAULT_LINE;
     (void)units_format_size(c->size_bytes, size, sizeof(size));
@@ -100,8 +100,8 @@ static int fill_geometry(const struct guest_cache_spec *said, const struct host_
         return errctx_set(ec, EINVAL, "%s: %s does not divide into %u ways of %u-byte lines", name,
                           size, c->ways, c->line_bytes);
     sets = lines / c->ways;
-    if (sets > UINT32_MAX)
-        return errctx_set(ec, EINVAL, "%s: %s makes more sets than CPUID can tell", name, size);
+    if (sets > TOPO_MAX_CACHE_SETS)
+        return errctx_set(ec, EINVAL, "%s: %s makes more sets than a guest can be told of", name, size);
     c->sets = (uint32_t)sets;
     return 0;
 }
@@ -135,7 +135,7 @@ static uint32_t group_cores(const struct topo_plan *plan, uint32_t group, uint32
 static int find_span(const struct topo_plan *plan, const struct guest_cache_spec *said,
                      uint32_t *ret_shift, struct errctx *ec)
 {
-    uint32_t bits = MIN(ceil_log2(plan->max_apic_id + 1ull), (unsigned)CACHE_MAX_SHIFT);
+    uint32_t bits = MIN(ceil_log2(plan->max_apic_id + 1ull), (unsigned)TOPO_MAX_CACHE_APIC_SHIFT);
 
     for (uint32_t s = plan->apic.die_shift + 1; s <= bits; s++) {
         bool all = true;
@@ -152,7 +152,7 @@ static int find_span(const struct topo_plan *plan, const struct guest_cache_spec
         ec, EINVAL,
         "%s: cores=%u that span dies must be all cores of a socket, of a power of two "
         "of dies or sockets, or of the machine, each instance alike and below %u APIC ids",
-        guest_cache_name(said->level, said->type), said->cores, 1u << CACHE_MAX_SHIFT);
+        guest_cache_name(said->level, said->type), said->cores, 1u << TOPO_MAX_CACHE_APIC_SHIFT);
 }
 
 static int fill_shift(const struct guest_cache_spec *said, const struct topo_plan *plan,

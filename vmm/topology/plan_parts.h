@@ -15,7 +15,7 @@ void plan_nodes_fill(const struct guest_spec *spec, const struct guest_shape *sh
 
 /** plan_apic_fill() - field widths, and every vCPU's place and id.
  *  -ERANGE: an id is beyond what an interrupt message can address; -EINVAL: a CPU's number and
- *  id are a pair that ACPI cannot tell. */
+ *  id are a pair that guests cannot be told of. */
 int plan_apic_fill(const struct guest_spec *spec, const struct guest_shape *sh,
                    struct topo_plan *plan, struct errctx *ec);
 

@@ -5,8 +5,11 @@
 #include "devices/platform.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/machine/machine_irq_private.h"
+#include "vmm/topology/topo_limits.h"
 
 const uint32_t machine_irq_pins = PLATFORM_IOAPIC_PINS;
+
+_Static_assert(TOPO_MAX_APIC_ID <= 0x7fff, "a message can name every CPU: 8 bits and 7 more");
 
 /*
  * A message in the form that KVM takes with 32-bit APIC ids: bits 11:5 of the address are bits

@@ -132,7 +132,7 @@ static const struct {
     { "c:3;u;0;0;0;0", EINVAL, "L3 cache (--l3) is named but nothing is said about it" },
     { "c:3;u;8M;0;0;0 c:3;-;4M;0;0;0", EINVAL, "L3 cache (--l3) is described twice" },
     { "c:2;u;1M;48;0;0", ERANGE, "L2 cache: line 48 is not a power of two up to 4096" },
-    { "c:2;u;1M;64;2048;0", ERANGE, "L2 cache: 2048 ways, CPUID can tell at most 1024" },
+    { "c:2;u;1M;64;2048;0", ERANGE, "L2 cache: 2048 ways, a guest can be told of at most 1024" },
     { "c:2;u;1M;64;12;0", EINVAL,
       "L2 cache: size 1048576 is not a multiple of its lines and ways (768 bytes)" },
     { "c:3;u;8M;0;0;2000", ERANGE, "L3 cache (--l3): cores=2000 is above the limit of 1024" },

@@ -340,8 +340,8 @@ static void impossible_plans_are_refused_untouched(void **state)
           "L3 cache (--l3) would be shared by fewer CPUs than the level below it: give cores= for "
           "both" },
         { "node:cpus=0,299-598;memory=2M node:cpus=1-298;memory=2M", EINVAL,
-          "CPU 299 would have APIC id 1, and ACPI cannot tell of a CPU above 255 with an id up to "
-          "254: give node 0, which has low CPUs too, neighbouring ones" },
+          "CPU 299 would have APIC id 1, and guests cannot be told of a CPU above 255 with an id up "
+          "to 254: give node 0, which has low CPUs too, neighbouring ones" },
         /* the instruction cache, which comes after it, is private */
         { "cpus=4 c:1;d;32K;0;0;2", EINVAL,
           "L2 cache would be shared by fewer CPUs than the level below it: give cores= for both" },
