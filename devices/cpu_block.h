@@ -25,8 +25,8 @@ struct cpu_block_cpu {
     bool told;  /* the guest has taken note of what was asked last */
 };
 
-/** cpu_block_new() - for PLATFORM_CPU_BASE. @cpus: that can be plugged, below PLATFORM_CPU_LEN; none
- *  is there at first, nor after a reset. */
+/** cpu_block_new() - PLATFORM_CPU_LEN bytes. @cpus: that can be plugged, below
+ *  PLATFORM_CPU_LEN; none is there at first, nor after a reset. */
 int cpu_block_new(const struct idset *cpus, const struct cpu_block_ops *ops, void *ctx,
                   struct device **ret_dev, struct errctx *ec);
 

@@ -18,8 +18,8 @@
 #include "vmm/base/macros.h"
 
 enum {
-    OFF_CONTROL = 0,
-    OFF_EVENTS = PLATFORM_GED_PORT - PLATFORM_SLEEP_CONTROL,
+    OFF_CONTROL = PLATFORM_SLEEP_CONTROL_OFF,
+    OFF_EVENTS = PLATFORM_GED_OFF,
     SLP_EN = 1u << 5,
     SLP_TYP_SHIFT = 2,
     SLP_TYP_MASK = 7,
@@ -31,6 +31,7 @@ struct power_block {
     void *events_ctx;
     const struct irq_line_ops *irq;
     void *irq_ctx;
+    uint32_t line;
     pthread_mutex_t lock; /* covers pending and the order of line changes */
     uint8_t pending;
 };
@@ -60,7 +61,7 @@ static void power_block_write(struct device *dev, uint64_t off, const void *data
     LOCK_SCOPE(&pb->lock);
     pb->pending &= (uint8_t)~v;
     if (pb->pending == 0)
-        pb->irq->set(pb->irq_ctx, PLATFORM_GED_IRQ, false);
+        pb->irq->set(pb->irq_ctx, pb->line, false);
 }
 
 void power_block_raise(struct device *dev, uint8_t events)
@@ -69,8 +70,8 @@ void power_block_raise(struct device *dev, uint8_t events)
     LOCK_SCOPE(&pb->lock);
 
     pb->pending |= events;
-    pb->irq->set(pb->irq_ctx, PLATFORM_GED_IRQ, false); /* a fresh edge, also for a repeat */
-    pb->irq->set(pb->irq_ctx, PLATFORM_GED_IRQ, true);
+    pb->irq->set(pb->irq_ctx, pb->line, false); /* a fresh edge, also for a repeat */
+    pb->irq->set(pb->irq_ctx, pb->line, true);
 }
 
 void power_block_press(struct device *dev)
@@ -84,7 +85,7 @@ static void power_block_reset(struct device *dev)
     LOCK_SCOPE(&pb->lock);
 
     pb->pending = 0;
-    pb->irq->set(pb->irq_ctx, PLATFORM_GED_IRQ, false);
+    pb->irq->set(pb->irq_ctx, pb->line, false);
 }
 
 static int power_block_save(struct device *dev, struct snapshot_writer *w, struct errctx *ec)
@@ -122,7 +123,7 @@ static const struct device_ops power_block_ops = {
     .destroy = power_block_destroy,
 };
 
-int power_block_new(const struct vm_events_ops *events, void *events_ctx,
+int power_block_new(const struct vm_events_ops *events, void *events_ctx, uint32_t line,
                     const struct irq_line_ops *irq, void *irq_ctx, struct device **ret_dev,
                     struct errctx *ec)
 {
@@ -133,6 +134,7 @@ int power_block_new(const struct vm_events_ops *events, void *events_ctx,
     *pb = (struct power_block){
         .dev = { .ops = &power_block_ops, .name = "power-block" },
         .events = events, .events_ctx = events_ctx, .irq = irq, .irq_ctx = irq_ctx,
+        .line = line,
     };
     (void)pthread_mutex_init(&pb->lock, NULL);
     *ret_dev = &pb->dev;

@@ -5,13 +5,15 @@
 #ifndef DEVICES_POWER_BLOCK_H
 #define DEVICES_POWER_BLOCK_H
 
+#include <stdint.h>
+
 #include "devices/device.h"
 #include "devices/irq.h"
 #include "devices/vm_events.h"
 #include "vmm/base/errctx.h"
 
-/** power_block_new() - for ports PLATFORM_SLEEP_CONTROL to PLATFORM_GED_PORT. */
-int power_block_new(const struct vm_events_ops *events, void *events_ctx,
+/** power_block_new() - PLATFORM_POWER_LEN ports; @line: of the event device. */
+int power_block_new(const struct vm_events_ops *events, void *events_ctx, uint32_t line,
                     const struct irq_line_ops *irq, void *irq_ctx, struct device **ret_dev,
                     struct errctx *ec);
 

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "devices/platform.h"
 #include "devices/snapshot.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
@@ -43,6 +42,7 @@ struct rtc {
     struct evloop_timer *timer; /* main loop only */
     const struct irq_line_ops *irq;
     void *irq_ctx;
+    uint32_t line;
 
     pthread_mutex_t lock; /* covers everything below */
     uint8_t index;
@@ -147,7 +147,7 @@ static void raise_locked(struct rtc *rtc, uint8_t flags)
         rtc->cmos[REG_C] & C_IRQ)
         return;
     rtc->cmos[REG_C] |= C_IRQ;
-    rtc->irq->set(rtc->irq_ctx, PLATFORM_RTC_IRQ, true);
+    rtc->irq->set(rtc->irq_ctx, rtc->line, true);
 }
 
 static bool alarm_matches(const struct rtc *rtc)
@@ -237,7 +237,7 @@ static void rtc_read(struct device *dev, uint64_t off, void *data, size_t size)
     v = rtc->cmos[rtc->index];
     if (rtc->index == REG_C) { /* reading it acknowledges everything */
         rtc->cmos[REG_C] = 0;
-        rtc->irq->set(rtc->irq_ctx, PLATFORM_RTC_IRQ, false);
+        rtc->irq->set(rtc->irq_ctx, rtc->line, false);
     }
     *(uint8_t *)data = v;
 }
@@ -307,7 +307,7 @@ static void rtc_reset(struct device *dev)
         rtc->cmos[REG_A] = A_DIVIDER | 6; /* 1024 Hz, as firmware leaves it */
         rtc->cmos[REG_B] = B_24H;
         rtc->cmos[REG_D] = D_VALID;
-        rtc->irq->set(rtc->irq_ctx, PLATFORM_RTC_IRQ, false);
+        rtc->irq->set(rtc->irq_ctx, rtc->line, false);
     }
     rearm(rtc); /* main thread, or before the loop runs */
 }
@@ -345,7 +345,7 @@ static int rtc_load(struct device *dev, struct snapshot_reader *r, uint32_t vers
         rtc->cmos[REG_A] &= A_UIP ^ 0xff;
         rtc->offset_s = offset_s;
         rtc->next_periodic_ns = 0;
-        rtc->irq->set(rtc->irq_ctx, PLATFORM_RTC_IRQ, rtc->cmos[REG_C] & C_IRQ);
+        rtc->irq->set(rtc->irq_ctx, rtc->line, rtc->cmos[REG_C] & C_IRQ);
     }
     rearm(rtc);
     return 0;
@@ -371,7 +371,7 @@ static const struct device_ops rtc_ops = {
     .destroy = rtc_destroy,
 };
 
-int rtc_new(struct evloop *loop, const struct irq_line_ops *irq, void *irq_ctx,
+int rtc_new(struct evloop *loop, uint32_t line, const struct irq_line_ops *irq, void *irq_ctx,
             struct device **ret_dev, struct errctx *ec)
 {
     struct rtc *rtc = calloc(1, sizeof(*rtc));
@@ -383,6 +383,7 @@ int rtc_new(struct evloop *loop, const struct irq_line_ops *irq, void *irq_ctx,
     rtc->loop = loop;
     rtc->irq = irq;
     rtc->irq_ctx = irq_ctx;
+    rtc->line = line;
     (void)pthread_mutex_init(&rtc->lock, NULL);
     /* gmtime_r() reads the time zone file at its first use, which would be on a vCPU's thread,
      * where no file may be opened any more. */

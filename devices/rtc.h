@@ -11,8 +11,9 @@
 /**
  * rtc_new() - counts from the host's wall clock in UTC.
  * @loop: where its interrupts are timed; the machine's main loop.
+ * @line: which wire it raises.
  */
-int rtc_new(struct evloop *loop, const struct irq_line_ops *irq, void *irq_ctx,
+int rtc_new(struct evloop *loop, uint32_t line, const struct irq_line_ops *irq, void *irq_ctx,
             struct device **ret_dev, struct errctx *ec);
 
 #endif

@@ -122,9 +122,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (evloop_new(&g.loop, NULL) < 0 ||
         serial_new(4, &rig_line_ops, &g.rig, &wire, &g, &g.dev[SERIAL], NULL) < 0 ||
-        rtc_new(g.loop, &rig_line_ops, &g.rig, &g.dev[RTC], NULL) < 0 ||
+        rtc_new(g.loop, 8, &rig_line_ops, &g.rig, &g.dev[RTC], NULL) < 0 ||
         ioapic_new(&ioapic, &g, &g.dev[IOAPIC], NULL) < 0 ||
-        power_block_new(&rig_events_ops, &g.rig, &rig_line_ops, &g.rig, &g.dev[POWER], NULL) < 0)
+        power_block_new(&rig_events_ops, &g.rig, 9, &rig_line_ops, &g.rig, &g.dev[POWER], NULL) < 0)
         abort();
     for (; size >= OP_BYTES; data += OP_BYTES, size -= OP_BYTES)
         operate(&g, data, data + OP_BYTES, size - OP_BYTES);

@@ -241,12 +241,13 @@ static void debug_exit_tells_the_value_of_any_width(void **state)
 
 static void the_power_block_switches_off_and_tells_the_button(void **state)
 {
-    enum { EVENTS = PLATFORM_GED_PORT - PLATFORM_SLEEP_CONTROL };
+    enum { EVENTS = PLATFORM_GED_OFF, LINE = 9 };
     struct legacy_rig rig = { 0 };
     struct device *dev, *copy;
 
     (void)state;
-    assert_int_equal(power_block_new(&rig_events_ops, &rig, &rig_line_ops, &rig, &dev, NULL), 0);
+    assert_int_equal(power_block_new(&rig_events_ops, &rig, LINE, &rig_line_ops, &rig, &dev, NULL),
+                     0);
     for (unsigned type = 0; type < 8; type++) { /* other sleep types, or without SLP_EN */
         if (type != PLATFORM_S5_TYPE)
             rig_out(dev, 0, (uint8_t)(type << 2 | 1u << 5));
@@ -258,21 +259,22 @@ static void the_power_block_switches_off_and_tells_the_button(void **state)
 
     power_block_press(dev);
     power_block_press(dev); /* each press is an edge, also before the first is served */
-    assert_int_equal(rig.rises[PLATFORM_GED_IRQ], 2);
+    assert_int_equal(rig.rises[LINE], 2);
     assert_int_equal(rig_in(dev, EVENTS), PLATFORM_GED_POWER);
     assert_int_equal(rig_in(dev, EVENTS), PLATFORM_GED_POWER);
-    assert_int_equal(power_block_new(&rig_events_ops, &rig, &rig_line_ops, &rig, &copy, NULL), 0);
+    assert_int_equal(power_block_new(&rig_events_ops, &rig, LINE, &rig_line_ops, &rig, &copy, NULL),
+                     0);
     assert_int_equal(rig_copy(dev, copy, NULL), 0);
     assert_int_equal(rig_in(copy, EVENTS), PLATFORM_GED_POWER);
     rig_out(dev, EVENTS, 0xfe); /* other bits */
-    assert_true(rig.level[PLATFORM_GED_IRQ]);
+    assert_true(rig.level[LINE]);
     rig_out(dev, EVENTS, PLATFORM_GED_POWER);
-    assert_false(rig.level[PLATFORM_GED_IRQ]);
+    assert_false(rig.level[LINE]);
     assert_int_equal(rig_in(dev, EVENTS), 0);
     assert_int_equal(rig_in(dev, 1), 0);
     power_block_press(dev);
     dev->ops->reset(dev);
-    assert_false(rig.level[PLATFORM_GED_IRQ]);
+    assert_false(rig.level[LINE]);
     rig_destroy(dev);
     rig_destroy(copy);
 }

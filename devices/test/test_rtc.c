@@ -43,7 +43,7 @@ static int setup(void **state)
     memset(&f, 0, sizeof(f));
     frozen = 1709298000; /* Friday 2024-03-01 13:00:00 UTC */
     assert_int_equal(evloop_new(&f.loop, NULL), 0);
-    assert_int_equal(rtc_new(f.loop, &rig_line_ops, &f.rig, &f.dev, NULL), 0);
+    assert_int_equal(rtc_new(f.loop, IRQ, &rig_line_ops, &f.rig, &f.dev, NULL), 0);
     *state = &f;
     return 0;
 }
@@ -211,7 +211,7 @@ static void state_survives_a_copy(void **state)
 
     memset(&g, 0, sizeof(g));
     g.loop = f->loop;
-    assert_int_equal(rtc_new(g.loop, &rig_line_ops, &g.rig, &g.dev, NULL), 0);
+    assert_int_equal(rtc_new(g.loop, IRQ, &rig_line_ops, &g.rig, &g.dev, NULL), 0);
     put(f, B, H24 | PIE);
     put(f, 9, 0x31); /* the year */
     run_for_ms(f, 20);

@@ -7,9 +7,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "devices/platform.h"
 #include "firmware/aml.h"
 #include "firmware/x86/acpi_x86.h"
+#include "firmware/x86/x86_platform.h"
 #include "vmm/base/macros.h"
 
 /* DSDT revision 2: integers have 64 bits. */

@@ -11,9 +11,9 @@
  */
 #include <stdio.h>
 
-#include "devices/platform.h"
 #include "firmware/aml.h"
 #include "firmware/x86/acpi_x86.h"
+#include "firmware/x86/x86_platform.h"
 
 enum { STA_THERE = 0x0f, NOTIFY_DEVICE_CHECK = 1, NOTIFY_EJECT_REQUEST = 3, NAME_BYTES = 12, PATH_BYTES = 24 };
 

@@ -6,9 +6,9 @@
  */
 #include <stdio.h>
 
-#include "devices/platform.h"
 #include "firmware/aml.h"
 #include "firmware/x86/acpi_x86.h"
+#include "firmware/x86/x86_platform.h"
 
 /* PCI Firmware Specification 3.3, 4.5.1. */
 #define OSC_UUID "33db4d5b-1ff7-401c-9657-7441c03dd766"

@@ -4,8 +4,8 @@
  * 8259, no timer. Events come through the generic event device, soft off through the sleep
  * control register, reset through the reset control port.
  */
-#include "devices/platform.h"
 #include "firmware/x86/acpi_x86.h"
+#include "firmware/x86/x86_platform.h"
 
 enum {
     FADT_REVISION = 6,

@@ -9,9 +9,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "devices/platform.h"
 #include "firmware/x86/boot.h"
 #include "firmware/x86/elf.h"
+#include "firmware/x86/x86_platform.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
 

@@ -8,8 +8,8 @@
  */
 #include <errno.h>
 
-#include "devices/platform.h"
 #include "firmware/x86/acpi_x86.h"
+#include "firmware/x86/x86_platform.h"
 #include "vmm/topology/topo_limits.h"
 
 enum {

@@ -340,9 +340,9 @@ static void reset_port_lives_inside_mechanism_one(void **state)
     params = (struct pci_host_params){ &f->m.fm.layout, mem_bus, port_bus, &cf9 };
     assert_int_equal(pci_host_new(&params, &host, NULL), 0);
     cf9_value = 0;
-    assert_true(bus_write(port_bus, PLATFORM_RESET_PORT, &v, 1));
+    assert_true(bus_write(port_bus, PLATFORM_PCI_CF8 + 1, &v, 1));
     assert_int_equal(cf9_value, 6);
-    assert_true(bus_read(port_bus, PLATFORM_RESET_PORT, &v, 1));
+    assert_true(bus_read(port_bus, PLATFORM_PCI_CF8 + 1, &v, 1));
     assert_int_equal(v, 0x11);
     /* A second host on the same buses is refused and leaves nothing behind. */
     params.mem_bus = f->m.mem_bus;

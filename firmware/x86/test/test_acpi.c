@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/platform.h"
 #include "firmware/acpi.h"
 #include "firmware/test/plan_fixture.h"
 #include "firmware/x86/x86_map.h"
+#include "firmware/x86/x86_platform.h"
 #include "vmm/base/macros.h"
 
 #define BASE 0x7f000000ull

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fixed parts of the x86 machine, in build order: I/O APIC, serial port with its wire to our
- * terminal, clock, debug exit, power block, block of CPUs, reset port. Addresses are devices/platform.h's.
+ * terminal, clock, debug exit, power block, block of CPUs, reset port. Addresses are
+ * firmware/x86/x86_platform.h's.
  */
 #include "devices/debug_exit.h"
 #include "devices/ioapic.h"
-#include "devices/platform.h"
 #include "devices/power_block.h"
 #include "devices/reset_port.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
 #include "firmware/x86/x86_map.h"
+#include "firmware/x86/x86_platform.h"
 #include "vmm/base/macros.h"
 #include "vmm/machine/machine_private.h"
 #include "vmm/machine/x86/machine_irq_x86.h"
@@ -73,15 +74,14 @@ int machine_make_legacy(struct machine *m, struct errctx *ec)
 
     if (r < 0 || (r = make_serial(m, ec)) < 0)
         return r;
-    r = rtc_new(m->main_loop, irq->line, irq->ctx, &dev, ec);
+    r = rtc_new(m->main_loop, PLATFORM_RTC_IRQ, irq->line, irq->ctx, &dev, ec);
     if (r < 0 || (r = add_port_device(m, dev, PLATFORM_RTC_PORT, 2, ec)) < 0)
         return r;
     r = debug_exit_new(&machine_events_ops, m, &dev, ec);
     if (r < 0 || (r = add_port_device(m, dev, PLATFORM_DEBUG_EXIT, 4, ec)) < 0)
         return r;
-    r = power_block_new(&machine_events_ops, m, irq->line, irq->ctx, &dev, ec);
-    if (r < 0 || (r = add_port_device(m, dev, PLATFORM_SLEEP_CONTROL,
-                                      PLATFORM_GED_PORT + 1 - PLATFORM_SLEEP_CONTROL, ec)) < 0)
+    r = power_block_new(&machine_events_ops, m, PLATFORM_GED_IRQ, irq->line, irq->ctx, &dev, ec);
+    if (r < 0 || (r = add_port_device(m, dev, PLATFORM_POWER_PORT, PLATFORM_POWER_LEN, ec)) < 0)
         return r;
     m->power = dev;
     r = machine_make_cpu_block(m, &dev, ec);

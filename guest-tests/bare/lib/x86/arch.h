@@ -9,7 +9,7 @@
 #ifndef GUEST_TESTS_BARE_LIB_X86_ARCH_H
 #define GUEST_TESTS_BARE_LIB_X86_ARCH_H
 
-#include "devices/platform.h"
+#include "firmware/x86/x86_platform.h"
 #include "guest-tests/bare/lib/bare.h"
 #include "guest-tests/bare/lib/x86/asm.h"
 

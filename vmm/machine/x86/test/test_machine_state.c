@@ -17,10 +17,10 @@
 #include <linux/virtio_blk.h>
 #include <stdio.h>
 
-#include "devices/platform.h"
 #include "devices/snapshot.h"
 #include "devices/virtio/test/fake_pci.h"
 #include "firmware/x86/x86_map.h"
+#include "firmware/x86/x86_platform.h"
 #include "vmm/config/test/config_words.h"
 #include "vmm/machine/machine_private.h"
 
