@@ -2,7 +2,8 @@
 /*
  * What an architecture brings to a machine: a folder of this one (x86/, arm64/) defines all of it,
  * and the Makefile takes the folder of the compiler's target. Stage "irqchip", the first half of
- * stage "devices" and interrupt routes are theirs, too: machine_private.h, machine_irq_private.h.
+ * stage "devices", interrupt routes and plan_acpi.h are theirs, too: machine_private.h,
+ * machine_irq_private.h.
  *
  * Main thread, unless a function says otherwise.
  */
