@@ -98,6 +98,7 @@ def arm64():
     for t in ("two nodes", "128 nodes, 4 CPUs", "memory above 4 GiB"):
         yield arm("memory_edges", t, facts=barefacts.memory_whole, seconds=120)
     yield arm("arm64/reset", options=SMALL + DISK, says="this is the second boot", seconds=120)
+    yield arm("arm64/gic_reset", options=SMALL + DISK, says="this is the second boot", seconds=120)
     yield arm("arm64/reset", options=SMALL + ["--on-reset", "exit"], cmdline="once", says="",
               status=RESET)
     yield arm("virtio_ring_abuse", "a disk", SMALL + DISK, seconds=300, skips=5)

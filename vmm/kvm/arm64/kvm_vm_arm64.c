@@ -5,10 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum {
-    SPI_FIRST = 32,
-    GICR_CTLR = 0,
-};
+enum { SPI_FIRST = 32 };
 
 unsigned kvm_sys_arm64_bits(const struct kvm_sys *sys)
 {
@@ -106,19 +103,6 @@ int kvm_gic_start(const struct kvm_gic *gic, struct errctx *ec)
     if (r == 0)
         r = set_attr(gic->its_fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL,
                      "start of the ITS", ec);
-    return r;
-}
-
-int kvm_gic_reset(const struct kvm_gic *gic, const uint32_t *mpidr, size_t n, struct errctx *ec)
-{
-    const uint32_t off = 0;
-    int r = set_attr(gic->its_fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_ITS_CTRL_RESET, NULL,
-                     "reset of the ITS", ec);
-
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = set_attr(gic->fd, KVM_DEV_ARM_VGIC_GRP_REDIST_REGS,
-                     (uint64_t)mpidr[i] << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT | GICR_CTLR, &off,
-                     "reset of a redistributor", ec);
     return r;
 }
 

@@ -42,10 +42,6 @@ void kvm_gic_close(struct kvm_gic *gic);
 /** kvm_gic_start() - once all vCPUs are there. */
 int kvm_gic_start(const struct kvm_gic *gic, struct errctx *ec);
 
-/** kvm_gic_reset() - no message is known any more, and redistributors @mpidr look for none; of the
- *  rest a kernel takes care itself. While all vCPUs stand still. */
-int kvm_gic_reset(const struct kvm_gic *gic, const uint32_t *mpidr, size_t n, struct errctx *ec);
-
 /** kvm_vm_irq_line() - set shared interrupt @spi, counted from 0. */
 void kvm_vm_irq_line(const struct kvm_vm *vm, uint32_t spi, bool level);
 

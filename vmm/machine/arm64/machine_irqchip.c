@@ -3,9 +3,8 @@
 #include "firmware/arm64/arm64_platform.h"
 #include "vmm/machine/arm64/machine_arm64.h"
 
-enum { N_IRQS = 64 }; /* private ones, and room for those of the platform's parts */
-
-_Static_assert(ARM64_SERIAL_SPI + 32 < N_IRQS && ARM64_RTC_SPI + 32 < N_IRQS, "wires of the GIC");
+_Static_assert(ARM64_SERIAL_SPI + 32 < MACHINE_ARM64_IRQS &&
+                   ARM64_RTC_SPI + 32 < MACHINE_ARM64_IRQS, "wires of the GIC");
 
 int stage_irqchip_build(struct machine *m, struct errctx *ec)
 {
@@ -14,7 +13,7 @@ int stage_irqchip_build(struct machine *m, struct errctx *ec)
         .redist = ARM64_GICR_BASE,
         .its = ARM64_ITS_BASE,
         .n_vcpus = (uint32_t)m->plan->n_vcpus,
-        .n_irqs = N_IRQS,
+        .n_irqs = MACHINE_ARM64_IRQS,
     };
     int r = kvm_gic_make(&m->vm, &map, &m->arch->gic, ec);
 

@@ -58,11 +58,12 @@ int machine_arch_vcpus_made(struct machine *m, struct errctx *ec)
 
 void machine_arch_vcpus_gone(struct machine *m)
 {
-    (void)m; /* the GIC goes with its stage */
+    kvm_gic_state_free(m->arch->gic_state); /* the GIC itself goes with its stage */
+    m->arch->gic_state = NULL;
 }
 
-/* Before anything ran there is nothing to reset, and redistributors are as new. */
-static int reset_gic(struct machine *m, struct errctx *ec)
+/* Once vCPUs are as at power-on: the first time the GIC is, too, and is remembered. */
+static int power_on_gic(struct machine *m, struct errctx *ec)
 {
     CLEANUP_FREE uint32_t *mpidr = calloc(m->n_vcpus, sizeof(*mpidr));
 
@@ -70,7 +71,9 @@ static int reset_gic(struct machine *m, struct errctx *ec)
         return errctx_set(ec, ENOMEM, "no memory to reset the GIC");
     for (size_t i = 0; i < m->n_vcpus; i++)
         mpidr[i] = fdt_arch_arm64.cpu_reg(m->plan->vcpus[i].id);
-    return kvm_gic_reset(&m->arch->gic, mpidr, m->n_vcpus, ec);
+    if (m->arch->gic_state == NULL)
+        return kvm_gic_save(&m->arch->gic, mpidr[0], MACHINE_ARM64_IRQS, &m->arch->gic_state, ec);
+    return kvm_gic_reset(&m->arch->gic, m->arch->gic_state, mpidr, m->n_vcpus, ec);
 }
 
 int machine_power_on_vcpu(struct machine *m, size_t i, struct errctx *ec)
@@ -82,10 +85,12 @@ int machine_power_on_vcpu(struct machine *m, size_t i, struct errctx *ec)
 
 int machine_set_power_on(struct machine *m, struct errctx *ec)
 {
-    int r = m->n_resets > 0 ? reset_gic(m, ec) : 0;
+    int r = 0;
 
     for (size_t i = 0; r == 0 && i < m->n_vcpus; i++)
         r = machine_power_on_vcpu(m, i, ec);
+    if (r == 0)
+        r = power_on_gic(m, ec);
     if (r < 0)
         return r;
     return kvm_vcpu_arm64_start_at(vcpu_kvm(m->vcpus[0]), m->arch->entry.pc, m->arch->entry.tree,

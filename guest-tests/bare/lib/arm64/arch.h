@@ -108,6 +108,18 @@ void gic_send_all(unsigned id);
 /** gic_cpu_on() - this CPU's redistributor and interface; done before guest_main and ap_entry.
  *  False when no redistributor has its affinity. */
 bool gic_cpu_on(void);
+/** gic_redistributor() - of the CPU with this MPIDR, or 0. */
+uint64_t gic_redistributor(uint64_t mpidr);
+
+/* What gic_cpu_on() found before it wrote anything. */
+struct gic_found {
+    uint64_t mpidr;
+    uint32_t distributor, groups; /* GICD_CTLR; GICR_IGROUPR0 */
+    uint64_t control, mask, split, on, active; /* ICC_CTLR, _PMR, _BPR1, _IGRPEN1, _AP1R0 */
+};
+
+/** gic_found() - of the @nth CPU that came on; NULL: there were not so many, or there is no room. */
+const struct gic_found *gic_found(unsigned nth);
 
 /* --- CPUs: PSCI (Arm DEN 0022) --------------------------------------------------------------- */
 

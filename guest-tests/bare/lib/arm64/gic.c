@@ -16,6 +16,7 @@ enum {
     FIRST_SPI = 32,
     PRIORITY = 0x80,
     SGI_ALL_BUT_ME_SHIFT = 40,
+    FOUND_MAX = 8,
 };
 
 static uint32_t affinity(uint64_t mpidr)
@@ -23,14 +24,16 @@ static uint32_t affinity(uint64_t mpidr)
     return (uint32_t)((mpidr >> 32 & 0xff) << 24 | (mpidr & 0xffffff));
 }
 
-/* This CPU's redistributor, or 0. */
-static uint64_t redistributor(void)
+static struct gic_found found[FOUND_MAX];
+static volatile uint32_t n_found;
+
+uint64_t gic_redistributor(uint64_t mpidr)
 {
     uint64_t at, type;
 
     for (at = ARM64_GICR_BASE; at < ARM64_PCI32_BASE; at += ARM64_GICR_LEN) {
         type = read64(at + GICR_TYPER);
-        if (type >> 32 == affinity(cpu_mpidr()))
+        if (type >> 32 == affinity(mpidr))
             return at;
         if (type & GICR_TYPER_LAST)
             break;
@@ -38,14 +41,38 @@ static uint64_t redistributor(void)
     return 0;
 }
 
+const struct gic_found *gic_found(unsigned nth)
+{
+    return nth < n_found && nth < FOUND_MAX ? &found[nth] : NULL;
+}
+
+static void remember(uint64_t redist)
+{
+    const unsigned i = __atomic_fetch_add(&n_found, 1, __ATOMIC_SEQ_CST);
+
+    if (i >= FOUND_MAX)
+        return;
+    found[i] = (struct gic_found){
+        .mpidr = cpu_mpidr(),
+        .distributor = read32(ARM64_GICD_BASE + GICD_CTLR),
+        .groups = read32(redist + GICR_SGI + GICD_IGROUPR),
+        .control = sys_read("s3_0_c12_c12_4"),
+        .mask = sys_read("s3_0_c4_c6_0"),
+        .split = sys_read("s3_0_c12_c12_3"),
+        .on = sys_read("s3_0_c12_c12_7"),
+        .active = sys_read("s3_0_c12_c9_0"),
+    };
+}
+
 bool gic_cpu_on(void)
 {
     uint64_t redist;
 
     sys_write("s3_0_c12_c12_5", 7); /* ICC_SRE_EL1: system registers */
-    redist = redistributor();
+    redist = gic_redistributor(cpu_mpidr());
     if (redist == 0)
         return false;
+    remember(redist);
     write32(ARM64_GICD_BASE + GICD_CTLR, GICD_CTLR_ON);
     write32(redist + GICR_WAKER, 0);
     write32(redist + GICR_SGI + GICD_IGROUPR, ~0u);
@@ -56,7 +83,7 @@ bool gic_cpu_on(void)
 
 void gic_enable(unsigned id)
 {
-    uint64_t frame = id < FIRST_SPI ? redistributor() + GICR_SGI : ARM64_GICD_BASE;
+    uint64_t frame = id < FIRST_SPI ? gic_redistributor(cpu_mpidr()) + GICR_SGI : ARM64_GICD_BASE;
 
     write8(frame + GICD_IPRIORITYR + id, PRIORITY);
     if (id >= FIRST_SPI)
