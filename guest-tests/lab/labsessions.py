@@ -59,9 +59,8 @@ SESSIONS = [
         "A memory expander is a node without CPUs, far from all of them. It is told by three "
         "things: its list of CPUs is empty, its distances are the largest, and latency and "
         "bandwidth stand in sysfs.",
-        "Nothing can run there, and memory can be had. The node is only described as slow: its "
-        "memory answers as fast as any other, so what a program decides can be tried here, and not "
-        "what it gains by it.",
+        "Nothing can run there, and memory can be had. The node is only described as slow, so what "
+        "a program decides is tried here; `--slow` makes it wait as well (see [lab.md](lab.md)).",
         Step("cc -D_GNU_SOURCE -o held held.c"),
         Step("numavisor lab --topology cxl-expander -- ./expander",
              r"node 0: CPUs 0-1, read latency 110 ns, .* distances 10 21 28",
