@@ -15,7 +15,7 @@
 
 #define PRESET_SUFFIX ".json"
 
-enum { PRESET_TREE_DEPTH = 6 /* build/san/vmm/config/test/test_x is the deepest program */ };
+enum { PRESET_TREE_DEPTH = 7 /* build/san/vmm/machine/x86/test/test_x is the deepest program */ };
 
 /* A folder of root, of ours, or of whoever owns @above, which the program lies below and who could
  * exchange it as well: a stranger's could be found on the way up. */
