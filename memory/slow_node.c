@@ -171,7 +171,7 @@ static void choose(struct slow_node *node, uint64_t now)
         node->choose_at_ns = now - tick; /* what was missed longer ago is not made up for */
     for (int i = 0; i < CHOOSE_AT_ONCE && node->choose_at_ns <= now; i++) {
         node->choose_at_ns += slow_zap_ns(&node->slow);
-        if (!slow_pages_choose(&node->pages, &page))
+        if (!slow_may_take(&node->slow, now) || !slow_pages_choose(&node->pages, &page))
             continue;
         if (node->chosen_end - node->chosen_first == CHOSEN_MAX)
             slow_pages_forget(&node->pages, node->chosen[node->chosen_first++ % CHOSEN_MAX].page);

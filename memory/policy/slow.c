@@ -157,6 +157,12 @@ void slow_tick(struct slow *s, uint64_t now_ns, uint64_t used_pages)
     s->tick_at_ns = now_ns;
 }
 
+bool slow_may_take(struct slow *s, uint64_t now_ns)
+{
+    earn(s, now_ns);
+    return s->credit_ns > 0;
+}
+
 uint64_t slow_zap_ns(const struct slow *s)
 {
     const double rate = s->share * s->users * MAX(s->weight, 0.05) * s->supply;

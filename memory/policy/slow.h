@@ -84,6 +84,11 @@ uint64_t slow_tick_ns(const struct slow *s);
 /** slow_tick() - @used_pages: of the node, as far as known. */
 void slow_tick(struct slow *s, uint64_t now_ns, uint64_t used_pages);
 
+/** slow_may_take() - whether there is credit, so that a page may be taken out. What a touch costs without
+ *  a charge is paid from it, too: on a host where that is much, nobody waits for more than the share
+ *  either. */
+bool slow_may_take(struct slow *s, uint64_t now_ns);
+
 /** slow_zap_ns() - how long to wait from one page that is taken out to the next. */
 uint64_t slow_zap_ns(const struct slow *s);
 

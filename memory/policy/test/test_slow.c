@@ -223,6 +223,28 @@ static void a_rest_earns_no_burst(void **state)
     assert_int_equal(charged, 4);
 }
 
+/* As in an emulated host: 2 ms for a touch that nobody charges. */
+static void what_a_touch_costs_by_itself_is_within_the_share(void **state)
+{
+    const struct slow_cost cost = { .charge_ns = 500000 };
+    const uint64_t touch_ns = 2000000, second = 1000000000;
+    struct slow s;
+    uint64_t now = second, waited = 0;
+
+    (void)state;
+    slow_init(&s, 4000, &cost, 8, 0);
+    slow_tick(&s, now, 100000);
+    while (now < 11 * second) {
+        if (slow_may_take(&s, now)) {
+            now += touch_ns;
+            waited += touch_ns;
+            slow_answered_free(&s, touch_ns);
+        }
+        now += 10000;
+    }
+    assert_in_range(waited, 7 * second, 8 * second); /* three of four seconds, and no more */
+}
+
 static void nothing_is_charged_before_it_is_known_what_is_in_use(void **state)
 {
     const struct slow_cost cost = { .charge_ns = 500000 };
@@ -255,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_set_that_fits_into_caches_pays_in_proportion),
         cmocka_unit_test(nobody_waits_beyond_the_share_however_many_touches_there_are),
         cmocka_unit_test(a_rest_earns_no_burst),
+        cmocka_unit_test(what_a_touch_costs_by_itself_is_within_the_share),
         cmocka_unit_test(nothing_is_charged_before_it_is_known_what_is_in_use),
         cmocka_unit_test(a_charge_is_large_beside_what_a_touch_costs),
     };
