@@ -11,6 +11,7 @@
 #                   (QUICK=1: one round of each; PARTS="moving ...": these only)
 #   make bench-memory      what it costs to have a guest give memory back, and what memory of
 #                   guests takes in a store
+#   make bench-lab         a lab's start, against QEMU and virtiofsd
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make bench-attacker    what the time that a page takes tells of other guests, against KSM
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
@@ -227,12 +228,15 @@ $(BUILD)/bench/replay $(BUILD)/bench/pageout: $(BUILD)/bench/%: guest-tests/benc
 bench-placement: deps
 	@$(SUB) -j2 all guests $(BUILD)/bench/planner
 	@guest-tests/bench/all-placement $(if $(QUICK),--quick) $(PARTS)
+bench-lab: deps
+	@$(SUB) -j2 all
+	@guest-tests/bench/lab-start
 bench-memory: deps
 	@$(SUB) -j2 all $(BUILD)/bench/replay $(BUILD)/bench/pageout
 	@guest-tests/bench/memory-return; s=$$?; guest-tests/bench/memory-corpus || s=$$?; \
 	guest-tests/bench/memory-corpus --held-out --guests 4 || s=$$?; exit $$s
 
-.PHONY: bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \
+.PHONY: bench-lab bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \
         fuzz-list fuzzers fuzzers-build layers headers lint deps check check-all demo bench install uninstall clean help guests
 
 # What an attacker can tell: root's, for KSM.
