@@ -8,6 +8,7 @@
 
 #include "vmm/base/macros.h"
 #include "vmm/base/units.h"
+#include "vmm/cli/ctl_answer.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/print_json.h"
 
@@ -163,14 +164,5 @@ int ctl_balance(const struct cli_args *args)
     json_decref(request);
     if (r < 0)
         return cli_fail(CLI_FAILURE, &ec);
-    if (cli_args_get(args, "json") != NULL)
-        r = print_json(stdout, answer);
-    else if (json_is_string(json_object_get(answer, "mode")))
-        print_answer(answer);
-    else
-        r = cli_error(-EPROTO, "%s: the machine's answer makes no sense", args->operands[0]);
-    json_decref(answer);
-    if (r == -ENOMEM)
-        return cli_error(CLI_FAILURE, "no memory to print the answer");
-    return r < 0 ? CLI_FAILURE : cli_flush(CLI_OK);
+    return answer_tell(args, answer, json_is_string(json_object_get(answer, "mode")), print_answer);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "vmm/base/units.h"
+#include "vmm/cli/ctl_answer.h"
 #include "vmm/cli/ctl_client.h"
 #include "vmm/cli/print_json.h"
 
@@ -80,14 +81,5 @@ int ctl_slow(const struct cli_args *args)
     r = ctl_slow_ask(args->operands[0], word != NULL ? &on : NULL, &answer, &ec);
     if (r < 0)
         return cli_fail(CLI_FAILURE, &ec);
-    if (cli_args_get(args, "json") != NULL)
-        r = print_json(stdout, answer);
-    else if (json_is_array(json_object_get(answer, "nodes")))
-        print_answer(answer);
-    else
-        r = cli_error(-EPROTO, "%s: the machine's answer makes no sense", args->operands[0]);
-    json_decref(answer);
-    if (r == -ENOMEM)
-        return cli_error(CLI_FAILURE, "no memory to print the answer");
-    return r < 0 ? CLI_FAILURE : cli_flush(CLI_OK);
+    return answer_tell(args, answer, json_is_array(json_object_get(answer, "nodes")), print_answer);
 }
