@@ -6,7 +6,7 @@
 
 #include "vmm/base/units.h"
 
-/* Each returns whether @b lacks that fact of @a; both have the same number of nodes. */
+/* Each returns whether @b lacks that fact of @a. Those that look at nodes want as many in both. */
 
 static bool cpus_lost(const struct topo_plan *a, const struct topo_plan *b)
 {
@@ -111,32 +111,78 @@ static bool mem_caches_lost(const struct topo_plan *a, const struct topo_plan *b
     return false;
 }
 
+/* Whether a plan has such a thing at all. */
+
+static bool has_hotplug(const struct topo_plan *p)
+{
+    for (size_t i = 0; i < p->n_nodes; i++)
+        if (p->nodes[i].hotplug_bytes > 0)
+            return true;
+    return false;
+}
+
+static bool has_links(const struct topo_plan *p)
+{
+    return p->links != NULL;
+}
+
+static bool has_initiators(const struct topo_plan *p)
+{
+    for (size_t i = 0; i < p->n_nodes; i++)
+        if (p->nodes[i].generic_initiator)
+            return true;
+    return false;
+}
+
+static bool has_mem_caches(const struct topo_plan *p)
+{
+    for (size_t i = 0; i < p->n_nodes; i++)
+        if (p->nodes[i].n_mem_caches > 0)
+            return true;
+    return false;
+}
+
+struct loss {
+    bool (*lost)(const struct topo_plan *a, const struct topo_plan *b);
+    const char *what;
+    bool any_nodes; /* it can be told of plans with other numbers of nodes, too ... */
+    bool (*has)(const struct topo_plan *p); /* ... or, where there is one, from this */
+};
+
+static bool is_lost(const struct loss *l, const struct topo_plan *a, const struct topo_plan *b)
+{
+    if (a->n_nodes == b->n_nodes || l->any_nodes)
+        return l->lost(a, b);
+    return l->has != NULL && l->has(a) && !l->has(b);
+}
+
 void topo_convert_losses(const struct topo_plan *plan, const struct topo_plan *back,
                          const char *form, struct topo_notes *notes)
 {
-    static const struct {
-        bool (*lost)(const struct topo_plan *a, const struct topo_plan *b);
-        const char *what;
-    } facts[] = {
-        { cpus_lost, "which CPUs each node has" },
-        { memory_lost, "how much memory each node has" },
-        { hotplug_lost, "windows for memory that is added later" },
-        { later_lost, "which CPUs are plugged in later" },
-        { cores_lost, "sockets, dies, cores and threads as they are" },
-        { caches_lost, "the caches and who shares them" },
-        { distances_lost, "the distances" },
-        { links_lost, "latencies and bandwidths" },
-        { initiators_lost, "which node is the initiator of memory without CPUs" },
-        { generic_initiators_lost, "which nodes have a generic initiator" },
-        { mem_caches_lost, "memory-side caches" },
+    static const struct loss facts[] = {
+        { .lost = cpus_lost, .what = "which CPUs each node has" },
+        { .lost = memory_lost, .what = "how much memory each node has" },
+        { .lost = hotplug_lost,
+          .what = "windows for memory that is added later",
+          .has = has_hotplug },
+        { .lost = later_lost, .what = "which CPUs are plugged in later", .any_nodes = true },
+        { .lost = cores_lost,
+          .what = "sockets, dies, cores and threads as they are",
+          .any_nodes = true },
+        { .lost = caches_lost, .what = "the caches and who shares them", .any_nodes = true },
+        { .lost = distances_lost, .what = "the distances" },
+        { .lost = links_lost, .what = "latencies and bandwidths", .has = has_links },
+        { .lost = initiators_lost, .what = "which node is the initiator of memory without CPUs" },
+        { .lost = generic_initiators_lost,
+          .what = "which nodes have a generic initiator",
+          .has = has_initiators },
+        { .lost = mem_caches_lost, .what = "memory-side caches", .has = has_mem_caches },
     };
 
-    if (plan->n_nodes != back->n_nodes) {
-        topo_note(notes, "%s, as written here, does not hold all nodes: of %zu there are %zu.", form, plan->n_nodes,
-                  back->n_nodes);
-        return;
-    }
+    if (plan->n_nodes != back->n_nodes)
+        topo_note(notes, "%s, as written here, does not hold all nodes: of %zu there are %zu.",
+                  form, plan->n_nodes, back->n_nodes);
     for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++)
-        if (facts[i].lost(plan, back))
+        if (is_lost(&facts[i], plan, back))
             topo_note(notes, "%s, as written here, does not hold %s.", form, facts[i].what);
 }

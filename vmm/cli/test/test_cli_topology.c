@@ -81,6 +81,17 @@ static void losses_are_told(void **state)
           "note: numactl's output, as written here, does not hold latencies and bandwidths.\n" },
         { "--to xml hotplug-node",
           "note: hwloc's XML, as written here, does not hold all nodes: of 3 there are 2.\n" },
+        { "--to numactl hotplug-node",
+          "note: numactl's output, as written here, does not hold all nodes: of 3 there are 2.\n"
+          "numavisor: note: numactl's output, as written here, does not hold windows for memory "
+          "that is added later.\n"
+          "numavisor: note: numactl's output, as written here, does not hold the caches and who "
+          "shares them.\n" },
+        { "--to numactl generic-initiator",
+          "numavisor: note: numactl's output, as written here, does not hold latencies and "
+          "bandwidths.\n"
+          "numavisor: note: numactl's output, as written here, does not hold which nodes have a "
+          "generic initiator.\n" },
         { "--to numactl 2-socket", "note: numactl's output, as written here, does not hold "
           "sockets, dies, cores and threads as they are.\n" },
         { "--to synthetic 8-socket",
