@@ -114,10 +114,10 @@ int facts_expect_read(const char *path, struct facts *ret_facts, struct errctx *
     size_t len;
     int r = read_file(path, FILE_MAX, &text, &len, ec);
 
-    if (r == 0 && strlen(text) != len)
-        r = errctx_set(ec, EINVAL, "%.200s is no text", path);
     if (r < 0)
-        return r;
+        return errctx_wrap(ec, r, "%.200s", path);
+    if (strlen(text) != len)
+        return errctx_set(ec, EINVAL, "%.200s is no text", path);
     r = facts_parse(text, ret_facts, ec);
     return r < 0 ? errctx_wrap(ec, r, "%.200s", path) : 0;
 }
