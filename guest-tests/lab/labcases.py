@@ -42,7 +42,8 @@ def command(tap):
                 f.write(text + "\n")
         env = os.environ | {"LAB_GIVEN": "a b", "LAB_KEPT": "not passed on", "LAB_FILE": file,
                             "LAB_RW": rw}
-        done = lab([*SMALL, "--rw", rw, "--env", "LAB_GIVEN", "--env", "LAB_SET=x=y", "--env",
+        done = lab(["--cpus", "2", "--memory", "384M", "--vnuma", "auto", "--expect", "plan",
+                    "--rw", rw, "--env", "LAB_GIVEN", "--env", "LAB_SET=x=y", "--env",
                     "LAB_FILE", "--env", "LAB_RW", "--env", "PATH=/bin:/usr/bin:/none",
                     "--disk", disk],
                    ["sh", "-c", FACTS, "sh", "one word", "--help"], data, env=env, cwd=folder)

@@ -296,7 +296,9 @@ static int run_conformance(struct cli_args *args)
         if (r < 0)
             r = errctx_wrap(&ec, r, "--expect");
     } else {
-        r = facts_expect_write(&args->config, false, &text, &ec);
+        r = facts_expect_settle(&args->config, &ec);
+        if (r == 0)
+            r = facts_expect_write(&args->config, false, &text, &ec);
         if (r == 0 && cli_args_get(args, "show") != NULL) {
             (void)fputs(text, stdout);
             return cli_flush(CLI_OK);

@@ -16,6 +16,7 @@
 #include "vmm/base/evloop.h"
 #include "vmm/base/macros.h"
 #include "vmm/cli/commands.h"
+#include "vmm/cli/facts_expect.h"
 #include "vmm/cli/lab_job.h"
 #include "vmm/lab/lab_emulate.h"
 #include "vmm/lab/lab_initramfs.h"
@@ -206,6 +207,8 @@ static int lab_job_run(struct lab_job *job)
     if (lab_options_take(job, &ec) < 0 || check(job, &ec) < 0)
         return cli_fail(CLI_USAGE, &ec);
     decided = lab_emulated_wanted(job, &emulated, &why);
+    if (decided == 0 && !emulated)
+        decided = facts_expect_settle(&job->args->config, &why);
     if (decided == 0 && lab_script_check(job, emulated, &ec) < 0)
         return cli_fail(CLI_USAGE, &ec);
     junit = path != NULL ? fopen(path, "we") : NULL;

@@ -33,6 +33,21 @@ static int plan_here(const struct machine_config *config, struct topo_plan **ret
     return r;
 }
 
+int facts_expect_settle(struct machine_config *config, struct errctx *ec)
+{
+    struct topo_plan *plan;
+    int r;
+
+    if (config->spec.n_vnuma != GUEST_VNUMA_AUTO)
+        return 0;
+    r = plan_here(config, &plan, ec);
+    if (r < 0)
+        return r;
+    r = topo_plan_describe_nodes(plan, &config->spec, ec);
+    topo_plan_free(plan);
+    return r;
+}
+
 /* The virtio device that an option makes; 0: one that depends on more than that. */
 static unsigned device_id(const struct device_args *args)
 {

@@ -8,6 +8,11 @@
 #include "vmm/config/config.h"
 #include "vmm/topology/facts.h"
 
+/** facts_expect_settle() - what --vnuma auto leaves to the host is decided here, and said in
+ *  @config: whoever plans it later gets the same machine, whatever the host is up to by then. Nothing
+ *  happens without it. Return: 0, or an errno of planning. */
+int facts_expect_settle(struct machine_config *config, struct errctx *ec);
+
 /** facts_expect_write() - what the guest of @config should see, planned for this host, as a text.
  *  @in_lab: it has devices beside those of @config.
  *  @ret_text: the caller frees it. Return: 0, or an errno of planning. */
