@@ -8,10 +8,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "vmm/base/cleanup.h"
+#include "vmm/base/checked.h"
 #include "vmm/base/macros.h"
+#include "vmm/base/units.h"
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/lab_job.h"
 #include "vmm/config/config_json.h"
@@ -101,6 +104,26 @@ static void size_host(const struct machine_config *config, struct lab_emulation 
     e->node_bytes = (bytes + HOST_OWN_BYTES + MEMORY_UNIT - 1) / MEMORY_UNIT * MEMORY_UNIT;
     for (size_t i = 0; i < config->n_devices; i++)
         e->network = e->network || strcmp(config->devices[i].type->name, "net") == 0;
+}
+
+/* What the kernel would refuse to map. */
+static int check_size(const struct lab_emulation *e, struct errctx *ec)
+{
+    struct sysinfo si;
+    uint64_t need, has;
+    char a[32], b[32];
+
+    if (sysinfo(&si) < 0)
+        return errctx_set_os(ec, errno, "sysinfo");
+    has = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+    if (!checked_mul(e->node_bytes, e->nodes, &need))
+        need = UINT64_MAX;
+    if (need <= has)
+        return 0;
+    return errctx_set(ec, ENOMEM, "the emulated host would need %s, on each of its %u nodes room for "
+                      "all of the machine's memory, and this one has %s",
+                      units_format_human(need, a, sizeof(a)), e->nodes,
+                      units_format_human(has, b, sizeof(b)));
 }
 
 /* The folder of the file of --junit has to be changed for real, too. Return: whether there is one. */
@@ -235,6 +258,9 @@ int lab_emulated_run(struct lab_job *job, struct errctx *ec)
     if (r < 0)
         return r;
     size_host(&args->config, &e);
+    r = check_size(&e, ec);
+    if (r < 0)
+        return r;
     command = calloc(args->n_words + 2, sizeof(*command));
     if (command == NULL)
         return errctx_set(ec, ENOMEM, "no memory for a command line");
