@@ -163,7 +163,10 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 
 SUB := $(MAKE) --no-print-directory
 
-tests: $(TEST_BINS)
+# Benchmarks' programs as well, so that they keep up with what they call.
+BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout attacker)
+
+tests: $(TEST_BINS) $(BENCH_BINS)
 
 unit: tests
 	@vmm/tools/run-tests $(BUILD)/unit $(TEST_BINS)
@@ -219,12 +222,13 @@ bench:
 	@$(SUB) -j2 all
 	@guest-tests/bench/run; s=$$?; for b in guest-tests/bench/boot-*; do $$b || s=$$?; done; exit $$s
 
-$(BUILD)/bench/planner: guest-tests/bench/planner.c guest-tests/bench/planner_problems.h $(LIB)
+TOUCHGUEST := guest-tests/bench/$(ARCH)/touchguest.c
+
+$(BENCH_BINS): $(BUILD)/bench/%: guest-tests/bench/%.c $(TOUCHGUEST) guest-tests/bench/touchguest.h \
+                                 guest-tests/bench/planner_problems.h $(LIB)
 	@mkdir -p $(@D)
-	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
-$(BUILD)/bench/replay $(BUILD)/bench/pageout: $(BUILD)/bench/%: guest-tests/bench/%.c $(LIB)
-	@mkdir -p $(@D)
-	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
+	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< \
+	    $(if $(filter pageout,$*),$(TOUCHGUEST)) $(LIB) $(PKG_LIBS)
 bench-placement: deps
 	@$(SUB) -j2 all guests $(BUILD)/bench/planner
 	@guest-tests/bench/all-placement $(if $(QUICK),--quick) $(PARTS)
@@ -240,9 +244,6 @@ bench-memory: deps
         fuzz-list fuzzers fuzzers-build layers headers lint deps check check-all demo bench install uninstall clean help guests
 
 # What an attacker can tell: root's, for KSM.
-$(BUILD)/bench/attacker: guest-tests/bench/attacker.c $(LIB)
-	@mkdir -p $(@D)
-	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIB) $(PKG_LIBS)
 bench-attacker: deps
 	@$(SUB) -j2 all $(BUILD)/bench/attacker
 	@guest-tests/bench/memory-attacker

@@ -125,10 +125,10 @@ def pageout(what, touches, paths):
     return json.loads(done.stdout)
 
 
-def swapped(touches, paths):
-    """What pageout tells of memory that goes to zram and comes back."""
+def swapped(what, touches, paths):
+    """What pageout tells of memory that goes to zram and comes back; WHAT: who touches it."""
     with zram_swap(sum(map(os.path.getsize, paths)) + 64 * MIB):
-        return pageout("swap", touches, paths)
+        return pageout(what, touches, paths)
 
 
 # --- KSM ------------------------------------------------------------------------------------------

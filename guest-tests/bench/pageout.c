@@ -6,11 +6,13 @@
  *   pageout pager TOUCHES FILE...   our own pager and a store
  *   pageout packed TOUCHES FILE...  the same, after what was kept was packed
  *   pageout swap TOUCHES FILE...    anonymous memory, as another VMM's, and MADV_PAGEOUT
+ *   pageout guest-pager|guest-packed|guest-swap ...  the same, touched by a guest (touchguest.h)
  *
  * The pages of the files that are not zeroes are all taken away, then TOUCHES of them, the same on
  * either side, touched one at a time in random order. JSON: CPU time of the process for a page that
  * goes, and the time within which half and 99 % of touches were answered. All on one CPU, as a fault
- * thread is where its guest's vCPU is.
+ * thread is where its guest's vCPU is, and as a real-time process where that is allowed: else the
+ * scheduler decides what p99 is, of the side that changes threads.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -25,15 +27,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "guest-tests/bench/touchguest.h"
 #include "memory/pager/pager.h"
 #include "memory/test/plan_ram.h"
+#include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
 
+#define GUEST "guest-"
 enum { PAGE = 4096, EXTENT = 2 * MIB, MEMORY_BITS = 40 };
 
 struct space {
     uint8_t *at;
     size_t n_pages, bytes;
+    bool by_guest; /* it touches, else this process */
 };
 
 struct result {
@@ -55,6 +61,12 @@ struct ours {
 static _Noreturn void die(const char *what)
 {
     perror(what);
+    exit(1);
+}
+
+static _Noreturn void die_of(const struct errctx *ec)
+{
+    (void)fprintf(stderr, "pageout: %s\n", ec->msg);
     exit(1);
 }
 
@@ -124,25 +136,42 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* How long it took, in ns. */
+static uint64_t touch_page(const struct space *s, const struct touch_guest *guest, size_t page)
+{
+    const volatile uint8_t *at = s->at + page * PAGE;
+    struct errctx ec = { 0 };
+    uint64_t begin;
+
+    if (s->by_guest) {
+        if (touch_guest_ns(guest, page * PAGE, &begin, &ec) < 0)
+            die_of(&ec);
+        return begin;
+    }
+    begin = now_ns(CLOCK_MONOTONIC);
+    (void)*at;
+    return now_ns(CLOCK_MONOTONIC) - begin;
+}
+
 /* Pages that came ahead of time are passed over. */
 static void touch(const struct space *s, size_t want, struct result *r)
 {
+    struct touch_guest *guest = NULL;
+    struct errctx ec = { 0 };
     uint64_t seed = 4711;
 
     r->ns = calloc(want, sizeof(*r->ns));
     if (r->ns == NULL)
         die("touch");
+    if (s->by_guest && touch_guest_new(s->at, s->bytes, &guest, &ec) < 0)
+        die_of(&ec);
     for (size_t i = 0; i < want; i++) {
-        const volatile uint8_t *page;
-        uint64_t begin;
+        size_t page;
 
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        page = s->at + (seed >> 16) % s->n_pages * PAGE;
-        if (is_there((const uint8_t *)(uintptr_t)page))
-            continue;
-        begin = now_ns(CLOCK_MONOTONIC);
-        (void)*page;
-        r->ns[r->faults++] = now_ns(CLOCK_MONOTONIC) - begin;
+        page = (seed >> 16) % s->n_pages;
+        if (!is_there(s->at + page * PAGE))
+            r->ns[r->faults++] = touch_page(s, guest, page);
     }
     qsort(r->ns, r->faults, sizeof(*r->ns), by_size);
 }
@@ -177,20 +206,16 @@ static void ours_new(struct ours *o, struct space *s)
     struct errctx ec = { 0 };
 
     plan_ram_init(&o->plan, 1, &ram);
-    if (mem_layout_make(&o->plan.plan, MEMORY_BITS, &o->layout, &ec) < 0 ||
+    if (mem_layout_make(&test_map, &o->plan.plan, MEMORY_BITS, &o->layout, &ec) < 0 ||
         guest_mem_new(&o->plan.plan, o->layout, &o->mem, &ec) < 0)
-        goto err;
+        die_of(&ec);
     params.mem = o->mem;
     if (pager_new(&params, &o->pager, &ec) < 0)
-        goto err;
+        die_of(&ec);
     s->at = guest_mem_backing(o->mem, 0)->host;
     o->quit_fd = eventfd(0, EFD_CLOEXEC);
     if (o->quit_fd < 0 || pthread_create(&o->server, NULL, serve, o) != 0)
         die("the fault thread");
-    return;
-err:
-    (void)fprintf(stderr, "pageout: %s\n", ec.msg);
-    exit(1);
 }
 
 static void ours_free(struct ours *o)
@@ -232,10 +257,8 @@ static void do_pager(struct space *s, char **files, bool packed, size_t touches,
     ours_new(&o, s);
     fill(s, files);
     begin = now_ns(CLOCK_PROCESS_CPUTIME_ID);
-    if (pager_evict(o.pager, (struct vnode_id){ 0 }, UINT64_MAX, &ops, NULL, &got, &ec) < 0) {
-        (void)fprintf(stderr, "pageout: %s\n", ec.msg);
-        exit(1);
-    }
+    if (pager_evict(o.pager, (struct vnode_id){ 0 }, UINT64_MAX, &ops, NULL, &got, &ec) < 0)
+        die_of(&ec);
     r->out_us = (double)(now_ns(CLOCK_PROCESS_CPUTIME_ID) - begin) / 1e3 / (double)s->n_pages;
     if (got != s->n_pages * PAGE) {
         (void)fprintf(stderr, "pageout: %zu pages did not go\n", s->n_pages - (size_t)got / PAGE);
@@ -272,6 +295,7 @@ static double percentile_us(const struct result *r, size_t permille)
 
 static void on_one_cpu(void)
 {
+    const struct sched_param first = { .sched_priority = 1 };
     cpu_set_t set;
     const int cpu = sched_getcpu();
 
@@ -279,15 +303,18 @@ static void on_one_cpu(void)
     CPU_SET(cpu < 0 ? 0 : cpu, &set);
     if (sched_setaffinity(0, sizeof(set), &set) < 0)
         die("sched_setaffinity");
+    (void)sched_setscheduler(0, SCHED_FIFO, &first);
 }
 
 int main(int argc, char **argv)
 {
     const char *what = argc > 3 ? argv[1] : "";
+    const bool by_guest = strncmp(what, GUEST, strlen(GUEST)) == 0;
     const size_t touches = argc > 3 ? strtoul(argv[2], NULL, 10) : 0;
     struct result r = { 0 };
-    struct space s = { 0 };
+    struct space s = { .by_guest = by_guest };
 
+    what += by_guest ? strlen(GUEST) : 0;
     for (int i = 3; i < argc; i++)
         s.n_pages += read_pages(argv[i], NULL);
     s.bytes = (s.n_pages * PAGE + EXTENT - 1) / EXTENT * EXTENT;
@@ -298,7 +325,7 @@ int main(int argc, char **argv)
     } else if (s.n_pages > 0 && strcmp(what, "swap") == 0) {
         do_swap(&s, argv + 3, touches, &r);
     } else {
-        (void)fprintf(stderr, "usage: pageout pager|packed|swap TOUCHES FILE...\n");
+        (void)fprintf(stderr, "usage: pageout [guest-]pager|packed|swap TOUCHES FILE...\n");
         return 2;
     }
     (void)printf("{\"pages\": %zu, \"out_us\": %.3f, \"pack_us\": %.3f, \"faults\": %zu, "
