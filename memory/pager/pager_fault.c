@@ -425,12 +425,11 @@ static void serve_fault(struct pager_node *node, const struct uffd_fault *fault)
 static void serve_batch(struct pager_node *node)
 {
     struct uffd_fault fault[UFFD_BATCH];
-    size_t n;
     LOCK_SCOPE(&node->serving);
+    const size_t n = uffd_read(node->uffd, fault);
 
-    while ((n = uffd_read(node->uffd, fault)) > 0)
-        for (size_t i = 0; i < n; i++)
-            serve_fault(node, &fault[i]);
+    for (size_t i = 0; i < n; i++)
+        serve_fault(node, &fault[i]);
 }
 
 void pager_serve(struct pager *pager, struct vnode_id vnode, int quit_fd)
