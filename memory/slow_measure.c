@@ -4,12 +4,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "memory/pager/uffd.h"
+#include "memory/slow_chase.h"
 #include "memory/slow_node.h"
 #include "memory/slow_pages.h"
 #include "vmm/base/cleanup.h"
@@ -17,98 +16,16 @@
 #include "vmm/base/place.h"
 
 enum {
-    CHASE_BYTES = 16 * MIB,
-    LINE_BYTES = 64,
-    LINES = CHASE_BYTES / LINE_BYTES,
-    STEPS_AT_ONCE = 1024, /* between two looks at the clock */
     TRIES = 4,
-    TOUCH_BYTES = SLOW_PAGE * SLOW_AROUND, /* from one touch to the next: each is a fault */
-    TOUCHES = CHASE_BYTES / TOUCH_BYTES,
+    TOUCH_ROUNDS = 2,
+    TOUCH_FACTOR_MILLI = 2000, /* half the time: neither side of the difference is small */
+    LOOK_CHARGES = 40,
+    MISS_MILLI = 120,          /* further off than that is worth another try */
 };
-#define WARM_NS  UINT64_C(150000000)
-#define TOUCH_NS UINT64_C(200000000)
-#define BASE_NS  UINT64_C(100000000)
-#define LOOK_NS  UINT64_C(300000000)
-#define MISS_MILLI 150                /* further off than that is worth another try */
-
-struct line {
-    struct line *next;
-    uint8_t rest[LINE_BYTES - sizeof(struct line *)];
-};
-
-struct ground {
-    struct line *lines;
-    struct line *at;
-    int memfd;
-    uint64_t seed;
-};
-
-static uint32_t dice(uint64_t *seed, uint32_t below)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15ull;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-    return (uint32_t)(((z ^ z >> 31) >> 32) * below >> 32);
-}
-
-/* One cycle through all of them (Sattolo). */
-static void weave(struct ground *g)
-{
-    for (uint32_t i = 0; i < LINES; i++)
-        g->lines[i].next = &g->lines[i];
-    for (uint32_t i = LINES - 1; i > 0; i--) {
-        const uint32_t k = dice(&g->seed, i);
-        struct line *const next = g->lines[i].next;
-
-        g->lines[i].next = g->lines[k].next;
-        g->lines[k].next = next;
-    }
-    g->at = g->lines;
-}
-
-static int make_ground(struct ground *ret_ground, struct errctx *ec)
-{
-    struct ground g = { .seed = 1 };
-    CLEANUP_CLOSE int fd = memfd_create("slow-measure", MFD_CLOEXEC);
-    void *at;
-
-    if (fd < 0 || ftruncate(fd, CHASE_BYTES) < 0)
-        return errctx_set_os(ec, errno, "memory to measure with");
-    at = mmap(NULL, CHASE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (at == MAP_FAILED)
-        return errctx_set_os(ec, errno, "memory to measure with");
-    g.lines = at;
-    weave(&g);
-    g.memfd = take_fd(&fd);
-    *ret_ground = g;
-    return 0;
-}
-
-static void free_ground(struct ground *g)
-{
-    (void)munmap(g->lines, CHASE_BYTES);
-    (void)close(g->memfd);
-}
-
-/* Chase for @ns. Return: picoseconds a step. */
-static uint64_t chase(struct ground *g, uint64_t ns)
-{
-    const uint64_t begin = slow_pages_now_ns();
-    struct line *volatile *const keep = &(struct line *volatile){ NULL };
-    struct line *at = g->at;
-    uint64_t steps = 0, now;
-
-    do {
-        for (int i = 0; i < STEPS_AT_ONCE; i++)
-            at = at->next;
-        *keep = at;
-        steps += STEPS_AT_ONCE;
-        now = slow_pages_now_ns();
-    } while (now - begin < ns);
-    g->at = at;
-    return (now - begin) * 1000 / steps;
-}
+#define FIRST_TOUCH_NS UINT64_C(20000)     /* a guess */
+#define WARM_NS        UINT64_C(150000000)
+#define BASE_NS        UINT64_C(200000000)
+#define LOOK_NS        UINT64_C(300000000)
 
 /* --- with it slow ------------------------------------------------------------------------------- */
 
@@ -117,6 +34,7 @@ struct server {
     int quit_fd;
     int result;
     struct errctx ec;
+    pthread_t thread;
 };
 
 static void *serve(void *arg)
@@ -129,13 +47,12 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static int make_node(const struct ground *g, uint32_t factor_milli, const struct slow_measured *m,
-                     struct slow_node **ret_node, struct errctx *ec)
+static int make_node(const struct slow_chase *chase, uint32_t factor_milli,
+                     const struct slow_cost *cost, struct slow_node **ret_node, struct errctx *ec)
 {
-    const struct slow_range range = { (uint8_t *)g->lines, CHASE_BYTES, g->memfd };
+    const struct slow_range range = slow_chase_range(chase);
     const struct slow_params params = { .ranges = &range, .n_ranges = 1, .max_users = 1,
-                                        .factor_milli = factor_milli,
-                                        .cost = m->cost };
+                                        .factor_milli = factor_milli, .cost = *cost };
     int uffd = -1, r = uffd_open(&uffd, ec);
 
     if (r == 0)
@@ -145,85 +62,102 @@ static int make_node(const struct ground *g, uint32_t factor_milli, const struct
     return r;
 }
 
-/* Have @look do something while memory is slow. */
-static int while_slow(struct ground *g, uint32_t factor_milli, const struct slow_measured *m,
-                      uint64_t (*look)(struct ground *g, const struct slow_node *node),
-                      uint64_t *ret_seen, struct errctx *ec)
+/* What was seen for a while. */
+struct look {
+    uint64_t ns, step_ps;
+    struct slow_counts counts;
+};
+
+static void take_look(const struct slow_chase *chase, const struct slow_node *node, uint64_t ns,
+                      struct look *ret_look)
 {
+    const uint64_t begin = slow_pages_now_ns();
+    struct slow_counts was;
+
+    slow_node_count(node, &was);
+    ret_look->step_ps = slow_chase_step_ps(chase, ns);
+    slow_node_count(node, &ret_look->counts);
+    ret_look->ns = slow_pages_now_ns() - begin;
+    ret_look->counts.spared -= was.spared;
+    ret_look->counts.spared_ns -= was.spared_ns;
+}
+
+static int look_while_slow(const struct slow_chase *chase, uint32_t factor_milli,
+                           const struct slow_cost *cost, struct look *ret_look, struct errctx *ec)
+{
+    const uint64_t unit = (cost->charge_ns + cost->extra_ns) * LOOK_CHARGES;
     CLEANUP_CLOSE int quit_fd = eventfd(0, EFD_CLOEXEC);
     struct server s = { .quit_fd = quit_fd };
-    pthread_t thread;
     int r = quit_fd < 0 ? errctx_set_os(ec, errno, "eventfd") : 0;
 
     if (r == 0)
-        r = make_node(g, factor_milli, m, &s.node, ec);
+        r = make_node(chase, factor_milli, cost, &s.node, ec);
     if (r < 0)
         return r;
-    r = pthread_create(&thread, NULL, serve, &s);
+    r = pthread_create(&s.thread, NULL, serve, &s);
     if (r == 0) {
-        *ret_seen = look(g, s.node);
+        (void)slow_chase_step_ps(chase, MAX(WARM_NS, unit / 4));
+        take_look(chase, s.node, MAX(LOOK_NS, unit), ret_look);
         (void)eventfd_write(quit_fd, 1);
-        (void)pthread_join(thread, NULL);
+        (void)pthread_join(s.thread, NULL);
     }
     slow_node_free(s.node);
     if (r != 0)
         return errctx_set_os(ec, r, "thread to measure with");
-    return s.result == 0 ? 0 : errctx_set(ec, -s.result, "%s", s.ec.msg);
+    if (s.result < 0)
+        return errctx_set(ec, -s.result, "%s", s.ec.msg);
+    return ret_look->step_ps > 0 ? 0 : errctx_set(ec, EIO, "memory to measure with is never "
+                                                           "answered for");
+}
+
+/* Steps before and after: who else uses the processors comes and goes. */
+static int compare(const struct slow_chase *chase, uint32_t factor_milli,
+                   const struct slow_cost *cost, uint64_t *ret_base_ps, struct look *ret_look,
+                   struct errctx *ec)
+{
+    uint64_t before, after;
+    int r;
+
+    before = slow_chase_step_ps(chase, BASE_NS);
+    r = look_while_slow(chase, factor_milli, cost, ret_look, ec);
+    if (r < 0)
+        return r;
+    (void)slow_chase_step_ps(chase, BASE_NS / 4); /* into page tables and caches */
+    after = slow_chase_step_ps(chase, BASE_NS);
+    if (before == 0 || after == 0)
+        return errctx_set(ec, EIO, "a pointer chase to measure with does not get on");
+    *ret_base_ps = (before + after) / 2;
+    return 0;
 }
 
 /* --- what a touch costs ------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
+/* With nothing but touches that are answered at once: what they cost is what the chase lacks. */
+static int measure_touch(const struct slow_chase *chase, struct slow_measured *m, struct errctx *ec)
 {
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    struct slow_cost cost = { .extra_ns = FIRST_TOUCH_NS };
 
-    return x < y ? -1 : x > y;
-}
+    for (int i = 0; i < TOUCH_ROUNDS; i++) {
+        struct look look = { 0 };
+        uint64_t lost, seen;
+        int r = compare(chase, TOUCH_FACTOR_MILLI, &cost, &m->step_ps, &look, ec);
 
-static uint64_t median(uint64_t *list, size_t n)
-{
-    qsort(list, n, sizeof(*list), compare);
-    return n > 0 ? list[n / 2] : 0;
-}
-
-static uint64_t time_touch(struct ground *g, uint32_t i)
-{
-    const uint64_t begin = slow_pages_now_ns();
-
-    (void)*(uint8_t volatile *)((uint8_t *)g->lines + (size_t)i * TOUCH_BYTES);
-    return slow_pages_now_ns() - begin;
-}
-
-/* Those that are charged because the server chose their pages do not reach the median. The server
- * may not have begun. */
-static uint64_t answered_touch(struct ground *g, const struct slow_node *node)
-{
-    const uint64_t until = slow_pages_now_ns() + TOUCH_NS;
-    uint64_t took[TOUCHES];
-    struct slow_counts was, is;
-    size_t n = 0;
-
-    for (uint32_t i = 0; n < TOUCHES && slow_pages_now_ns() < until; i = (i + 1) % TOUCHES) {
-        slow_node_count(node, &was);
-        (void)madvise((uint8_t *)g->lines + (size_t)i * TOUCH_BYTES, TOUCH_BYTES, MADV_DONTNEED);
-        took[n] = time_touch(g, i);
-        slow_node_count(node, &is);
-        n += is.spared != was.spared;
+        if (r < 0)
+            return r;
+        if (look.counts.spared == 0 || look.step_ps <= m->step_ps)
+            break; /* less than can be seen */
+        lost = look.ns - (uint64_t)((double)look.ns * (double)m->step_ps / (double)look.step_ps);
+        seen = look.counts.spared_ns / look.counts.spared;
+        m->touch_ns = lost / look.counts.spared;
+        cost.extra_ns = MIN(MAX(m->touch_ns - MIN(m->touch_ns, seen), UINT64_C(1000)),
+                            (uint64_t)SLOW_CHARGE_MAX_NS);
     }
-    return median(took, n);
+    m->cost.extra_ns = cost.extra_ns;
+    m->cost.charge_ns = slow_charge_ns(m->touch_ns);
+    return 0;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------- */
-
-/* All pages are out at first, and the chase is not to meet that. */
-static uint64_t chase_slow(struct ground *g, const struct slow_node *node)
-{
-    (void)node;
-    for (uint32_t i = 0; i < TOUCHES; i++)
-        (void)time_touch(g, i);
-    (void)chase(g, WARM_NS);
-    return chase(g, LOOK_NS);
-}
 
 static uint32_t off_by(uint32_t ratio_milli, uint32_t factor_milli)
 {
@@ -231,25 +165,6 @@ static uint32_t off_by(uint32_t ratio_milli, uint32_t factor_milli)
                                                       : factor_milli - ratio_milli;
 
     return (uint32_t)((uint64_t)apart * 1000 / factor_milli);
-}
-
-/* Steps before and after: who else uses the processors comes and goes. */
-static int compare_steps(struct ground *g, uint32_t factor_milli, struct slow_measured *m,
-                         uint32_t *ret_milli, struct errctx *ec)
-{
-    uint64_t before, slow, after;
-    int r;
-
-    (void)chase(g, BASE_NS / 4); /* into the page table and the caches */
-    before = chase(g, BASE_NS);
-    r = while_slow(g, factor_milli, m, chase_slow, &slow, ec);
-    if (r < 0)
-        return r;
-    (void)chase(g, BASE_NS / 4);
-    after = chase(g, BASE_NS);
-    m->step_ps = (before + after) / 2;
-    *ret_milli = (uint32_t)MIN(slow * 1000 / MAX(m->step_ps, UINT64_C(1)), (uint64_t)UINT32_MAX);
-    return 0;
 }
 
 /* What @factor_milli is to be that the next ratio is nearer to @asked: what is beyond 1 grows with
@@ -264,16 +179,19 @@ static uint32_t correct(uint32_t factor_milli, uint32_t ratio_milli, uint32_t as
 }
 
 /* The best of some tries: a machine that is busy with other things is off now and then. */
-static int try_out(struct ground *g, uint32_t asked, struct slow_measured *m, struct errctx *ec)
+static int try_out(const struct slow_chase *chase, uint32_t asked, struct slow_measured *m,
+                   struct errctx *ec)
 {
     struct slow_measured next = *m;
 
     next.factor_milli = asked;
     for (int i = 0; i < TRIES; i++) {
-        int r = compare_steps(g, next.factor_milli, &next, &next.ratio_milli, ec);
+        struct look look = { 0 };
+        int r = compare(chase, next.factor_milli, &next.cost, &next.step_ps, &look, ec);
 
         if (r < 0)
             return r;
+        next.ratio_milli = (uint32_t)MIN(look.step_ps * 1000 / next.step_ps, (uint64_t)UINT32_MAX);
         if (i == 0 || off_by(next.ratio_milli, asked) < off_by(m->ratio_milli, asked))
             *m = next;
         if (off_by(next.ratio_milli, asked) <= MISS_MILLI)
@@ -283,27 +201,33 @@ static int try_out(struct ground *g, uint32_t asked, struct slow_measured *m, st
     return 0;
 }
 
-static int measure(struct ground *g, uint32_t asked, struct slow_measured *m, struct errctx *ec)
+static int measure(const struct kvm_sys *sys, uint32_t asked, struct slow_measured *m,
+                   struct errctx *ec)
 {
-    int r;
-
-    m->cost.charge_ns = SLOW_CHARGE_MIN_NS;
-    r = while_slow(g, asked, m, answered_touch, &m->cost.extra_ns, ec);
-    m->cost.extra_ns = MIN(m->cost.extra_ns, (uint64_t)SLOW_CHARGE_MAX_NS);
-    m->cost.charge_ns = slow_charge_ns(m->cost.extra_ns);
-    return r < 0 ? r : try_out(g, asked, m, ec);
-}
-
-int slow_measure(uint32_t factor_milli, struct slow_measured *ret_measured, struct errctx *ec)
-{
-    struct slow_measured m = { 0 };
-    struct ground g;
-    int r = make_ground(&g, ec);
+    struct slow_chase *chase;
+    int r = slow_chase_start(sys, &chase, ec);
 
     if (r < 0)
         return r;
-    r = measure(&g, factor_milli, &m, ec);
-    free_ground(&g);
+    m->in_guest = slow_chase_in_guest(chase);
+    (void)slow_chase_step_ps(chase, WARM_NS);
+    r = measure_touch(chase, m, ec);
+    if (r == 0)
+        r = try_out(chase, asked, m, ec);
+    slow_chase_stop(chase);
+    return r;
+}
+
+int slow_measure(const struct kvm_sys *sys, uint32_t factor_milli,
+                 struct slow_measured *ret_measured, struct errctx *ec)
+{
+    struct slow_measured m = { 0 };
+    int r = measure(sys, factor_milli, &m, ec);
+
+    if (r == -EIO && m.in_guest) { /* it does not run there, or not on */
+        m = (struct slow_measured){ 0 };
+        r = measure(NULL, factor_milli, &m, ec);
+    }
     if (r == 0)
         *ret_measured = m;
     return r;

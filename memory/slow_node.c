@@ -16,9 +16,10 @@
 enum {
     WAITING_MAX = 4096,  /* touches that wait at a time; more are not charged */
     CHOSEN_MAX = 65536,  /* pages that were chosen, and are remembered */
-    CHOSEN_TICKS = 4,    /* what is not touched for so long is not in use */
+    CHOSEN_TICKS = 10,   /* what is not touched for so long is not in use, */
+    CHOSEN_NS = 1000000000, /* ... and for so long */
     CHOOSE_AT_ONCE = 4,  /* between two looks for touches */
-    LOOK_NS = 1000000,   /* for new pages, in a tick */
+    LOOK_SHARE = 20,     /* of a tick, for new pages: one of so many parts */
 };
 
 struct waiting {
@@ -42,7 +43,7 @@ struct slow_node {
     struct chosen *chosen; /* CHOSEN_MAX */
     uint32_t chosen_first, chosen_end;
     uint64_t choose_at_ns, tick_at_ns;
-    _Atomic uint64_t n_charged, n_spared, waited_ns, n_taken, n_in_use;
+    _Atomic uint64_t n_charged, n_spared, waited_ns, spared_ns, n_taken, n_in_use;
     _Atomic uint32_t users;
 };
 
@@ -100,9 +101,13 @@ static void answer(struct slow_node *node, uint32_t page, uint32_t n)
 
 static void answer_free(struct slow_node *node, uint32_t page, uint64_t seen_ns)
 {
+    uint64_t waited;
+
     answer(node, page, slow_pages_around(&node->pages, page));
-    slow_answered_free(&node->slow, slow_pages_now_ns() - seen_ns);
+    waited = slow_pages_now_ns() - seen_ns;
+    slow_answered_free(&node->slow, waited);
     add(&node->n_spared, 1);
+    add(&node->spared_ns, waited);
 }
 
 static void touched(struct slow_node *node, uint32_t page, uint64_t now)
@@ -112,7 +117,8 @@ static void touched(struct slow_node *node, uint32_t page, uint64_t now)
 
     if (state == SLOW_WAITING)
         return; /* another thread's, which goes on with the first */
-    charge = state == SLOW_CHOSEN && node->waiting_end - node->waiting_first < WAITING_MAX
+    charge = (state == SLOW_CHOSEN || state == SLOW_OUT) &&
+                     node->waiting_end - node->waiting_first < WAITING_MAX
                  ? slow_touch(&node->slow, now)
                  : 0;
     if (charge == 0) {
@@ -162,32 +168,40 @@ static void forget_until(struct slow_node *node, uint64_t at_ns)
         slow_pages_forget(&node->pages, node->chosen[node->chosen_first++ % CHOSEN_MAX].page);
 }
 
+static void remember(struct slow_node *node, uint32_t page, uint64_t now)
+{
+    if (node->chosen_end - node->chosen_first == CHOSEN_MAX)
+        slow_pages_forget(&node->pages, node->chosen[node->chosen_first++ % CHOSEN_MAX].page);
+    node->chosen[node->chosen_end++ % CHOSEN_MAX] = (struct chosen){ page, now };
+}
+
 static void choose(struct slow_node *node, uint64_t now)
 {
     const uint64_t tick = slow_tick_ns(&node->slow);
-    uint32_t page;
 
     if (node->choose_at_ns + tick < now)
         node->choose_at_ns = now - tick; /* what was missed longer ago is not made up for */
     for (int i = 0; i < CHOOSE_AT_ONCE && node->choose_at_ns <= now; i++) {
+        const uint32_t most = slow_may_take(&node->slow, now);
+        uint32_t first, n = most > 0 ? slow_pages_choose(&node->pages, most, &first) : 0;
+
         node->choose_at_ns += slow_zap_ns(&node->slow);
-        if (!slow_may_take(&node->slow, now) || !slow_pages_choose(&node->pages, &page))
-            continue;
-        if (node->chosen_end - node->chosen_first == CHOSEN_MAX)
-            slow_pages_forget(&node->pages, node->chosen[node->chosen_first++ % CHOSEN_MAX].page);
-        node->chosen[node->chosen_end++ % CHOSEN_MAX] = (struct chosen){ page, now };
-        add(&node->n_taken, 1);
+        add(&node->n_taken, n);
+        while (n > 0)
+            remember(node, first + --n, now);
     }
 }
 
 static void tick(struct slow_node *node, uint64_t now)
 {
     const uint64_t every = slow_tick_ns(&node->slow);
-    const uint64_t in_use = (uint64_t)node->pages.n_mapped + node->pages.n_chosen;
+    const uint64_t kept = MAX(every * CHOSEN_TICKS, (uint64_t)CHOSEN_NS);
+    uint64_t in_use;
 
     node->tick_at_ns = now + every;
-    forget_until(node, now - MIN(now, every * CHOSEN_TICKS));
-    slow_pages_look(&node->pages, now + LOOK_NS);
+    forget_until(node, now - MIN(now, kept));
+    slow_pages_look(&node->pages, now + every / LOOK_SHARE);
+    in_use = (uint64_t)node->pages.n_mapped + node->pages.n_chosen;
     slow_tick(&node->slow, now, in_use);
     atomic_store(&node->n_in_use, in_use);
     atomic_store(&node->users, node->slow.users);
@@ -259,7 +273,7 @@ int slow_node_serve(struct slow_node *node, int quit_fd, struct errctx *ec)
     if (r < 0)
         return r;
     slow_init(&node->slow, p->factor_milli, &p->cost, p->max_users, now);
-    slow_pages_zap(&node->pages);
+    slow_pages_reset(&node->pages);
     node->choose_at_ns = node->tick_at_ns = now;
     do {
         hear(node);
@@ -279,6 +293,7 @@ void slow_node_count(const struct slow_node *node, struct slow_counts *ret_count
         .charged = atomic_load(&node->n_charged),
         .spared = atomic_load(&node->n_spared),
         .waited_ns = atomic_load(&node->waited_ns),
+        .spared_ns = atomic_load(&node->spared_ns),
         .taken = atomic_load(&node->n_taken),
         .in_use = atomic_load(&node->n_in_use),
         .users = atomic_load(&node->users),

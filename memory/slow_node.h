@@ -57,6 +57,7 @@ struct slow_counts {
     uint64_t charged;   /* touches that had to wait */
     uint64_t spared;    /* ... that were answered at once */
     uint64_t waited_ns; /* by those that had to */
+    uint64_t spared_ns; /* by those, until they were */
     uint64_t taken;     /* pages that were taken out */
     uint64_t in_use;    /* pages, as far as known now */
     uint32_t users;     /* threads that use the node at a time, as it seems */

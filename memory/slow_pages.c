@@ -35,7 +35,8 @@ int slow_pages_init(const struct slow_range *ranges, size_t n_ranges, struct slo
     p.ranges = calloc(n_ranges + 1, sizeof(*p.ranges));
     p.state = calloc(n + 1, sizeof(*p.state));
     p.mapped = calloc(n + 1, sizeof(*p.mapped));
-    if (p.ranges == NULL || p.state == NULL || p.mapped == NULL) {
+    p.place = calloc(n + 1, sizeof(*p.place));
+    if (p.ranges == NULL || p.state == NULL || p.mapped == NULL || p.place == NULL) {
         slow_pages_fini(&p);
         return -ENOMEM;
     }
@@ -49,6 +50,7 @@ void slow_pages_fini(struct slow_pages *p)
     free(p->ranges);
     free(p->state);
     free(p->mapped);
+    free(p->place);
     *p = (struct slow_pages){ 0 };
 }
 
@@ -90,62 +92,84 @@ static uint32_t dice(struct slow_pages *p, uint32_t below)
     return (uint32_t)(((z ^ z >> 31) >> 32) * below >> 32);
 }
 
-static void take_out(const struct slow_pages *p, uint32_t page, uint32_t n)
+/* --- states --------------------------------------------------------------------------------------- */
+
+static void list(struct slow_pages *p, uint32_t page)
 {
-    (void)madvise(slow_pages_address(p, page, NULL), (size_t)n * SLOW_PAGE, MADV_DONTNEED);
+    p->state[page] = SLOW_MAPPED;
+    p->place[page] = p->n_mapped;
+    p->mapped[p->n_mapped++] = page;
 }
 
-bool slow_pages_choose(struct slow_pages *p, uint32_t *ret_page)
+static void set_state(struct slow_pages *p, uint32_t page, enum slow_page_state state)
 {
-    while (p->n_mapped > 0) {
-        const uint32_t at = dice(p, p->n_mapped), page = p->mapped[at];
+    const enum slow_page_state was = p->state[page];
 
-        p->mapped[at] = p->mapped[--p->n_mapped];
-        if (p->state[page] != SLOW_MAPPED)
-            continue; /* it went meanwhile */
-        p->state[page] = SLOW_CHOSEN;
-        p->n_chosen++;
-        take_out(p, page, 1);
-        *ret_page = page;
-        return true;
+    if (was == state)
+        return;
+    if (was == SLOW_MAPPED) {
+        const uint32_t last = p->mapped[--p->n_mapped];
+
+        p->mapped[p->place[page]] = last;
+        p->place[last] = p->place[page];
     }
-    return false;
+    p->n_chosen -= was == SLOW_CHOSEN;
+    p->n_chosen += state == SLOW_CHOSEN;
+    p->state[page] = (uint8_t)state;
+    if (state == SLOW_MAPPED)
+        list(p, page);
+}
+
+void slow_pages_reset(struct slow_pages *p)
+{
+    memset(p->state, SLOW_UNKNOWN, p->n);
+    p->n_mapped = p->n_chosen = 0;
+    p->blocks = UINT64_MAX; /* of no file: look in any case */
+    p->look_at = p->n;
+}
+
+uint32_t slow_pages_choose(struct slow_pages *p, uint32_t most, uint32_t *ret_first)
+{
+    uint32_t first, left, n = 0;
+
+    if (p->n_mapped == 0)
+        return 0;
+    first = p->mapped[dice(p, p->n_mapped)];
+    (void)slow_pages_address(p, first, &left);
+    while (n < MIN(most, left) && p->state[first + n] == SLOW_MAPPED)
+        set_state(p, first + n++, SLOW_CHOSEN);
+    (void)madvise(slow_pages_address(p, first, NULL), (size_t)n * SLOW_PAGE, MADV_DONTNEED);
+    *ret_first = first;
+    return n;
 }
 
 void slow_pages_forget(struct slow_pages *p, uint32_t page)
 {
-    if (p->state[page] != SLOW_CHOSEN)
-        return;
-    p->state[page] = SLOW_OUT;
-    p->n_chosen--;
+    if (p->state[page] == SLOW_CHOSEN)
+        set_state(p, page, SLOW_OUT);
 }
 
 void slow_pages_wait(struct slow_pages *p, uint32_t page)
 {
-    p->state[page] = SLOW_WAITING;
-    p->n_chosen--;
+    set_state(p, page, SLOW_WAITING);
 }
 
-/* Where a page went and came again it may be listed twice, and there is room for each once. */
 void slow_pages_come(struct slow_pages *p, uint32_t page, uint32_t n)
 {
-    for (uint32_t i = page; i < page + n; i++) {
-        if (p->state[i] == SLOW_MAPPED)
-            continue;
-        p->n_chosen -= p->state[i] == SLOW_CHOSEN;
-        p->state[i] = SLOW_MAPPED;
-        if (p->n_mapped < p->n)
-            p->mapped[p->n_mapped++] = i;
-    }
+    for (uint32_t i = page; i < page + n; i++)
+        set_state(p, i, SLOW_MAPPED);
 }
 
-/* Those that are chosen wait for who touches them. */
+/* Those that are chosen wait for who touches them. What was never taken out and is touched was taken
+ * out with a neighbour. */
 uint32_t slow_pages_around(const struct slow_pages *p, uint32_t page)
 {
+    const enum slow_page_state state = p->state[page];
+    const uint32_t most = state == SLOW_OUT ? SLOW_AROUND : state == SLOW_MAPPED ? SLOW_TORN : 1;
     uint32_t left, n = 1;
 
     (void)slow_pages_address(p, page, &left);
-    while (n < left && (page + n) % SLOW_AROUND != 0 && p->state[page + n] == SLOW_OUT)
+    while (n < left && (page + n) % most != 0 && p->state[page + n] == state)
         n++;
     return n;
 }
@@ -163,31 +187,15 @@ static uint64_t count_blocks(const struct slow_pages *p)
     return blocks;
 }
 
-static bool is_gone(struct slow_pages *p, uint32_t page, bool there)
-{
-    if (there || p->state[page] == SLOW_WAITING)
-        return false;
-    p->n_chosen -= p->state[page] == SLOW_CHOSEN;
-    p->state[page] = SLOW_UNKNOWN;
-    return true;
-}
-
-/* New pages are taken out by runs. */
 static void look_at(struct slow_pages *p, uint32_t first, const unsigned char *there, uint32_t n)
 {
-    uint32_t run = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t page = first + i;
 
-    for (uint32_t i = 0; i <= n; i++) {
-        const bool is_new = i < n && !is_gone(p, first + i, (there[i] & 1) != 0) &&
-                            p->state[first + i] == SLOW_UNKNOWN;
-
-        if (is_new) {
-            p->state[first + i] = SLOW_OUT;
-            run++;
-        } else if (run > 0) {
-            take_out(p, first + i - run, run);
-            run = 0;
-        }
+        if ((there[i] & 1) != 0 && p->state[page] == SLOW_UNKNOWN)
+            set_state(p, page, SLOW_MAPPED);
+        else if ((there[i] & 1) == 0 && p->state[page] != SLOW_WAITING)
+            set_state(p, page, SLOW_UNKNOWN);
     }
 }
 
@@ -212,10 +220,4 @@ void slow_pages_look(struct slow_pages *p, uint64_t until_ns)
             look_at(p, p->look_at, there, n);
         p->look_at += n;
     } while (p->look_at < p->n && slow_pages_now_ns() < until_ns);
-}
-
-void slow_pages_zap(const struct slow_pages *p)
-{
-    for (size_t i = 0; i < p->n_ranges; i++)
-        (void)madvise(p->ranges[i].host, p->ranges[i].len_bytes, MADV_DONTNEED);
 }

@@ -2,12 +2,12 @@
 /*
  * What is known of a slow node's pages, for the thread that serves it:
  *
- *   UNKNOWN ─ found in the file ──► OUT ─ touched ─► MAPPED ─ chosen ─► CHOSEN ─ touched ─► WAITING
- *      ▲                             ▲                 ▲                  │                    │
- *      └─ not in the file any more   └── for long not touched ────────────┘     answered ──────┘ (to MAPPED)
+ *   UNKNOWN ─ found in the file ─► MAPPED ─ chosen ─► CHOSEN ─ for long not touched ─► OUT
+ *      ▲                             ▲                  │ touched                       │
+ *      └─ not in the file any more   └──── answered ─ WAITING ◄── touched ──────────────┘
  *
  * New pages of the file are mapped by the kernel as they are made, and nobody is told; they are found
- * by looking, when the file has grown, and taken out then.
+ * by looking, when the file has grown, and taken for used until they are chosen and nobody comes.
  */
 #ifndef MEMORY_SLOW_PAGES_H
 #define MEMORY_SLOW_PAGES_H
@@ -20,7 +20,8 @@
 
 enum {
     SLOW_PAGE = 4096,
-    SLOW_AROUND = 16, /* pages that a touch that is not charged brings back */
+    SLOW_AROUND = 16,   /* pages that a touch that is not charged brings back */
+    SLOW_TORN = 512,    /* ... of a huge page, which goes as a whole where one page is taken out */
 };
 
 enum slow_page_state { SLOW_UNKNOWN, SLOW_OUT, SLOW_MAPPED, SLOW_CHOSEN, SLOW_WAITING };
@@ -31,6 +32,7 @@ struct slow_pages {
     uint32_t n;        /* pages of all ranges, numbered through */
     uint8_t *state;    /* by page */
     uint32_t *mapped;  /* pages that are MAPPED, in no order; n_mapped */
+    uint32_t *place;   /* in that; by page */
     uint32_t n_mapped, n_chosen;
     uint64_t seed;
     uint64_t blocks;   /* of the files, when the look that is under way or over began */
@@ -48,13 +50,17 @@ uint8_t *slow_pages_address(const struct slow_pages *p, uint32_t i, uint32_t *re
 /** slow_pages_find() - false: @addr is none of them. */
 bool slow_pages_find(const struct slow_pages *p, uint64_t addr, uint32_t *ret_page);
 
-/** slow_pages_choose() - take a page out, at random of those that are mapped. False: there is none. */
-bool slow_pages_choose(struct slow_pages *p, uint32_t *ret_page);
+/** slow_pages_reset() - all unknown again. */
+void slow_pages_reset(struct slow_pages *p);
+
+/** slow_pages_choose() - take pages out, the first at random of those that are mapped, the others
+ *  behind it as far as they are. Return: how many, at most @most; 0: none is mapped. */
+uint32_t slow_pages_choose(struct slow_pages *p, uint32_t most, uint32_t *ret_first);
 
 /** slow_pages_forget() - nobody has touched @page, which was chosen. */
 void slow_pages_forget(struct slow_pages *p, uint32_t page);
 
-/** slow_pages_wait() - @page, which was chosen, is touched, and the answer is to come. */
+/** slow_pages_wait() - @page, which is CHOSEN or OUT, is touched, and the answer is to come. */
 void slow_pages_wait(struct slow_pages *p, uint32_t page);
 
 /** slow_pages_come() - @n pages from @page on are mapped now. */
@@ -63,12 +69,9 @@ void slow_pages_come(struct slow_pages *p, uint32_t page, uint32_t n);
 /** slow_pages_around() - how many pages from @page on are to be brought back with it. */
 uint32_t slow_pages_around(const struct slow_pages *p, uint32_t page);
 
-/** slow_pages_look() - where the files have changed their sizes: find what is new and take it out, as
- *  far as it gets until @until_ns. */
+/** slow_pages_look() - where the files have changed their sizes: find what is new, as far as it gets
+ *  until @until_ns. */
 void slow_pages_look(struct slow_pages *p, uint64_t until_ns);
-
-/** slow_pages_zap() - take all out. */
-void slow_pages_zap(const struct slow_pages *p);
 
 /** slow_pages_now_ns() - the monotonic clock. */
 uint64_t slow_pages_now_ns(void);

@@ -6,7 +6,10 @@
 
 #define SUPPLY_FIRST 1.5
 #define SUPPLY_MIN   1.2
-#define SUPPLY_MAX   16.0
+#define SUPPLY_MAX   1024.0
+#define SUPPLY_ONES  2.0 /* up to so many are taken out one by one */
+#define MEAN_TICKS   40  /* how far means look back */
+#define MOST_KEPT    0.992
 
 enum {
     CREDIT_CHARGES = 4, /* saved up at most, or owed: there are no bursts after a rest */
@@ -37,9 +40,21 @@ void slow_init(struct slow *s, uint32_t factor_milli, const struct slow_cost *co
                         .tick_at_ns = now_ns };
 }
 
+/* What a touch costs that is charged. */
+static double unit_ns(const struct slow *s)
+{
+    return (double)(s->cost.charge_ns + s->cost.extra_ns);
+}
+
+/* ... and one that is not. */
+static double touch_ns(const struct slow *s)
+{
+    return s->free_ns + (double)s->cost.extra_ns;
+}
+
 static double credit_most(const struct slow *s)
 {
-    return CREDIT_CHARGES * (double)s->cost.charge_ns;
+    return CREDIT_CHARGES * unit_ns(s);
 }
 
 static void earn(struct slow *s, uint64_t now_ns)
@@ -54,7 +69,7 @@ static void earn(struct slow *s, uint64_t now_ns)
 
 static void pay(struct slow *s, double ns)
 {
-    s->credit_ns = MAX(s->credit_ns - ns, -OWED_CHARGES * (double)s->cost.charge_ns);
+    s->credit_ns = MAX(s->credit_ns - ns, -OWED_CHARGES * (unit_ns(s) + touch_ns(s)));
 }
 
 /* The charge is paid now, what it took beyond that when it is answered: while somebody waits others
@@ -62,7 +77,7 @@ static void pay(struct slow *s, double ns)
 uint64_t slow_touch(struct slow *s, uint64_t now_ns)
 {
     earn(s, now_ns);
-    if (s->credit_ns <= 0) {
+    if (s->credit_ns <= 0 || s->cost.charge_ns == 0) {
         s->spared++;
         return 0;
     }
@@ -87,12 +102,13 @@ void slow_answered(struct slow *s, uint64_t now_ns, uint64_t waited_ns)
 
 void slow_answered_free(struct slow *s, uint64_t waited_ns)
 {
+    s->free_ns += ((double)waited_ns - s->free_ns) / 16;
     pay(s, (double)waited_ns + (double)s->cost.extra_ns);
 }
 
 uint64_t slow_tick_ns(const struct slow *s)
 {
-    return s->cost.charge_ns * SLOW_TICK_CHARGES;
+    return (uint64_t)unit_ns(s) * SLOW_TICK_CHARGES;
 }
 
 /* For which part of the time at least one of @n waits, when all of them together do for @waited. */
@@ -113,7 +129,7 @@ static void count_users(struct slow *s)
     const uint32_t most = MIN(s->max_users, (uint32_t)(s->most_waiting + 0.5));
     uint32_t n = 1;
 
-    s->most_waiting *= 0.98;
+    s->most_waiting *= MOST_KEPT;
     if (s->mean_waited < s->share * s->weight / 4) {
         s->users = 1;
         return;
@@ -123,14 +139,14 @@ static void count_users(struct slow *s)
     s->users = n;
 }
 
-/* Credit that nobody uses although pages are touched: too few are out. Touches without credit: too
+/* Credit that nobody uses: too few are out, or few of them are in use. Touches without credit: too
  * many. */
-static void adapt_supply(struct slow *s)
+static void adapt_supply(struct slow *s, uint64_t used_pages)
 {
     const uint32_t touches = s->charged + s->spared;
 
-    if (touches == 0)
-        s->supply = MAX(s->supply * 0.9, SUPPLY_FIRST);
+    if (used_pages == 0)
+        s->supply = SUPPLY_FIRST;
     else if (s->lost_ns > s->earned_ns / 20)
         s->supply = MIN(s->supply * 1.3, SUPPLY_MAX);
     else if (s->spared > touches / 2)
@@ -147,25 +163,30 @@ void slow_tick(struct slow *s, uint64_t now_ns, uint64_t used_pages)
         return;
     if (s->waiting > 0)
         busy += (double)(now_ns - MAX(s->busy_since_ns, s->tick_at_ns));
-    s->mean_waited += (waited / passed - s->mean_waited) / 16;
-    s->mean_busy += (busy / passed - s->mean_busy) / 16;
+    s->mean_waited += (waited / passed - s->mean_waited) / MEAN_TICKS;
+    s->mean_busy += (busy / passed - s->mean_busy) / MEAN_TICKS;
     count_users(s);
     s->weight = MIN(1, (double)used_pages / SLOW_SET_PAGES);
-    adapt_supply(s);
+    adapt_supply(s, used_pages);
     s->waited_ns = s->busy_ns = s->earned_ns = s->lost_ns = 0;
     s->charged = s->spared = 0;
     s->tick_at_ns = now_ns;
 }
 
-bool slow_may_take(struct slow *s, uint64_t now_ns)
+uint32_t slow_may_take(struct slow *s, uint64_t now_ns)
 {
+    double n = s->supply / SUPPLY_ONES;
+
     earn(s, now_ns);
-    return s->credit_ns > 0;
+    if (s->credit_ns <= 0)
+        return 0;
+    n = MIN(n, s->credit_ns / MAX(touch_ns(s), 1.0));
+    return n > 1 ? (uint32_t)n : 1;
 }
 
 uint64_t slow_zap_ns(const struct slow *s)
 {
-    const double rate = s->share * s->users * MAX(s->weight, 0.05) * s->supply;
+    const double rate = s->share * s->users * MAX(s->weight, 0.05) * MIN(s->supply, SUPPLY_ONES);
 
-    return (uint64_t)((double)(s->cost.charge_ns + s->cost.extra_ns) / rate);
+    return (uint64_t)(unit_ns(s) / rate);
 }

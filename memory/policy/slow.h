@@ -6,8 +6,13 @@
  * the first touch of one is charged: whoever touches it waits. With a factor f a thread that does
  * nothing but touch the node is to wait for the share 1 - 1/f of its time, so that is what may be
  * charged: credit grows with time, and every wait takes from it what it took in fact. A touch that
- * finds no credit is answered at once, so nobody ever waits for more than that share, whatever it
+ * finds no credit is answered at once. It costs something nevertheless, in some hosts a lot, which
+ * is paid from the same credit; and pages are taken out only while there is credit, no more of them
+ * at once than it can pay the touches of. So nobody ever waits for more than that share, whatever it
  * does.
+ *
+ * Where touches are rarer than pages that are out, most of those are not in use: more are taken out
+ * at a time, side by side.
  *
  * Several threads may use the node at a time, and nobody tells which of them waits. How many there
  * are is read off how much their waits overlap: n threads that wait for the share x each, one not
@@ -21,22 +26,21 @@
 #ifndef MEMORY_POLICY_SLOW_H
 #define MEMORY_POLICY_SLOW_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum {
     SLOW_FACTOR_MIN_MILLI = 1100,
     SLOW_FACTOR_MAX_MILLI = 16000,
     SLOW_SET_PAGES = 1024,     /* 4 MiB */
-    SLOW_TICK_CHARGES = 40,    /* a tick is as long as so many charges */
+    SLOW_TICK_CHARGES = 16,    /* a tick is as long as so many charges */
     SLOW_CHARGE_MIN_NS = 500000,
-    SLOW_CHARGE_MAX_NS = 4000000,
+    SLOW_CHARGE_MAX_NS = 50000000,
 };
 
 /* What waiting costs on this host; slow_measure.h finds it out. */
 struct slow_cost {
-    uint64_t charge_ns; /* that one touch waits for */
-    uint64_t extra_ns;  /* ... and for so much longer than who answers it can see */
+    uint64_t charge_ns; /* that one touch waits for; 0: none does, which tells what touches cost */
+    uint64_t extra_ns;  /* what any touch costs beyond what who answers it can see; not 0, too */
 };
 
 /** slow_charge_ns() - a charge beside which @touch_ns, the cost of a touch that is not charged, is
@@ -52,6 +56,7 @@ struct slow {
     double credit_ns;
     uint64_t credit_at_ns;
     double supply;      /* pages to be taken out for each charge */
+    double free_ns;     /* what who answers saw touches wait for that were not charged; a mean */
     uint32_t waiting;   /* charged touches that are not answered */
     uint64_t busy_since_ns; /* while some wait */
     /* Since the last tick. */
@@ -84,12 +89,11 @@ uint64_t slow_tick_ns(const struct slow *s);
 /** slow_tick() - @used_pages: of the node, as far as known. */
 void slow_tick(struct slow *s, uint64_t now_ns, uint64_t used_pages);
 
-/** slow_may_take() - whether there is credit, so that a page may be taken out. What a touch costs without
- *  a charge is paid from it, too: on a host where that is much, nobody waits for more than the share
- *  either. */
-bool slow_may_take(struct slow *s, uint64_t now_ns);
+/** slow_may_take() - how many pages may be taken out now, side by side; 0: there is no credit for
+ *  the touch of one. */
+uint32_t slow_may_take(struct slow *s, uint64_t now_ns);
 
-/** slow_zap_ns() - how long to wait from one page that is taken out to the next. */
+/** slow_zap_ns() - how long to wait from one time that pages are taken out to the next. */
 uint64_t slow_zap_ns(const struct slow *s);
 
 #endif

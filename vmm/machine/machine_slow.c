@@ -149,8 +149,10 @@ static void tell(const struct machine *m, const struct slow_thread *t)
     if ((uint64_t)apart * 100 <= (uint64_t)asked * OFF_BY_PER_CENT)
         return;
     (void)snprintf(text, sizeof(text),
-                   "--slow: node=%u: a pointer chase on this host was slowed %.2f times instead of "
-                   "%.2f; is it busy?", t->config->vnode, is / 1000.0, asked / 1000.0);
+                   "--slow: node=%u: a pointer chase %s was slowed %.2f times instead of %.2f; is this "
+                   "host busy?", t->config->vnode,
+                   t->measured.in_guest ? "in a guest" : "on this host", is / 1000.0,
+                   asked / 1000.0);
     say(m, text);
 }
 
@@ -190,7 +192,7 @@ static int make_thread(struct slow_thread *t, struct errctx *ec)
     if (r == 0)
         r = uffd_open(&uffd, ec);
     if (r == 0)
-        r = slow_measure(t->config->factor_milli, &t->measured, ec);
+        r = slow_measure(&m->sys, t->config->factor_milli, &t->measured, ec);
     if (r < 0) {
         if (uffd >= 0)
             (void)close(uffd);

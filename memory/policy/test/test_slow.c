@@ -14,14 +14,15 @@
 #include "memory/policy/slow.h"
 #include "vmm/base/macros.h"
 
-enum { USERS_MAX = 8, STEP_NS = 5000, WARM_UP_MS = 3000, LOOK_MS = 3000 };
+enum { USERS_MAX = 8, STEPS = 100, WARM_UP = 6000, LOOK = 6000 }; /* of a charge; charges */
 
 struct world {
     uint32_t n_users;
     uint32_t pages;      /* of the set that all of them touch */
     uint32_t touch_ns;   /* from one touch of a thread's to the next */
     uint32_t late_ns;    /* how much longer than told a charge takes */
-    uint32_t extra_ns;   /* ... and nobody sees */
+    uint32_t extra_ns;   /* any touch takes longer by, and nobody sees it */
+    uint32_t idle_pages; /* that are mapped, and nobody touches */
     uint32_t max_users;
     uint32_t factor_milli;
     uint64_t seed;
@@ -40,7 +41,9 @@ struct play {
     struct slow slow;
     uint64_t zap_at, tick_at, until[USERS_MAX], seen[USERS_MAX];
     bool waits[USERS_MAX], is_free[USERS_MAX];
-    uint32_t out; /* pages that are out */
+    uint32_t out; /* pages that are out and in use */
+    uint32_t idle;
+    uint64_t step_ns;
     uint64_t ran_ns, all_ns;
 };
 
@@ -69,24 +72,29 @@ static void touch(struct play *p, const struct world *w, uint32_t i, uint64_t no
 
 static void step(struct play *p, const struct world *w, uint64_t *seed, uint64_t now, bool counts)
 {
-    for (; p->zap_at <= now && p->out < w->pages; p->zap_at += slow_zap_ns(&p->slow))
-        p->out++;
-    p->zap_at = MAX(p->zap_at, now);
+    for (; p->zap_at <= now; p->zap_at += slow_zap_ns(&p->slow)) {
+        const uint32_t n = slow_may_take(&p->slow, now);
+
+        if (dice(seed) * (w->pages - p->out + p->idle) < p->idle)
+            p->idle -= MIN(p->idle, n);
+        else
+            p->out = MIN(p->out + n, w->pages);
+    }
     if (now >= p->tick_at) {
-        slow_tick(&p->slow, now, w->pages);
+        slow_tick(&p->slow, now, w->pages + p->idle);
         p->tick_at = now + slow_tick_ns(&p->slow);
     }
     for (uint32_t i = 0; i < w->n_users; i++) {
         if (p->waits[i] && now >= p->until[i])
             end_wait(p, w, i, now);
         if (counts)
-            p->all_ns += STEP_NS;
+            p->all_ns += p->step_ns;
         if (p->waits[i])
             continue;
         if (counts)
-            p->ran_ns += STEP_NS;
+            p->ran_ns += p->step_ns;
         if (p->out > 0 &&
-            dice(seed) < (double)p->out / w->pages * STEP_NS / w->touch_ns)
+            dice(seed) < (double)p->out / w->pages * (double)p->step_ns / w->touch_ns)
             touch(p, w, i, now);
     }
 }
@@ -94,13 +102,15 @@ static void step(struct play *p, const struct world *w, uint64_t *seed, uint64_t
 /* How many times slower the threads are. */
 static double play(const struct world *world, struct play *ret_play)
 {
-    const struct slow_cost cost = { .charge_ns = SLOW_CHARGE_MIN_NS, .extra_ns = world->extra_ns };
-    const uint64_t start = 1000000, warm = start + WARM_UP_MS * 1000000ull;
+    const struct slow_cost cost = { .charge_ns = slow_charge_ns(world->extra_ns),
+                                    .extra_ns = world->extra_ns };
+    const uint64_t start = 1000000, warm = start + WARM_UP * cost.charge_ns;
     uint64_t seed = world->seed;
-    struct play p = { .zap_at = start, .tick_at = start };
+    struct play p = { .zap_at = start, .tick_at = start, .idle = world->idle_pages,
+                      .step_ns = cost.charge_ns / STEPS };
 
     slow_init(&p.slow, world->factor_milli, &cost, world->max_users, start);
-    for (uint64_t now = start; now < warm + LOOK_MS * 1000000ull; now += STEP_NS)
+    for (uint64_t now = start; now < warm + LOOK * cost.charge_ns; now += p.step_ns)
         step(&p, world, &seed, now, now >= warm);
     if (ret_play != NULL)
         *ret_play = p;
@@ -159,6 +169,35 @@ static void answers_that_come_late_are_paid_with_later_ones(void **state)
     w.late_ns = 400000;
     w.extra_ns = 200000;
     must_be_near(play(&w, NULL), 4, 0.1);
+}
+
+/* From a processor with second-level tables of its own to an emulated one. */
+static void what_a_touch_costs_makes_no_difference(void **state)
+{
+    static const uint32_t costs[] = { 2000, 20000, 200000, 1000000, 5000000 };
+    static const uint32_t factors[] = { 2000, 4000, 8000, 16000 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(costs); i++)
+        for (size_t k = 0; k < ARRAY_SIZE(factors); k++) {
+            struct world w = one;
+
+            w.extra_ns = costs[i];
+            w.factor_milli = factors[k];
+            w.touch_ns = costs[i] < 1000000 ? 100 : 1000;
+            must_be_near(play(&w, NULL), factors[k] / 1000.0, 0.25);
+        }
+}
+
+static void pages_that_nobody_uses_are_found_out(void **state)
+{
+    struct world w = one;
+    struct play p;
+
+    (void)state;
+    w.idle_pages = 524288; /* 2 GiB */
+    must_be_near(play(&w, &p), 4, 0.25);
+    assert_in_range(p.idle, 0, w.idle_pages / 10);
 }
 
 static void a_large_set_gets_more_pages_taken_out(void **state)
@@ -235,7 +274,7 @@ static void what_a_touch_costs_by_itself_is_within_the_share(void **state)
     slow_init(&s, 4000, &cost, 8, 0);
     slow_tick(&s, now, 100000);
     while (now < 11 * second) {
-        if (slow_may_take(&s, now)) {
+        if (slow_may_take(&s, now) > 0) {
             now += touch_ns;
             waited += touch_ns;
             slow_answered_free(&s, touch_ns);
@@ -243,6 +282,36 @@ static void what_a_touch_costs_by_itself_is_within_the_share(void **state)
         now += 10000;
     }
     assert_in_range(waited, 7 * second, 8 * second); /* three of four seconds, and no more */
+}
+
+/* However idle what is taken out was so far. */
+static void no_more_is_out_than_there_is_credit_for(void **state)
+{
+    const struct slow_cost cost = { .charge_ns = 50000000, .extra_ns = 3000000 };
+    const uint64_t second = 1000000000;
+    struct slow s;
+    uint32_t most = 0;
+
+    (void)state;
+    slow_init(&s, 4000, &cost, 8, 0);
+    for (uint64_t now = second; now < 600 * second; now += slow_tick_ns(&s)) {
+        slow_tick(&s, now, 100000);
+        most = slow_may_take(&s, now);
+    }
+    assert_in_range(most, 10, 4 * 53 / 3); /* four charges, and 3 ms for each */
+}
+
+static void charges_of_nothing_tell_what_touches_cost(void **state)
+{
+    const struct slow_cost cost = { .extra_ns = 20000 };
+    struct slow s;
+
+    (void)state;
+    slow_init(&s, 2000, &cost, 1, 0);
+    slow_tick(&s, 1000000, 100000);
+    assert_int_equal(slow_may_take(&s, 2000000), 1);
+    assert_int_equal(slow_touch(&s, 2000000), 0);
+    assert_in_range(slow_zap_ns(&s), 20000, 40000);
 }
 
 static void nothing_is_charged_before_it_is_known_what_is_in_use(void **state)
@@ -263,7 +332,8 @@ static void a_charge_is_large_beside_what_a_touch_costs(void **state)
     assert_int_equal(slow_charge_ns(0), SLOW_CHARGE_MIN_NS);
     assert_int_equal(slow_charge_ns(5000), SLOW_CHARGE_MIN_NS);
     assert_int_equal(slow_charge_ns(25000), 1000000);
-    assert_int_equal(slow_charge_ns(1000000), SLOW_CHARGE_MAX_NS);
+    assert_int_equal(slow_charge_ns(1000000), 40000000);
+    assert_int_equal(slow_charge_ns(5000000), SLOW_CHARGE_MAX_NS);
 }
 
 int main(void)
@@ -273,6 +343,10 @@ int main(void)
         cmocka_unit_test(threads_that_wait_at_a_time_are_all_as_slow),
         cmocka_unit_test(one_thread_is_never_taken_for_more),
         cmocka_unit_test(answers_that_come_late_are_paid_with_later_ones),
+        cmocka_unit_test(what_a_touch_costs_makes_no_difference),
+        cmocka_unit_test(pages_that_nobody_uses_are_found_out),
+        cmocka_unit_test(no_more_is_out_than_there_is_credit_for),
+        cmocka_unit_test(charges_of_nothing_tell_what_touches_cost),
         cmocka_unit_test(a_large_set_gets_more_pages_taken_out),
         cmocka_unit_test(a_set_that_fits_into_caches_pays_in_proportion),
         cmocka_unit_test(nobody_waits_beyond_the_share_however_many_touches_there_are),
