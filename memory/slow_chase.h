@@ -32,8 +32,8 @@ struct slow_range slow_chase_range(const struct slow_chase *chase);
 /** slow_chase_in_guest() - and not on a thread of ours. */
 bool slow_chase_in_guest(const struct slow_chase *chase);
 
-/** slow_chase_step_ps() - look for about @ns. Return: picoseconds a step, not counting those in which
- *  other threads kept it from the processor; 0: it does not get on. */
+/** slow_chase_step_ps() - look for about @ns, longer where it hardly gets on. Return: picoseconds a
+ *  step, without the time that other threads had its processor; 0: it does not get on. */
 uint64_t slow_chase_step_ps(const struct slow_chase *chase, uint64_t ns);
 
 #endif
