@@ -41,6 +41,7 @@ MANY = ["--cpus", "300", "--memory", "64M"]  # APIC ids above 255
 RNG = ["--rng"]
 NET = ["--net", "user"]
 PAGER = ["--cpus", "2", "--memory", "32M", "--vnuma", "2", "--pager", "on"]
+SLOW = ["--node", "cpus=0,memory=64M", "--node", "memory=32M", "--slow", "node=1,factor=8"]
 ENDLESS = "rounds=1000000"  # the host stops it when it has seen enough
 BALLOON = ["--balloon", "size=0"]
 VSOCK = ["--vsock", "cid=3,socket=@DIR@/vsock"]
@@ -63,6 +64,7 @@ class Case:
     seconds: int = 60
     evict: bool = False           # all its memory, again and again, with a pause and a reset; stop
     target: str = ""              # the same by itself, so much of each node may stay
+    slow: bool = False            # its rounds with and without a slow node, by turns; stop
 
     skips: int = -1               # so many checks are left out, not one more; -1: as many as like
     long: bool = False            # only with --all, where cases are a sample otherwise
@@ -154,6 +156,8 @@ def x86():
                status=STOPPED, seconds=240)
     yield Case("paging", "a target of 6 MiB a node", PAGER + ["--pager-budget", "100%"],
                cmdline=ENDLESS, target="6M", status=STOPPED, seconds=240)
+    yield Case("user_chase", "a slow node", SLOW, cmdline="at=64 steps=400000 rounds=100000000",
+               slow=True, status=STOPPED, seconds=120)
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
     yield Case("mem_abuse", "a hotplug window", TOPOLOGIES["a hotplug window"], seconds=120)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import struct
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from barecases import TOPOLOGIES
 
 DISK_SECTORS = 2048
 DISK_WORDS = 64
+SLOW_ROUNDS, SLOW_CHARGES = 6, 20
 GROWTH_KIB = 512  # what a calm and a wild run of one guest may differ by
 INITRD_BYTES = 70001
 MULTIPLIER = 0x9e3779b97f4a7c15  # as blk_pattern() in lib/virtio.h
@@ -123,12 +125,14 @@ class Run:
         return (all(n["evicted"] for n in counts.values()) and
                 any(n["filled"] for n in counts.values()))
 
+    def runs(self):
+        return os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def evict(self):
         """Evict all while the guest does its rounds: pause it, reset it, stop it, each after a whole
         round under that. Return: per node, the last counts; none when it did not come so far."""
         end, counts, stages, seen = time.monotonic() + self.case.seconds, {}, 0, 0
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while os.waitid(os.P_PID, self.child.pid, flags) is None and time.monotonic() < end:
+        while self.runs() and time.monotonic() < end:
             counts.update(self.paged())
             rounds = self.output().count("round ")
             if not self.saw_enough(counts) or rounds < seen + 2:
@@ -140,6 +144,27 @@ class Run:
                 self.ctl(word)
             stages, seen = stages + 1, self.output().count("round ")
         return {}
+
+    def more_rounds(self, n):
+        """What N rounds from the next but one on say; fewer when they do not come in time."""
+        end, found = time.monotonic() + self.case.seconds, []
+        seen = len(self.rounds()) + 1
+        while len(found) < n and time.monotonic() < end and self.runs():
+            time.sleep(0.05)
+            found = self.rounds()[seen:]
+        return found
+
+    def rounds(self):
+        return [int(m) for m in re.findall(r"^round \d+: (\d+)$", self.output(), re.M)]
+
+    def slow(self):
+        """Rounds while a node is slow, is not, and is again, and what was charged until then; stop."""
+        by_turns, counts = [self.more_rounds(SLOW_ROUNDS)], None
+        for word in ("off", "on"):
+            counts = self.ctl("slow", word) or counts
+            by_turns.append(self.more_rounds(SLOW_ROUNDS))
+        self.ctl("stop")
+        return by_turns, counts["nodes"][0]["charged"] if counts else 0
 
     def wait(self):
         """Exit status, or None when the time limit ran out; peak_kib is known then."""
@@ -165,6 +190,18 @@ def problems_of_eviction(counts, output):
     for node, n in counts.items():
         if n["lost"]:
             yield f"node {node}: {n['evicted']} pages evicted, {n['lost']} lost"
+
+
+def problems_of_slowness(by_turns, charged):
+    """How slow it is depends on what else this machine does: a benchmark's matter."""
+    if not all(by_turns):
+        yield "there are no rounds"
+        return
+    slow, fast, again = (statistics.mean(t) for t in by_turns)
+    if charged < SLOW_CHARGES:
+        yield f"{charged} touches waited"
+    if min(slow, again) < 1.5 * fast:
+        yield f"{slow:.0f} and {again:.0f} cycles a step on a slow node, {fast:.0f} without"
 
 
 def problems_of(case, status, output, errors, options):
@@ -194,6 +231,7 @@ def run(case):
             vm.order("waiting for memory", "grow", "node=0", f"by={case.grow}", "--patience", "5")
         pages = case.evict or case.target
         counts = vm.evict() if pages else None
+        slow = vm.slow() if case.slow else None
         status = vm.wait()
         output = vm.output()
         if case.calm:
@@ -203,6 +241,8 @@ def run(case):
         skips = re.findall(r"^ok .*# skip (.*)", output, re.M)
         if case.skips not in (-1, len(skips)):
             problems.append(f"{len(skips)} checks are left out, not {case.skips}")
+        if slow:
+            problems += problems_of_slowness(*slow)
         if pages:
             problems += problems_of_eviction(counts, output)
             output += "".join(f"# node {k}: {v}\n" for k, v in counts.items())
