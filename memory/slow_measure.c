@@ -16,10 +16,11 @@
 #include "vmm/base/place.h"
 
 enum {
-    TRIES = 4,
+    TRIES = 5,
     TOUCH_ROUNDS = 2,
     TOUCH_FACTOR_MILLI = 2000, /* half the time: neither side of the difference is small */
     LOOK_CHARGES = 40,
+    EXTRA_MIN_NS = 500,
     MISS_MILLI = 120,          /* further off than that is worth another try */
 };
 #define FIRST_TOUCH_NS UINT64_C(20000)     /* a guess */
@@ -47,13 +48,19 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static int make_node(const struct slow_chase *chase, uint32_t factor_milli,
+/* What is measured with. */
+struct ground {
+    struct slow_chase *chase;
+    bool by_uffd;
+};
+
+static int make_node(const struct ground *g, uint32_t factor_milli,
                      const struct slow_cost *cost, struct slow_node **ret_node, struct errctx *ec)
 {
-    const struct slow_range range = slow_chase_range(chase);
+    const struct slow_range range = slow_chase_range(g->chase);
     const struct slow_params params = { .ranges = &range, .n_ranges = 1, .max_users = 1,
                                         .factor_milli = factor_milli, .cost = *cost };
-    int uffd = -1, r = uffd_open(&uffd, ec);
+    int uffd = -1, r = g->by_uffd ? uffd_open(&uffd, ec) : 0;
 
     if (r == 0)
         r = slow_node_new(&params, uffd, ret_node, ec);
@@ -65,24 +72,25 @@ static int make_node(const struct slow_chase *chase, uint32_t factor_milli,
 /* What was seen for a while. */
 struct look {
     uint64_t ns, step_ps;
-    struct slow_counts counts;
+    uint64_t touches, seen_ns; /* ... that who answers saw them wait */
 };
 
-static void take_look(const struct slow_chase *chase, const struct slow_node *node, uint64_t ns,
+static void take_look(const struct ground *g, const struct slow_node *node, uint64_t ns,
                       struct look *ret_look)
 {
     const uint64_t begin = slow_pages_now_ns();
-    struct slow_counts was;
+    struct slow_counts was, is;
 
     slow_node_count(node, &was);
-    ret_look->step_ps = slow_chase_step_ps(chase, ns);
-    slow_node_count(node, &ret_look->counts);
+    ret_look->step_ps = slow_chase_step_ps(g->chase, ns);
+    slow_node_count(node, &is);
     ret_look->ns = slow_pages_now_ns() - begin;
-    ret_look->counts.spared -= was.spared;
-    ret_look->counts.spared_ns -= was.spared_ns;
+    ret_look->touches = is.spared - was.spared + is.charged -
+                        was.charged;
+    ret_look->seen_ns = is.spared_ns - was.spared_ns;
 }
 
-static int look_while_slow(const struct slow_chase *chase, uint32_t factor_milli,
+static int look_while_slow(const struct ground *g, uint32_t factor_milli,
                            const struct slow_cost *cost, struct look *ret_look, struct errctx *ec)
 {
     const uint64_t unit = (cost->charge_ns + cost->extra_ns) * LOOK_CHARGES;
@@ -91,13 +99,13 @@ static int look_while_slow(const struct slow_chase *chase, uint32_t factor_milli
     int r = quit_fd < 0 ? errctx_set_os(ec, errno, "eventfd") : 0;
 
     if (r == 0)
-        r = make_node(chase, factor_milli, cost, &s.node, ec);
+        r = make_node(g, factor_milli, cost, &s.node, ec);
     if (r < 0)
         return r;
     r = pthread_create(&s.thread, NULL, serve, &s);
     if (r == 0) {
-        (void)slow_chase_step_ps(chase, MAX(WARM_NS, unit / 4));
-        take_look(chase, s.node, MAX(LOOK_NS, unit), ret_look);
+        (void)slow_chase_step_ps(g->chase, MAX(WARM_NS, unit / 4));
+        take_look(g, s.node, MAX(LOOK_NS, unit), ret_look);
         (void)eventfd_write(quit_fd, 1);
         (void)pthread_join(s.thread, NULL);
     }
@@ -111,19 +119,19 @@ static int look_while_slow(const struct slow_chase *chase, uint32_t factor_milli
 }
 
 /* Steps before and after: who else uses the processors comes and goes. */
-static int compare(const struct slow_chase *chase, uint32_t factor_milli,
+static int compare(const struct ground *g, uint32_t factor_milli,
                    const struct slow_cost *cost, uint64_t *ret_base_ps, struct look *ret_look,
                    struct errctx *ec)
 {
     uint64_t before, after;
     int r;
 
-    before = slow_chase_step_ps(chase, BASE_NS);
-    r = look_while_slow(chase, factor_milli, cost, ret_look, ec);
+    before = slow_chase_step_ps(g->chase, BASE_NS);
+    r = look_while_slow(g, factor_milli, cost, ret_look, ec);
     if (r < 0)
         return r;
-    (void)slow_chase_step_ps(chase, BASE_NS / 4); /* into page tables and caches */
-    after = slow_chase_step_ps(chase, BASE_NS);
+    (void)slow_chase_step_ps(g->chase, BASE_NS / 4); /* into page tables and caches */
+    after = slow_chase_step_ps(g->chase, BASE_NS);
     if (before == 0 || after == 0)
         return errctx_set(ec, EIO, "a pointer chase to measure with does not get on");
     *ret_base_ps = (before + after) / 2;
@@ -132,28 +140,43 @@ static int compare(const struct slow_chase *chase, uint32_t factor_milli,
 
 /* --- what a touch costs ------------------------------------------------------------------------- */
 
-/* With nothing but touches that are answered at once: what they cost is what the chase lacks. */
-static int measure_touch(const struct slow_chase *chase, struct slow_measured *m, struct errctx *ec)
+/* What the chase lacked, by touches; 0: less than can be seen. */
+static uint64_t cost_of_touch(const struct look *look, uint64_t base_ps)
 {
-    struct slow_cost cost = { .extra_ns = FIRST_TOUCH_NS };
+    if (look->touches == 0 || look->step_ps <= base_ps)
+        return 0;
+    return (uint64_t)((double)look->ns * (1 - (double)base_ps / (double)look->step_ps) /
+                      (double)look->touches);
+}
+
+/* ... without what who answers them sees of it. */
+static uint64_t extra_of_touch(const struct look *look, uint64_t touch_ns)
+{
+    const uint64_t seen = look->seen_ns / look->touches;
+
+    return MIN(MAX(touch_ns - MIN(touch_ns, seen), (uint64_t)EXTRA_MIN_NS),
+               (uint64_t)SLOW_CHARGE_MAX_NS);
+}
+
+/* With nothing but touches that are answered at once. */
+static int measure_touch(const struct ground *g, struct slow_measured *m, struct errctx *ec)
+{
+    struct slow_cost cost = { .extra_ns = FIRST_TOUCH_NS,
+                              .burst_ns = g->by_uffd ? 0 : SLOW_CHARGE_MIN_NS };
 
     for (int i = 0; i < TOUCH_ROUNDS; i++) {
         struct look look = { 0 };
-        uint64_t lost, seen;
-        int r = compare(chase, TOUCH_FACTOR_MILLI, &cost, &m->step_ps, &look, ec);
+        int r = compare(g, TOUCH_FACTOR_MILLI, &cost, &m->step_ps, &look, ec);
 
         if (r < 0)
             return r;
-        if (look.counts.spared == 0 || look.step_ps <= m->step_ps)
-            break; /* less than can be seen */
-        lost = look.ns - (uint64_t)((double)look.ns * (double)m->step_ps / (double)look.step_ps);
-        seen = look.counts.spared_ns / look.counts.spared;
-        m->touch_ns = lost / look.counts.spared;
-        cost.extra_ns = MIN(MAX(m->touch_ns - MIN(m->touch_ns, seen), UINT64_C(1000)),
-                            (uint64_t)SLOW_CHARGE_MAX_NS);
+        m->touch_ns = cost_of_touch(&look, m->step_ps);
+        if (m->touch_ns == 0)
+            break;
+        cost.extra_ns = extra_of_touch(&look, m->touch_ns);
     }
-    m->cost.extra_ns = cost.extra_ns;
-    m->cost.charge_ns = slow_charge_ns(m->touch_ns);
+    m->cost = cost;
+    m->cost.charge_ns = g->by_uffd ? slow_charge_ns(m->touch_ns) : 0;
     return 0;
 }
 
@@ -178,8 +201,21 @@ static uint32_t correct(uint32_t factor_milli, uint32_t ratio_milli, uint32_t as
     return 1000 + (uint32_t)MIN(MAX(next, wanted / 2), wanted * 2);
 }
 
+/* With charges it is their share that is off; without, what a touch costs differs by how frequent they
+ * are. */
+static void correct_all(const struct ground *g, const struct look *look, uint32_t asked,
+                        struct slow_measured *m)
+{
+    const uint64_t touch_ns = cost_of_touch(look, m->step_ps);
+
+    if (g->by_uffd)
+        m->factor_milli = correct(m->factor_milli, m->ratio_milli, asked);
+    else if (touch_ns > 0)
+        m->cost.extra_ns = extra_of_touch(look, touch_ns);
+}
+
 /* The best of some tries: a machine that is busy with other things is off now and then. */
-static int try_out(const struct slow_chase *chase, uint32_t asked, struct slow_measured *m,
+static int try_out(const struct ground *g, uint32_t asked, struct slow_measured *m,
                    struct errctx *ec)
 {
     struct slow_measured next = *m;
@@ -187,7 +223,7 @@ static int try_out(const struct slow_chase *chase, uint32_t asked, struct slow_m
     next.factor_milli = asked;
     for (int i = 0; i < TRIES; i++) {
         struct look look = { 0 };
-        int r = compare(chase, next.factor_milli, &next.cost, &next.step_ps, &look, ec);
+        int r = compare(g, next.factor_milli, &next.cost, &next.step_ps, &look, ec);
 
         if (r < 0)
             return r;
@@ -196,37 +232,37 @@ static int try_out(const struct slow_chase *chase, uint32_t asked, struct slow_m
             *m = next;
         if (off_by(next.ratio_milli, asked) <= MISS_MILLI)
             break;
-        next.factor_milli = correct(next.factor_milli, next.ratio_milli, asked);
+        correct_all(g, &look, asked, &next);
     }
     return 0;
 }
 
-static int measure(const struct kvm_sys *sys, uint32_t asked, struct slow_measured *m,
-                   struct errctx *ec)
+static int measure(const struct kvm_sys *sys, bool by_uffd, uint32_t asked,
+                   struct slow_measured *m, struct errctx *ec)
 {
-    struct slow_chase *chase;
-    int r = slow_chase_start(sys, &chase, ec);
+    struct ground g = { .by_uffd = by_uffd };
+    int r = slow_chase_start(sys, &g.chase, ec);
 
     if (r < 0)
         return r;
-    m->in_guest = slow_chase_in_guest(chase);
-    (void)slow_chase_step_ps(chase, WARM_NS);
-    r = measure_touch(chase, m, ec);
+    m->in_guest = slow_chase_in_guest(g.chase);
+    (void)slow_chase_step_ps(g.chase, WARM_NS);
+    r = measure_touch(&g, m, ec);
     if (r == 0)
-        r = try_out(chase, asked, m, ec);
-    slow_chase_stop(chase);
+        r = try_out(&g, asked, m, ec);
+    slow_chase_stop(g.chase);
     return r;
 }
 
-int slow_measure(const struct kvm_sys *sys, uint32_t factor_milli,
+int slow_measure(const struct kvm_sys *sys, bool by_uffd, uint32_t factor_milli,
                  struct slow_measured *ret_measured, struct errctx *ec)
 {
     struct slow_measured m = { 0 };
-    int r = measure(sys, factor_milli, &m, ec);
+    int r = measure(sys, by_uffd, factor_milli, &m, ec);
 
     if (r == -EIO && m.in_guest) { /* it does not run there, or not on */
         m = (struct slow_measured){ 0 };
-        r = measure(NULL, factor_milli, &m, ec);
+        r = measure(NULL, by_uffd, factor_milli, &m, ec);
     }
     if (r == 0)
         *ret_measured = m;

@@ -27,10 +27,12 @@ struct slow_measured {
 /**
  * slow_measure() - takes some seconds, and threads. Before the sandbox.
  * @sys: to make a guest with; NULL: a thread of ours chases, as where no guest can.
+ * @by_uffd: touches are answered through userfaultfd; else the kernel serves them, and ->cost charges
+ * nothing beyond what that costs.
  * Return: 0; -ENOMEM, -EIO (the chase does not get on), or the errno of uffd_open(), memfd_create,
  * mmap or making a thread.
  */
-int slow_measure(const struct kvm_sys *sys, uint32_t factor_milli,
+int slow_measure(const struct kvm_sys *sys, bool by_uffd, uint32_t factor_milli,
                  struct slow_measured *ret_measured, struct errctx *ec);
 
 #endif

@@ -3,6 +3,7 @@
 #include "memory/slow_node.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,11 +16,13 @@
 
 enum {
     WAITING_MAX = 4096,  /* touches that wait at a time; more are not charged */
-    CHOSEN_MAX = 65536,  /* pages that were chosen, and are remembered */
+    CHOSEN_MAX = 32768,  /* times that pages were chosen, and are remembered */
     CHOSEN_TICKS = 10,   /* what is not touched for so long is not in use, */
     CHOSEN_NS = 1000000000, /* ... and for so long */
     CHOOSE_AT_ONCE = 4,  /* between two looks for touches */
     LOOK_SHARE = 20,     /* of a tick, for new pages: one of so many parts */
+    WATCH_NS = 250000,   /* between two looks for touches that nobody tells of */
+    WATCH_PAGES = 4096,  /* ... among those that are out, at a time */
 };
 
 struct waiting {
@@ -28,7 +31,7 @@ struct waiting {
 };
 
 struct chosen {
-    uint32_t page;
+    uint32_t page, n; /* some of so many side by side */
     uint64_t at_ns;
 };
 
@@ -36,13 +39,15 @@ struct chosen {
 struct slow_node {
     struct slow_params params;
     struct slow_pages pages;
-    int uffd;
+    int uffd;       /* -1: without, and */
+    int pagemap_fd; /* ... by this; else -1 */
     struct slow slow;
     struct waiting waiting[WAITING_MAX]; /* all wait as long, so by ->due_ns, too */
     uint32_t waiting_first, waiting_end;
     struct chosen *chosen; /* CHOSEN_MAX */
     uint32_t chosen_first, chosen_end;
     uint64_t choose_at_ns, tick_at_ns;
+    uint32_t watch_at; /* page */
     _Atomic uint64_t n_charged, n_spared, waited_ns, spared_ns, n_taken, n_in_use;
     _Atomic uint32_t users;
 };
@@ -54,7 +59,7 @@ int slow_node_new(const struct slow_params *params, int uffd, struct slow_node *
     int r = -ENOMEM;
 
     if (node != NULL) {
-        node->uffd = -1;
+        node->uffd = node->pagemap_fd = -1;
         node->params = *params;
         node->params.ranges = NULL; /* the caller's; ours are in pages */
         node->chosen = calloc(CHOSEN_MAX, sizeof(*node->chosen));
@@ -65,6 +70,13 @@ int slow_node_new(const struct slow_params *params, int uffd, struct slow_node *
     if (r < 0) {
         slow_node_free(node);
         return errctx_set(ec, -r, "no memory for what is known of a slow node's pages");
+    }
+    if (uffd < 0)
+        node->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (uffd < 0 && node->pagemap_fd < 0) {
+        r = errctx_set_os(ec, errno, "open /proc/self/pagemap");
+        slow_node_free(node);
+        return r;
     }
     node->uffd = uffd;
     *ret_node = node;
@@ -77,6 +89,8 @@ void slow_node_free(struct slow_node *node)
         return;
     if (node->uffd >= 0)
         (void)close(node->uffd);
+    if (node->pagemap_fd >= 0)
+        (void)close(node->pagemap_fd);
     slow_pages_fini(&node->pages);
     free(node->chosen);
     free(node);
@@ -159,20 +173,68 @@ static void let_go(struct slow_node *node, uint64_t until_ns)
     }
 }
 
+/* --- touches that the kernel serves -------------------------------------------------------------- */
+
+static void charge_all(struct slow_node *node, uint32_t n)
+{
+    const uint64_t now = slow_pages_now_ns(), each = node->params.cost.extra_ns;
+
+    for (uint32_t i = 0; i < n; i++) {
+        (void)slow_touch(&node->slow, now);
+        slow_answered_free(&node->slow, 0);
+    }
+    add(&node->n_charged, n);
+    add(&node->waited_ns, n * each);
+}
+
+static bool is_chosen(const struct slow_node *node, const struct chosen *c)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        if (node->pages.state[c->page + i] == SLOW_CHOSEN)
+            return true;
+    return false;
+}
+
+/* Of those that were chosen, all; what has come back as a whole is forgotten. */
+static void watch(struct slow_node *node)
+{
+    uint32_t end = node->chosen_first, came = 0;
+
+    for (uint32_t i = node->chosen_first; i != node->chosen_end; i++) {
+        const struct chosen c = node->chosen[i % CHOSEN_MAX];
+
+        came += slow_pages_returned(&node->pages, node->pagemap_fd, c.page, c.n);
+        if (is_chosen(node, &c))
+            node->chosen[end++ % CHOSEN_MAX] = c;
+    }
+    node->chosen_end = end;
+    charge_all(node, came);
+}
+
+/* Of all the others a part: who was not in use may be again. */
+static void watch_others(struct slow_node *node)
+{
+    const uint32_t n = MIN(node->pages.n - node->watch_at, (uint32_t)WATCH_PAGES);
+
+    charge_all(node, slow_pages_returned(&node->pages, node->pagemap_fd, node->watch_at, n));
+    node->watch_at = (node->watch_at + n) % node->pages.n;
+}
+
 /* --- taking pages out ------------------------------------------------------------------------- */
+
+static void forget(struct slow_node *node)
+{
+    const struct chosen *c = &node->chosen[node->chosen_first++ % CHOSEN_MAX];
+
+    for (uint32_t i = 0; i < c->n; i++)
+        slow_pages_forget(&node->pages, c->page + i);
+}
 
 static void forget_until(struct slow_node *node, uint64_t at_ns)
 {
     while (node->chosen_first != node->chosen_end &&
            node->chosen[node->chosen_first % CHOSEN_MAX].at_ns <= at_ns)
-        slow_pages_forget(&node->pages, node->chosen[node->chosen_first++ % CHOSEN_MAX].page);
-}
-
-static void remember(struct slow_node *node, uint32_t page, uint64_t now)
-{
-    if (node->chosen_end - node->chosen_first == CHOSEN_MAX)
-        slow_pages_forget(&node->pages, node->chosen[node->chosen_first++ % CHOSEN_MAX].page);
-    node->chosen[node->chosen_end++ % CHOSEN_MAX] = (struct chosen){ page, now };
+        forget(node);
 }
 
 static void choose(struct slow_node *node, uint64_t now)
@@ -183,12 +245,17 @@ static void choose(struct slow_node *node, uint64_t now)
         node->choose_at_ns = now - tick; /* what was missed longer ago is not made up for */
     for (int i = 0; i < CHOOSE_AT_ONCE && node->choose_at_ns <= now; i++) {
         const uint32_t most = slow_may_take(&node->slow, now);
-        uint32_t first, n = most > 0 ? slow_pages_choose(&node->pages, most, &first) : 0;
+        uint32_t first, span, n = 0;
 
+        if (most > 0)
+            n = slow_pages_choose(&node->pages, most, &first, &span);
         node->choose_at_ns += slow_zap_ns(&node->slow);
+        if (n == 0)
+            continue;
         add(&node->n_taken, n);
-        while (n > 0)
-            remember(node, first + --n, now);
+        if (node->chosen_end - node->chosen_first == CHOSEN_MAX)
+            forget(node);
+        node->chosen[node->chosen_end++ % CHOSEN_MAX] = (struct chosen){ first, span, now };
     }
 }
 
@@ -201,6 +268,8 @@ static void tick(struct slow_node *node, uint64_t now)
     node->tick_at_ns = now + every;
     forget_until(node, now - MIN(now, kept));
     slow_pages_look(&node->pages, now + every / LOOK_SHARE);
+    if (node->uffd < 0)
+        watch_others(node);
     in_use = (uint64_t)node->pages.n_mapped + node->pages.n_chosen;
     slow_tick(&node->slow, now, in_use);
     atomic_store(&node->n_in_use, in_use);
@@ -213,7 +282,7 @@ static void tick(struct slow_node *node, uint64_t now)
 static bool pass_time(int quit_fd, int uffd, uint64_t until_ns)
 {
     struct pollfd fds[2] = { { .fd = quit_fd, .events = POLLIN },
-                             { .fd = uffd, .events = POLLIN } };
+                             { .fd = uffd, .events = POLLIN } }; /* -1 is passed over */
     const uint64_t now = slow_pages_now_ns(), left = until_ns > now ? until_ns - now : 0;
     const struct timespec wait = { .tv_sec = (time_t)(left / 1000000000u),
                                    .tv_nsec = (long)(left % 1000000000u) };
@@ -227,6 +296,8 @@ static uint64_t next_ns(const struct slow_node *node)
 
     if (node->pages.n_mapped > 0)
         next = MIN(next, node->choose_at_ns);
+    if (node->uffd < 0 && node->pages.n_chosen > 0)
+        next = MIN(next, slow_pages_now_ns() + WATCH_NS);
     if (node->waiting_first != node->waiting_end)
         next = MIN(next, node->waiting[node->waiting_first % WAITING_MAX].due_ns);
     return next;
@@ -234,6 +305,8 @@ static uint64_t next_ns(const struct slow_node *node)
 
 static int join_all(struct slow_node *node, struct errctx *ec)
 {
+    if (node->uffd < 0)
+        return 0;
     for (size_t i = 0; i < node->pages.n_ranges; i++) {
         const struct slow_range *range = &node->pages.ranges[i];
         int r = uffd_register_minor(node->uffd, range->host, range->len_bytes, ec);
@@ -252,7 +325,7 @@ static int join_all(struct slow_node *node, struct errctx *ec)
 static void leave_all(struct slow_node *node)
 {
     /* The kernel wakes by itself only who waits for a page that is missing. */
-    for (size_t i = 0; i < node->pages.n_ranges; i++) {
+    for (size_t i = 0; node->uffd >= 0 && i < node->pages.n_ranges; i++) {
         const struct slow_range *range = &node->pages.ranges[i];
 
         (void)uffd_unregister(node->uffd, range->host, range->len_bytes, NULL);
@@ -276,7 +349,10 @@ int slow_node_serve(struct slow_node *node, int quit_fd, struct errctx *ec)
     slow_pages_reset(&node->pages);
     node->choose_at_ns = node->tick_at_ns = now;
     do {
-        hear(node);
+        if (node->uffd >= 0)
+            hear(node);
+        else
+            watch(node);
         now = slow_pages_now_ns();
         let_go(node, now);
         if (now >= node->tick_at_ns)

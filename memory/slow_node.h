@@ -7,6 +7,10 @@
  * The thread that serves the node answers each touch, by userfaultfd for minor faults, when its time
  * has come (memory/policy/slow.h); it takes pages out one by one, at random, of those in use.
  *
+ * Without userfaultfd the kernel serves touches by itself, and what that costs is all that they are
+ * charged. Pages are taken out as fast as it takes, many at a time; which came back is read from the
+ * process's pagemap.
+ *
  * What other processes do with the memory file by mappings of their own is not seen and not slowed.
  */
 #ifndef MEMORY_SLOW_NODE_H
@@ -38,8 +42,8 @@ struct slow_node;
 
 /**
  * slow_node_new() - what it takes to serve a node; it is not slow yet.
- * @uffd: of uffd_open(), taken over on success.
- * Return: 0 or -ENOMEM.
+ * @uffd: of uffd_open(), taken over on success; -1: without userfaultfd, ->cost charges nothing then.
+ * Return: 0, -ENOMEM; without userfaultfd as open() of /proc/self/pagemap.
  */
 int slow_node_new(const struct slow_params *params, int uffd, struct slow_node **ret_node,
                   struct errctx *ec);

@@ -8,10 +8,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "vmm/base/macros.h"
 
-enum { LOOK_PAGES = 2048 };
+enum { LOOK_PAGES = 2048, PAGEMAP_PAGES = 512, SPAN_TIMES = 4 };
 
 uint64_t slow_pages_now_ns(void)
 {
@@ -128,18 +129,26 @@ void slow_pages_reset(struct slow_pages *p)
     p->look_at = p->n;
 }
 
-uint32_t slow_pages_choose(struct slow_pages *p, uint32_t most, uint32_t *ret_first)
+/* By one call, also where some in between are out already: it interrupts who runs. */
+uint32_t slow_pages_choose(struct slow_pages *p, uint32_t most, uint32_t *ret_first,
+                           uint32_t *ret_span)
 {
-    uint32_t first, left, n = 0;
+    uint32_t first, left, n = 0, span = 0;
 
     if (p->n_mapped == 0)
         return 0;
     first = p->mapped[dice(p, p->n_mapped)];
     (void)slow_pages_address(p, first, &left);
-    while (n < MIN(most, left) && p->state[first + n] == SLOW_MAPPED)
-        set_state(p, first + n++, SLOW_CHOSEN);
-    (void)madvise(slow_pages_address(p, first, NULL), (size_t)n * SLOW_PAGE, MADV_DONTNEED);
+    for (uint32_t i = 0; n < most && i < MIN(left, SPAN_TIMES * most); i++) {
+        if (p->state[first + i] != SLOW_MAPPED)
+            continue;
+        set_state(p, first + i, SLOW_CHOSEN);
+        span = i + 1;
+        n++;
+    }
+    (void)madvise(slow_pages_address(p, first, NULL), (size_t)span * SLOW_PAGE, MADV_DONTNEED);
     *ret_first = first;
+    *ret_span = span;
     return n;
 }
 
@@ -220,4 +229,45 @@ void slow_pages_look(struct slow_pages *p, uint64_t until_ns)
             look_at(p, p->look_at, there, n);
         p->look_at += n;
     } while (p->look_at < p->n && slow_pages_now_ns() < until_ns);
+}
+
+/* --- touches that nobody tells of ------------------------------------------------------------------ */
+
+/* Documentation/admin-guide/mm/pagemap.rst: 64 bits for each page. */
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+
+static uint32_t take_back(struct slow_pages *p, uint32_t first, const uint64_t *entry, uint32_t n)
+{
+    uint32_t found = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t state = p->state[first + i];
+
+        if ((entry[i] & PAGEMAP_PRESENT) == 0 || (state != SLOW_CHOSEN && state != SLOW_OUT))
+            continue;
+        set_state(p, first + i, SLOW_MAPPED);
+        found++;
+    }
+    return found;
+}
+
+uint32_t slow_pages_returned(struct slow_pages *p, int pagemap_fd, uint32_t first, uint32_t n)
+{
+    uint64_t entry[PAGEMAP_PAGES];
+    uint32_t found = 0;
+
+    while (n > 0) {
+        uint32_t left, now;
+        const uint8_t *at = slow_pages_address(p, first, &left);
+        ssize_t got;
+
+        now = MIN(MIN(n, left), (uint32_t)PAGEMAP_PAGES);
+        got = pread(pagemap_fd, entry, now * sizeof(entry[0]),
+                    (off_t)((uintptr_t)at / SLOW_PAGE * sizeof(entry[0])));
+        if (got > 0)
+            found += take_back(p, first, entry, (uint32_t)((size_t)got / sizeof(entry[0])));
+        first += now;
+        n -= now;
+    }
+    return found;
 }

@@ -53,9 +53,11 @@ bool slow_pages_find(const struct slow_pages *p, uint64_t addr, uint32_t *ret_pa
 /** slow_pages_reset() - all unknown again. */
 void slow_pages_reset(struct slow_pages *p);
 
-/** slow_pages_choose() - take pages out, the first at random of those that are mapped, the others
- *  behind it as far as they are. Return: how many, at most @most; 0: none is mapped. */
-uint32_t slow_pages_choose(struct slow_pages *p, uint32_t most, uint32_t *ret_first);
+/** slow_pages_choose() - take pages out, the first at random of those that are mapped, the others of
+ *  those behind it; *@ret_span: from the first to the last. Return: how many, at most @most; 0: none
+ *  is mapped. */
+uint32_t slow_pages_choose(struct slow_pages *p, uint32_t most, uint32_t *ret_first,
+                           uint32_t *ret_span);
 
 /** slow_pages_forget() - nobody has touched @page, which was chosen. */
 void slow_pages_forget(struct slow_pages *p, uint32_t page);
@@ -72,6 +74,11 @@ uint32_t slow_pages_around(const struct slow_pages *p, uint32_t page);
 /** slow_pages_look() - where the files have changed their sizes: find what is new, as far as it gets
  *  until @until_ns. */
 void slow_pages_look(struct slow_pages *p, uint64_t until_ns);
+
+/** slow_pages_returned() - of @n pages from @first on that are CHOSEN or OUT, those that somebody
+ *  touched, where the kernel serves touches by itself, are MAPPED now. @pagemap_fd: of this process's
+ *  /proc/PID/pagemap. Return: how many. */
+uint32_t slow_pages_returned(struct slow_pages *p, int pagemap_fd, uint32_t first, uint32_t n);
 
 /** slow_pages_now_ns() - the monotonic clock. */
 uint64_t slow_pages_now_ns(void);

@@ -52,9 +52,14 @@ static double touch_ns(const struct slow *s)
     return s->free_ns + (double)s->cost.extra_ns;
 }
 
+static double burst_ns(const struct slow *s)
+{
+    return MAX(unit_ns(s), (double)s->cost.burst_ns);
+}
+
 static double credit_most(const struct slow *s)
 {
-    return CREDIT_CHARGES * unit_ns(s);
+    return CREDIT_CHARGES * burst_ns(s);
 }
 
 static void earn(struct slow *s, uint64_t now_ns)
@@ -69,7 +74,7 @@ static void earn(struct slow *s, uint64_t now_ns)
 
 static void pay(struct slow *s, double ns)
 {
-    s->credit_ns = MAX(s->credit_ns - ns, -OWED_CHARGES * (unit_ns(s) + touch_ns(s)));
+    s->credit_ns = MAX(s->credit_ns - ns, -OWED_CHARGES * (burst_ns(s) + touch_ns(s)));
 }
 
 /* The charge is paid now, what it took beyond that when it is answered: while somebody waits others
@@ -77,11 +82,13 @@ static void pay(struct slow *s, double ns)
 uint64_t slow_touch(struct slow *s, uint64_t now_ns)
 {
     earn(s, now_ns);
-    if (s->credit_ns <= 0 || s->cost.charge_ns == 0) {
+    if (s->credit_ns <= 0) {
         s->spared++;
         return 0;
     }
     s->charged++;
+    if (s->cost.charge_ns == 0)
+        return 0;
     if (s->waiting++ == 0)
         s->busy_since_ns = now_ns;
     s->most_waiting = MAX(s->most_waiting, (double)s->waiting);
@@ -108,7 +115,7 @@ void slow_answered_free(struct slow *s, uint64_t waited_ns)
 
 uint64_t slow_tick_ns(const struct slow *s)
 {
-    return (uint64_t)unit_ns(s) * SLOW_TICK_CHARGES;
+    return (uint64_t)burst_ns(s) * SLOW_TICK_CHARGES;
 }
 
 /* For which part of the time at least one of @n waits, when all of them together do for @waited. */
@@ -175,7 +182,7 @@ void slow_tick(struct slow *s, uint64_t now_ns, uint64_t used_pages)
 
 uint32_t slow_may_take(struct slow *s, uint64_t now_ns)
 {
-    double n = s->supply / SUPPLY_ONES;
+    double n = s->supply / SUPPLY_ONES * burst_ns(s) / unit_ns(s);
 
     earn(s, now_ns);
     if (s->credit_ns <= 0)
@@ -188,5 +195,5 @@ uint64_t slow_zap_ns(const struct slow *s)
 {
     const double rate = s->share * s->users * MAX(s->weight, 0.05) * MIN(s->supply, SUPPLY_ONES);
 
-    return (uint64_t)(unit_ns(s) / rate);
+    return (uint64_t)(burst_ns(s) / rate);
 }

@@ -39,8 +39,9 @@ enum {
 
 /* What waiting costs on this host; slow_measure.h finds it out. */
 struct slow_cost {
-    uint64_t charge_ns; /* that one touch waits for; 0: none does, which tells what touches cost */
+    uint64_t charge_ns; /* that one touch waits for; 0: none does, its own cost is what is charged */
     uint64_t extra_ns;  /* what any touch costs beyond what who answers it can see; not 0, too */
+    uint64_t burst_ns;  /* credit that may be spent at once, where that is more than a touch costs */
 };
 
 /** slow_charge_ns() - a charge beside which @touch_ns, the cost of a touch that is not charged, is

@@ -36,6 +36,7 @@ struct fixture {
     atomic_bool stop;
     atomic_uint wrong, rounds;
     uint32_t first, n; /* pages that are used */
+    uint64_t least_ns; /* that a touch which is charged waits for */
     struct errctx ec;
     int result;
 };
@@ -120,19 +121,35 @@ static void stop_server(struct fixture *f)
     assert_int_equal(f->result, 0);
 }
 
-static void begin(struct fixture *f)
+static void begin_with(struct fixture *f, int uffd, const struct slow_cost *cost)
 {
     const struct slow_params params = { .ranges = f->ranges, .n_ranges = 2, .factor_milli = 4000,
-                                        .max_users = 2,
-                                        .cost = { .charge_ns = SLOW_CHARGE_MIN_NS } };
+                                        .max_users = 2, .cost = *cost };
+
+    make_ranges(f);
+    f->quit_fd = eventfd(0, EFD_CLOEXEC);
+    f->least_ns = MAX(cost->charge_ns, cost->extra_ns);
+    assert_int_equal(slow_node_new(&params, uffd, &f->node, &f->ec), 0);
+}
+
+static void begin(struct fixture *f)
+{
+    const struct slow_cost cost = { .charge_ns = SLOW_CHARGE_MIN_NS };
     int uffd = -1;
 
     *f = (struct fixture){ 0 };
     if (uffd_open(&uffd, NULL) < 0)
         skip(); /* not allowed here */
-    make_ranges(f);
-    f->quit_fd = eventfd(0, EFD_CLOEXEC);
-    assert_int_equal(slow_node_new(&params, uffd, &f->node, &f->ec), 0);
+    begin_with(f, uffd, &cost);
+}
+
+/* Without userfaultfd; a touch is said to cost 5 us. */
+static void begin_plain(struct fixture *f)
+{
+    const struct slow_cost cost = { .extra_ns = 5000, .burst_ns = SLOW_CHARGE_MIN_NS };
+
+    *f = (struct fixture){ 0 };
+    begin_with(f, -1, &cost);
 }
 
 static void end(struct fixture *f)
@@ -157,7 +174,7 @@ static void await_charged(const struct fixture *f, uint64_t n)
         (void)usleep(1000);
         slow_node_count(f->node, &c);
     }
-    assert_true(c.waited_ns >= c.charged * SLOW_CHARGE_MIN_NS);
+    assert_true(c.waited_ns >= c.charged * f->least_ns);
 }
 
 static void what_is_in_slow_memory_stays(void **state)
@@ -266,6 +283,63 @@ static void what_nobody_uses_is_taken_out_once(void **state)
     end(&f);
 }
 
+static void without_userfaultfd_what_comes_back_is_seen(void **state)
+{
+    struct slow_counts was, is;
+    struct fixture f;
+
+    (void)state;
+    begin_plain(&f);
+    start_user(&f, 0, PAGES);
+    for (int i = 0; i < 3; i++) {
+        start_server(&f);
+        await_charged(&f, 5000);
+        slow_node_count(f.node, &was);
+        stop_server(&f);
+        assert_true(was.taken > 0 && was.spared == 0);
+    }
+    stop_user(&f);
+    assert_int_equal(f.wrong, 0);
+    slow_node_count(f.node, &is);
+    assert_true(is.charged <= is.taken);
+    end(&f);
+}
+
+static void without_userfaultfd_too_what_nobody_uses_stays_out(void **state)
+{
+    const uint64_t until = slow_pages_now_ns() + PATIENCE_S * UINT64_C(1000000000);
+    struct slow_counts c;
+    struct fixture f;
+
+    (void)state;
+    begin_plain(&f);
+    memset(f.ranges[0].host, 1, PIECE);
+    start_server(&f);
+    do {
+        assert_true(slow_pages_now_ns() < until);
+        (void)usleep(10000);
+        slow_node_count(f.node, &c);
+    } while (c.taken == 0 || c.in_use > 0);
+    assert_int_equal(c.taken, PIECE / SLOW_PAGE);
+    assert_int_equal(c.charged, 0);
+    start_user(&f, 0, PAGES / 2); /* it was out, and is used again */
+    await_charged(&f, PAGES / 2);
+    stop_user(&f);
+    stop_server(&f);
+    end(&f);
+}
+
+static void a_host_is_measured_without_userfaultfd(void **state)
+{
+    struct slow_measured m;
+
+    (void)state;
+    assert_int_equal(slow_measure(NULL, false, 4000, &m, NULL), 0);
+    assert_int_equal(m.cost.charge_ns, 0);
+    assert_true(m.cost.extra_ns > 0 && m.cost.burst_ns > 0 && m.step_ps > 0);
+    assert_int_equal(m.factor_milli, 4000);
+}
+
 static void a_host_is_measured(void **state)
 {
     struct slow_measured m;
@@ -275,7 +349,7 @@ static void a_host_is_measured(void **state)
     if (uffd_open(&uffd, NULL) < 0)
         skip(); /* not allowed here */
     (void)close(uffd);
-    assert_int_equal(slow_measure(NULL, 4000, &m, NULL), 0);
+    assert_int_equal(slow_measure(NULL, true, 4000, &m, NULL), 0);
     assert_in_range(m.cost.charge_ns, SLOW_CHARGE_MIN_NS, SLOW_CHARGE_MAX_NS);
     assert_true(m.cost.extra_ns > 0 && m.step_ps > 0);
     assert_true(m.ratio_milli > 0);
@@ -289,7 +363,10 @@ int main(void)
         cmocka_unit_test(memory_that_is_taken_later_is_slow_too),
         cmocka_unit_test(memory_that_went_comes_back_as_it_is),
         cmocka_unit_test(what_nobody_uses_is_taken_out_once),
+        cmocka_unit_test(without_userfaultfd_what_comes_back_is_seen),
+        cmocka_unit_test(without_userfaultfd_too_what_nobody_uses_stays_out),
         cmocka_unit_test(a_host_is_measured),
+        cmocka_unit_test(a_host_is_measured_without_userfaultfd),
     };
 
     return cmocka_run_group_tests_name("memory/slow_node", tests, NULL, NULL);

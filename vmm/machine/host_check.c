@@ -190,10 +190,11 @@ static void check_pager(struct host_check *c)
     struct host_finding *f = host_check_add(c, "pager", r == 0 ? HOST_OK : HOST_LIMITED);
 
     if (r == 0) {
-        WHAT(f, "guest memory can be taken away and brought back (--pager on)");
+        WHAT(f, "guest memory can be taken away and brought back (--pager on), and be slow "
+                "(--slow)");
         return;
     }
-    WHAT(f, "no --pager on: %s", why.msg);
+    WHAT(f, "no --pager on, and --slow by what page faults cost alone: %s", why.msg);
     if (r == -EACCES || r == -EPERM)
         ADVICE(f, "have root give you /dev/userfaultfd (Linux 6.1), or set the sysctl "
                   "vm.unprivileged_userfaultfd to 1");

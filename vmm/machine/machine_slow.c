@@ -182,6 +182,24 @@ static int find_ranges(const struct machine *m, uint32_t vnode, struct slow_rang
     return 0;
 }
 
+/* Where userfaultfd is not for us what a fault costs by itself has to do. */
+static int open_uffd(const struct machine *m, int *ret_uffd, struct errctx *ec)
+{
+    struct errctx why = { 0 };
+    char text[sizeof(why.msg) + 96];
+    const int r = uffd_open(ret_uffd, &why);
+
+    if (r == 0)
+        return 0;
+    if (r != -EACCES && r != -EPERM && r != -ENOSYS && r != -ENOTSUP)
+        return errctx_set(ec, -r, "%s", why.msg);
+    (void)snprintf(text, sizeof(text), "--slow: by what faults cost alone, for one vCPU at a time: %s",
+                   why.msg);
+    say(m, text);
+    *ret_uffd = -1;
+    return 0;
+}
+
 static int make_thread(struct slow_thread *t, struct errctx *ec)
 {
     const struct machine *m = t->ms->machine;
@@ -190,9 +208,9 @@ static int make_thread(struct slow_thread *t, struct errctx *ec)
     int uffd = -1, r = find_ranges(m, t->config->vnode, &ranges, &params.n_ranges, ec);
 
     if (r == 0)
-        r = uffd_open(&uffd, ec);
+        r = open_uffd(m, &uffd, ec);
     if (r == 0)
-        r = slow_measure(&m->sys, t->config->factor_milli, &t->measured, ec);
+        r = slow_measure(&m->sys, uffd >= 0, t->config->factor_milli, &t->measured, ec);
     if (r < 0) {
         if (uffd >= 0)
             (void)close(uffd);

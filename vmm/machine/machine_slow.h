@@ -17,7 +17,7 @@
 struct machine;
 struct machine_slow;
 
-/** machine_make_slow() - measure this host, which takes about a second, and make what the threads
+/** machine_make_slow() - measure this host, which takes some seconds, and make what the threads
  *  need. Part of the memory stage. Return: 0; -ENOENT (a node has no memory), -ENOTSUP (memory from
  *  a pool), or as slow_measure(). */
 int machine_make_slow(struct machine *m, struct errctx *ec);

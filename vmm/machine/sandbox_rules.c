@@ -165,8 +165,8 @@ static const struct sandbox_rule domain[] = {
 
 static const struct sandbox_rule slow[] = {
     ANY(poll), ANY(ppoll),
-    /* what there is of a memory file */
-    ANY(mincore), ANY(fstat), ANY(newfstatat),
+    /* what there is of a memory file, and what is mapped */
+    ANY(mincore), ANY(fstat), ANY(newfstatat), ANY(pread64),
     IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_UNREGISTER), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
 };
 

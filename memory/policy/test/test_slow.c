@@ -189,6 +189,35 @@ static void what_a_touch_costs_makes_no_difference(void **state)
         }
 }
 
+/* Credit of half a millisecond pays many of them at once. */
+static void what_touches_cost_may_be_all_that_is_charged(void **state)
+{
+    static const uint32_t costs[] = { 2000, 20000, 500000 };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(costs); i++) {
+        const struct slow_cost cost = { .extra_ns = costs[i], .burst_ns = 500000 };
+        uint64_t now = 1000000, paid = 0;
+        struct slow s;
+
+        slow_init(&s, 4000, &cost, 8, now);
+        for (uint64_t tick = 0; now < 2000000000; now += slow_zap_ns(&s)) {
+            const uint32_t n = slow_may_take(&s, now);
+
+            if (now >= tick) {
+                slow_tick(&s, now, 100000);
+                tick = now + slow_tick_ns(&s);
+            }
+            for (uint32_t k = 0; k < n; k++) {
+                assert_int_equal(slow_touch(&s, now), 0);
+                slow_answered_free(&s, 0);
+                paid += costs[i];
+            }
+        }
+        assert_in_range(paid, now / 10 * 6, now / 10 * 8);
+    }
+}
+
 static void pages_that_nobody_uses_are_found_out(void **state)
 {
     struct world w = one;
@@ -344,6 +373,7 @@ int main(void)
         cmocka_unit_test(one_thread_is_never_taken_for_more),
         cmocka_unit_test(answers_that_come_late_are_paid_with_later_ones),
         cmocka_unit_test(what_a_touch_costs_makes_no_difference),
+        cmocka_unit_test(what_touches_cost_may_be_all_that_is_charged),
         cmocka_unit_test(pages_that_nobody_uses_are_found_out),
         cmocka_unit_test(no_more_is_out_than_there_is_credit_for),
         cmocka_unit_test(charges_of_nothing_tell_what_touches_cost),

@@ -317,7 +317,7 @@ static const struct {
     { "halt-poll", "equally long for all machines", "Linux 5.8" },
     { "kvm-stats", "lacks KVM's own counters", "Linux 5.14" },
     { "moving", "one by one: userfaultfd: Function not implemented", "userfaultfd" },
-    { "pager", "no --pager on: userfaultfd: Function not implemented", "CONFIG_USERFAULTFD" },
+    { "pager", "cost alone: userfaultfd: Function not implemented", "CONFIG_USERFAULTFD" },
     { "collapse", "that a move has to split stay small", "Linux 6.1" },
     { "policies", "no host=, policy= or ctl NAME memory: mbind: Operation not permitted",
       "CAP_SYS_NICE" },
