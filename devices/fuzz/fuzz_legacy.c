@@ -115,6 +115,11 @@ static void operate(struct guest *g, const uint8_t *op, const uint8_t *rest, siz
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct guest g = { .busy = false };
+    const struct power_block_wires power = { .events = &rig_events_ops,
+                                             .events_ctx = &g.rig,
+                                             .irq = &rig_line_ops,
+                                             .irq_ctx = &g.rig,
+                                             .line = 9 };
     struct idset cpus = { 0 };
 
     idset_add_range(&cpus, 1, FUZZ_CPUS - 1);
@@ -124,7 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         serial_new(4, &rig_line_ops, &g.rig, &wire, &g, &g.dev[SERIAL], NULL) < 0 ||
         rtc_new(g.loop, 8, &rig_line_ops, &g.rig, &g.dev[RTC], NULL) < 0 ||
         ioapic_new(&ioapic, &g, &g.dev[IOAPIC], NULL) < 0 ||
-        power_block_new(&rig_events_ops, &g.rig, 9, &rig_line_ops, &g.rig, &g.dev[POWER], NULL) < 0)
+        power_block_new(g.loop, &power, &g.dev[POWER], NULL) < 0)
         abort();
     for (; size >= OP_BYTES; data += OP_BYTES, size -= OP_BYTES)
         operate(&g, data, data + OP_BYTES, size - OP_BYTES);

@@ -243,11 +243,17 @@ static void the_power_block_switches_off_and_tells_the_button(void **state)
 {
     enum { EVENTS = PLATFORM_GED_OFF, LINE = 9 };
     struct legacy_rig rig = { 0 };
+    const struct power_block_wires wires = { .events = &rig_events_ops,
+                                             .events_ctx = &rig,
+                                             .irq = &rig_line_ops,
+                                             .irq_ctx = &rig,
+                                             .line = LINE };
+    struct evloop *loop;
     struct device *dev, *copy;
 
     (void)state;
-    assert_int_equal(power_block_new(&rig_events_ops, &rig, LINE, &rig_line_ops, &rig, &dev, NULL),
-                     0);
+    assert_int_equal(evloop_new(&loop, NULL), 0);
+    assert_int_equal(power_block_new(loop, &wires, &dev, NULL), 0);
     for (unsigned type = 0; type < 8; type++) { /* other sleep types, or without SLP_EN */
         if (type != PLATFORM_S5_TYPE)
             rig_out(dev, 0, (uint8_t)(type << 2 | 1u << 5));
@@ -262,8 +268,7 @@ static void the_power_block_switches_off_and_tells_the_button(void **state)
     assert_int_equal(rig.rises[LINE], 2);
     assert_int_equal(rig_in(dev, EVENTS), PLATFORM_GED_POWER);
     assert_int_equal(rig_in(dev, EVENTS), PLATFORM_GED_POWER);
-    assert_int_equal(power_block_new(&rig_events_ops, &rig, LINE, &rig_line_ops, &rig, &copy, NULL),
-                     0);
+    assert_int_equal(power_block_new(loop, &wires, &copy, NULL), 0);
     assert_int_equal(rig_copy(dev, copy, NULL), 0);
     assert_int_equal(rig_in(copy, EVENTS), PLATFORM_GED_POWER);
     rig_out(dev, EVENTS, 0xfe); /* other bits */
@@ -277,6 +282,58 @@ static void the_power_block_switches_off_and_tells_the_button(void **state)
     assert_false(rig.level[LINE]);
     rig_destroy(dev);
     rig_destroy(copy);
+    evloop_free(loop);
+}
+
+/* The guest that listens in the end: after @edges it takes note. */
+struct late_guest {
+    struct legacy_rig rig;
+    struct evloop *loop;
+    struct device *dev;
+    struct evloop_timer *look;
+    unsigned edges;
+    bool took;
+};
+
+static void look_for_edges(void *ctx)
+{
+    struct late_guest *g = ctx;
+    const uint64_t now = evloop_now_ns();
+
+    if (!g->took && atomic_load(&g->rig.rises[9]) >= g->edges) {
+        rig_out(g->dev, PLATFORM_GED_OFF, PLATFORM_GED_CPU);
+        g->took = true;
+        evloop_timer_arm(g->look, now + 1000000000); /* longer than to the next edge */
+    } else if (g->took) {
+        evloop_stop(g->loop);
+    } else {
+        evloop_timer_arm(g->look, now + 1000000);
+    }
+}
+
+static void an_event_is_told_until_the_guest_takes_note(void **state)
+{
+    struct late_guest g = { .edges = 2 };
+    const struct power_block_wires wires = { .events = &rig_events_ops,
+                                             .events_ctx = &g.rig,
+                                             .irq = &rig_line_ops,
+                                             .irq_ctx = &g.rig,
+                                             .line = 9 };
+
+    (void)state;
+    assert_int_equal(evloop_new(&g.loop, NULL), 0);
+    assert_int_equal(power_block_new(g.loop, &wires, &g.dev, NULL), 0);
+    assert_int_equal(evloop_timer_new(g.loop, look_for_edges, &g, &g.look, NULL), 0);
+    power_block_raise(g.dev, PLATFORM_GED_CPU);
+    g.dev->ops->quiesce(g.dev); /* a pause does not lose it */
+    g.dev->ops->resume(g.dev);
+    evloop_timer_arm(g.look, evloop_now_ns());
+    assert_int_equal(evloop_run(g.loop, NULL), 0);
+    assert_true(g.took);
+    assert_int_equal(g.rig.rises[9], 2); /* and none came afterwards */
+    evloop_timer_free(g.look);
+    rig_destroy(g.dev);
+    evloop_free(g.loop);
 }
 
 int main(void)
@@ -290,6 +347,7 @@ int main(void)
         cmocka_unit_test(the_reset_port_asks_once_a_rise),
         cmocka_unit_test(debug_exit_tells_the_value_of_any_width),
         cmocka_unit_test(the_power_block_switches_off_and_tells_the_button),
+        cmocka_unit_test(an_event_is_told_until_the_guest_takes_note),
     };
 
     return cmocka_run_group_tests_name("devices/bus", tests, NULL, NULL);

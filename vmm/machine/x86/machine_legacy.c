@@ -69,6 +69,11 @@ static int make_serial(struct machine *m, struct errctx *ec)
 int machine_make_legacy(struct machine *m, struct errctx *ec)
 {
     const struct irq_services *irq = machine_irq_services(m->irq);
+    const struct power_block_wires power = { .events = &machine_events_ops,
+                                             .events_ctx = m,
+                                             .irq = irq->line,
+                                             .irq_ctx = irq->ctx,
+                                             .line = PLATFORM_GED_IRQ };
     struct device *dev;
     int r = make_ioapic(m, ec);
 
@@ -80,7 +85,7 @@ int machine_make_legacy(struct machine *m, struct errctx *ec)
     r = debug_exit_new(&machine_events_ops, m, &dev, ec);
     if (r < 0 || (r = add_port_device(m, dev, PLATFORM_DEBUG_EXIT, 4, ec)) < 0)
         return r;
-    r = power_block_new(&machine_events_ops, m, PLATFORM_GED_IRQ, irq->line, irq->ctx, &dev, ec);
+    r = power_block_new(m->main_loop, &power, &dev, ec);
     if (r < 0 || (r = add_port_device(m, dev, PLATFORM_POWER_PORT, PLATFORM_POWER_LEN, ec)) < 0)
         return r;
     m->power = dev;
