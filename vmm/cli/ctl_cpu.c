@@ -120,6 +120,9 @@ static int follow(const struct wish *w, struct ctl_wait *wait, json_t **now, str
     int r = ctl_cpu_ask(w->name, cpu, w->there, now, ec);
 
     while (r == 0 && !ctl_cpu_is_done(*now, cpu, w->there)) {
+        if (w->there && !flag(ctl_cpu_of(*now, cpu), "there"))
+            return errctx_set(ec, ECANCELED, "%s: CPU %u was taken away again, by the guest or by "
+                              "a reset, before the guest took note of it", w->name, cpu);
         ctl_wait_show("waiting for the guest to %s CPU %u", w->there ? "note" : "give up", cpu);
         if (!ctl_wait_more(wait, flag(ctl_cpu_of(*now, cpu), "told")))
             return errctx_set(ec, ETIMEDOUT, "%s: %sthe guest has not %s CPU %u%s", w->name,

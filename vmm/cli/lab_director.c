@@ -209,10 +209,13 @@ static int plug_cpu(struct director *d, const struct lab_event *e, char *said, s
 
     while (r == 0) {
         const bool done = ctl_cpu_is_done(now, e->id, there);
+        const bool gone = there && ctl_cpu_is_done(now, e->id, false);
 
         json_decref(now);
         if (done)
             break;
+        if (gone)
+            return errctx_set(ec, ECANCELED, "the guest took it away again");
         if (evloop_now_ns() >= until_ns)
             return errctx_set(ec, ETIMEDOUT, "the guest has not %s it",
                               there ? "taken note of" : "given up");

@@ -50,6 +50,18 @@ static int plug(struct machine *m, uint32_t cpu, struct errctx *ec)
     return cpu_block_plug(m->cpu_block, cpu, ec); /* which says why not */
 }
 
+size_t machine_cpus_there(const struct machine *m)
+{
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < m->n_vcpus; i++) {
+        struct cpu_block_cpu state;
+
+        n += m->cpu_block == NULL || !cpu_block_look(m->cpu_block, i, &state) || state.there;
+    }
+    return n;
+}
+
 static json_t *cpus_json(struct machine *m)
 {
     json_t *cpus = json_array();

@@ -195,6 +195,10 @@ bool machine_touched_unplugged(struct machine *m);
 /* machine_cpus.c: the device for CPUs that can be plugged; NULL where there are none. */
 int machine_make_cpu_block(struct machine *m, struct device **ret_dev, struct errctx *ec);
 
+/** machine_cpus_there() - how many CPUs the guest has, those less that are not plugged in. Main
+ *  thread. */
+size_t machine_cpus_there(const struct machine *m);
+
 /* machine_stages.c: have KVM forget the memory of @vnode and take it again, and with it make the
  * second-level page tables anew. While all vCPUs stand. On failure KVM lacks a part of it. */
 int machine_remap_memory(struct machine *m, struct vnode_id vnode, struct errctx *ec);

@@ -21,9 +21,10 @@ json_t *machine_status(const struct machine *m)
                              (json_int_t)n->ram_bytes, "resident",
                              (json_int_t)guest_mem_resident_bytes(m->mem, n->vnode)));
     }
-    return json_pack("{s:s, s:s, s:i, s:I, s:I, s:s, s:o, s:o}", "name", m->config->name, "state",
-                     m->paused ? "paused" : "running", "pid", (int)getpid(), "vcpus",
-                     (json_int_t)m->n_vcpus, "resets", (json_int_t)m->n_resets, "balance",
+    return json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:s, s:o, s:o}", "name", m->config->name,
+                     "state", m->paused ? "paused" : "running", "pid", (int)getpid(), "vcpus",
+                     (json_int_t)m->n_vcpus, "vcpus_there", (json_int_t)machine_cpus_there(m),
+                     "resets", (json_int_t)m->n_resets, "balance",
                      machine_balance_mode(m), "nodes", nodes,
                      "threads", machine_threads_json(m->config, m->threads));
 }

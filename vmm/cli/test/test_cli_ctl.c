@@ -383,6 +383,49 @@ static int fake_cpu(void *ctx, const struct control_cpus *req, json_t **ret_json
     return 0;
 }
 
+/* A guest that is reset as the CPU comes, or that never takes note of it. */
+static int fake_cpu_in_vain(void *ctx, const struct control_cpus *req, json_t **ret_json,
+                            struct errctx *ec)
+{
+    const bool *resets = ctx;
+    const bool there = req->wanted || !*resets;
+
+    (void)ec;
+    *ret_json = json_pack("{s:s, s:[{s:i, s:i, s:b, s:b, s:b}]}", "name", "web", "cpus", "id", 3,
+                          "node", 1, "there", there, "asked", 0, "told", !there);
+    return 0;
+}
+
+static void a_cpu_that_comes_in_vain_is_told_of(void **state)
+{
+    static const char *const said[] = {
+        "numavisor: web: the guest has not taken note of CPU 3\n",
+        "numavisor: web: CPU 3 was taken away again, by the guest or by a reset, before the guest "
+        "took note of it\n",
+    };
+    struct control_ops ops = fake_ops;
+
+    (void)state;
+    ops.cpus = fake_cpu_in_vain;
+    for (unsigned i = 0; i < ARRAY_SIZE(said); i++) {
+        bool resets = i == 1;
+        struct served s;
+        struct outcome o;
+
+        serve(&s, &ops, &resets);
+        o = run("ctl web cpu add cpu=3 --patience 1");
+        assert_string_equal(o.err, said[i]);
+        assert_int_equal(o.status, CLI_FAILURE);
+        outcome_fini(&o);
+        o = run("ctl web cpu");
+        assert_string_equal(o.out, resets ? "web: CPU 3 of virtual node 1 is not plugged in\n"
+                                          : "web: CPU 3 of virtual node 1 is plugged in, which the "
+                                            "guest has not noted\n");
+        outcome_fini(&o);
+        serve_end(&s);
+    }
+}
+
 static void cpus_are_followed_until_the_guest_knows(void **state)
 {
     static const struct {
@@ -593,6 +636,7 @@ int main(void)
         cmocka_unit_test(ctl_and_list_speak_to_a_machine),
         cmocka_unit_test(a_move_is_told_in_sentences),
         cmocka_unit_test(cpus_are_followed_until_the_guest_knows),
+        cmocka_unit_test(a_cpu_that_comes_in_vain_is_told_of),
         cmocka_unit_test(a_balloon_is_shown_by_node),
         cmocka_unit_test(what_was_plugged_is_told),
         cmocka_unit_test(a_balloon_gives_what_cannot_be_unplugged),
