@@ -7,7 +7,9 @@
 
 #include "vmm/base/errctx.h"
 
-enum { CTL_TIMEOUT_MS = 10000, CTL_REPLY_MAX = 4 * 1024 * 1024 };
+/* A machine is silent for as long as its devices take to stop, which with --vhost-user is another
+ * process's affair, for 10 s each. */
+enum { CTL_TIMEOUT_MS = 30000, CTL_REPLY_MAX = 4 * 1024 * 1024 };
 
 /**
  * ctl_client_ask() - send one command, wait for the reply.
