@@ -3,8 +3,11 @@
  * A device whose rings another process serves: the front end of vhost-user.
  *
  *   created --start--> running <--quiesce/resume--> stopped --reset--> created
- *   running --back end gone--> broken until the driver resets it    (fs, blk)
- *                          \-> waiting, link down --back--> running (net)
+ *   running --back end gone--> broken until the driver resets it    (fs; blk at work)
+ *                          \-> waiting, link down --back--> running (net; blk when idle, no link)
+ *
+ * What was under way nobody else knows: back ends finish requests in any order, and the used ring
+ * alone does not tell which they were. Frames may be lost, and a disk that is idle loses nothing.
  *
  * Doorbells and interrupts pass through the loop: the guest's are the transport's, and the back end
  * gets descriptors of its own. A descriptor that both sides have is one file with one set of flags,

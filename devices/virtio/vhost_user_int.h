@@ -30,6 +30,7 @@ struct vu_kind {
     unsigned extra_queues; /* beside those that queues= counts */
     bool asks_config;      /* the back end has the configuration */
     bool returns;          /* a new back end can go on in the middle of things */
+    bool returns_idle;     /* so, too, where nothing was under way */
 };
 
 struct vu_ring {
@@ -91,6 +92,9 @@ int vu_rings_stop(struct vu_dev *dev, struct errctx *ec);
 /** vu_rings_rewind() - go on where the used rings end: for a back end that takes over. */
 int vu_rings_rewind(struct vu_dev *dev);
 
+/** vu_rings_idle() - whether all that the driver asked for was answered. */
+bool vu_rings_idle(const struct vu_dev *dev);
+
 /** vu_say() - one sentence about @dev to who runs the machine. A guest can bring most of them about,
  *  so after the first few there is one in a while. */
 void vu_say(struct vu_dev *dev, const char *what, const char *why);
@@ -112,7 +116,7 @@ void vu_stop(struct vu_dev *dev);
 /** vu_lose() - the link is of no use any more. */
 void vu_lose(struct vu_dev *dev, const char *why);
 
-/** vu_wait() - for a back end, with the link down: of those that return. */
+/** vu_wait() - for a back end; a network's link is down meanwhile. */
 void vu_wait(struct vu_dev *dev);
 
 /** vu_retry() - the timer's. */

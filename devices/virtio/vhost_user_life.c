@@ -103,6 +103,8 @@ void vu_stir(struct vu_dev *dev)
 
 static void set_link(struct vu_dev *dev, uint16_t status)
 {
+    if (dev->kind->ops != &vu_net_ops)
+        return;
     if (__atomic_exchange_n(&dev->net_status, status, __ATOMIC_RELAXED) != status)
         dev->vdev.transport->config_interrupt(dev->vdev.transport_ctx);
 }
@@ -133,6 +135,9 @@ void vu_lose(struct vu_dev *dev, const char *why)
         dev->retry_ns = 0; /* it was good for a while */
     if (dev->started && dev->kind->returns) {
         vu_say(dev, "the back end is gone, the link is down until it is back", why);
+        vu_wait(dev);
+    } else if (dev->started && dev->kind->returns_idle && vu_rings_idle(dev)) {
+        vu_say(dev, "the back end is gone, requests wait until it is back", why);
         vu_wait(dev);
     } else if (dev->started) {
         vu_say(dev, "the back end is gone, the device needs a reset by its driver", why);
@@ -208,19 +213,32 @@ void vu_stop(struct vu_dev *dev)
     dev->running = false;
 }
 
+/* One that is there and of no use is told of; one that is not there is not. */
+static void wait_on(struct vu_dev *dev, int why, const char *what)
+{
+    if (why != -ECONNREFUSED && why != -ENOENT)
+        vu_say(dev, "the back end that came is of no use", what);
+    vu_wait(dev);
+}
+
 void vu_retry(void *ctx)
 {
     struct vu_dev *dev = ctx;
+    struct errctx why = { 0 };
+    int r;
 
     if (!dev->started || dev->running || dev->quiet)
         return;
     if (vu_rings_rewind(dev) < 0) {
         virtio_dev_break(&dev->vdev, "a ring went away");
-    } else if (vu_serve(dev, NULL) == 0) {
-        vu_say(dev, "the back end is back", "");
-        set_link(dev, VIRTIO_NET_S_LINK_UP);
-        vu_stir(dev);
-    } else {
-        vu_wait(dev);
+        return;
     }
+    r = vu_serve(dev, &why);
+    if (r < 0) {
+        wait_on(dev, r, why.msg);
+        return;
+    }
+    vu_say(dev, "the back end is back", "");
+    set_link(dev, VIRTIO_NET_S_LINK_UP);
+    vu_stir(dev);
 }

@@ -25,7 +25,8 @@ static const struct vu_kind kinds[] = {
                   BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES) |
                   BIT(VIRTIO_BLK_F_MQ),
       .config_len = offsetof(struct virtio_blk_config, write_zeroes_may_unmap) + 4,
-      .asks_config = true },
+      .asks_config = true,
+      .returns_idle = true },
     { .name = "net",
       .ops = &vu_net_ops,
       .features = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) |

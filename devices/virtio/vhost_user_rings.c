@@ -321,6 +321,21 @@ int vu_rings_stop(struct vu_dev *dev, struct errctx *ec)
     return 0;
 }
 
+/* A ring that cannot be read is not idle: who looks there next says so. */
+bool vu_rings_idle(const struct vu_dev *dev)
+{
+    for (unsigned i = 0; i < dev->vdev.n_queues; i++) {
+        const struct virtqueue *vq = &dev->vdev.vqs[i];
+        const struct gpa at = { vq->avail.v + offsetof(struct vring_avail, idx) };
+        uint16_t asked, answered;
+
+        if (vq->enabled && (guest_mem_read(vq->mem, at, &asked, sizeof(asked)) < 0 ||
+                            used_index(vq, &answered) < 0 || asked != answered))
+            return false;
+    }
+    return true;
+}
+
 int vu_rings_rewind(struct vu_dev *dev)
 {
     for (unsigned i = 0; i < dev->vdev.n_queues; i++) {

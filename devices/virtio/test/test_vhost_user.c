@@ -293,13 +293,15 @@ static void silence_has_an_end(void **state)
     vhost_user_close(&link);
 }
 
-static void a_disk_without_back_end_waits_for_a_reset(void **state)
+static void a_disk_with_work_under_way_waits_for_a_reset(void **state)
 {
-    struct fixture *f = begin_running(VU_HONEST, "blk");
+    struct fixture *f = begin_running(VU_DEAF, "blk");
+    const struct fake_buf buf = { FAKE_DATA_BASE, 512 };
 
     (void)state;
-    request(f, 0);
+    fake_queue_add(&f->fd.q[0], &buf, 1, 0); /* nobody is going to answer it */
     vu_rig_stop(&f->rig);
+    f->rig.lie = VU_HONEST;
     assert_true(becomes(&f->said, 1));
     assert_non_null(strstr(f->last, "vhost-user0: the back end is gone, the device needs a reset"));
     assert_true(becomes(&f->fd.config_interrupts, 1));
@@ -312,6 +314,37 @@ static void a_disk_without_back_end_waits_for_a_reset(void **state)
     assert_int_equal(fake_dev_start(&f->fd), -ECONNREFUSED); /* nobody listens */
     vu_rig_start(&f->rig);
     assert_int_equal(fake_dev_start(&f->fd), 0);
+    vu_rig_stop(&f->rig);
+    end(f);
+}
+
+static void an_idle_disk_comes_back(void **state)
+{
+    struct fixture *f = begin_running(VU_HONEST, "blk");
+    const struct fake_buf buf = { FAKE_DATA_BASE, 512 };
+    uint32_t head, len;
+
+    (void)state;
+    request(f, 0);
+    vu_rig_stop(&f->rig);
+    assert_true(becomes(&f->said, 1));
+    assert_non_null(strstr(f->last, "vhost-user0: the back end is gone, requests wait until it"));
+    assert_false(look_at(f).broken);
+    fake_queue_add(&f->fd.q[0], &buf, 1, 0);
+    fake_dev_kick(&f->fd, 0);
+    f->rig.config[0] = 1; /* another size: another disk */
+    vu_rig_start(&f->rig);
+    assert_true(becomes(&f->said, 2));
+    assert_non_null(strstr(f->last, "the back end that came is of no use"));
+    assert_non_null(strstr(f->last, "is another device than the old one was"));
+    vu_rig_stop(&f->rig);
+    f->rig.config[0] = 0;
+    vu_rig_start(&f->rig);
+    assert_true(becomes(&f->said, 3));
+    assert_non_null(strstr(f->last, "vhost-user0: the back end is back"));
+    assert_true(fake_dev_wait_used(&f->fd, 0, &head, &len, WAIT_MS)); /* what waited is served */
+    request(f, 0);
+    assert_int_equal(__atomic_load_n(&f->fd.config_interrupts, __ATOMIC_ACQUIRE), 0);
     vu_rig_stop(&f->rig);
     end(f);
 }
@@ -534,7 +567,8 @@ int main(void)
         cmocka_unit_test(what_a_back_end_cannot_do_is_said),
         cmocka_unit_test(descriptors_nobody_asked_for_are_closed),
         cmocka_unit_test(silence_has_an_end),
-        cmocka_unit_test(a_disk_without_back_end_waits_for_a_reset),
+        cmocka_unit_test(a_disk_with_work_under_way_waits_for_a_reset),
+        cmocka_unit_test(an_idle_disk_comes_back),
         cmocka_unit_test(a_network_comes_back),
         cmocka_unit_test(what_was_not_carried_is_looked_at_again),
         cmocka_unit_test(a_network_starts_without_back_end),
