@@ -202,10 +202,11 @@ static int unknown(const char *text, struct errctx *ec)
 {
     CLEANUP_FREE struct config_presets *all = calloc(1, sizeof(*all));
     struct suggest s = { .word = text };
+    struct stat st;
     char hint[96];
 
     if (strchr(text, '/') != NULL)
-        return errctx_set_os(ec, ENOENT, "%s", text);
+        return errctx_set_os(ec, stat(text, &st) < 0 ? errno : ENOENT, "%s", text);
     if (all != NULL && config_presets_list(all, NULL) == 0)
         for (size_t i = 0; i < all->n; i++)
             suggest_offer(&s, all->name[i]);

@@ -67,6 +67,7 @@ static void contradictions_are_sentences(void **state)
         { "--topology core:100000",
           "--topology: \"core:100000\" describes more than 8192 CPUs" },
         { "--topology /nowhere/x.xml", "--topology: /nowhere/x.xml: No such file or directory" },
+        { "--topology /dev/null/x.xml", "--topology: /dev/null/x.xml: Not a directory" },
         { "--topology vmm", "--topology: vmm holds no sys/devices/system/cpu, as an archive of "
                             "hwloc-gather-topology does: No such file or directory" },
         { "--topology Makefile", "--topology: Makefile is neither hwloc's XML, nor JSON, nor what "
