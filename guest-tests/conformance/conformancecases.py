@@ -16,10 +16,21 @@ def conformance(options):
     return done.returncode, done.stdout, done.stderr
 
 
-def preset(tap, name):
-    status, out, err = conformance(["--topology", name])
+def seen(tap, what, options):
+    status, out, err = conformance(options)
     tap.point(status == 0 and "facts are as expected" in out,
-              f"preset {name}: Linux sees every fact of it", f"status {status}\n{out}{err}")
+              f"{what}: Linux sees every fact of it", f"status {status}\n{out}{err}")
+
+
+def preset(tap, name):
+    seen(tap, f"preset {name}", ["--topology", name])
+
+
+def machines(tap):
+    """The machine that this one is, as hwloc records it."""
+    here = "/tmp/here.xml"
+    subprocess.run(["lstopo-no-graphics", "--of", "xml", "--force", here], check=True)
+    seen(tap, "this host, by lstopo", ["--topology", here, "--memory", "512M"])
 
 
 def refused(tap, name, words):

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import guestvm
-from labvm import clean, lab
+from labvm import PATIENCE, clean, lab
 
 SAMPLE = ("memoryless", "asymmetric")
 # Windows for memory that comes later have files of their own, more than Debian's file server takes.
@@ -30,7 +30,8 @@ def planned(preset):
 
 def boot(tap, preset):
     want = planned(preset)
-    done = lab(["--topology", preset, "--expect", "plan"], ["sh", "-c", LOOK])
+    done = lab(["--topology", preset, "--expect", "plan"], ["sh", "-c", LOOK],
+               patience=PATIENCE * (1 + len(want) // 32))
     tap.point(done.status == 0 and sorted(done.lines()) == want,
               f"preset {preset}: nodes, CPUs, memory, distances are the plan's",
               f"want {want}\n{done}")

@@ -27,11 +27,11 @@ class Done:
         return self.out.decode(errors="replace").splitlines()
 
 
-def lab(options, command, stdin=b"", prefix=(), **more):
+def lab(options, command, stdin=b"", prefix=(), patience=PATIENCE, **more):
     """Run COMMAND (words) with OPTIONS."""
     try:
         done = subprocess.run([*prefix, PROGRAM, "lab", *options, "--", *command], input=stdin,
-                              capture_output=True, timeout=PATIENCE, check=False, **more)
+                              capture_output=True, timeout=patience, check=False, **more)
     except subprocess.TimeoutExpired as e:
         raise OutOfTime(f"the lab does not end\n{e.stderr}") from None
     return Done(done.returncode, done.stdout, done.stderr)
