@@ -8,6 +8,7 @@
 
 #include "vcpu/policy/place.h"
 #include "vmm/base/macros.h"
+#include "vmm/machine/machine_arch.h"
 #include "vmm/topology/guest_memory_check.h"
 #include "vmm/topology/ledger.h"
 #include "vmm/topology/plan_parts.h"
@@ -293,6 +294,29 @@ static void note_auto(const struct guest_spec *spec, struct topo_plan *plan)
     }
 }
 
+/* Linux reads the SRAT's CPUs before its memory, and numbers nodes as it comes by them. A device tree
+ * has the numbers themselves. */
+static void note_numbers(struct topo_plan *plan)
+{
+    struct idset met = { 0 };
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < plan->n_vcpus + plan->n_nodes; i++) {
+        const uint32_t node = i < plan->n_vcpus ? plan->vcpus[i].vnode.v
+                                                : (uint32_t)(i - plan->n_vcpus);
+
+        if (idset_has(&met, node))
+            continue;
+        if (node != n) {
+            plan_note(plan, "Linux numbers nodes as it meets them, those with CPUs first: node %u "
+                      "is its node %u.", node, n);
+            return;
+        }
+        idset_add(&met, node);
+        n++;
+    }
+}
+
 /* host= asks nobody, so what it breaks is said. */
 static void note_broken(struct topo_plan *plan)
 {
@@ -436,6 +460,8 @@ int machine_plan_make(const struct guest_spec *spec, const struct host_topo *hos
         return r;
     }
     note_auto(spec, plan);
+    if (machine_arch_tree() == NULL)
+        note_numbers(plan);
     if (!asked)
         note_broken(plan);
     *ret_plan = plan;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "vmm/machine/machine_arch.h"
 #include "vmm/machine/machine_plan.h"
 #include "vmm/topology/host_measured.h"
 #include "vmm/topology/test/spec_text.h"
@@ -219,7 +220,7 @@ static void memory_without_a_policy_prefers_the_place(void **state)
 /* The synthetic host's nodes are 20 apart. */
 static void what_policy_auto_is_and_what_host_breaks_is_said(void **state)
 {
-    static const struct {
+    const struct {
         const char *spec;
         enum guest_pin pin;
         const char *says, *silent;
@@ -236,6 +237,14 @@ static void what_policy_auto_is_and_what_host_breaks_is_said(void **state)
           "", "is told that" },
         { "node:cpus=0;memory=2M;host=2 node:cpus=1;memory=2M;host=2 d:0-1=12", GUEST_PIN_UNSAID,
           "", "is told that" },
+        { "node:cpus=0;memory=2M node:memory=2M node:cpus=1", GUEST_PIN_UNSAID,
+          machine_arch_tree() == NULL ? "those with CPUs first: node 2 is its node 1." : "",
+          "is told that" },
+        { "node:cpus=1;memory=2M node:cpus=0;memory=2M", GUEST_PIN_UNSAID,
+          machine_arch_tree() == NULL ? "those with CPUs first: node 1 is its node 0." : "",
+          "is told that" },
+        { "node:cpus=0;memory=2M node:cpus=1 node:memory=2M", GUEST_PIN_UNSAID, "",
+          "numbers nodes" },
     };
 
     (void)state;
