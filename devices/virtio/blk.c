@@ -209,6 +209,7 @@ static int blk_create(const struct device_args *args, const struct device_env *e
     b->dev.ops = &blk_ops;
     b->dev.loop = env->loop;
     b->dev.mem = env->mem;
+    b->dev.takes_lost = true;
     (void)strncpy(b->dev.name, env->name, sizeof(b->dev.name) - 1);
     memcpy(b->disk.id, id, MIN(strlen(id), sizeof(b->disk.id)));
     b->dev.n_queues = (unsigned)device_args_number(args, "queues", 1);

@@ -47,7 +47,7 @@ static uint8_t *blk_req_cut_status(struct virtq_chain *chain)
 
         if (iov->iov_len > 0) {
             iov->iov_len--;
-            return (uint8_t *)iov->iov_base + iov->iov_len;
+            return iov->iov_base != NULL ? (uint8_t *)iov->iov_base + iov->iov_len : NULL;
         }
     }
     return NULL;
@@ -253,6 +253,8 @@ int blk_req_begin(const struct blk_disk *disk, struct blk_req *req)
     req->sync_after = req->zero_by_hand = false;
     req->n_segs = req->seg = 0;
     req->status = blk_req_cut_status(&req->chain);
+    if (req->chain.is_lost)
+        return VIRTIO_BLK_S_IOERR;
     if (req->status == NULL)
         return BLK_REQ_BAD;
     if (virtq_chain_read(&req->chain, 0, &hdr, sizeof(hdr)) != sizeof(hdr))
@@ -295,6 +297,8 @@ int blk_req_next(const struct blk_disk *disk, struct blk_req *req)
 
 uint32_t blk_req_answer(struct blk_req *req, int status)
 {
+    if (req->status == NULL) /* it is lost, too */
+        return 0;
     __atomic_store_n(req->status, (uint8_t)status, __ATOMIC_RELAXED);
     return (uint32_t)(req->filled == req->chain.write_bytes - 1 ? req->chain.write_bytes
                                                                 : req->filled);

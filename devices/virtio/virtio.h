@@ -86,6 +86,7 @@ struct virtio_dev {
     unsigned n_queues;                     /* [device] */
     uint16_t queue_max[VIRTIO_MAX_QUEUES]; /* [device] powers of two, at most 32768 */
     uint32_t config_len;                   /* [device] */
+    bool takes_lost;                       /* [device] of its queues (virtqueue.h) */
     struct evloop *loop;                   /* [device] from the environment */
     struct guest_mem *mem;                 /* [device] from the environment */
 

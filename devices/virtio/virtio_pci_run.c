@@ -128,6 +128,7 @@ static bool adopt_queues(struct virtio_pci *vp)
             .index = i,
             .size = q.size,
             .event_idx = virtio_dev_has(vdev, VIRTIO_RING_F_EVENT_IDX),
+            .takes_lost = vdev->takes_lost,
             .desc = { q.desc },
             .avail = { q.avail },
             .used = { q.used },

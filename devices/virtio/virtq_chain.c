@@ -61,7 +61,9 @@ static int chain_add_piece(struct guest_mem *mem, struct virtq_chain *chain, str
         mode = LEASE_READ;
     lease = &chain->leases[n];
     r = guest_mem_lease_begin(mem, addr, len, mode, lease);
-    if (r < 0)
+    if (r == -EHWPOISON)
+        chain->is_lost = true;
+    else if (r < 0)
         return r;
     chain->iov[n] = (struct iovec){ .iov_base = lease->ptr, .iov_len = len };
     if (writable) {

@@ -7,6 +7,7 @@
 #ifndef DEVICES_VIRTIO_VIRTQ_CHAIN_H
 #define DEVICES_VIRTIO_VIRTQ_CHAIN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -26,13 +27,14 @@ struct virtq_chain {
     struct mem_lease *leases;
     unsigned n_read, n_write, cap;
     size_t read_bytes, write_bytes;
+    bool is_lost; /* what was in some of these pieces is lost: their iov_base is NULL */
 };
 
 /**
  * virtq_chain_collect() - follow the descriptors from @head on, the indirect table too.
  * @desc, @size: the queue's descriptor table and how many it has.
  * @chain: empty (virtq_chain_release()); on failure it holds leases that the caller returns.
- * Return: 0, -EPROTO when a loop, a bound or an address makes no sense, -ENOMEM.
+ * Return: 0, also with ->is_lost; -EPROTO when a loop, a bound or an address makes no sense; -ENOMEM.
  */
 int virtq_chain_collect(struct guest_mem *mem, struct gpa desc, uint16_t size, uint16_t head,
                         enum lease_mode mode, struct virtq_chain *chain);

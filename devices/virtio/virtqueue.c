@@ -105,6 +105,7 @@ int virtqueue_pop(struct virtqueue *vq, enum lease_mode mode, struct virtq_chain
 
     chain->n_read = chain->n_write = 0;
     chain->read_bytes = chain->write_bytes = 0;
+    chain->is_lost = false;
     if (!vq->enabled)
         return 0;
     if (lease_avail(vq, &lease) < 0)
@@ -118,6 +119,8 @@ int virtqueue_pop(struct virtqueue *vq, enum lease_mode mode, struct virtq_chain
         return r;
 
     r = virtq_chain_collect(vq->mem, vq->desc, vq->size, head, mode, chain);
+    if (r == 0 && chain->is_lost && !vq->takes_lost)
+        r = -EPROTO;
     if (r < 0) {
         virtq_chain_release(vq->mem, chain);
         return r;

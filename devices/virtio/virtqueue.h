@@ -24,6 +24,7 @@ struct virtqueue {
     uint16_t size; /* set by the driver; power of two */
     bool enabled;
     bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was negotiated */
+    bool takes_lost; /* the device answers chains of which pieces are lost; else they break it */
     struct gpa desc, avail, used;
 
     uint16_t next_avail; /* free-running, next entry of the available ring to take */

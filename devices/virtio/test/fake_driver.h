@@ -316,6 +316,7 @@ static inline void fake_dev_init(struct fake_dev *fd, struct virtio_dev *dev, st
                         FAKE_RING_BASE + (uint64_t)i * FAKE_RING_STRIDE,
                         MIN(size, dev->queue_max[i]));
         fake_queue_attach(&fd->q[i], &dev->vqs[i], i, event_idx);
+        dev->vqs[i].takes_lost = dev->takes_lost;
     }
 }
 

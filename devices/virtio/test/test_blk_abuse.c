@@ -115,6 +115,52 @@ static void a_chain_outside_memory_breaks_the_disk(void **state)
     assert_true(f->dev->broken);
 }
 
+/* A pager that lost what was in one page. */
+static int no_lost_page(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    const char *lost = ctx, *at = ptr;
+
+    (void)vnode;
+    return lost >= at && lost < at + len ? -EHWPOISON : 0;
+}
+
+static void nothing(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    (void)ctx;
+    (void)vnode;
+    (void)ptr;
+    (void)len;
+}
+
+static void a_request_for_lost_memory_fails_and_no_other(void **state)
+{
+    static const struct guest_mem_dma_ops ops = { .begin = no_lost_page, .end = nothing };
+    struct fixture *f = *state;
+    const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT };
+    uint32_t head, len;
+
+    for (size_t i = 0; i < 2; i++) {
+        const bool in = is_read(types[i]);
+        struct fake_buf bufs[] = { { HDR, 16 }, { DATA, 512 }, { STATUS, 1 } };
+
+        guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, DATA + 8));
+        put_header(f, HDR, types[i], 0);
+        assert_int_equal(run_bufs(f, 0, bufs, in ? 1 : 2, in ? 2 : 1, NULL), VIRTIO_BLK_S_IOERR);
+        guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, HDR));
+        assert_int_equal(run_bufs(f, 0, bufs, in ? 1 : 2, in ? 2 : 1, NULL), VIRTIO_BLK_S_IOERR);
+        guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, DATA + 4096));
+        assert_int_equal(run_bufs(f, 0, bufs, in ? 1 : 2, in ? 2 : 1, NULL), VIRTIO_BLK_S_OK);
+    }
+    /* Where even the answer has no place it is said to be empty. */
+    guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, STATUS));
+    fake_queue_add(&f->fd.q[0], (struct fake_buf[]){ { HDR, 16 }, { STATUS, 1 } }, 1, 1);
+    fake_dev_kick(&f->fd, 0);
+    assert_true(fake_queue_used(&f->fd.q[0], &head, &len));
+    assert_int_equal(len, 0);
+    assert_false(f->dev->broken);
+    guest_mem_set_dma_ops(f->fm.mem, NULL, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +171,7 @@ int main(void)
         EACH(a_short_header_is_an_error_the_driver_hears),
         EACH(a_request_without_status_breaks_the_disk),
         EACH(a_chain_outside_memory_breaks_the_disk),
+        EACH(a_request_for_lost_memory_fails_and_no_other),
     };
 
     return cmocka_run_group_tests_name("devices/virtio/blk abuse", tests, NULL, NULL);
