@@ -290,39 +290,51 @@ uint64_t guest_mem_usable(const struct guest_mem_range *s, uint64_t addr, uint64
     return MIN(max, end - off);
 }
 
-static void unhold(struct guest_mem_range *s, uint64_t addr, size_t len)
+/* Without who takes pages away. */
+static void unhold_only(struct guest_mem_range *s, uint64_t addr, size_t len)
 {
     mem_holds_drop(s->holds, s->off + (addr - s->base), len);
     atomic_fetch_sub_explicit(&s->leases, 1, memory_order_release);
 }
 
-/* [@addr, @addr+@len) of @s is in use, unless it was unplugged meanwhile. */
-static bool hold(struct guest_mem_range *s, uint64_t addr, size_t len)
+static void unhold(const struct guest_mem *mem, struct guest_mem_range *s, uint64_t addr,
+                   size_t len)
 {
+    if (mem->dma_ops != NULL)
+        mem->dma_ops->end(mem->dma_ctx, s->vnode, s->host + (addr - s->base), len);
+    unhold_only(s, addr, len);
+}
+
+/* [@addr, @addr+@len) of @s is in use, unless it was unplugged meanwhile (-EFAULT) or is lost
+ * (-EHWPOISON). */
+static int hold(const struct guest_mem *mem, struct guest_mem_range *s, uint64_t addr, size_t len)
+{
+    int r = 0;
+
     atomic_fetch_add_explicit(&s->leases, 1, memory_order_acquire);
     mem_holds_take(s->holds, s->off + (addr - s->base), len);
-    if (s->plugged == NULL || guest_mem_usable(s, addr, len) == len)
-        return true;
-    unhold(s, addr, len);
-    return false;
+    if (s->plugged != NULL && guest_mem_usable(s, addr, len) < len)
+        r = -EFAULT;
+    else if (mem->dma_ops != NULL)
+        r = mem->dma_ops->begin(mem->dma_ctx, s->vnode, s->host + (addr - s->base), len);
+    if (r < 0)
+        unhold_only(s, addr, len);
+    return r < 0 && r != -EHWPOISON ? -EFAULT : r;
 }
 
 int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len, enum lease_mode mode,
                           struct mem_lease *ret_lease)
 {
     struct guest_mem_range *s = guest_mem_find(mem, addr.v);
+    int r;
 
     ret_lease->ptr = NULL;
     if (s == NULL || !checked_range(addr.v - s->base, len, s->len) ||
         guest_mem_usable(s, addr.v, len) < len)
         return -EFAULT;
-    if (!hold(s, addr.v, len))
-        return -EFAULT;
-    if (mode == LEASE_DMA && mem->dma_ops != NULL &&
-        mem->dma_ops->begin(mem->dma_ctx, s->vnode, s->host + (addr.v - s->base), len) < 0) {
-        unhold(s, addr.v, len);
-        return -EFAULT;
-    }
+    r = hold(mem, s, addr.v, len);
+    if (r < 0)
+        return r;
     *ret_lease = (struct mem_lease){
         .ptr = s->host + (addr.v - s->base),
         .len = len,
@@ -336,9 +348,7 @@ void guest_mem_lease_end(struct guest_mem *mem, struct mem_lease *lease)
 {
     if (lease->ptr == NULL)
         return;
-    if (lease->mode == LEASE_DMA && mem->dma_ops != NULL)
-        mem->dma_ops->end(mem->dma_ctx, mem->slots[lease->range].vnode, lease->ptr, lease->len);
-    unhold(&mem->slots[lease->range], guest_mem_lease_addr(mem, lease).v, lease->len);
+    unhold(mem, &mem->slots[lease->range], guest_mem_lease_addr(mem, lease).v, lease->len);
     lease->ptr = NULL;
 }
 
@@ -358,19 +368,21 @@ static int copy(struct guest_mem *mem, uint64_t addr, void *buf, size_t len, boo
     while (len > 0) {
         struct guest_mem_range *s = guest_mem_find(mem, addr);
         size_t part;
+        int r;
 
         if (s == NULL)
             return -EFAULT;
         part = guest_mem_usable(s, addr, len);
-        if (part == 0 || !hold(s, addr, part))
-            return -EFAULT;
+        r = part > 0 ? hold(mem, s, addr, part) : -EFAULT;
+        if (r < 0)
+            return r;
         if (p == NULL)
             memset(s->host + (addr - s->base), byte, part);
         else if (to_guest)
             memcpy(s->host + (addr - s->base), p, part);
         else
             memcpy(p, s->host + (addr - s->base), part);
-        unhold(s, addr, part);
+        unhold(mem, s, addr, part);
         p = p == NULL ? NULL : p + part;
         addr += part;
         len -= part;
@@ -449,11 +461,12 @@ int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off,
         size_t n = 0;
         int r;
 
-        if (!hold(s, at, part))
-            return -EFAULT;
+        r = hold(mem, s, at, part);
+        if (r < 0)
+            return r;
         r = mem_load(&mem->load, b, (size_t)(s->host + (at - s->base) - b->host), fd, off + done,
                      part, &n);
-        unhold(s, at, part);
+        unhold(mem, s, at, part);
         if (r < 0)
             return r;
         done += n;

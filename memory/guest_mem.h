@@ -54,8 +54,8 @@ void guest_mem_free(struct guest_mem *mem);
 /**
  * guest_mem_lease_begin() - borrow [@addr, @addr+@len).
  * @ret_lease: filled on success, ->ptr NULL on failure.
- * Return: 0, or -EFAULT when the bytes are not all inside one RAM range (no sentence: a guest
- * can cause this in a loop; the caller decides what it means).
+ * Return: 0; -EFAULT when the bytes are not all inside one RAM range; -EHWPOISON when what was in
+ * them is lost (no sentence: a guest can cause this in a loop; the caller decides what it means).
  */
 int guest_mem_lease_begin(struct guest_mem *mem, struct gpa addr, size_t len,
                           enum lease_mode mode, struct mem_lease *ret_lease);
@@ -66,8 +66,8 @@ void guest_mem_lease_end(struct guest_mem *mem, struct mem_lease *lease);
 /** guest_mem_lease_addr() - the guest's address of a lease that is held. */
 struct gpa guest_mem_lease_addr(const struct guest_mem *mem, const struct mem_lease *lease);
 
-/** guest_mem_read() / guest_mem_write() - copy; may cross ranges. Return: 0 or -EFAULT, in
- *  which case part of a write may have been done. */
+/** guest_mem_read() / guest_mem_write() - copy; may cross ranges. Return: 0, or -EFAULT or
+ *  -EHWPOISON as of a lease, in which case part may have been done. */
 int guest_mem_read(struct guest_mem *mem, struct gpa addr, void *buf, size_t len);
 int guest_mem_write(struct guest_mem *mem, struct gpa addr, const void *buf, size_t len);
 
@@ -91,8 +91,9 @@ int guest_mem_load(struct guest_mem *mem, struct gpa addr, int fd, uint64_t off,
 /* Who wants to know which pages are in the hands of devices or gone, because it takes others
  * away. */
 struct guest_mem_dma_ops {
-    /* [@ptr, @ptr+@len) is leased for DMA from now on: its frames stay. Return: 0, or an errno to
-     * refuse the lease. Any thread, without a lock. */
+    /* [@ptr, @ptr+@len) is leased, or copied to or from, from now on: it comes back, and its frames
+     * stay. Return: 0; -EHWPOISON: some of it is lost; or another errno to refuse the lease. Any
+     * thread, without a lock. */
     int (*begin)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     void (*end)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     /* [@ptr, @ptr+@len), whole pages, is given back next: what is kept of it is not wanted, and

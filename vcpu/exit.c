@@ -28,7 +28,10 @@ static int exit_mmio(struct vcpu *vcpu, struct errctx *ec)
     const struct gpa addr = { run->mmio.phys_addr };
 
     (void)ec;
-    vcpu->ops->mmio(vcpu->ops_ctx, addr, run->mmio.is_write != 0, run->mmio.data, run->mmio.len);
+    if (!vcpu->ops->mmio(vcpu->ops_ctx, addr, run->mmio.is_write != 0, run->mmio.data,
+                         run->mmio.len) &&
+        vcpu_touched_memory(vcpu, addr))
+        return VCPU_CHECK;
     return VCPU_CONTINUE;
 }
 
@@ -118,17 +121,27 @@ static int (*const exit_table[VCPU_EXIT_KINDS])(struct vcpu *vcpu, struct errctx
 
 int vcpu_run_once(struct vcpu *vcpu, struct errctx *ec)
 {
-    int r = kvm_vcpu_enter(&vcpu->kvm);
+    const void *host;
+    int r = vcpu_enter(vcpu, &host);
     uint32_t reason;
 
-    if (r == -EINTR || r == -EAGAIN)
-        return VCPU_CHECK; /* kicked, not failed */
-    if (r == -EFAULT && vcpu->ops->no_page(vcpu->ops_ctx))
-        return VCPU_CHECK;
+    if (r < 0) {
+        if (host == NULL && (r == -EINTR || r == -EAGAIN))
+            return VCPU_CHECK; /* kicked, not failed */
+        if (host == NULL && r == -EFAULT && vcpu->ops->no_page(vcpu->ops_ctx))
+            return VCPU_CHECK;
+        if (host != NULL || r == -EFAULT) {
+            const int next = vcpu_touched(vcpu, host);
+
+            if (next >= 0)
+                return next;
+        }
+    }
     if (r == -ENOSYS)
         return exit_undecoded(vcpu, ec);
     if (r < 0)
         return errctx_set_os(ec, -r, "KVM_RUN");
+    vcpu->touch.n_again = 0;
     reason = vcpu->kvm.run->exit_reason;
     if (reason >= ARRAY_SIZE(exit_table) || exit_table[reason] == NULL)
         return errctx_set(ec, ENOSYS, "exit reason %u has no handler", reason);

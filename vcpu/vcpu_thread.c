@@ -12,25 +12,9 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/place.h"
 
-/* Real-time signals are not used by any library we link. */
-static int kick_signal(void)
+int vcpu_kick_signal(void)
 {
     return SIGRTMIN;
-}
-
-static void on_kick(int sig)
-{
-    (void)sig; /* only there to make KVM_RUN return */
-}
-
-int vcpu_install_kick_handler(struct errctx *ec)
-{
-    struct sigaction sa = { .sa_handler = on_kick };
-
-    (void)sigemptyset(&sa.sa_mask);
-    if (sigaction(kick_signal(), &sa, NULL) < 0)
-        return errctx_set_os(ec, errno, "sigaction");
-    return 0;
 }
 
 /* An access of 4 KiB, piece by piece, is more than any instruction makes. */
@@ -75,6 +59,7 @@ static int check(struct vcpu *vcpu, struct errctx *ec)
 
     if (r < 0)
         return r;
+    vcpu_tell(vcpu); /* before it waits: a reset puts an end to what it was told */
     go_on = run_gate_pass(vcpu->gate, &vcpu->away);
     /* From here on a kick counts again; one that came since the gate was passed set the flag
      * before its signal, so either we see the new wish now or KVM_RUN returns at once. */
@@ -138,7 +123,7 @@ void vcpu_kick(struct vcpu *vcpu)
 
     __atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     if (vcpu->alive)
-        (void)pthread_kill(vcpu->thread, kick_signal());
+        (void)pthread_kill(vcpu->thread, vcpu_kick_signal());
 }
 
 bool vcpu_cpu_ns(struct vcpu *vcpu, uint64_t *ret_ns)

@@ -4,7 +4,7 @@ import dataclasses
 
 import barefacts
 
-PASS, RESET, STOPPED, POWER_OFF = 32, 3, 4, 0  # exit statuses, see numavisor(1)
+PASS, RESET, STOPPED, LOST, POWER_OFF = 32, 3, 4, 5, 0  # exit statuses, see numavisor(1)
 
 # Description of a machine -> options, or a dict for --config.
 TOPOLOGIES = {
@@ -42,6 +42,7 @@ RNG = ["--rng"]
 NET = ["--net", "user"]
 PAGER = ["--cpus", "2", "--memory", "32M", "--vnuma", "2", "--pager", "on"]
 SLOW = ["--node", "cpus=0,memory=64M", "--node", "memory=32M", "--slow", "node=1,factor=8"]
+SWAP = PAGER + ["--pager-store", "2M", "--pager-swap", "@SWAP@"]
 ENDLESS = "rounds=1000000"  # the host stops it when it has seen enough
 BALLOON = ["--balloon", "size=0"]
 VSOCK = ["--vsock", "cid=3,socket=@DIR@/vsock"]
@@ -65,6 +66,8 @@ class Case:
     evict: bool = False           # all its memory, again and again, with a pause and a reset; stop
     target: str = ""              # the same by itself, so much of each node may stay
     slow: bool = False            # its rounds with and without a slow node, by turns; stop
+
+    damage: int = 0               # so many pages of what was evicted to @SWAP@, once it waits
 
     skips: int = -1               # so many checks are left out, not one more; -1: as many as like
     long: bool = False            # only with --all, where cases are a sample otherwise
@@ -160,6 +163,9 @@ def x86():
                slow=True, status=STOPPED, seconds=120)
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
+    yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1", damage=1, seconds=120)
+    yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1 deaf", damage=1,
+               status=LOST, seconds=120)
     yield Case("mem_abuse", "a hotplug window", TOPOLOGIES["a hotplug window"], seconds=120)
     yield Case("mem_plug", "a hotplug window", TOPOLOGIES["a hotplug window"], grow="512M",
                seconds=120)

@@ -17,6 +17,8 @@ from barecases import TOPOLOGIES
 DISK_SECTORS = 2048
 DISK_WORDS = 64
 SLOW_ROUNDS, SLOW_CHARGES = 6, 20
+SWAP_BYTES = 16 << 20
+SWAP_BLOCK = 4096
 GROWTH_KIB = 512  # what a calm and a wild run of one guest may differ by
 INITRD_BYTES = 70001
 MULTIPLIER = 0x9e3779b97f4a7c15  # as blk_pattern() in lib/virtio.h
@@ -43,6 +45,28 @@ def make_disk(path):
                 (sector << 16 | i) * MULTIPLIER & (1 << 64) - 1 for i in range(DISK_WORDS))))
 
 
+def make_swap(path):
+    """An empty file, or a device over it where its file system has no direct I/O: in memory, in the
+    emulated host."""
+    with open(path, "wb") as f:
+        f.truncate(SWAP_BYTES)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_DIRECT))
+        return path
+    except OSError:
+        subprocess.run(["modprobe", "loop"], check=False, capture_output=True)
+        done = subprocess.run(["losetup", "--find", "--show", path], check=False,
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"losetup: {done.stderr.strip()}") from None
+        return done.stdout.strip()
+
+
+def drop_swap(path):
+    if path and path.startswith("/dev/"):
+        subprocess.run(["losetup", "--detach", path], check=False)
+
+
 def machine_options(case, folder):
     options = case.options or TOPOLOGIES[case.where]
     if isinstance(options, dict):
@@ -50,10 +74,12 @@ def machine_options(case, folder):
         with open(path, "w", encoding="utf-8") as f:
             json.dump(options, f)
         return ["--config", path]
-    places = {"@DISK@": "disk", "@INITRD@": "initrd", "@DIR@": ""}
+    places = {"@DISK@": "disk", "@INITRD@": "initrd", "@SWAP@": "swap", "@DIR@": ""}
     places = {k: os.path.join(folder, v).rstrip("/") for k, v in places.items()}
     if any("@DISK@" in o for o in options):
         make_disk(places["@DISK@"])
+    if "@SWAP@" in options:
+        places["@SWAP@"] = make_swap(places["@SWAP@"])
     if "@INITRD@" in options:
         with open(places["@INITRD@"], "wb") as f:
             f.write(bytes(i & 255 for i in range(INITRD_BYTES)))
@@ -97,6 +123,29 @@ class Run:
             time.sleep(0.1)
         subprocess.run([program(), "ctl", self.name, *words], timeout=self.case.seconds, check=False,
                        capture_output=True)
+
+    def damage(self, path):
+        """Have all of its memory evicted, and blocks of its swap file changed; each of them has one
+        page, since these pages do not shrink, from the middle on, for what the loader left goes first.
+        Return: how many."""
+        end = time.monotonic() + self.case.seconds
+        while "waiting for the power button" not in self.output() and time.monotonic() < end:
+            time.sleep(0.1)
+        for node in ("0", "1"):
+            self.ctl("evict", f"node={node}", "by=1G")
+        with open(path, "r+b") as f:
+            data = f.read()
+            used = [at for at in range(SWAP_BLOCK, len(data), SWAP_BLOCK)  # behind its header
+                    if any(data[at:at + SWAP_BLOCK])]
+            chosen = used[len(used) // 2:][:self.case.damage]
+            for at in chosen:
+                f.seek(at)
+                f.write(bytes([data[at] ^ 1]))
+            f.flush()
+            os.fsync(f.fileno())
+        subprocess.run([program(), "ctl", self.name, "power"], timeout=self.case.seconds,
+                       check=False, capture_output=True)
+        return len(chosen)
 
     def ctl(self, *words):
         """The answer, or None when the machine is gone or refuses."""
@@ -222,13 +271,16 @@ def problems_of(case, status, output, errors, options):
 def run(case):
     """(problems, skips, output): sentences of what went wrong and of what was skipped."""
     folder = tempfile.mkdtemp(prefix="bare-")
+    swap = None
     try:
         options = machine_options(case, folder)
+        swap = options[options.index("--pager-swap") + 1] if case.damage else None
         vm = Run(case, folder, options)
         if case.press_power:
             vm.order("waiting for the power button", "power")
         if case.grow:
             vm.order("waiting for memory", "grow", "node=0", f"by={case.grow}", "--patience", "5")
+        damaged = vm.damage(swap) if case.damage else 0
         pages = case.evict or case.target
         counts = vm.evict() if pages else None
         slow = vm.slow() if case.slow else None
@@ -243,6 +295,8 @@ def run(case):
             problems.append(f"{len(skips)} checks are left out, not {case.skips}")
         if slow:
             problems += problems_of_slowness(*slow)
+        if damaged != case.damage:
+            problems.append(f"{damaged} blocks of the swap file had something to damage")
         if pages:
             problems += problems_of_eviction(counts, output)
             output += "".join(f"# node {k}: {v}\n" for k, v in counts.items())
@@ -252,4 +306,5 @@ def run(case):
     except (OSError, RuntimeError, subprocess.SubprocessError, ValueError, KeyError) as e:
         return [f"{type(e).__name__}: {e}"], [], ""
     finally:
+        drop_swap(swap)
         shutil.rmtree(folder, ignore_errors=True)

@@ -124,6 +124,8 @@ enum page_touch page_touch(page_word *word, uint32_t *ret_object)
         *ret_object = 0;
         if (state == PAGE_PUNCHING || state == PAGE_FILLING)
             return PAGE_TOUCH_WAIT;
+        if (state == PAGE_LOST)
+            return PAGE_TOUCH_LOST;
         *ret_object = page_object(now);
         if (state == PAGE_EMPTY) {
             if (swap(word, &now, as(now, PAGE_FILLING, page_object(now))))
@@ -166,6 +168,14 @@ void page_filled(page_word *word)
     (void)was;
 }
 
+void page_lose(page_word *word, uint32_t why)
+{
+    bool was = step(word, PAGE_FILLING, PAGE_LOST, &why);
+
+    assert(was);
+    (void)was;
+}
+
 bool page_lease(page_word *word, uint32_t *ret_object)
 {
     uint64_t now = look(word);
@@ -202,7 +212,7 @@ void page_unlease(page_word *word)
     (void)was;
 }
 
-bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, bool *ret_was_away)
+bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, enum page_state *ret_was)
 {
     uint64_t now = look(word);
 
@@ -211,8 +221,8 @@ bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, bool *ret
         const uint64_t next = (as(now, PAGE_RESIDENT, 0) | (for_long ? GIVEN : 0)) + LEASE_ONE;
 
         if (swap(word, &now, next)) {
-            *ret_object = page_object(now);
-            *ret_was_away = state == PAGE_EMPTY;
+            *ret_object = state == PAGE_LOST ? 0 : page_object(now);
+            *ret_was = state;
             return true;
         }
     }
@@ -221,5 +231,7 @@ bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, bool *ret
 
 uint32_t page_reset(page_word *word)
 {
-    return page_object(atomic_exchange_explicit(word, 0, memory_order_acq_rel));
+    const uint64_t was = atomic_exchange_explicit(word, 0, memory_order_acq_rel);
+
+    return page_state(was) == PAGE_LOST ? 0 : page_object(was);
 }

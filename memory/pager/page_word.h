@@ -10,6 +10,7 @@
  *      |  +---- touch, ---+-- lease, ------+                                     | touch
  *      |         cancel                                                          v
  *      +---------------------------------- filled --------------------------- FILLING
+ *      +---------------- forget --------------- LOST <----------- lose ----------+
  *
  *   RESIDENT  the memory file is the truth; a hole in it reads as zeroes (never touched)
  *   ARMED     as RESIDENT, and the page is being taken out of our page table: whoever wants it
@@ -20,6 +21,7 @@
  *   EMPTY     the stored copy is the truth, the file has a hole. (Somebody else may have filled the
  *             hole with zeroes: that page is nothing.)
  *   FILLING   one thread brings the copy back
+ *   LOST      the copy cannot be brought back, and there is no other: nobody may read it as anything
  *
  * A word of 0 is RESIDENT without leases, so a table of zeroes is guest memory as the kernel gave
  * it. Each lease is a promise to the device that has it that the frame stays: a page with leases is
@@ -29,7 +31,8 @@
  * along with a neighbour's.
  *
  * Bits: 0-2 state, 3 given back for long, 4-15 generation (counts armings, so that a copy of a word
- * that is compared later cannot be mistaken), 16-31 leases, 32-63 object in the store.
+ * that is compared later cannot be mistaken), 16-31 leases, 32-63 object in the store; of a page
+ * that is LOST why.
  * Any thread; all moves are compare-and-swap.
  */
 #ifndef MEMORY_PAGER_PAGE_WORD_H
@@ -48,6 +51,7 @@ enum page_state {
     PAGE_PUNCHING,
     PAGE_EMPTY,
     PAGE_FILLING,
+    PAGE_LOST,
     PAGE_STATES,
 };
 
@@ -58,6 +62,7 @@ enum page_touch {
     PAGE_TOUCH_MAP,  /* map the file's page, then page_touched() */
     PAGE_TOUCH_FILL, /* bring the object back, then page_filled() */
     PAGE_TOUCH_WAIT, /* somebody is at it and wakes those who wait */
+    PAGE_TOUCH_LOST, /* let nobody have it */
 };
 
 enum page_state page_state(uint64_t word);
@@ -85,8 +90,8 @@ uint32_t page_cancel(page_word *word);
 /**
  * page_touch() - what to do about a fault, whatever kind the kernel says it is.
  * MAP: RESIDENT, or ARMED or STORED, which becomes it. Until page_touched() the page is not armed.
- * FILL: EMPTY -> FILLING. WAIT: PUNCHING, FILLING.
- * @ret_object: MAP: to be dropped, or 0; FILL: what to bring back; WAIT: 0.
+ * FILL: EMPTY -> FILLING. WAIT: PUNCHING, FILLING. LOST: stays that.
+ * @ret_object: MAP: to be dropped, or 0; FILL: what to bring back; WAIT, LOST: 0.
  */
 enum page_touch page_touch(page_word *word, uint32_t *ret_object);
 void page_touched(page_word *word);
@@ -100,6 +105,10 @@ void page_unfetch(page_word *word);
 
 /** page_filled() - FILLING -> RESIDENT, after the page was put into the file and mapped. */
 void page_filled(page_word *word);
+
+/** page_lose() - FILLING -> LOST: there is no copy of it any more, for the reason @why, which
+ *  page_object() tells from now on. Then have accesses fail, and wake who waits. */
+void page_lose(page_word *word, uint32_t why);
 
 /**
  * page_lease() - one more lease; cancels an eviction that can be.
@@ -115,14 +124,14 @@ void page_unlease(page_word *word);
 bool page_pin(page_word *word);
 
 /**
- * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY -> RESIDENT, and a
+ * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY, LOST -> RESIDENT, and a
  * lease, or what is there still could be stored. Then the page is punched out of the file, which
  * makes it zero, and page_unlease(). While no device has leases.
  * @for_long: mark it.
- * @ret_object: to be dropped, or 0. @ret_was_away: it was EMPTY.
+ * @ret_object: to be dropped, or 0. @ret_was: EMPTY, LOST, or any other that it was.
  * Return: false: somebody is at it for a moment, try again.
  */
-bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, bool *ret_was_away);
+bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, enum page_state *ret_was);
 
 /** page_is_given() - given back for long, and not touched since. */
 bool page_is_given(uint64_t word);

@@ -152,11 +152,53 @@ static void lease_end(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
         page_unlease(word_at(&p->nodes[vnode.v], at));
 }
 
+enum { BRING_TRIES = 1000 };
+
+enum { ALL_THERE, SOME_AWAY, SOME_LOST };
+
+/* What is of the pages of [@at, @end)? */
+static int how_there(const struct pager_node *node, const uint8_t *at, const uint8_t *end)
+{
+    int how = ALL_THERE;
+
+    for (; at < end && how != SOME_LOST; at += PAGER_PAGE) {
+        const enum page_state state = page_state(atomic_load(word_at(node, at)));
+
+        if (state != PAGE_RESIDENT)
+            how = state == PAGE_LOST ? SOME_LOST : SOME_AWAY;
+    }
+    return how;
+}
+
+/*
+ * Have pages back before somebody relies on them who could not be told that one is lost. They have
+ * leases, so they stay then. (Where a page is just being closed the kernel refuses some
+ * microseconds before its word tells.)
+ * Return: 0; -EHWPOISON: one is lost; -ENOMEM.
+ */
+static int bring(const struct pager_node *node, uint8_t *at, const uint8_t *end)
+{
+    int how = how_there(node, at, end);
+
+    for (int i = 0; how == SOME_AWAY && i < BRING_TRIES; i++) {
+        if (madvise(at, (size_t)(end - at), MADV_POPULATE_READ) == 0)
+            return 0;
+        if (errno == EHWPOISON)
+            return -EHWPOISON;
+        if (errno == ENOMEM)
+            break;
+        (void)sched_yield();
+        how = how_there(node, at, end);
+    }
+    return how == ALL_THERE ? 0 : how == SOME_LOST ? -EHWPOISON : -ENOMEM;
+}
+
 static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
 {
     const struct pager *p = ctx;
     const struct pager_node *node = &p->nodes[vnode.v];
     const uint8_t *at = page_of(ptr), *end = (const uint8_t *)ptr + len;
+    int r;
 
     for (; at < end; at += PAGER_PAGE) {
         page_word *word = word_at(node, at);
@@ -169,7 +211,10 @@ static int lease_begin(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
         }
         pager_drop(node, object);
     }
-    return 0;
+    r = bring(node, (uint8_t *)ptr - (uintptr_t)ptr % PAGER_PAGE, end);
+    if (r < 0)
+        lease_end(ctx, vnode, ptr, len);
+    return r;
 }
 
 /* Its page is on its way back, and waits for the host's memory or for a disk. */
@@ -181,21 +226,23 @@ static bool is_stalled(const struct pager_node *node, page_word *word)
             page_state(atomic_load(word)) == PAGE_FILLING);
 }
 
-/* Return: false where its page is stalled. Otherwise a hole is made or a page filled, by threads
- * that wait for nobody. */
-static bool forget_page(struct pager_node *node, page_word *word, bool for_long)
+/* Return: false where the page at @at is stalled. Otherwise a hole is made or a page filled, by
+ * threads that wait for nobody. */
+static bool forget_page(struct pager_node *node, page_word *word, uint8_t *at, bool for_long)
 {
-    bool was_away = false;
+    enum page_state was = PAGE_RESIDENT;
     uint32_t object = 0;
 
-    while (!page_forget(word, for_long, &object, &was_away)) {
+    while (!page_forget(word, for_long, &object, &was)) {
         if (is_stalled(node, word))
             return false;
         (void)sched_yield();
     }
+    if (was == PAGE_LOST)
+        pager_open_lost(node, at);
     pager_drop(node, object);
-    pager_sub(&node->n.away, was_away);
-    pager_sub(&node->n.away_zero, was_away && object == STORE_ZERO);
+    pager_sub(&node->n.away, was == PAGE_EMPTY);
+    pager_sub(&node->n.away_zero, was == PAGE_EMPTY && object == STORE_ZERO);
     return true;
 }
 
@@ -203,12 +250,12 @@ static size_t forget(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bo
 {
     const struct pager *p = ctx;
     struct pager_node *node = &p->nodes[vnode.v];
-    const uint8_t *const start = ptr;
+    uint8_t *const start = ptr;
 
     for (size_t done = 0; done < len; done += PAGER_PAGE) {
         page_word *word = word_at(node, start + done);
 
-        if (word != NULL && !forget_page(node, word, for_long))
+        if (word != NULL && !forget_page(node, word, start + done, for_long))
             return done;
     }
     return len;
@@ -266,7 +313,7 @@ static int make_nodes(struct pager *p, struct errctx *ec)
     for (size_t i = 0; r == 0 && i < p->n_nodes; i++) {
         if (p->nodes[i].n_regions == 0)
             continue;
-        r = uffd_open(&p->nodes[i].uffd, ec);
+        r = uffd_open_poison(&p->nodes[i].uffd, &p->nodes[i].can_poison, ec);
         if (r == 0)
             r = give_store(p, &p->nodes[i], ec);
         if (r == 0 && p->params.swap != NULL)
@@ -290,6 +337,7 @@ int pager_new(const struct pager_params *params, struct pager **ret_pager, struc
     if (p == NULL)
         return errctx_set(ec, ENOMEM, "no memory for paging");
     p->params = *params;
+    (void)pthread_mutex_init(&p->closed.lock, NULL);
     p->n_nodes = plan->n_nodes;
     p->nodes = calloc(plan->n_nodes, sizeof(*p->nodes));
     p->regions = calloc(guest_mem_n_backings(params->mem), sizeof(*p->regions));
@@ -334,6 +382,7 @@ void pager_free(struct pager *pager)
     if (pager->press != NULL)
         codec_packer_fini(&pager->press->packer);
     swap_port_free(pager->port);
+    (void)pthread_mutex_destroy(&pager->closed.lock);
     free(pager->press);
     free(pager->desk);
     free(pager->stores);
@@ -355,6 +404,8 @@ static int reset_node(struct pager_node *node, struct errctx *ec)
             return r;
     }
     atomic_store(&node->registered, false);
+    if (pager_open_all_lost(node, ec) < 0)
+        return -EIO;
     for (size_t i = 0; i < node->n_regions; i++) {
         (void)madvise(node->regions[i].words, words_bytes(&node->regions[i]), MADV_DONTNEED);
         for (size_t k = 0; k < node->regions[i].n_extents; k++)

@@ -25,8 +25,9 @@ struct pager;
 
 struct pager_params {
     struct guest_mem *mem; /* borrowed; outlives the pager, which gives it lease functions */
-    /* A page of @vnode cannot be brought back, and @why says why: have no vCPU enter the guest any
-     * more before this returns. The page reads as zeroes then. Fault thread. */
+    /* The host has no memory for a page of @vnode, or one that is lost cannot be kept from who
+     * touches it, and @why says which: have no vCPU enter the guest any more before this returns. The
+     * page may read as zeroes then. Fault thread. */
     void (*lost)(void *ctx, struct vnode_id vnode, const char *why);
     /* Does somebody wait for the thread that evicts? Then it puts off what waits for a disk. Any
      * thread; NULL: never. */
@@ -111,6 +112,24 @@ void pager_pack(struct pager *pager, uint64_t now_ns);
  * @now_ns: as of pager_look().
  */
 void pager_domain(struct pager *pager, uint64_t now_ns);
+
+/*
+ * A page whose copy cannot be read, or is not what was kept, is lost: accesses fail. KVM_RUN of a
+ * vCPU that touches it ends, with SIGBUS (BUS_MCEERR_AR) where the kernel can poison pages, else
+ * with EFAULT; guest_mem's functions and system calls fail. So it stays until it is given back, or a
+ * reset.
+ */
+
+/** pager_lost_at() - is the page of guest memory at @host lost? Any thread.
+ *  @why: if so, a sentence: which page, and what happened to its copy. */
+bool pager_lost_at(const struct pager *pager, const void *host, char *why, size_t size);
+
+/** pager_ever_lost() - was any page lost since the start? Any thread. */
+bool pager_ever_lost(const struct pager *pager);
+
+/** pager_closed_pages() - how many pages are lost of which EFAULT tells; one of them, or untouched.
+ *  Any thread. */
+size_t pager_closed_pages(struct pager *pager, const void **ret_host);
 
 /** pager_watches() - are faults in @vnode's memory told to its fault thread? As long as nothing is
  *  evicted it does not begin. Any thread. */

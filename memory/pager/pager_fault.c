@@ -4,11 +4,11 @@
  *
  * A hole that somebody else filled with zeroes (another mapping of the file that was read, an old
  * kernel's huge pages) makes a fault a minor one, and a copy fail with EEXIST: what the store has
- * is then written into the file and mapped. Nothing here allocates.
+ * is then written into the file and mapped. What the store lost is kept from everybody by
+ * pager_lost.c. Nothing here allocates.
  */
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -54,10 +54,26 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void tell_lost(struct pager_node *node, const char *why)
+static void tell_no_memory(struct pager_node *node)
 {
     pager_add(&node->n.lost, 1);
-    node->pager->params.lost(node->pager->params.ctx, node->vnode, why);
+    node->pager->params.lost(node->pager->params.ctx, node->vnode,
+                             "the host has no memory for a page");
+}
+
+/* A page that is lost: let nobody have it. Where that cannot be done the machine ends, and the page
+ * is zero for who waits for it and does not enter the guest any more. */
+static void keep_lost(const struct spot *s)
+{
+    struct pager_node *node = s->node;
+
+    if (!pager_shut(node, address(s))) {
+        node->pager->params.lost(node->pager->params.ctx, node->vnode,
+                                 "a page that is lost cannot be closed");
+        if (uffd_zero(node->uffd, address(s), PAGER_PAGE) == -EEXIST)
+            (void)uffd_continue(node->uffd, address(s), PAGER_PAGE);
+    }
+    uffd_wake(node->uffd, address(s), PAGER_PAGE);
 }
 
 /* Wait for the host to have a page again. Return: false when it takes too long. */
@@ -187,7 +203,7 @@ static void map_page(const struct spot *s)
             r = first_touch(s); /* EEXIST: it came meanwhile; the next fault maps it */
     } while (r == -ENOMEM && wait_for_memory(&n_tries));
     if (r == -ENOMEM)
-        tell_lost(s->node, "the host has no memory for a page");
+        tell_no_memory(s->node);
     if (r < 0)
         uffd_wake(s->node->uffd, address(s), PAGER_PAGE);
 }
@@ -212,51 +228,32 @@ static int put_page(const struct spot *s)
     return r;
 }
 
-static const char *lost_how(int r)
-{
-    switch (r) {
-    case -EIO:
-        return "was damaged in the store";
-    case -EBADMSG:
-        return "was changed in the swap file";
-    case -EREMOTEIO:
-        return "cannot be read from the swap file: its disk has an error";
-    case -ENODATA:
-        return "cannot be read from the swap file, which became shorter or has an error there";
-    case -EUCLEAN:
-        return "was changed in the golden file";
-    case -ENXIO:
-        return "cannot be read from the golden file: its disk has an error";
-    case -ETIMEDOUT:
-        return "did not come from the swap file in time";
-    default:
-        return "cannot be read from the swap file";
-    }
-}
-
-/* Of the node, in regions in front of @region. */
-static size_t pages_before(const struct pager_node *node, const struct pager_region *region)
-{
-    size_t n = 0;
-
-    for (const struct pager_region *r = node->regions; r < region; r++)
-        n += r->n_pages;
-    return n;
-}
-
-/* The copy of a page that is FILLING, by us, or zeroes where it is lost. */
-static void get_page(const struct spot *s, uint32_t object, uint8_t *page)
+/*
+ * The copy of a page that is FILLING, by us, into the node's buffer. Return: false: there is none,
+ * and who touches the page is told so; where that cannot be done the machine ends, and the buffer
+ * has zeroes.
+ */
+static bool get_page(const struct spot *s, uint32_t object)
 {
     struct pager_node *node = s->node;
-    const int r = pager_get(node, object, page);
+    const int r = pager_get(node, object, node->page[0]);
     char why[160];
 
     if (r == 0)
-        return;
-    (void)snprintf(why, sizeof(why), "page %zu of virtual node %u %s",
-                   s->page + pages_before(node, s->region), node->vnode.v, lost_how(r));
-    tell_lost(node, why);
-    memset(page, 0, PAGER_PAGE);
+        return true;
+    pager_add(&node->n.lost, 1);
+    if (!pager_shut(node, address(s))) {
+        pager_lost_why(node, s->region, s->page, -r, why, sizeof(why));
+        node->pager->params.lost(node->pager->params.ctx, node->vnode, why);
+        memset(node->page[0], 0, PAGER_PAGE);
+        return true;
+    }
+    atomic_store(&node->any_lost, true);
+    page_lose(word_of(s), (uint32_t)-r);
+    pager_drop(node, object);
+    pager_sub(&node->n.away, 1);
+    uffd_wake(node->uffd, address(s), PAGER_PAGE);
+    return false;
 }
 
 /* @is_read: it may stay as its copy is, and go like that again. */
@@ -282,7 +279,8 @@ static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
     unsigned n_tries = 0;
     int r;
 
-    get_page(s, object, node->page[0]);
+    if (!get_page(s, object))
+        return false;
     while ((r = put_page(s)) == -ENOMEM) {
         atomic_store(&node->starved, word_of(s));
         if (!wait_for_memory(&n_tries))
@@ -290,7 +288,7 @@ static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
     }
     atomic_store(&node->starved, NULL);
     if (r < 0) {
-        tell_lost(node, "the host has no memory for a page");
+        tell_no_memory(node);
         page_unfetch(word_of(s));
         uffd_wake(node->uffd, address(s), PAGER_PAGE);
         return false;
@@ -396,6 +394,9 @@ static void serve(const struct spot *s, bool is_write)
         return;
     case PAGE_TOUCH_WAIT:
         return; /* who makes the hole wakes, and the next fault finds it */
+    case PAGE_TOUCH_LOST: /* it was unmapped since */
+        keep_lost(s);
+        return;
     }
 }
 

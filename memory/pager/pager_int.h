@@ -52,6 +52,7 @@ struct pager_node {
     struct pager *pager;
     struct vnode_id vnode;
     int uffd; /* -1: no memory */
+    bool can_poison; /* pages, through that */
     struct pager_region *regions; /* into pager.regions, n of them */
     size_t n_regions;
     struct store *first; /* shared with nodes that had the same home at the start */
@@ -59,6 +60,7 @@ struct pager_node {
     _Atomic bool registered;
     struct pager_counters n;
     _Atomic bool any_to_mend;
+    _Atomic bool any_lost; /* since the start or a reset */
     page_word *_Atomic starved; /* FILLING, and waits for the host's memory; mostly NULL */
     _Atomic bool reads_golden;  /* what is FILLING may wait for the golden file's disk */
     _Atomic uint64_t target_bytes; /* PAGER_NO_TARGET: none */
@@ -93,8 +95,18 @@ struct pager_desk {
     unsigned char there[PAGER_EXTENT_PAGES];
 };
 
+enum { PAGER_CLOSED_MAX = 1024 /* each cuts a mapping in two, of which a process has 65,530 */ };
+
+/* Pages that are lost, where the kernel cannot poison them: nobody has access to them. */
+struct pager_closed {
+    pthread_mutex_t lock; /* a leaf; covers the rest and changes of access */
+    size_t n;
+    uint8_t *at[PAGER_CLOSED_MAX];
+};
+
 struct pager {
     struct pager_params params;
+    struct pager_closed closed;
     struct pager_node *nodes; /* one per virtual node */
     size_t n_nodes;
     struct pager_region *regions;
@@ -221,6 +233,26 @@ static inline void pager_sub(_Atomic uint64_t *counter, uint64_t n)
 {
     (void)atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
 }
+
+/* pager_lost.c; @error: why it was lost, a positive errno of store_get(). */
+
+/** pager_lost_how() - the end of a sentence that begins with the page. */
+const char *pager_lost_how(int error);
+/** pager_lost_why() - that sentence. */
+void pager_lost_why(const struct pager_node *node, const struct pager_region *region, size_t page,
+                    int error, char *why, size_t size);
+
+/** pager_shut() - accesses to the page at @at, which is lost, fail from now on; then wake who waits.
+ *  The fault thread. Return: false: that cannot be had. */
+bool pager_shut(struct pager_node *node, uint8_t *at);
+
+/** pager_open_lost() - what pager_shut() did is undone: the page's word is another one. Waits for
+ *  what the fault thread is at. */
+void pager_open_lost(struct pager_node *node, uint8_t *at);
+
+/** pager_open_all_lost() - of the node, before its memory is given up. While nobody touches it, with
+ *  ->serving. Return: 0 or the errno of mprotect or madvise. */
+int pager_open_all_lost(struct pager_node *node, struct errctx *ec);
 
 /** pager_pages() - of all memory of a node. */
 uint64_t pager_pages(const struct pager_node *node);

@@ -29,15 +29,22 @@ static int open_any(void)
     return fd;
 }
 
-int uffd_open(int *ret_fd, struct errctx *ec)
+static int say_features(int fd, uint64_t features)
+{
+    struct uffdio_api api = { .api = UFFD_API, .features = features };
+
+    return ioctl(fd, UFFDIO_API, &api);
+}
+
+int uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec)
 {
     const uint64_t wanted = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
     CLEANUP_CLOSE int fd = open_any();
-    struct uffdio_api api = { .api = UFFD_API, .features = wanted };
 
     if (fd < 0)
         return errctx_set_os(ec, errno, "userfaultfd");
-    if (ioctl(fd, UFFDIO_API, &api) < 0)
+    *ret_can_poison = say_features(fd, wanted | UFFD_FEATURE_POISON) == 0;
+    if (!*ret_can_poison && say_features(fd, wanted) < 0)
         return errno == EINVAL
                    ? errctx_set(ec, ENOTSUP,
                                 "the kernel reports no minor faults of memory files: use Linux "
@@ -45,6 +52,13 @@ int uffd_open(int *ret_fd, struct errctx *ec)
                    : errctx_set_os(ec, errno, "userfaultfd: UFFDIO_API");
     *ret_fd = take_fd(&fd);
     return 0;
+}
+
+int uffd_open(int *ret_fd, struct errctx *ec)
+{
+    bool can_poison;
+
+    return uffd_open_poison(ret_fd, &can_poison, ec);
 }
 
 static int do_register(int fd, void *addr, size_t len, uint64_t mode, uint64_t wanted,
@@ -142,6 +156,16 @@ int uffd_continue(int fd, uint8_t *addr, size_t len)
             return -errno;
     }
     return 0;
+}
+
+int uffd_poison(int fd, uint8_t *addr)
+{
+    struct uffdio_poison poison = {
+        .range = { .start = (uintptr_t)addr, .len = PAGE_BYTES },
+        .mode = UFFDIO_POISON_MODE_DONTWAKE,
+    };
+
+    return repeat(fd, UFFDIO_POISON, &poison);
 }
 
 void uffd_wake(int fd, uint8_t *addr, size_t len)

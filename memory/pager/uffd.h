@@ -10,11 +10,24 @@
 #ifndef MEMORY_PAGER_UFFD_H
 #define MEMORY_PAGER_UFFD_H
 
+#include <linux/userfaultfd.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 
 #include "vmm/base/errctx.h"
+
+#ifndef UFFDIO_POISON /* Linux 6.6; not in that header */
+#define UFFD_FEATURE_POISON         (1u << 14)
+#define UFFDIO_POISON_MODE_DONTWAKE ((uint64_t)1 << 0)
+struct uffdio_poison {
+    struct uffdio_range range;
+    uint64_t mode;
+    int64_t updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
 
 /**
  * uffd_open() - a new descriptor, by /dev/userfaultfd or, with CAP_SYS_PTRACE or the sysctl
@@ -24,6 +37,10 @@
  * memory files (Linux before 5.14); another errno.
  */
 int uffd_open(int *ret_fd, struct errctx *ec);
+
+/** uffd_open_poison() - as uffd_open(). @ret_can_poison: whether uffd_poison() can be used (Linux
+ *  6.6). */
+int uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec);
 
 /** uffd_register() / uffd_unregister() - faults in whole pages of [@addr, @addr+@len).
  *  Unregistering wakes who waits for a page that is missing. Return: 0 or the errno of the call. */
@@ -57,6 +74,11 @@ int uffd_zero(int fd, uint8_t *addr, size_t len);
 /** uffd_continue() - map pages of the file. -EEXIST: the first is mapped; -EFAULT: the file has
  *  none; where that is so of a later one the rest stays as it is. */
 int uffd_continue(int fd, uint8_t *addr, size_t len);
+
+/** uffd_poison() - a page that is not mapped: whoever touches it gets SIGBUS (BUS_MCEERR_AR), the
+ *  kernel EFAULT, until it is unmapped by MADV_DONTNEED. Wakes nobody. -EEXIST: it is mapped, or is
+ *  like that already. */
+int uffd_poison(int fd, uint8_t *addr);
 
 /** uffd_wake() - who waits in the range tries again. */
 void uffd_wake(int fd, uint8_t *addr, size_t len);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vcpu/x86/machine_check.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 #include "vmm/kvm/x86/kvm_sys_x86.h"
@@ -47,7 +48,7 @@ struct power_on_state {
     struct kvm_xsave xsave; /* last: it ends in a flexible array */
 };
 
-/* What KVM keeps for a vCPU without listing it: memory types (Intel SDM vol. 3, 12.11). */
+/* What KVM keeps for a vCPU without listing it: memory types (Intel SDM vol. 3, 12.11), errors. */
 static const struct {
     uint32_t first, n;
 } unlisted_msrs[] = {
@@ -56,9 +57,10 @@ static const struct {
     { 0x258, 2 },
     { 0x268, 8 },
     { MSR_MTRR_DEF_TYPE, 1 },
+    { MACHINE_CHECK_MSR, 4 * MACHINE_CHECK_BANKS },
 };
 
-enum { UNLISTED_MSRS = 16 + 1 + 2 + 8 + 1 };
+enum { UNLISTED_MSRS = 16 + 1 + 2 + 8 + 1 + 4 * MACHINE_CHECK_BANKS };
 
 static bool is_listed(const struct kvm_msr_list *list, uint32_t index)
 {

@@ -24,6 +24,8 @@ enum {
     CPUID_1_EDX_HTT = 1u << 28,
     CPUID_EXT1_ECX_CMP_LEGACY = 1u << 1,
     CPUID_EXT1_ECX_TOPOEXT = 1u << 22,
+    CPUID_EXT7_EBX_OVERFLOW_RECOV = 1u << 0,
+    CPUID_EXT7_EBX_SUCCOR = 1u << 1,
     LEVEL_SMT = 1, /* leaves 0xB and 0x1F */
     LEVEL_CORE = 2,
     LEVEL_DIE = 5,
@@ -243,6 +245,17 @@ static void set_amd_sizes(struct kvm_cpuid2 *t, const struct topo_plan *plan)
     }
 }
 
+/* AMD's guests do not even try to recover from lost memory unless told that they can: by SUCCOR, and
+ * that an error which comes before the last was read is not worse than that. The monitor tells them
+ * of errors, whatever the host's processor does. */
+static void set_recovery(struct kvm_cpuid2 *t)
+{
+    struct kvm_cpuid_entry2 *e = cpuid_find(t, 0x80000007, 0);
+
+    if (e != NULL)
+        e->ebx |= CPUID_EXT7_EBX_OVERFLOW_RECOV | CPUID_EXT7_EBX_SUCCOR;
+}
+
 static void set_hypervisor(struct kvm_cpuid2 *t, const struct cpuid_request *req)
 {
     struct kvm_cpuid_entry2 *e = cpuid_find(t, 1, 0);
@@ -300,6 +313,7 @@ int cpuid_template_make(const struct cpuid_request *req, struct kvm_cpuid2 **ret
     add_caches(t, req->plan, amd);
     if (amd) {
         set_amd_sizes(t, req->plan);
+        set_recovery(t);
         (void)add(t, 0x8000001e, 0, false);
     }
     for (size_t i = 0; i < req->n_features_off; i++) {

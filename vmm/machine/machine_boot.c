@@ -75,7 +75,7 @@ void stage_firmware_undo(struct machine *m)
 
 int stage_vcpus_build(struct machine *m, struct errctx *ec)
 {
-    int r = vcpu_install_kick_handler(ec);
+    int r = vcpu_install_handlers(ec);
 
     if (r < 0)
         return r;

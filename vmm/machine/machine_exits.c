@@ -96,14 +96,12 @@ static void exit_pio(void *ctx, uint16_t port, bool is_write, void *data, size_t
         (void)bus_read(m->port_bus, port, data, size);
 }
 
-static void exit_mmio(void *ctx, struct gpa addr, bool is_write, void *data, size_t size)
+static bool exit_mmio(void *ctx, struct gpa addr, bool is_write, void *data, size_t size)
 {
     const struct machine *m = ctx;
 
-    if (is_write)
-        (void)bus_write(m->mem_bus, addr.v, data, size);
-    else
-        (void)bus_read(m->mem_bus, addr.v, data, size);
+    return is_write ? bus_write(m->mem_bus, addr.v, data, size)
+                    : bus_read(m->mem_bus, addr.v, data, size);
 }
 
 static void exit_ioapic_eoi(void *ctx, uint8_t vector)
@@ -126,6 +124,15 @@ static bool exit_no_page(void *ctx)
     return machine_touched_unplugged(ctx);
 }
 
+static void exit_broadcast(void *ctx, struct vcpu_id vcpu)
+{
+    const struct machine *m = ctx;
+
+    for (size_t i = 0; i < m->n_vcpus; i++)
+        if (i != vcpu.v)
+            vcpu_broadcast(m->vcpus[i]);
+}
+
 static void exit_event(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, const char *why)
 {
     struct machine *m = ctx;
@@ -138,6 +145,9 @@ static void exit_event(void *ctx, struct vcpu_id vcpu, enum vcpu_event event, co
         break;
     case VCPU_EVENT_POWER_OFF:
         machine_request_end(m, MACHINE_END_POWER_OFF, 0, "");
+        break;
+    case VCPU_EVENT_LOST:
+        machine_request_end(m, MACHINE_END_LOST, 0, why);
         break;
     case VCPU_EVENT_FAILED:
         machine_request_end(m, MACHINE_END_FAILURE, 0, why);
@@ -174,6 +184,9 @@ const struct vcpu_exit_ops machine_exit_ops = {
     .ioapic_eoi = exit_ioapic_eoi,
     .is_ram = exit_is_ram,
     .no_page = exit_no_page,
+    .lost_page = machine_lost_page,
+    .lost_memory = machine_lost_memory,
+    .broadcast = exit_broadcast,
     .event = exit_event,
     .thread_setup = exit_thread_setup,
     .errand = exit_errand,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of struct machine_pager, for machine_pager.c and machine_pager_control.c only. A job
+ * The inside of struct machine_pager, for machine_pager*.c and machine_lost.c only. A job
  * belongs to the evicting thread from machine_evict() until its message is_over() runs on the main
  * loop; what both look at before is under the lock.
  */

@@ -192,6 +192,10 @@ void machine_unmap_plugged(struct machine *m);
  * was unplugged; the slot goes soon, and the guest is to try again. Any thread. */
 bool machine_touched_unplugged(struct machine *m);
 
+/* machine_lost.c: lost_page() and lost_memory() of struct vcpu_exit_ops. */
+int machine_lost_page(void *ctx, const void *host, struct vcpu_lost_page *ret_page);
+bool machine_lost_memory(void *ctx, struct gpa addr, struct vcpu_lost_page *ret_page);
+
 /* machine_cpus.c: the device for CPUs that can be plugged; NULL where there are none. */
 int machine_make_cpu_block(struct machine *m, struct device **ret_dev, struct errctx *ec);
 

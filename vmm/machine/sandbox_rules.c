@@ -16,6 +16,7 @@
 #include <termios.h>
 
 #include "devices/virtio/vhost_user_link.h"
+#include "memory/pager/uffd.h"
 #include "vmm/machine/sandbox_rows.h"
 
 /* Flags only: F_SETOWN would send signals to other processes. */
@@ -139,6 +140,7 @@ static const struct sandbox_rule fault[] = {
     /* the swap file, whose ring can read and write nothing else */
     ANY(io_uring_enter),
     IOCTL(UFFDIO_COPY), IOCTL(UFFDIO_ZEROPAGE), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
+    IOCTL(UFFDIO_POISON),
     /* following the vCPUs it serves to another host node */
     MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
 };

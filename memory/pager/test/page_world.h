@@ -36,7 +36,8 @@ struct world {
     uint8_t guest_done[GUESTS];
     uint8_t device_pc, device_object, device_frame;
     uint8_t stranger_done, reset_done, balloon_pc, collapser_pc;
-    uint8_t pad[2];
+    uint8_t may_lose; /* copies that cannot be read, still to come */
+    uint8_t marker;   /* instead of a page table entry: accesses fail */
 };
 
 static const char *broken; /* the first thing that did not hold */
@@ -111,11 +112,25 @@ static inline void write_page(struct world *w)
     w->content = w->truth = ++w->n_written;
 }
 
+/* Who takes it out of the page table takes a marker along. */
+static inline void unmap(struct world *w)
+{
+    w->mapped = w->marker = 0;
+}
+
+/* Is the page lost, and the access fails? Before the word tells it is tried again. */
+static inline bool fails(const struct world *w)
+{
+    return w->marker && page_state(w->word) == PAGE_LOST;
+}
+
 /* An access through the page table. Return: false: it faulted and waits. */
 static inline bool reach(struct world *w, int waiter)
 {
     if (w->mapped)
         return true;
+    if (w->marker)
+        return false;
     w->blocked[waiter] = 1;
     w->unread[waiter] = 1;
     return false;
@@ -164,7 +179,7 @@ static inline int go_evictor(struct world *w, int choice)
             evict_end(w);
         return 1;
     case 1:
-        w->mapped = 0;
+        unmap(w);
         w->evict_pc = 2;
         return 1;
     case 2: /* other reasons to give up: the store is full */
@@ -217,7 +232,16 @@ static inline bool take_event(struct world *w)
     return false;
 }
 
-static inline int go_fault(struct world *w)
+/* The copy cannot be read. */
+static inline void lose(struct world *w)
+{
+    must(!w->mapped, "a page that is lost is mapped");
+    w->may_lose--;
+    w->marker = 1;
+    w->fault_pc = 8;
+}
+
+static inline int go_fault(struct world *w, int choice)
 {
     uint32_t object = 0;
 
@@ -231,7 +255,8 @@ static inline int go_fault(struct world *w)
         const enum page_touch touch = MOVE(w, page_touch(&word_, &object));
 
         w->fault_object = (uint8_t)object;
-        w->fault_pc = touch == PAGE_TOUCH_MAP ? 2 : touch == PAGE_TOUCH_FILL ? 4 : 0;
+        w->fault_pc = touch == PAGE_TOUCH_MAP ? 2 : touch == PAGE_TOUCH_FILL ? 4
+                      : touch == PAGE_TOUCH_LOST ? 10 : 0;
         return 1;
     }
     case 2: /* continue; a page that never was comes as zeroes */
@@ -246,9 +271,13 @@ static inline int go_fault(struct world *w)
         return 1;
     case 4:
         must(w->fault_object < OBJECTS && w->live[w->fault_object], "a dropped object is read");
+        if (choice == 1) {
+            lose(w);
+            return 2;
+        }
         w->fault_copy = w->object[w->fault_object];
         w->fault_pc = 5;
-        return 1;
+        return w->may_lose > 0 ? 2 : 1;
     case 5: /* over what a stranger may have put there */
         put(w, w->fault_copy);
         map(w);
@@ -258,6 +287,18 @@ static inline int go_fault(struct world *w)
     case 6:
         MOVE_VOID(w, page_filled(&word_));
         w->fault_pc = 7;
+        return 1;
+    case 8:
+        MOVE_VOID(w, page_lose(&word_, 1));
+        w->fault_pc = 9;
+        return 1;
+    case 9:
+        wake(w);
+        w->fault_pc = 7;
+        return 1;
+    case 10: /* touched after it was unmapped */
+        w->marker = 1;
+        w->fault_pc = 9;
         return 1;
     default:
         drop(w, w->fault_object);
@@ -272,9 +313,13 @@ static inline int go_guest(struct world *w, int who)
 {
     if (w->blocked[who] || w->guest_done[who] == ACCESSES)
         return 0;
+    if (fails(w)) { /* and hears of it */
+        w->guest_done[who]++;
+        return 1;
+    }
     if (!reach(w, who))
         return 1;
-    must(w->balloon_pc == 1 || w->content == w->truth,
+    must(w->balloon_pc == 1 || w->balloon_pc == 4 || w->content == w->truth,
          "a guest reads something else than was written");
     if (w->guest_done[who] == who)
         write_page(w);
@@ -290,7 +335,7 @@ static inline int go_device(struct world *w)
         return 0;
     switch (w->device_pc) {
     case 0:
-        if (w->balloon_pc == 1 || w->balloon_pc == 2) /* mem_holds.h keeps it waiting */
+        if (w->balloon_pc != 0 && w->balloon_pc != 3) /* mem_holds.h keeps it waiting */
             return 0;
         must(MOVE(w, page_lease(&word_, &object)), "a lease is refused");
         w->device_object = (uint8_t)object;
@@ -302,6 +347,10 @@ static inline int go_device(struct world *w)
         w->device_pc = 2;
         return 1;
     case 2: /* the kernel looks the frame up */
+        if (fails(w)) { /* the lease is refused */
+            w->device_pc = 4;
+            return 1;
+        }
         if (!reach(w, WAITER_DEVICE))
             return 1;
         w->device_frame = w->frame;
@@ -336,14 +385,20 @@ static inline int go_stranger(struct world *w)
 static inline int go_balloon(struct world *w)
 {
     uint32_t object = 0;
-    bool was_away = false;
+    enum page_state was = PAGE_RESIDENT;
 
     switch (w->balloon_pc) {
     case 0: /* mem_holds.h: not while a device has it */
         if ((w->device_pc != 0 && w->device_pc != 5) ||
-            !MOVE(w, page_forget(&word_, true, &object, &was_away)))
+            !MOVE(w, page_forget(&word_, true, &object, &was)))
             return 0;
         drop(w, object);
+        w->balloon_pc = was == PAGE_LOST ? 4 : 1;
+        return 1;
+    case 4: /* when the fault thread is at nothing */
+        if (w->fault_pc != 0)
+            return 0;
+        unmap(w);
         w->balloon_pc = 1;
         return 1;
     case 1:
@@ -388,7 +443,7 @@ static inline int go_collapser(struct world *w)
 /* While all stand still. */
 static inline int go_reset(struct world *w)
 {
-    if (w->reset_done || w->balloon_pc == 1 || w->balloon_pc == 2 || w->evict_pc != 0 ||
+    if (w->reset_done || (w->balloon_pc != 0 && w->balloon_pc != 3) || w->evict_pc != 0 ||
         w->fault_pc != 0 || (w->device_pc != 0 && w->device_pc != 5))
         return 0;
     for (int i = 0; i < WAITERS; i++)
@@ -396,7 +451,7 @@ static inline int go_reset(struct world *w)
             return 0;
     drop(w, MOVE(w, page_reset(&word_)));
     must(w->word == 0, "a reset leaves something in the word");
-    w->present = w->content = w->truth = w->mapped = 0;
+    w->present = w->content = w->truth = w->mapped = w->marker = 0;
     w->reset_done = 1;
     return 1;
 }
@@ -407,7 +462,7 @@ static inline int go(struct world *w, enum actor actor, int choice)
     case EVICTOR:
         return go_evictor(w, choice);
     case FAULT:
-        return go_fault(w);
+        return go_fault(w, choice);
     case GUEST0:
     case GUEST1:
         return go_guest(w, actor - GUEST0);
@@ -437,11 +492,13 @@ static inline void check_end(const struct world *w)
         must(w->guest_done[i] == ACCESSES, "a guest does not get on");
     must(w->device_pc == 5, "a device does not get on");
     must(w->evict_round == ROUNDS, "the evictor does not get on");
-    must(state == PAGE_RESIDENT || state == PAGE_EMPTY, "a page stays between two states");
+    must(state == PAGE_RESIDENT || state == PAGE_EMPTY || state == PAGE_LOST,
+         "a page stays between two states");
+    must(!w->marker || state == PAGE_LOST, "a page that is there cannot be reached");
     must(page_leases(w->word) == 0, "a lease stays");
-    must((state == PAGE_EMPTY) == (object != 0), "a word has an object that it should not");
+    must((state == PAGE_RESIDENT) == (object == 0), "a word has an object that it should not");
     for (uint32_t i = 1; i < OBJECTS; i++)
-        must(w->live[i] == (i == object), "an object is lost");
+        must(w->live[i] == (state == PAGE_EMPTY && i == object), "an object is lost");
 }
 
 #endif

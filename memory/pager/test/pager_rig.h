@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "memory/pager/pager.h"
@@ -43,7 +44,7 @@ struct rig {
     pthread_t thread[NODES];
     int quit_fd;
     _Atomic int lost;
-    char why[128];
+    char why[160];
     uint64_t now_ns;
     bool in_hurry; /* somebody waits for the thread that evicts */
 };
@@ -178,6 +179,21 @@ static inline struct pager_counts count(struct rig *rig, uint32_t node)
 
     assert_true(pager_count(rig->pager, (struct vnode_id){ node }, &c));
     return c;
+}
+
+/* Read a byte of a page as the kernel does for others: where that fails the page is lost. Return: why,
+ * or NULL. */
+static inline const char *why_lost(struct rig *rig, uint32_t node, size_t page)
+{
+    struct iovec from = { page_at(rig, node, page), 1 };
+    uint8_t byte;
+    struct iovec to = { &byte, 1 };
+
+    if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1)
+        return NULL;
+    while (!pager_lost_at(rig->pager, from.iov_base, rig->why, sizeof(rig->why)))
+        (void)sched_yield(); /* the fault thread is some lines behind */
+    return rig->why;
 }
 
 /* Counters follow a moment after who waited was woken. */

@@ -5,7 +5,7 @@
  *
  * What must hold: who reads finds what was written last; what a device wrote is not lost; nobody
  * waits for ever; each object of the store is dropped exactly once; what was given back reads as
- * zero.
+ * zero; a page that is lost is read by nobody until it was given back.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,7 +110,7 @@ static void explore(struct visited *v, const struct world *w, unsigned who, size
     }
 }
 
-static void explore_from(uint8_t present, unsigned who)
+static void explore_losing(uint8_t present, unsigned who, uint8_t may_lose)
 {
     struct visited v;
     struct world w;
@@ -118,6 +118,7 @@ static void explore_from(uint8_t present, unsigned who)
 
     memset(&w, 0, sizeof(w));
     w.present = present;
+    w.may_lose = may_lose;
     w.device_pc = (who >> DEVICE & 1) != 0 ? 0 : 5; /* or it was there before */
     broken = NULL;
     visited_init(&v, 1 << 16);
@@ -128,6 +129,11 @@ static void explore_from(uint8_t present, unsigned who)
         fail_msg("%s", broken);
     assert_true(v.n > 100000);
     assert_true(n_ends > 20);
+}
+
+static void explore_from(uint8_t present, unsigned who)
+{
+    explore_losing(present, who, 0);
 }
 
 static void no_order_of_events_loses_a_byte(void **state)
@@ -153,12 +159,21 @@ static void nor_where_it_becomes_part_of_a_huge_page(void **state)
     explore_from(0, WITH_COLLAPSER_AND_BALLOON);
 }
 
+static void nor_where_the_copy_of_a_page_is_lost(void **state)
+{
+    (void)state;
+    explore_losing(1, WITH_RESET - (1u << STRANGER), 2);
+    explore_losing(1, WITH_BALLOON - (1u << STRANGER), 1);
+    explore_losing(1, WITH_BALLOON - (1u << DEVICE), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_order_of_events_loses_a_byte),
         cmocka_unit_test(nor_where_a_page_was_never_touched),
         cmocka_unit_test(nor_where_it_becomes_part_of_a_huge_page),
+        cmocka_unit_test(nor_where_the_copy_of_a_page_is_lost),
     };
     return cmocka_run_group_tests_name("memory/pager/page_word orders", tests, NULL, NULL);
 }

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
+
 #include "memory/pager/page_word.h"
 
 static void moves_are_refused_from_other_states(void **state)
@@ -91,6 +93,37 @@ static void too_many_leases_are_refused(void **state)
     assert_true(page_lease(&word, &object));
 }
 
+static void what_is_lost_stays_so_until_nobody_wants_it(void **state)
+{
+    enum page_state was;
+    uint32_t object;
+    page_word word = 0;
+
+    (void)state;
+    assert_true(page_arm(&word) && page_keep(&word, 3) && page_punch(&word));
+    page_emptied(&word);
+    assert_int_equal(page_fetch(&word), 3);
+    page_lose(&word, EBADMSG);
+    assert_int_equal(page_state(word), PAGE_LOST);
+    assert_int_equal(page_object(word), EBADMSG);
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_LOST);
+    assert_int_equal(object, 0);
+    assert_false(page_arm(&word));
+    assert_false(page_pin(&word));
+    assert_int_equal(page_fetch(&word) + page_cancel(&word), 0);
+    assert_false(page_is_away(word));
+    assert_true(page_lease(&word, &object));
+    assert_int_equal(object, 0);
+    page_unlease(&word);
+    assert_int_equal(page_state(word), PAGE_LOST);
+    assert_true(page_forget(&word, false, &object, &was));
+    assert_int_equal(object, 0);
+    assert_int_equal(was, PAGE_LOST);
+    assert_int_equal(page_state(word), PAGE_RESIDENT);
+    page_unlease(&word);
+    assert_true(page_arm(&word));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +131,7 @@ int main(void)
         cmocka_unit_test(a_page_with_leases_is_not_armed),
         cmocka_unit_test(a_lease_outlives_the_way_back),
         cmocka_unit_test(too_many_leases_are_refused),
+        cmocka_unit_test(what_is_lost_stays_so_until_nobody_wants_it),
     };
     return cmocka_run_group_tests_name("memory/pager/page_word", tests, NULL, NULL);
 }

@@ -275,31 +275,6 @@ static void holes_that_somebody_filled_are_no_pages(void **state)
     free(rig);
 }
 
-static void damage_is_told_and_does_not_block(void **state)
-{
-    struct rig *rig = malloc(sizeof(*rig));
-    struct pager_node *node;
-    uint8_t want[SMALL];
-
-    (void)state;
-    assert_non_null(rig);
-    rig_init(rig);
-    for (size_t i = 0; i < PAGES; i++) {
-        make(want, i, 0);
-        memcpy(page_at(rig, 1, i), want, SMALL);
-    }
-    assert_int_equal(evict(rig, 1, UINT64_MAX), NODE_BYTES);
-    node = &rig->pager->nodes[1];
-    store_damage(node->first, page_object(atomic_load(&node->regions[0].words[2])));
-    assert_int_equal(*(volatile uint8_t *)page_at(rig, 1, 2), 0);
-    assert_int_equal(rig->lost, 1);
-    assert_string_equal(rig->why, "page 2 of virtual node 1 was damaged in the store");
-    make(want, 3, 0);
-    assert_memory_equal(page_at(rig, 1, 3), want, SMALL);
-    rig_fini(rig);
-    free(rig);
-}
-
 static void a_reset_leaves_nothing_behind(void **state)
 {
     struct rig *rig = malloc(sizeof(*rig));
@@ -350,7 +325,6 @@ int main(void)
         cmocka_unit_test(what_cannot_come_back_now_is_left_out),
         cmocka_unit_test(what_is_away_is_not_gone_and_what_is_gone_stays_so),
         cmocka_unit_test(holes_that_somebody_filled_are_no_pages),
-        cmocka_unit_test(damage_is_told_and_does_not_block),
         cmocka_unit_test(a_reset_leaves_nothing_behind),
         cmocka_unit_test(pools_are_refused),
     };

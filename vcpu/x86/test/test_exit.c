@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Why the guest came back, and the thread around it, with KVM_RUN replaced by a script. */
 // LDFLAGS: -Wl,--wrap=kvm_vcpu_enter,--wrap=kvm_vcpu_get_regs,--wrap=kvm_vcpu_get_sregs
-// LDFLAGS: -Wl,--wrap=kvm_vcpu_translate
+// LDFLAGS: -Wl,--wrap=kvm_vcpu_translate,--wrap=vcpu_tell_lost,--wrap=vcpu_tell_beside
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,10 +11,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "vcpu/vcpu_private.h"
 #include "vmm/kvm/x86/kvm_state.h"
@@ -110,9 +113,12 @@ static void on_pio(void *ctx, uint16_t port, bool is_write, void *data, size_t s
     on_access(ctx, port, is_write, data, size);
 }
 
-static void on_mmio(void *ctx, struct gpa addr, bool is_write, void *data, size_t size)
+static bool has_device = true; /* at every address */
+
+static bool on_mmio(void *ctx, struct gpa addr, bool is_write, void *data, size_t size)
 {
     on_access(ctx, addr.v, is_write, data, size);
+    return has_device;
 }
 
 static void on_eoi(void *ctx, uint8_t vector)
@@ -156,9 +162,63 @@ static int on_setup(void *ctx, struct vcpu_id vcpu, struct errctx *ec)
     return f->setup_code ? errctx_set(ec, f->setup_code, "sandbox says no") : 0;
 }
 
+static struct {
+    int answer;           /* of lost_page() */
+    const void *host;     /* it was asked about */
+    bool memory;          /* answer of lost_memory() */
+    int tell_answer;      /* of vcpu_tell_lost() */
+    unsigned n_asked, n_told, n_beside, n_broadcasts, n_entered_then;
+    struct gpa told_at;
+    bool told_whole;
+} lost;
+
+enum { LOST_ADDR = 0x1234000 };
+
+static int on_lost_page(void *ctx, const void *host, struct vcpu_lost_page *ret_page)
+{
+    (void)ctx;
+    lost.n_asked++;
+    lost.host = host;
+    *ret_page = (struct vcpu_lost_page){ .addr = { LOST_ADDR }, .why = "a page is gone" };
+    return lost.answer;
+}
+
+static bool on_lost_memory(void *ctx, struct gpa addr, struct vcpu_lost_page *ret_page)
+{
+    (void)ctx;
+    *ret_page = (struct vcpu_lost_page){ .addr = addr, .why = "a page is gone" };
+    return lost.memory;
+}
+
+static void on_broadcast(void *ctx, struct vcpu_id vcpu)
+{
+    (void)ctx;
+    (void)vcpu;
+    lost.n_broadcasts++;
+}
+
+int __wrap_vcpu_tell_lost(const struct vcpu *vcpu, struct gpa addr, bool is_whole);
+void __wrap_vcpu_tell_beside(const struct vcpu *vcpu);
+
+int __wrap_vcpu_tell_lost(const struct vcpu *vcpu, struct gpa addr, bool is_whole)
+{
+    (void)vcpu;
+    lost.n_told++;
+    lost.told_at = addr;
+    lost.told_whole = is_whole;
+    return lost.tell_answer;
+}
+
+void __wrap_vcpu_tell_beside(const struct vcpu *vcpu)
+{
+    (void)vcpu;
+    lost.n_beside++;
+}
+
 static const struct vcpu_exit_ops ops = {
     .pio = on_pio, .mmio = on_mmio, .ioapic_eoi = on_eoi, .is_ram = on_is_ram,
-    .no_page = on_no_page, .event = on_event, .thread_setup = on_setup,
+    .no_page = on_no_page, .lost_page = on_lost_page, .lost_memory = on_lost_memory,
+    .broadcast = on_broadcast, .event = on_event, .thread_setup = on_setup,
 };
 
 static const struct idset anywhere;
@@ -166,6 +226,8 @@ static const struct idset anywhere;
 static void init(struct fake *f, int (*enter)(struct fake *f, struct kvm_run *run))
 {
     memset(f, 0, sizeof(*f));
+    memset(&lost, 0, sizeof(lost));
+    lost.answer = -ENOENT;
     f->enter = enter;
     f->vcpu.id.v = 7;
     f->vcpu.kvm.fd = -1;
@@ -496,7 +558,7 @@ static void a_hold_keeps_vcpus_out_of_the_guest(void **state)
     unsigned runs;
 
     (void)state;
-    assert_int_equal(vcpu_install_kick_handler(NULL), 0);
+    assert_int_equal(vcpu_install_handlers(NULL), 0);
     run_gate_init(&gate);
     for (int i = 0; i < N_FAKES; i++) {
         init(&group[i], until_kicked);
@@ -539,7 +601,7 @@ static void pause_and_stop_reach_everyone_while_others_kick(void **state)
     pthread_t kicker;
 
     (void)state;
-    assert_int_equal(vcpu_install_kick_handler(NULL), 0);
+    assert_int_equal(vcpu_install_handlers(NULL), 0);
     run_gate_init(&gate);
     atomic_store(&group_done, false);
     for (int i = 0; i < N_FAKES; i++) {
@@ -573,6 +635,118 @@ static void pause_and_stop_reach_everyone_while_others_kick(void **state)
     run_gate_fini(&gate);
 }
 
+/* --- memory whose content is lost ------------------------------------------------------------- */
+
+static char poisoned[16];
+
+/* As KVM does where the kernel says that a page is poisoned. */
+static int hit_poison(struct fake *f, struct kvm_run *run)
+{
+    siginfo_t info = { .si_signo = SIGBUS, .si_code = BUS_MCEERR_AR, .si_addr = poisoned };
+
+    (void)f;
+    (void)run;
+    assert_int_equal(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &info), 0);
+    return -EINTR;
+}
+
+static int hit_closed(struct fake *f, struct kvm_run *run)
+{
+    (void)f;
+    (void)run;
+    return -EFAULT;
+}
+
+static void a_poisoned_page_is_told_before_the_guest_goes_on(void **state)
+{
+    struct fake fake, *f = &fake;
+
+    (void)state;
+    assert_int_equal(vcpu_install_handlers(NULL), 0);
+    init(f, hit_poison);
+    lost.answer = 1;
+    assert_int_equal(vcpu_run_once(&f->vcpu, NULL), VCPU_CHECK);
+    assert_ptr_equal(lost.host, poisoned);
+    assert_int_equal(lost.n_told, 0); /* nothing may be half-way */
+    vcpu_tell(&f->vcpu);
+    assert_int_equal(lost.n_told, 1);
+    assert_int_equal(lost.told_at.v, LOST_ADDR);
+    assert_true(lost.told_whole);
+    vcpu_tell(&f->vcpu);
+    assert_int_equal(lost.n_told, 1);
+    assert_int_equal(f->n_events + lost.n_broadcasts, 0);
+    /* Others are told, too, where the architecture wants that. */
+    lost.tell_answer = 1;
+    assert_int_equal(vcpu_run_once(&f->vcpu, NULL), VCPU_CHECK);
+    vcpu_tell(&f->vcpu);
+    assert_int_equal(lost.n_broadcasts, 1);
+    vcpu_broadcast(&f->vcpu);
+    vcpu_tell(&f->vcpu);
+    assert_int_equal(lost.n_beside, 1);
+    fini(f);
+}
+
+static void a_guest_that_cannot_be_told_goes_no_further(void **state)
+{
+    struct fake fake, *f = &fake;
+
+    (void)state;
+    init(f, hit_closed);
+    lost.answer = 1;
+    lost.tell_answer = -ENOTSUP;
+    assert_int_equal(vcpu_run_once(&f->vcpu, NULL), VCPU_CHECK);
+    assert_null(lost.host);
+    vcpu_tell(&f->vcpu);
+    assert_int_equal(f->n_events, 1);
+    assert_int_equal(f->event, VCPU_EVENT_LOST);
+    assert_string_equal(f->why, "a page is gone");
+    fini(f);
+    /* Nor one of which nobody knows what it touched. */
+    init(f, hit_closed);
+    lost.answer = -ENODATA;
+    assert_int_equal(vcpu_run_once(&f->vcpu, NULL), VCPU_CHECK);
+    assert_int_equal(f->event, VCPU_EVENT_LOST);
+    assert_int_equal(lost.n_told, 0);
+    fini(f);
+}
+
+static void a_page_that_is_not_lost_any_more_is_tried_again(void **state)
+{
+    struct fake fake, *f = &fake;
+    struct errctx ec = { 0 };
+    int r = VCPU_CHECK;
+
+    (void)state;
+    init(f, hit_closed);
+    lost.answer = 0;
+    for (int i = 0; i < 1000 && r >= 0; i++)
+        r = vcpu_run_once(&f->vcpu, &ec);
+    assert_int_equal(r, VCPU_CHECK);
+    while (r >= 0) /* but not for ever */
+        r = vcpu_run_once(&f->vcpu, &ec);
+    assert_int_equal(r, -EFAULT);
+    assert_int_equal(f->n_events + lost.n_told, 0);
+    fini(f);
+}
+
+static void lost_memory_that_the_emulator_reads_is_told_with_the_exit_done(void **state)
+{
+    struct fake fake, *f = &fake;
+
+    (void)state;
+    init(f, mmio_read);
+    has_device = false;
+    assert_int_equal(vcpu_run_once(&f->vcpu, NULL), VCPU_CONTINUE);
+    lost.memory = true;
+    assert_int_equal(vcpu_run_once(&f->vcpu, NULL), VCPU_CHECK);
+    vcpu_tell(&f->vcpu);
+    assert_int_equal(lost.n_told, 1);
+    assert_int_equal(lost.told_at.v, f->log[0].addr);
+    assert_false(lost.told_whole);
+    has_device = true;
+    fini(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -585,6 +759,10 @@ int main(void)
         cmocka_unit_test(a_failed_set_up_never_enters_the_guest),
         cmocka_unit_test(a_stop_in_the_middle_of_an_instruction_serves_all_its_pieces),
         cmocka_unit_test(a_hold_keeps_vcpus_out_of_the_guest),
+        cmocka_unit_test(a_poisoned_page_is_told_before_the_guest_goes_on),
+        cmocka_unit_test(a_guest_that_cannot_be_told_goes_no_further),
+        cmocka_unit_test(a_page_that_is_not_lost_any_more_is_tried_again),
+        cmocka_unit_test(lost_memory_that_the_emulator_reads_is_told_with_the_exit_done),
         cmocka_unit_test(pause_and_stop_reach_everyone_while_others_kick),
     };
 

@@ -131,6 +131,16 @@ int kvm_vcpu_set_nested(const struct kvm_vcpu *vcpu, const struct kvm_nested_sta
     return issue(vcpu, KVM_SET_NESTED_STATE, state, "KVM_SET_NESTED_STATE", ec);
 }
 
+int kvm_vcpu_setup_mce(const struct kvm_vcpu *vcpu, uint64_t cap, struct errctx *ec)
+{
+    return issue(vcpu, KVM_X86_SETUP_MCE, &cap, "KVM_X86_SETUP_MCE", ec);
+}
+
+int kvm_vcpu_set_mce(const struct kvm_vcpu *vcpu, const struct kvm_x86_mce *mce, struct errctx *ec)
+{
+    return issue(vcpu, KVM_X86_SET_MCE, mce, "KVM_X86_SET_MCE", ec);
+}
+
 int kvm_vcpu_translate(const struct kvm_vcpu *vcpu, uint64_t linear, struct gpa *ret_addr,
                        struct errctx *ec)
 {

@@ -44,6 +44,14 @@ int kvm_vcpu_get_nested(const struct kvm_vcpu *vcpu, struct kvm_nested_state *re
 int kvm_vcpu_set_nested(const struct kvm_vcpu *vcpu, const struct kvm_nested_state *state,
                         struct errctx *ec);
 
+/** kvm_vcpu_setup_mce() - @cap: as of MSR IA32_MCG_CAP. Clears what the banks' control registers
+ *  hide. */
+int kvm_vcpu_setup_mce(const struct kvm_vcpu *vcpu, uint64_t cap, struct errctx *ec);
+/** kvm_vcpu_set_mce() - an error into a bank; an uncorrected one is a machine check at the next entry,
+ *  or a shutdown where the guest has those off or is at one. */
+int kvm_vcpu_set_mce(const struct kvm_vcpu *vcpu, const struct kvm_x86_mce *mce,
+                     struct errctx *ec);
+
 /** kvm_vcpu_translate() - where linear address @linear leads by the vCPU's page tables.
  *  Return: 0, -EFAULT when it is not mapped, or the errno of KVM_TRANSLATE. */
 int kvm_vcpu_translate(const struct kvm_vcpu *vcpu, uint64_t linear, struct gpa *ret_addr,

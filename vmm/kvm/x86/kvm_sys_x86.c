@@ -27,6 +27,13 @@ int kvm_sys_supported_cpuid(const struct kvm_sys *sys, struct kvm_cpuid2 **ret_c
     return errctx_set(ec, E2BIG, "KVM's CPUID table is larger than 4096 entries");
 }
 
+uint64_t kvm_sys_mce_cap(const struct kvm_sys *sys)
+{
+    uint64_t cap = 0;
+
+    return ioctl(sys->fd, KVM_X86_GET_MCE_CAP_SUPPORTED, &cap) < 0 ? 0 : cap;
+}
+
 int kvm_sys_msr_list(const struct kvm_sys *sys, struct kvm_msr_list **ret_list,
                      struct errctx *ec)
 {

@@ -2,6 +2,7 @@
 /* What an x86 guest finds at power-on, in memory and in registers, and the making of its vCPUs. */
 #include <string.h>
 
+#include "vcpu/x86/machine_check.h"
 #include "vmm/machine/x86/machine_x86.h"
 
 enum { XAPIC_MAX_ID = 254 };
@@ -76,7 +77,9 @@ int machine_arch_make_vcpu(struct machine *m, size_t i, struct errctx *ec)
     if (r < 0)
         return r;
     cpuid_patch(m->arch->cpuid, m->plan, v->id);
-    r = kvm_vcpu_set_cpuid(vcpu_kvm(m->vcpus[i]), m->arch->cpuid, ec);
+    r = machine_check_setup(&m->sys, vcpu_kvm(m->vcpus[i]), ec);
+    if (r == 0)
+        r = kvm_vcpu_set_cpuid(vcpu_kvm(m->vcpus[i]), m->arch->cpuid, ec);
     if (r == 0)
         return 0;
     vcpu_free(m->vcpus[i]);

@@ -8,6 +8,8 @@
 static const struct sandbox_rule vcpu[] = {
     /* where it stood, for the sentence of a failure */
     IOCTL(KVM_GET_REGS), IOCTL(KVM_GET_SREGS), IOCTL(KVM_TRANSLATE),
+    /* memory that is lost */
+    IOCTL(KVM_GET_MSRS), IOCTL(KVM_X86_SET_MCE),
 };
 
 static const struct sandbox_rule main_thread[] = {
