@@ -32,6 +32,8 @@ const char *pager_lost_how(int error)
         return "was changed in the golden file";
     case ENXIO:
         return "cannot be read from the golden file: its disk has an error";
+    case ETIME:
+        return "did not come from the golden file in time";
     case ETIMEDOUT:
         return "did not come from the swap file in time";
     default:

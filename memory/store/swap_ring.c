@@ -22,7 +22,9 @@ enum {
 struct swap_ring {
     struct io_uring ring;
     uint8_t *buffer; /* its own mapping: pages that a late disk writes to are nobody else's then */
-    bool stuck;      /* a transfer is under way that nobody waits for any more */
+    size_t buffer_bytes;
+    bool is_reader; /* of a file by bytes; else blocks, both ways */
+    bool stuck;     /* a transfer is under way that nobody waits for any more */
 };
 
 static int ring_register(struct io_uring *ring, unsigned opcode, const void *arg, unsigned n)
@@ -30,47 +32,52 @@ static int ring_register(struct io_uring *ring, unsigned opcode, const void *arg
     return syscall(SYS_io_uring_register, ring->ring_fd, opcode, arg, n) < 0 ? -errno : 0;
 }
 
-/* Reading and writing the registered file, nothing else, ever. */
-static int restrict_ring(struct io_uring *ring)
+/* Reading the registered file, and writing it unless the ring is a reader's; nothing else, ever. */
+static int restrict_ring(struct io_uring *ring, bool is_reader)
 {
+    const uint8_t flags = IOSQE_FIXED_FILE | (is_reader ? IOSQE_ASYNC : 0);
     const struct io_uring_restriction only[] = {
         { .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ },
+        { .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = flags },
+        { .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = flags },
         { .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE },
-        { .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE },
-        { .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE },
     };
-    int r = ring_register(ring, IORING_REGISTER_RESTRICTIONS, only, ARRAY_SIZE(only));
+    int r = ring_register(ring, IORING_REGISTER_RESTRICTIONS, only, ARRAY_SIZE(only) - is_reader);
 
     return r < 0 ? r : ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-int swap_ring_new(int fd, struct swap_ring **ret_ring, struct errctx *ec)
+static int make_ring(int fd, size_t buffer_bytes, bool is_reader, struct swap_ring **ret_ring,
+                     struct errctx *ec)
 {
+    const char *of = is_reader ? "golden" : "swap";
     struct io_uring_params params = { .flags = IORING_SETUP_R_DISABLED };
     struct swap_ring *s = calloc(1, sizeof(*s));
     int r;
 
     if (s == NULL)
-        return errctx_set(ec, ENOMEM, "no memory for reading and writing a swap file");
+        return errctx_set(ec, ENOMEM, "no memory for the transfers of a %s file", of);
+    s->buffer_bytes = buffer_bytes;
+    s->is_reader = is_reader;
     /* What is in it for a moment is the guest's, not sealed yet. */
-    s->buffer = mmap(NULL, (size_t)SWAP_BATCH * SWAP_BLOCK, PROT_READ | PROT_WRITE,
+    s->buffer = mmap(NULL, buffer_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (s->buffer == MAP_FAILED) {
-        r = errctx_set(ec, ENOMEM, "no memory for reading and writing a swap file");
+        r = errctx_set(ec, ENOMEM, "no memory for the transfers of a %s file", of);
         goto free_s;
     }
-    (void)madvise(s->buffer, (size_t)SWAP_BATCH * SWAP_BLOCK, MADV_DONTDUMP);
-    (void)madvise(s->buffer, (size_t)SWAP_BATCH * SWAP_BLOCK, MADV_DONTFORK);
+    (void)madvise(s->buffer, buffer_bytes, MADV_DONTDUMP);
+    (void)madvise(s->buffer, buffer_bytes, MADV_DONTFORK);
     r = io_uring_queue_init_params(ENTRIES, &s->ring, &params);
     if (r < 0) {
-        (void)errctx_set_os(ec, -r, "a swap file needs io_uring (see numavisor check)");
+        (void)errctx_set_os(ec, -r, "a %s file needs io_uring (see numavisor check)", of);
         goto unmap;
     }
     r = io_uring_register_files(&s->ring, &fd, 1);
     if (r == 0)
-        r = restrict_ring(&s->ring);
+        r = restrict_ring(&s->ring, is_reader);
     if (r < 0) {
-        (void)errctx_set_os(ec, -r, "restrict an io_uring to the swap file");
+        (void)errctx_set_os(ec, -r, "restrict an io_uring to the %s file", of);
         goto exit_ring;
     }
     *ret_ring = s;
@@ -79,10 +86,20 @@ int swap_ring_new(int fd, struct swap_ring **ret_ring, struct errctx *ec)
 exit_ring:
     io_uring_queue_exit(&s->ring);
 unmap:
-    (void)munmap(s->buffer, (size_t)SWAP_BATCH * SWAP_BLOCK);
+    (void)munmap(s->buffer, buffer_bytes);
 free_s:
     free(s);
     return r;
+}
+
+int swap_ring_new(int fd, struct swap_ring **ret_ring, struct errctx *ec)
+{
+    return make_ring(fd, (size_t)SWAP_BATCH * SWAP_BLOCK, false, ret_ring, ec);
+}
+
+int swap_ring_new_reader(int fd, struct swap_ring **ret_ring, struct errctx *ec)
+{
+    return make_ring(fd, SWAP_BLOCK, true, ret_ring, ec);
 }
 
 void swap_ring_free(struct swap_ring *ring)
@@ -90,7 +107,7 @@ void swap_ring_free(struct swap_ring *ring)
     if (ring == NULL)
         return;
     io_uring_queue_exit(&ring->ring);
-    (void)munmap(ring->buffer, (size_t)SWAP_BATCH * SWAP_BLOCK);
+    (void)munmap(ring->buffer, ring->buffer_bytes);
     free(ring);
 }
 
@@ -138,24 +155,26 @@ static int finish(struct swap_ring *s, int64_t deadline_ns)
     return -ETIMEDOUT;
 }
 
-static int transfer(struct swap_ring *s, bool is_write, uint32_t block, size_t n)
+/* @len bytes; by whole blocks unless the ring is a reader's. */
+static int transfer(struct swap_ring *s, bool is_write, uint64_t off, size_t len)
 {
     const int64_t deadline_ns = now_ns() + (int64_t)SWAP_DEADLINE_S * 1000000000;
-    const uint64_t off = (uint64_t)block * SWAP_BLOCK;
+    const int unit = s->is_reader ? 1 : SWAP_BLOCK;
     size_t done = 0;
 
-    while (done < n * SWAP_BLOCK) {
+    while (done < len) {
         struct io_uring_sqe *sqe = s->stuck ? NULL : io_uring_get_sqe(&s->ring);
-        const unsigned len = (unsigned)(n * SWAP_BLOCK - done);
+        const unsigned left = (unsigned)(len - done);
         int r;
 
         if (sqe == NULL)
             return -ETIMEDOUT;
         if (is_write)
-            io_uring_prep_write(sqe, 0, s->buffer + done, len, off + done);
+            io_uring_prep_write(sqe, 0, s->buffer + done, left, off + done);
         else
-            io_uring_prep_read(sqe, 0, s->buffer + done, len, off + done);
-        sqe->flags |= IOSQE_FIXED_FILE;
+            io_uring_prep_read(sqe, 0, s->buffer + done, left, off + done);
+        /* Through the page cache even the beginning may wait for a disk. */
+        sqe->flags |= IOSQE_FIXED_FILE | (s->is_reader ? IOSQE_ASYNC : 0);
         r = finish(s, deadline_ns);
         if (r == -EAGAIN || r == -EINTR || r == -ENOMEM) {
             if (now_ns() >= deadline_ns)
@@ -169,19 +188,37 @@ static int transfer(struct swap_ring *s, bool is_write, uint32_t block, size_t n
             return r;
         /* What is not a whole block is asked for again; none at all: the end of the file or
          * disk. */
-        if (r < SWAP_BLOCK)
+        if (r < unit)
             return is_write ? -ENOSPC : -ENODATA;
-        done += (size_t)r - (size_t)r % SWAP_BLOCK;
+        done += (size_t)(r - r % unit);
     }
     return 0;
 }
 
 int swap_ring_read(struct swap_ring *ring, uint32_t block, size_t n)
 {
-    return transfer(ring, false, block, n);
+    return transfer(ring, false, (uint64_t)block * SWAP_BLOCK, n * SWAP_BLOCK);
 }
 
 int swap_ring_write(struct swap_ring *ring, uint32_t block, size_t n)
 {
-    return transfer(ring, true, block, n);
+    return transfer(ring, true, (uint64_t)block * SWAP_BLOCK, n * SWAP_BLOCK);
+}
+
+int swap_ring_read_bytes(struct swap_ring *ring, uint64_t off, size_t len)
+{
+    return transfer(ring, false, off, len);
+}
+
+bool swap_ring_is_free(struct swap_ring *ring)
+{
+    struct io_uring_cqe *cqe;
+
+    /* A request that was never taken by the kernel is not one that comes later. */
+    if (ring->stuck && io_uring_sq_ready(&ring->ring) == 0 &&
+        io_uring_peek_cqe(&ring->ring, &cqe) == 0) {
+        io_uring_cqe_seen(&ring->ring, cqe);
+        ring->stuck = false;
+    }
+    return !ring->stuck;
 }

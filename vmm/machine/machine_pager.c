@@ -265,6 +265,8 @@ static int open_golden(struct machine_pager *mp, const char *name, struct errctx
 
     if (r == 0)
         r = golden_open(path, &mp->golden, ec);
+    if (r == 0) /* fault threads, and the one that evicts */
+        r = golden_set_readers(mp->golden, mp->machine->plan->n_nodes + 1, ec);
     return r < 0 ? errctx_wrap(ec, r, "--golden") : 0;
 }
 

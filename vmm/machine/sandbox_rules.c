@@ -135,9 +135,9 @@ static const struct sandbox_rule balancer[] = {
 
 static const struct sandbox_rule fault[] = {
     ANY(poll), ANY(ppoll), ANY(pwrite64),
-    /* the golden file */
-    ANY(pread64),
-    /* the swap file, whose ring can read and write nothing else */
+    /* the golden file, as far as it is at hand */
+    ANY(preadv2),
+    /* the rest of it, and the swap file: their rings can read and write nothing else */
     ANY(io_uring_enter),
     IOCTL(UFFDIO_COPY), IOCTL(UFFDIO_ZEROPAGE), IOCTL(UFFDIO_CONTINUE), IOCTL(UFFDIO_WAKE),
     IOCTL(UFFDIO_POISON),
@@ -146,13 +146,13 @@ static const struct sandbox_rule fault[] = {
 };
 
 static const struct sandbox_rule evict[] = {
-    /* guest memory, and the golden file */
-    ANY(mincore), ANY(pread64),
+    /* guest memory, and the golden file, as far as it is at hand */
+    ANY(mincore), ANY(pread64), ANY(preadv2),
     /* how much of a memory file is there */
     ANY(fstat), ANY(newfstatat),
     /* holes in guest memory */
     ANY(fallocate),
-    /* the swap file, whose ring can read and write nothing else */
+    /* the rest of it, and the swap file: their rings can read and write nothing else */
     ANY(io_uring_enter),
     IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_WAKE),
     /* following the vCPUs to another host node */

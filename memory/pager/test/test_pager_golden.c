@@ -1,8 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pager whose guest has memory that is in a golden file: on this machine's kernel. */
+// LDFLAGS: -Wl,--wrap=golden_pool_read
 #include "memory/pager/test/pager_rig.h"
 
+#include "memory/store/golden/golden_pool.h"
 #include "memory/store/test/golden_file.h"
+
+static _Atomic bool disk_is_slow;
+
+int __wrap_golden_pool_read(struct golden_pool *pool, void *bytes, size_t len, uint64_t off);
+int __real_golden_pool_read(struct golden_pool *pool, void *bytes, size_t len, uint64_t off);
+
+int __wrap_golden_pool_read(struct golden_pool *pool, void *bytes, size_t len, uint64_t off)
+{
+    return atomic_load(&disk_is_slow) ? -ETIME : __real_golden_pool_read(pool, bytes, len, off);
+}
 
 enum { GOLDEN = 1000 };
 
@@ -84,11 +96,39 @@ static void a_changed_file_is_told(void **state)
     world_free(w);
 }
 
+static void a_file_that_does_not_answer_is_told(void **state)
+{
+    struct world *w = world_new();
+    struct errctx ec = { 0 };
+    uint8_t want[SMALL];
+    int r = golden_set_readers(w->golden, NODES + 1, &ec);
+
+    (void)state;
+    if (r == -EPERM || r == -ENOSYS || r == -EACCES) {
+        world_free(w);
+        print_message("# skip: %s\n", ec.msg);
+        skip();
+    }
+    if (r < 0)
+        fail_msg("%s", ec.msg);
+    golden_page(1 + 2, want);
+    assert_memory_equal(page_at(&w->rig, 0, 2), want, SMALL);
+    atomic_store(&disk_is_slow, true);
+    assert_string_equal(why_lost(&w->rig, 0, 900),
+                        "page 900 of virtual node 0 did not come from the golden file in time");
+    atomic_store(&disk_is_slow, false);
+    golden_page(1 + 901, want);
+    assert_memory_equal(page_at(&w->rig, 0, 901), want, SMALL);
+    assert_int_equal(atomic_load(&w->rig.lost), 0);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_golden_needs_no_copy_and_comes_back),
         cmocka_unit_test(a_changed_file_is_told),
+        cmocka_unit_test(a_file_that_does_not_answer_is_told),
     };
     return cmocka_run_group_tests_name("memory/pager/golden", tests, NULL, NULL);
 }

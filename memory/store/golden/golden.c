@@ -15,6 +15,7 @@
 
 #include "memory/store/codec.h"
 #include "memory/store/golden/golden_format.h"
+#include "memory/store/golden/golden_pool.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
@@ -27,6 +28,7 @@ enum {
 
 struct golden {
     int fd;
+    struct golden_pool *pool; /* NULL: nobody waits for what is read */
     uint64_t index_at;
     uint32_t n_pages, data_units;
     unsigned bits;   /* buckets, by the uppermost bits of hashes, are 1 << bits */
@@ -42,12 +44,22 @@ struct golden_hash golden_hash(const void *page)
     return (struct golden_hash){ .low = h.low64, .high = h.high64 };
 }
 
-/* All of it. Return: 0; -EUCLEAN: the file ends before; -ENXIO: it cannot be read. */
+static int read_pool(struct golden *g, void *bytes, size_t len, uint64_t at)
+{
+    const int r = golden_pool_read(g->pool, bytes, len, at);
+
+    return r == 0 || r == -ETIME ? r : r == -ENODATA ? -EUCLEAN : -ENXIO;
+}
+
+/* All of it. Return: 0; -EUCLEAN: the file ends before; -ENXIO: it cannot be read; -ETIME: not in
+ * time. */
 static int read_at(struct golden *g, void *bytes, size_t len, uint64_t at)
 {
     size_t done = 0;
     ssize_t n = 1;
 
+    if (g->pool != NULL)
+        return read_pool(g, bytes, len, at);
     while (done < len && n > 0) {
         n = pread(g->fd, (char *)bytes + done, len - done, (off_t)(at + done));
         if (n < 0 && errno == EINTR)
@@ -205,10 +217,16 @@ int golden_open(const char *path, struct golden **ret_golden, struct errctx *ec)
                    : errctx_set_os(ec, errno, "golden file %s", path);
 }
 
+int golden_set_readers(struct golden *golden, size_t n, struct errctx *ec)
+{
+    return golden_pool_new(golden->fd, n, &golden->pool, ec);
+}
+
 void golden_close(struct golden *golden)
 {
     if (golden == NULL)
         return;
+    golden_pool_free(golden->pool);
     (void)close(golden->fd);
     free(golden->first);
     free(golden->tags);

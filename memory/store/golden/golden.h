@@ -53,6 +53,10 @@ int golden_open(const char *path, struct golden **ret_golden, struct errctx *ec)
 /** golden_open_fd() - the same of @fd, which is taken in any case. @path: for sentences. */
 int golden_open_fd(int fd, const char *path, struct golden **ret_golden, struct errctx *ec);
 
+/** golden_set_readers() - from now on who reads a page waits SWAP_DEADLINE_S for it at most; up to @n
+ *  threads at a time. Once, before the sandbox. Return: 0 or as golden_pool_new(). */
+int golden_set_readers(struct golden *golden, size_t n, struct errctx *ec);
+
 /** golden_close() - NULL is allowed. */
 void golden_close(struct golden *golden);
 
@@ -66,7 +70,7 @@ bool golden_find(struct golden *golden, const void *page, struct golden_hash has
 
 /**
  * golden_get() - the page of @hash at @place, which golden_find() gave. May read the disk.
- * Return: 0; -EUCLEAN: the file was changed; -ENXIO: it cannot be read.
+ * Return: 0; -EUCLEAN: the file was changed; -ENXIO: it cannot be read; -ETIME: not in time.
  */
 int golden_get(struct golden *golden, const struct golden_place *place, struct golden_hash hash,
                void *page);
