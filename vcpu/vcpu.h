@@ -140,8 +140,8 @@ int vcpu_where(const struct vcpu *vcpu, struct gpa *ret_addr);
  * vcpu_tell_lost() - have the guest learn, at the next entry, that what was in the page at @addr is
  * lost and that this vCPU wanted it. Its own thread, with no exit half-way.
  * @is_whole: the instruction that touched it has no effect yet, and can be tried again.
- * Return: 0; 1: the other vCPUs are to hear of it, too; -ENOTSUP: the guest does not listen; -EBUSY:
- * it is at the last such news still; the errno of a system call.
+ * Return: 0; 1: the other vCPUs are to hear of it, too; -ENOTSUP: the guest does not listen;
+ * -EBUSY: it is at the last such news still; the errno of a system call.
  */
 int vcpu_tell_lost(const struct vcpu *vcpu, struct gpa addr, bool is_whole);
 

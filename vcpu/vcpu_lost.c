@@ -4,8 +4,8 @@
  *
  * KVM asks the kernel for the page and is told that it is poisoned: then it sends the thread SIGBUS
  * with the host's address and leaves KVM_RUN with EINTR, the instruction not begun. Where the page
- * is only closed KVM_RUN ends with EFAULT. KVM's emulator knows neither, and takes such memory for a
- * device's. However it was found out, the guest is told before it goes on.
+ * is only closed KVM_RUN ends with EFAULT. KVM's emulator knows neither, and takes such memory for
+ * a device's. However it was found out, the guest is told before it goes on.
  */
 #include <errno.h>
 #include <signal.h>

@@ -34,7 +34,8 @@ struct virtq_chain {
  * virtq_chain_collect() - follow the descriptors from @head on, the indirect table too.
  * @desc, @size: the queue's descriptor table and how many it has.
  * @chain: empty (virtq_chain_release()); on failure it holds leases that the caller returns.
- * Return: 0, also with ->is_lost; -EPROTO when a loop, a bound or an address makes no sense; -ENOMEM.
+ * Return: 0, also with ->is_lost; -EPROTO when a loop, a bound or an address makes no sense;
+ * -ENOMEM.
  */
 int virtq_chain_collect(struct guest_mem *mem, struct gpa desc, uint16_t size, uint16_t head,
                         enum lease_mode mode, struct virtq_chain *chain);

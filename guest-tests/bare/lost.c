@@ -2,10 +2,10 @@
 /*
  * Memory whose content is lost, and a guest that hears of it, or one that does not listen ("deaf").
  *
- * Fills pages from 8 MiB on with words that depend on their address, says so and waits for the power
- * button, which the host presses when it has taken the pages away and damaged where it keeps them. Then
- * it reads them all. Each must have what was written, or be told as lost by a machine check whose bank
- * has its address, and once more when it is touched again. "lost=N": so many are.
+ * Fills pages from 8 MiB on with words that depend on their address, says so and waits for the
+ * power button, which the host presses when it has taken the pages away and damaged where it keeps
+ * them. Then it reads them all. Each must have what was written, or be told as lost by a machine
+ * check whose bank has its address, and once more when it is touched again. "lost=N": so many are.
  */
 #include "guest-tests/bare/lib/bare.h"
 

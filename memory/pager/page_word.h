@@ -21,7 +21,7 @@
  *   EMPTY     the stored copy is the truth, the file has a hole. (Somebody else may have filled the
  *             hole with zeroes: that page is nothing.)
  *   FILLING   one thread brings the copy back
- *   LOST      the copy cannot be brought back, and there is no other: nobody may read it as anything
+ *   LOST      the copy cannot be brought back, and there is no other: whoever wants it is told so
  *
  * A word of 0 is RESIDENT without leases, so a table of zeroes is guest memory as the kernel gave
  * it. Each lease is a promise to the device that has it that the frame stays: a page with leases is

@@ -26,8 +26,8 @@ struct pager;
 struct pager_params {
     struct guest_mem *mem; /* borrowed; outlives the pager, which gives it lease functions */
     /* The host has no memory for a page of @vnode, or one that is lost cannot be kept from who
-     * touches it, and @why says which: have no vCPU enter the guest any more before this returns. The
-     * page may read as zeroes then. Fault thread. */
+     * touches it, and @why says which: have no vCPU enter the guest any more before this returns.
+     * The page may read as zeroes then. Fault thread. */
     void (*lost)(void *ctx, struct vnode_id vnode, const char *why);
     /* Does somebody wait for the thread that evicts? Then it puts off what waits for a disk. Any
      * thread; NULL: never. */
@@ -116,8 +116,8 @@ void pager_domain(struct pager *pager, uint64_t now_ns);
 /*
  * A page whose copy cannot be read, or is not what was kept, is lost: accesses fail. KVM_RUN of a
  * vCPU that touches it ends, with SIGBUS (BUS_MCEERR_AR) where the kernel can poison pages, else
- * with EFAULT; guest_mem's functions and system calls fail. So it stays until it is given back, or a
- * reset.
+ * with EFAULT; guest_mem's functions and system calls fail. So it stays until it is given back, or
+ * a reset.
  */
 
 /** pager_lost_at() - is the page of guest memory at @host lost? Any thread.

@@ -242,16 +242,16 @@ const char *pager_lost_how(int error);
 void pager_lost_why(const struct pager_node *node, const struct pager_region *region, size_t page,
                     int error, char *why, size_t size);
 
-/** pager_shut() - accesses to the page at @at, which is lost, fail from now on; then wake who waits.
- *  The fault thread. Return: false: that cannot be had. */
+/** pager_shut() - accesses to the page at @at, which is lost, fail from now on; then wake who
+ *  waits. The fault thread. Return: false: that cannot be had. */
 bool pager_shut(struct pager_node *node, uint8_t *at);
 
 /** pager_open_lost() - what pager_shut() did is undone: the page's word is another one. Waits for
  *  what the fault thread is at. */
 void pager_open_lost(struct pager_node *node, uint8_t *at);
 
-/** pager_open_all_lost() - of the node, before its memory is given up. While nobody touches it, with
- *  ->serving. Return: 0 or the errno of mprotect or madvise. */
+/** pager_open_all_lost() - of the node, before its memory is given up. While nobody touches it,
+ *  with ->serving. Return: 0 or the errno of mprotect or madvise. */
 int pager_open_all_lost(struct pager_node *node, struct errctx *ec);
 
 /** pager_pages() - of all memory of a node. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks of a swap file, read and written by one thread at a time through an io_uring of its own, and
- * bytes of a golden file, read: the only file with its calls. Each transfer has a deadline, because a guest may wait for it and
- * whoever pauses the machine waits for that; a disk that does not answer in time is not asked
- * again.
+ * Blocks of a swap file, read and written by one thread at a time through an io_uring of its own,
+ * and bytes of a golden file, read: the only file with its calls. Each transfer has a deadline,
+ * because a guest may wait for it and whoever pauses the machine waits for that; a disk that does
+ * not answer in time is not asked again.
  *
  * A ring can do nothing but read, and write, its one file. Buffer and ring are made at the start;
  * nothing is allocated later.
@@ -28,8 +28,8 @@ enum {
  *  the sandbox. Return: 0, -ENOMEM, or the errno of io_uring's calls. */
 int swap_ring_new(int fd, struct swap_ring **ret_ring, struct errctx *ec);
 
-/** swap_ring_new_reader() - one that reads @fd by bytes, through the page cache, up to SWAP_BLOCK of
- *  them; by swap_ring_read_bytes() alone. Return: as swap_ring_new(). */
+/** swap_ring_new_reader() - one that reads @fd by bytes, through the page cache, up to SWAP_BLOCK
+ *  of them; by swap_ring_read_bytes() alone. Return: as swap_ring_new(). */
 int swap_ring_new_reader(int fd, struct swap_ring **ret_ring, struct errctx *ec);
 
 /** swap_ring_free() - NULL is allowed. What a disk still writes into the buffer harms nobody. */

@@ -245,9 +245,9 @@ static void set_amd_sizes(struct kvm_cpuid2 *t, const struct topo_plan *plan)
     }
 }
 
-/* AMD's guests do not even try to recover from lost memory unless told that they can: by SUCCOR, and
- * that an error which comes before the last was read is not worse than that. The monitor tells them
- * of errors, whatever the host's processor does. */
+/* AMD's guests do not even try to recover from lost memory unless told that they can: by SUCCOR,
+ * and that an error which comes before the last was read is not worse than that. The monitor tells
+ * them of errors, whatever the host's processor does. */
 static void set_recovery(struct kvm_cpuid2 *t)
 {
     struct kvm_cpuid_entry2 *e = cpuid_find(t, 0x80000007, 0);

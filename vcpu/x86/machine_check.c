@@ -52,8 +52,8 @@ struct four_msrs {
     struct kvm_msr_entry e[4];
 };
 
-/* Does the guest take machine checks now? 0, -ENOTSUP or -EBUSY; otherwise KVM would shut it down, or
- * say nothing. */
+/* Does the guest take machine checks now? 0, -ENOTSUP or -EBUSY; otherwise KVM would shut it down,
+ * or say nothing. */
 static int listens(const struct kvm_vcpu *kvm)
 {
     struct four_msrs msrs = {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Machine checks: how a guest learns that what was in a page of its memory is lost. A vCPU has ten
- * banks; news are in the last, as an uncorrected error of a data load that this vCPU has to act upon
- * (Intel SDM vol. 3, 16.9.3.2; AMD APM vol. 2, 9.3.2), with the page's address. What the guest makes
- * of it is its own business: Linux kills the programs that have the page, or itself.
+ * banks; news are in the last, as an uncorrected error of a data load that this vCPU has to act
+ * upon (Intel SDM vol. 3, 16.9.3.2; AMD APM vol. 2, 9.3.2), with the page's address. What the guest
+ * makes of it is its own business: Linux kills the programs that have the page, or itself.
  */
 #ifndef VCPU_X86_MACHINE_CHECK_H
 #define VCPU_X86_MACHINE_CHECK_H

@@ -181,8 +181,8 @@ static inline struct pager_counts count(struct rig *rig, uint32_t node)
     return c;
 }
 
-/* Read a byte of a page as the kernel does for others: where that fails the page is lost. Return: why,
- * or NULL. */
+/* Read a byte of a page as the kernel does for others: where that fails the page is lost. Return:
+ * why, or NULL. */
 static inline const char *why_lost(struct rig *rig, uint32_t node, size_t page)
 {
     struct iovec from = { page_at(rig, node, page), 1 };

@@ -58,8 +58,8 @@ static struct gpa addr_of(const struct rig *rig, uint32_t node, size_t page)
     return (struct gpa){ 0 };
 }
 
-/* All of node 1 is away, and the copy of page LOST is damaged. @poison: whether the kernel's way may
- * be taken. Skips where there is no such thing. */
+/* All of node 1 is away, and the copy of page LOST is damaged. @poison: whether the kernel's way
+ * may be taken. Skips where there is no such thing. */
 static struct rig *rig_with_damage(bool poison)
 {
     struct rig *rig = malloc(sizeof(*rig));

@@ -53,8 +53,8 @@ int golden_open(const char *path, struct golden **ret_golden, struct errctx *ec)
 /** golden_open_fd() - the same of @fd, which is taken in any case. @path: for sentences. */
 int golden_open_fd(int fd, const char *path, struct golden **ret_golden, struct errctx *ec);
 
-/** golden_set_readers() - from now on who reads a page waits SWAP_DEADLINE_S for it at most; up to @n
- *  threads at a time. Once, before the sandbox. Return: 0 or as golden_pool_new(). */
+/** golden_set_readers() - from now on who reads a page waits SWAP_DEADLINE_S for it at most; up to
+ *  @n threads at a time. Once, before the sandbox. Return: 0 or as golden_pool_new(). */
 int golden_set_readers(struct golden *golden, size_t n, struct errctx *ec);
 
 /** golden_close() - NULL is allowed. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading with a deadline: a file, which the page cache has; and a pipe, which has nothing for anybody
- * until somebody writes to it, as a disk that does not answer. Through this machine's io_uring.
+ * Reading with a deadline: a file, which the page cache has; and a pipe, which has nothing for
+ * anybody until somebody writes to it, as a disk that does not answer. Through this machine's
+ * io_uring.
  */
 // LDFLAGS: -Wl,--wrap=clock_gettime
 #include <setjmp.h>

@@ -47,8 +47,8 @@ int kvm_vcpu_set_nested(const struct kvm_vcpu *vcpu, const struct kvm_nested_sta
 /** kvm_vcpu_setup_mce() - @cap: as of MSR IA32_MCG_CAP. Clears what the banks' control registers
  *  hide. */
 int kvm_vcpu_setup_mce(const struct kvm_vcpu *vcpu, uint64_t cap, struct errctx *ec);
-/** kvm_vcpu_set_mce() - an error into a bank; an uncorrected one is a machine check at the next entry,
- *  or a shutdown where the guest has those off or is at one. */
+/** kvm_vcpu_set_mce() - an error into a bank; an uncorrected one is a machine check at the next
+ *  entry, or a shutdown where the guest has those off or is at one. */
 int kvm_vcpu_set_mce(const struct kvm_vcpu *vcpu, const struct kvm_x86_mce *mce,
                      struct errctx *ec);
 

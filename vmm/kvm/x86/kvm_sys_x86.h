@@ -9,8 +9,8 @@
 int kvm_sys_supported_cpuid(const struct kvm_sys *sys, struct kvm_cpuid2 **ret_cpuid,
                             struct errctx *ec);
 
-/** kvm_sys_mce_cap() - what vCPUs may have in MSR IA32_MCG_CAP beside the number of banks; 0: nothing,
- *  or it cannot be asked. */
+/** kvm_sys_mce_cap() - what vCPUs may have in MSR IA32_MCG_CAP beside the number of banks; 0:
+ *  nothing, or it cannot be asked. */
 uint64_t kvm_sys_mce_cap(const struct kvm_sys *sys);
 
 /** kvm_sys_msr_list() - MSRs that make up a vCPU's state (KVM_GET_MSR_INDEX_LIST). */
