@@ -37,7 +37,7 @@ static const void *find_host(const struct machine *m, struct gpa addr)
 static void say_one_of(const struct machine *m, const void *host, size_t n,
                        struct vcpu_lost_page *page)
 {
-    char one[sizeof(page->why) - 32] = "a page";
+    char one[sizeof(page->why) - 48] = "a page"; /* with a number behind it */
 
     (void)pager_lost_at(m->pager->pager, host, one, sizeof(one));
     (void)snprintf(page->why, sizeof(page->why), "%s, one of %zu that are lost", one, n);
