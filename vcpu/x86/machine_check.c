@@ -47,31 +47,35 @@ static bool is_amd(void)
     return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && (ebx == 0x68747541 || ebx == 0x6f677948);
 }
 
-struct four_msrs {
-    struct kvm_msrs head;
-    struct kvm_msr_entry e[4];
-};
+enum { ASKED_CAP, ASKED_STATUS, ASKED_BANK_CTL, ASKED_CTL, ASKED };
 
 /* Does the guest take machine checks now? 0, -ENOTSUP or -EBUSY; otherwise KVM would shut it down,
  * or say nothing. */
 static int listens(const struct kvm_vcpu *kvm)
 {
-    struct four_msrs msrs = {
-        .head.nmsrs = 4,
-        .e = { { .index = MSR_MCG_CAP }, { .index = MSR_MCG_STATUS }, { .index = MSR_BANK_CTL },
-               { .index = MSR_MCG_CTL } },
+    /* The last one may not be there. */
+    static const uint32_t asked[ASKED] = {
+        [ASKED_CAP] = MSR_MCG_CAP, [ASKED_STATUS] = MSR_MCG_STATUS,
+        [ASKED_BANK_CTL] = MSR_BANK_CTL, [ASKED_CTL] = MSR_MCG_CTL,
     };
+    _Alignas(struct kvm_msrs) uint8_t room[sizeof(struct kvm_msrs) +
+                                           ASKED * sizeof(struct kvm_msr_entry)] = { 0 };
+    struct kvm_msrs *msrs = (struct kvm_msrs *)room;
+    const struct kvm_msr_entry *e = msrs->entries;
     struct kvm_sregs sregs = { 0 };
     int r = kvm_vcpu_get_sregs(kvm, &sregs, NULL);
 
+    msrs->nmsrs = ASKED;
+    for (size_t i = 0; i < ASKED; i++)
+        msrs->entries[i].index = asked[i];
     if (r == 0)
-        r = kvm_vcpu_get_msrs(kvm, &msrs.head, NULL);
+        r = kvm_vcpu_get_msrs(kvm, msrs, NULL);
     if (r < 0)
         return r;
-    if (r < 3 || (sregs.cr4 & CR4_MCE) == 0 || msrs.e[2].data != UINT64_MAX ||
-        ((msrs.e[0].data & CAP_CTL) != 0 && (r < 4 || msrs.e[3].data != UINT64_MAX)))
+    if (r < ASKED_CTL || (sregs.cr4 & CR4_MCE) == 0 || e[ASKED_BANK_CTL].data != UINT64_MAX ||
+        ((e[ASKED_CAP].data & CAP_CTL) != 0 && (r < ASKED || e[ASKED_CTL].data != UINT64_MAX)))
         return -ENOTSUP;
-    return (msrs.e[1].data & STATUS_MCIP) != 0 ? -EBUSY : 0;
+    return (e[ASKED_STATUS].data & STATUS_MCIP) != 0 ? -EBUSY : 0;
 }
 
 int vcpu_tell_lost(const struct vcpu *vcpu, struct gpa addr, bool is_whole)
