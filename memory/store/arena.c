@@ -22,6 +22,7 @@ enum {
     BITMAP_WORDS = ARENA_BLOCK / ARENA_UNIT / 64,
     HOST_PAGE = 4096,
     TRIM_LOOKS = 64, /* blocks of one size that are compared to find the emptiest */
+    AHEAD_PAGES = 8, /* that a block gets at once: by touch each would be a fault */
 };
 
 struct block {
@@ -154,6 +155,23 @@ static uint32_t pages_with(uint32_t slot, uint32_t units)
     return ((slot + 1) * units * ARENA_UNIT + HOST_PAGE - 1) / HOST_PAGE;
 }
 
+/* Host pages that a block holds which has @held of them, once it needs @pages. */
+static uint32_t held_with(uint32_t held, uint32_t pages)
+{
+    return pages <= held ? held : MAX(pages, MIN(held + AHEAD_PAGES, (uint32_t)ARENA_BLOCK_PAGES));
+}
+
+/* Where the kernel does not do it (before Linux 5.14, or it has no memory) they come by touch. */
+static void hold_pages(struct arena *a, uint32_t i, uint32_t pages)
+{
+    struct block *b = &a->blocks[i];
+
+    (void)madvise(a->start + (size_t)i * ARENA_BLOCK + (size_t)b->held_pages * HOST_PAGE,
+                  (size_t)(pages - b->held_pages) * HOST_PAGE, MADV_POPULATE_WRITE);
+    a->held_pages += pages - b->held_pages;
+    b->held_pages = pages;
+}
+
 static struct arena_slot take_in(struct arena *a, uint32_t i, uint32_t owner)
 {
     struct block *b = &a->blocks[i];
@@ -163,10 +181,8 @@ static struct arena_slot take_in(struct arena *a, uint32_t i, uint32_t owner)
     b->taken[slot / 64] |= 1ull << (slot % 64);
     if (++b->n_used == slots_of(b->units))
         list_del(a, i);
-    if (pages > b->held_pages) {
-        a->held_pages += pages - b->held_pages;
-        b->held_pages = pages;
-    }
+    if (pages > b->held_pages)
+        hold_pages(a, i, held_with(b->held_pages, pages));
     a->used_bytes += b->units * ARENA_UNIT;
     memcpy(a->start + (size_t)i * ARENA_BLOCK + (size_t)slot * b->units * ARENA_UNIT, &owner,
            sizeof(owner));
@@ -225,8 +241,7 @@ size_t arena_growth(struct arena *arena, size_t len)
     } else if (arena->free_blocks != NO_BLOCK) {
         held = arena->blocks[arena->free_blocks].held_pages; /* not given back yet */
     }
-    return pages_with(slot, units) > held ? (size_t)(pages_with(slot, units) - held) * HOST_PAGE
-                                          : 0;
+    return (size_t)(held_with(held, pages_with(slot, units)) - held) * HOST_PAGE;
 }
 
 uint8_t *arena_at(const struct arena *arena, struct arena_slot slot)

@@ -7,7 +7,8 @@
  * Slots are given out lowest first, blocks fullest first, so that few are in between; a block whose
  * last slot goes is given back to the host at once or by arena_trim(), which also moves what is
  * left in sparse blocks into others. The range is reserved at the start and its memory comes by
- * touch: nothing is allocated later, and freeing a slot makes no system call.
+ * touch, and some pages ahead of it: nothing is allocated later, and freeing a slot makes no system
+ * call.
  *
  * Not synchronised: its owner has a lock.
  */

@@ -129,6 +129,35 @@ static void holes_of_less_than_a_block_are_given_back(void **state)
     free(m);
 }
 
+/* A few pages at once, which the next slots need no fault for, and back when nothing uses them. */
+static void pages_come_ahead_and_are_told_before(void **state)
+{
+    struct model *m = malloc(sizeof(*m));
+    uint64_t held = 0;
+    size_t n_grown = 0, n = 0;
+
+    (void)state;
+    assert_non_null(m);
+    model_init(m);
+    for (; m->used_bytes + arena_bytes_for(1000) <= ARENA_BLOCK; n++) {
+        const size_t growth = arena_growth(m->arena, 1000);
+
+        put(m, (uint32_t)n, 1000);
+        assert_int_equal(arena_held_bytes(m->arena) - held, growth);
+        held = arena_held_bytes(m->arena);
+        n_grown += growth > 0;
+    }
+    assert_true(held <= ARENA_BLOCK);
+    assert_true(n_grown <= ARENA_BLOCK_PAGES / 8);
+    while (n-- > 1)
+        drop(m, (uint32_t)n);
+    arena_trim(m->arena, 0, was_moved, m);
+    assert_int_equal(arena_held_bytes(m->arena), 4096);
+    check(m);
+    arena_free(m->arena);
+    free(m);
+}
+
 static void a_trim_moves_no_more_than_it_may(void **state)
 {
     struct model *m = malloc(sizeof(*m));
@@ -155,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_in_slots_survives_all_that_comes_and_goes),
         cmocka_unit_test(holes_of_less_than_a_block_are_given_back),
+        cmocka_unit_test(pages_come_ahead_and_are_told_before),
         cmocka_unit_test(a_trim_moves_no_more_than_it_may),
     };
     return cmocka_run_group_tests_name("memory/store/arena", tests, NULL, NULL);
