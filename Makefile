@@ -164,7 +164,7 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 SUB := $(MAKE) --no-print-directory
 
 # Benchmarks' programs as well, so that they keep up with what they call.
-BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout attacker)
+BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout deltas attacker)
 
 tests: $(TEST_BINS) $(BENCH_BINS)
 

@@ -10,9 +10,9 @@
  *
  * The pages of the files that are not zeroes are all taken away, then TOUCHES of them, the same on
  * either side, touched one at a time in random order. JSON: CPU time of the process for a page that
- * goes, and the time within which half and 99 % of touches were answered. All on one CPU, as a fault
- * thread is where its guest's vCPU is, and as a real-time process where that is allowed: else the
- * scheduler decides what p99 is, of the side that changes threads.
+ * goes, and the time within which half and 99 % of touches were answered. All on one CPU, as a
+ * fault thread is where its guest's vCPU is, and as a real-time process where that is allowed: else
+ * the scheduler decides what p99 is, of the side that changes threads.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -78,7 +78,7 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* --- what is in the files ----------------------------------------------------------------------- */
+/* --- what is in the files --------------------------------------------------------------------- */
 
 static bool is_zero(const uint8_t *page)
 {
@@ -118,7 +118,7 @@ static void fill(struct space *s, char **files)
         to += read_pages(*file, to) * PAGE;
 }
 
-/* --- going and coming back ---------------------------------------------------------------------- */
+/* --- going and coming back -------------------------------------------------------------------- */
 
 static bool is_there(const uint8_t *page)
 {

@@ -4,7 +4,8 @@
 
 #include <errno.h>
 
-int touch_guest_new(uint8_t *memory, size_t bytes, struct touch_guest **ret_guest, struct errctx *ec)
+int touch_guest_new(uint8_t *memory, size_t bytes, struct touch_guest **ret_guest,
+                    struct errctx *ec)
 {
     (void)memory;
     (void)bytes;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See touchguest.h. The guest's code is at privilege level 3, where every kind of KVM runs it on the
- * processor; its clock is the time stamp counter. */
+/* See touchguest.h. The guest's code is at privilege level 3, where every kind of KVM runs it on
+ * the processor; its clock is the time stamp counter. */
 #include "guest-tests/bench/touchguest.h"
 
 #include <errno.h>
@@ -103,7 +103,8 @@ static int touch_registers(const struct kvm_vcpu *vcpu, struct errctx *ec)
     return r < 0 ? r : kvm_vcpu_set_regs(vcpu, &regs, ec);
 }
 
-int touch_guest_new(uint8_t *memory, size_t bytes, struct touch_guest **ret_guest, struct errctx *ec)
+int touch_guest_new(uint8_t *memory, size_t bytes, struct touch_guest **ret_guest,
+                    struct errctx *ec)
 {
     struct touch_guest *g = calloc(1, sizeof(*g));
     int r;
