@@ -22,7 +22,7 @@ enum {
     BITMAP_WORDS = ARENA_BLOCK / ARENA_UNIT / 64,
     HOST_PAGE = 4096,
     TRIM_LOOKS = 64, /* blocks of one size that are compared to find the emptiest */
-    AHEAD_PAGES = 8, /* that a block gets at once: by touch each would be a fault */
+    AHEAD_PAGES = 8, /* that a block gets at once, at most: by touch each would be a fault */
 };
 
 struct block {
@@ -155,10 +155,13 @@ static uint32_t pages_with(uint32_t slot, uint32_t units)
     return ((slot + 1) * units * ARENA_UNIT + HOST_PAGE - 1) / HOST_PAGE;
 }
 
-/* Host pages that a block holds which has @held of them, once it needs @pages. */
+/* Host pages that a block holds which has @held of them, once it needs @pages: at most twice as
+ * many, or what few slots of a size use would take a small store's room. */
 static uint32_t held_with(uint32_t held, uint32_t pages)
 {
-    return pages <= held ? held : MAX(pages, MIN(held + AHEAD_PAGES, (uint32_t)ARENA_BLOCK_PAGES));
+    const uint32_t ahead = held + MIN(held, (uint32_t)AHEAD_PAGES);
+
+    return pages <= held ? held : MAX(pages, MIN(ahead, (uint32_t)ARENA_BLOCK_PAGES));
 }
 
 /* Where the kernel does not do it (before Linux 5.14, or it has no memory) they come by touch. */
