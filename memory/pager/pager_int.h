@@ -132,6 +132,9 @@ struct pager_span {
     size_t n_there, n_armed; /* the thread that evicts */
 };
 
+/* For guest memory (guest_mem_set_dma_ops()); its context is the pager. */
+extern const struct guest_mem_dma_ops pager_lease_ops;
+
 size_t pager_extents_in(const struct pager_node *node);
 
 /** pager_span_at() - extent number @k of the node, counted through all its regions. */
