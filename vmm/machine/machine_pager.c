@@ -21,6 +21,7 @@
 
 enum {
     TICK_MS = 100,     /* between two looks for something to do by itself */
+    REST_MS = 10000,   /* the longest between two looks for a service alone */
     MEND_PER_CENT = 10 /* of a CPU that making huge pages may take */
 };
 
@@ -128,6 +129,28 @@ static void run_job(struct machine_pager *mp)
 
 enum errand { ERRAND_QUIT, ERRAND_JOB, ERRAND_TICK };
 
+/* How long to sleep when nobody wakes this thread. Where nothing was evicted there is nothing to offer,
+ * and nobody asks for anything: a service that comes is soon enough found when there is, so that looks
+ * for one become rare. */
+static unsigned next_rest_ms(const struct machine_pager *mp)
+{
+    if (pager_active(mp->pager) || mp->rest_ms == 0)
+        return TICK_MS;
+    return MIN(2 * mp->rest_ms, (unsigned)REST_MS);
+}
+
+static struct timespec from_now(unsigned ms)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += ms % 1000 * 1000000L;
+    t.tv_sec += t.tv_nsec / 1000000000L;
+    t.tv_nsec %= 1000000000L;
+    return t;
+}
+
 /* Where nothing was ever evicted nothing comes up by itself, and nobody is woken, unless a service
  * may come. */
 static enum errand wait_for_errand(struct machine_pager *mp)
@@ -136,11 +159,13 @@ static enum errand wait_for_errand(struct machine_pager *mp)
     bool late = false;
     LOCK_SCOPE(&mp->lock);
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    mp->rest_ms = next_rest_ms(mp);
+    until = from_now(mp->rest_ms);
     while (!mp->quit && (mp->n_held > 0 || (!mp->todo && !late))) {
+        if (mp->rest_ms > TICK_MS && pager_active(mp->pager)) { /* woken: a target was set */
+            mp->rest_ms = TICK_MS;
+            until = from_now(TICK_MS);
+        }
         if (!late && (mp->domain != NULL || pager_active(mp->pager)))
             late = pthread_cond_timedwait(&mp->wake, &mp->lock, &until) == ETIMEDOUT;
         else

@@ -48,6 +48,7 @@ struct machine_pager {
     pthread_t evictor;
     struct place_group evictor_place;
     bool evictor_started;
+    unsigned rest_ms; /* the evicting thread's: how long it sleeps; 0: it never did */
     unsigned turn; /* the evicting thread's: what of a tick gets what the budget has */
     sem_t ready; /* posted by a thread that is in its sandbox, or cannot be */
 
