@@ -65,6 +65,26 @@ static void add_kvm_counters(json_t *into, const char *key, int fd)
     (void)json_object_set_new(into, key, counters);
 }
 
+/* What "memory" has of the pager, too, without counting pages. */
+static void add_pager(json_t *into, const struct machine *m)
+{
+    json_t *nodes = json_array(), *domain = machine_domain_json(m);
+
+    for (size_t i = 0; i < m->plan->n_nodes; i++) {
+        json_t *counts = machine_pager_json(m, m->plan->nodes[i].vnode);
+
+        if (counts != NULL)
+            (void)json_array_append_new(nodes, json_pack("{s:i, s:o}", "id",
+                                                         (int)m->plan->nodes[i].vnode.v, "pager",
+                                                         counts));
+    }
+    if (json_array_size(nodes) > 0)
+        (void)json_object_set(into, "nodes", nodes);
+    json_decref(nodes);
+    if (domain != NULL)
+        (void)json_object_set_new(into, "domain", domain);
+}
+
 json_t *machine_stats(const struct machine *m)
 {
     static const struct {
@@ -95,5 +115,6 @@ json_t *machine_stats(const struct machine *m)
     add_kvm_counters(all, "kvm", m->stats_fds[m->n_vcpus]);
     if (m->throttle != NULL)
         (void)json_object_set_new(all, "cpu", machine_throttle_json(m));
+    add_pager(all, m);
     return all;
 }
