@@ -253,6 +253,42 @@ def without(tap, spin, _linux):
              "without: a limit has its line")
 
 
+@contextlib.contextmanager
+def host_swap():
+    """The host swaps, into memory."""
+    subprocess.run(["modprobe", "brd", "rd_nr=1", "rd_size=32768"], check=True)
+    for argv in (["mkswap", "/dev/ram0"], ["swapon", "/dev/ram0"]):
+        subprocess.run(["busybox", *argv], check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        subprocess.run(["busybox", "swapoff", "/dev/ram0"], check=True)
+
+
+def swap(tap, spin, _linux):
+    """Who pages his guest keeps the host from doing it, or is told."""
+    with host_swap():
+        done = subprocess.run([PROGRAM, "check", "--json"], stdout=subprocess.PIPE, text=True,
+                              timeout=guestvm.PATIENCE, check=False)
+        found = {f["name"]: f for f in json.loads(done.stdout)["findings"]}["swap"]
+        tap.same((found["verdict"], "MemorySwapMax=0" in found["advice"]), ("limited", True),
+                 "swap: check says so")
+        with machine(tap, "kept", spin, *on_node(0), "--pager", "on") as vm:
+            group = ctl("kept", "status")[1]["cpu_share"]["cgroup"]
+            tap.same(read(group, "memory.swap.max"), "0", "swap: memory of a paged machine is kept")
+            tap.same(vm.error_text(), "", "swap: which is nothing to tell")
+        gone(tap, "swap", group)
+        with machine(tap, "plain", spin, *on_node(0)):
+            tap.same(groups(), [], "swap: who does not page has no group for it")
+        with bare_machine("reached", spin, *on_node(0), "--pager", "on") as (_child, said):
+            pass
+        tap.point(said and said[0].startswith("numavisor: the host has swap") and
+                  said[0].endswith(WHY), "swap: without a group there is a line", said)
+    with bare_machine("safe", spin, *on_node(0), "--pager", "on") as (_child, said):
+        pass
+    tap.same([s for s in said if "swap" in s], [], "swap: and none where there is no swap")
+
+
 def without_reserve(tap, spin, _linux):
     """No cgroup: nice values keep floors, of whoever comes, and where nodes move."""
     def part(a, b):

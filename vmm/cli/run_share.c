@@ -12,6 +12,7 @@
 #include "vmm/base/place.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/run_nice.h"
+#include "vmm/machine/host_swap.h"
 
 enum { MOVE_LOCK_MS = 2000 }; /* the machine waits meanwhile, not its guest */
 
@@ -24,12 +25,19 @@ int run_share_begin(const struct machine_config *config, struct run_share *ret_s
     return neighbours_read(NULL, NEIGHBOURS_LOCK_MS, &ret_share->others, ec);
 }
 
+/* Who pages his guest wants nobody else to. */
+static bool dreads_swap(const struct run_share *share)
+{
+    return share->config->pager == CONFIG_PAGER_ON && host_swap_look("") == HOST_SWAP_REACHES;
+}
+
 /* Where somebody has a reservation, who asks for nothing is in a group as well: only then do weights
  * keep it against him. */
 static bool wants_group(const struct run_share *share)
 {
     const struct guest_cpu_share *s = &share->config->spec.share;
-    bool want = s->weight > 0 || s->max_milli > 0 || s->reserve_milli > 0;
+    bool want =
+        s->weight > 0 || s->max_milli > 0 || s->reserve_milli > 0 || dreads_swap(share);
 
     for (size_t i = 0; i < share->others.n; i++)
         want = want || share->others.uses[i].reserve_milli > 0;
@@ -140,27 +148,42 @@ static int do_without(struct run_share *share, const struct host_topo *host, con
 static int enter_group(struct run_share *share, const struct host_topo *host, struct errctx *ec)
 {
     const struct guest_cpu_share *s = &share->config->spec.share;
-    struct errctx why = { 0 };
     uint32_t weight = 0;
     bool any = false;
     int r = set_weights(&share->others, &share->use, host, &any, &weight, ec);
 
     if (r < 0)
         return r;
-    if (cpu_group_enter(&share->group, any || s->weight > 0 ? weight : 0, s->max_milli, &why) < 0)
-        return do_without(share, host, why.msg, ec);
+    if (cpu_group_enter(&share->group, any || s->weight > 0 ? weight : 0, s->max_milli,
+                        &share->no_group) < 0)
+        return do_without(share, host, share->no_group.msg, ec);
     (void)snprintf(share->use.cgroup, sizeof(share->use.cgroup), "%s", share->group.dir);
     return 0;
 }
 
+/* Before guest memory is taken: what is there already stays what it was. */
+static void keep_from_swap(const struct run_share *share)
+{
+    struct errctx why = share->no_group;
+
+    if (share->group.entered && host_swap_forbid(share->group.dir, &why) == 0)
+        return;
+    (void)cli_error(0, "the host has swap and may swap out guest memory, of which --pager on knows "
+                       "nothing: %s",
+                    why.msg);
+}
+
 int run_share_enter(struct run_share *share, const struct host_topo *host, struct errctx *ec)
 {
+    const bool dread = dreads_swap(share);
     int r = 0;
 
     if (share->group.dir[0] != '\0')
         r = enter_group(share, host, ec);
     else if (wants_group(share))
         r = do_without(share, host, share->no_group.msg, ec);
+    if (r == 0 && dread)
+        keep_from_swap(share);
     if (r == 0)
         r = neighbours_publish(&share->others, &share->use, ec);
     neighbours_fini(&share->others);

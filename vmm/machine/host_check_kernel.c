@@ -16,6 +16,7 @@
 #include "vmm/base/macros.h"
 #include "vmm/machine/cpu_group.h"
 #include "vmm/machine/host_check_private.h"
+#include "vmm/machine/host_swap.h"
 
 struct host_finding *host_check_add(struct host_check *c, const char *name,
                                     enum host_verdict verdict)
@@ -157,6 +158,23 @@ static void check_preferred(struct host_check *c, const struct host_topo *host)
     ADVICE(f, "use Linux 5.15 or later");
 }
 
+static void check_swap(struct host_check *c, const char *root)
+{
+    const enum host_swap swap = host_swap_look(root);
+    struct host_finding *f =
+        host_check_add(c, "swap", swap == HOST_SWAP_REACHES ? HOST_LIMITED : HOST_OK);
+
+    if (swap != HOST_SWAP_REACHES) {
+        WHAT(f, swap == HOST_SWAP_NONE ? "the host has no swap: only --pager takes guest memory away"
+                                       : "memory.swap.max keeps guest memory from the host's swap");
+        return;
+    }
+    WHAT(f, "the host may swap out guest memory, but for that of machines with --pager on and a "
+            "cgroup of their own");
+    ADVICE(f, "run where memory.swap.max is 0 (systemd-run --user --scope -p MemorySwapMax=0 "
+              "numavisor run ...), or swapoff -a");
+}
+
 /* --- scheduling ------------------------------------------------------------------------------- */
 
 /* What --balance looks at beyond what every kernel tells. */
@@ -213,6 +231,7 @@ void host_check_kernel(struct host_check *c, const char *root, const struct host
     check_collapse(c);
     check_policies(c);
     check_preferred(c, host);
+    check_swap(c, root);
     check_cpu_group(c, root);
     check_balance(c, root);
     check_heat(c, root);

@@ -322,6 +322,7 @@ static const struct {
     { "policies", "no host=, policy= or ctl NAME memory: mbind: Operation not permitted",
       "CAP_SYS_NICE" },
     { "preferred", "prefers the lowest of them", "Linux 5.15" },
+    { "swap", "may swap out guest memory", "MemorySwapMax=0" },
     { "cpu-cgroup", "nice values, a machine keeps --cpu-max itself: there is no cgroup",
       "systemd-run" },
     { "balance", "how long tasks wait for CPUs and for memory", "CONFIG_PSI" },
@@ -332,7 +333,7 @@ static const struct {
 static const struct host_finding *look_at(const struct host_check *all,
                                           const struct host_check *files, size_t i)
 {
-    static const char *const of_files[] = { "cpu-cgroup", "balance", "heat" };
+    static const char *const of_files[] = { "swap", "cpu-cgroup", "balance", "heat" };
 
     for (size_t k = 0; k < ARRAY_SIZE(of_files); k++)
         if (strcmp(of_files[k], lacking[i].name) == 0)
@@ -366,6 +367,7 @@ static void what_the_kernel_lacks_is_told_with_one_line_each(void **state)
     struct host_check c, files = { .n = 0 };
 
     (void)state;
+    archive_put(root, "proc/swaps", "Filename Type Size Used Priority\\n/dev/zram0 partition 8 0 -2");
     host_check_run("/dev/kvm", &two_node_host, &c);
     assert_true(c.can_run); /* all of it is done without */
     host_check_kernel(&files, root, &two_node_host);
@@ -391,6 +393,7 @@ static void what_the_kernel_has_needs_no_advice(void **state)
     archive_put(root, "cg/cgroup.controllers", "cpu");
     archive_put(root, "cg/cgroup.subtree_control", "cpu");
     archive_put(root, "cg/cgroup.procs", "1");
+    archive_put(root, "proc/swaps", "Filename Type Size Used Priority");
     kernel.kvm_can = kernel.uffd = kernel.collapse = kernel.prefer_many =
         kernel.policies = true;
     host_check_run("/dev/kvm", &two_node_host, &c);
