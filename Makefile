@@ -163,10 +163,10 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 
 SUB := $(MAKE) --no-print-directory
 
-# Benchmarks' programs as well, so that they keep up with what they call.
+# Benchmarks' programs as well, where they run, so that they keep up with what they call.
 BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout deltas attacker)
 
-tests: $(TEST_BINS) $(BENCH_BINS)
+tests: $(TEST_BINS) $(if $(CROSS_COMPILE),,$(BENCH_BINS))
 
 unit: tests
 	@vmm/tools/run-tests $(BUILD)/unit $(TEST_BINS)
