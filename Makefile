@@ -11,7 +11,7 @@
 #                   (QUICK=1: one round of each; PARTS="moving ...": these only)
 #   make bench-memory      what it costs to have a guest give memory back, and what memory of
 #                   guests takes in a store
-#   make bench-lab         a lab's start, against QEMU and virtiofsd
+#   make bench-lab         a lab's start, against QEMU and virtiofsd; whether a slow node is slow
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make bench-attacker    what the time that a page takes tells of other guests, against KSM
 #   make fuzz       every fuzz target for FUZZ_SECONDS each
@@ -233,8 +233,8 @@ bench-placement: deps
 	@$(SUB) -j2 all guests $(BUILD)/bench/planner
 	@guest-tests/bench/all-placement $(if $(QUICK),--quick) $(PARTS)
 bench-lab: deps
-	@$(SUB) -j2 all
-	@guest-tests/bench/lab-start
+	@$(SUB) -j2 all guests
+	@guest-tests/bench/lab-start; s=$$?; guest-tests/bench/lab-slow || s=$$?; exit $$s
 bench-memory: deps
 	@$(SUB) -j2 all $(BUILD)/bench/replay $(BUILD)/bench/pageout
 	@guest-tests/bench/memory-return; s=$$?; guest-tests/bench/memory-corpus || s=$$?; \
