@@ -23,6 +23,7 @@ enum {
     EXTRA_MIN_NS = 500,
     MISS_MILLI = 120,          /* further off than that is worth another try */
 };
+#define MOST_MORE      1.25
 #define FIRST_TOUCH_NS UINT64_C(20000)     /* a guess */
 #define WARM_NS        UINT64_C(150000000)
 #define BASE_NS        UINT64_C(200000000)
@@ -191,14 +192,15 @@ static uint32_t off_by(uint32_t ratio_milli, uint32_t factor_milli)
 }
 
 /* What @factor_milli is to be that the next ratio is nearer to @asked: what is beyond 1 grows with
- * it. */
+ * it. Little more than asked for, however little came out of it on a busy host: it is what nobody is to
+ * wait beyond. */
 static uint32_t correct(uint32_t factor_milli, uint32_t ratio_milli, uint32_t asked)
 {
     const double is = (double)MAX(ratio_milli, 1001u) - 1000, wanted = (double)asked - 1000;
     const double by = MIN(MAX(wanted / is, 0.5), 2.0);
     const double next = ((double)factor_milli - 1000) * by;
 
-    return 1000 + (uint32_t)MIN(MAX(next, wanted / 2), wanted * 2);
+    return 1000 + (uint32_t)MIN(MAX(next, wanted / 2), wanted * MOST_MORE);
 }
 
 /* With charges it is their share that is off; without, what a touch costs differs by how frequent they
