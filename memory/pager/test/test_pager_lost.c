@@ -10,7 +10,7 @@
 
 #include "memory/pager/test/pager_rig.h"
 
-enum { LOST = 2 };
+enum { LOST = 2, EVICT_TRIES = 100 };
 
 /* Or what the kernel says of it. */
 static sigjmp_buf hit_jump;
@@ -58,6 +58,16 @@ static struct gpa addr_of(const struct rig *rig, uint32_t node, size_t page)
     return (struct gpa){ 0 };
 }
 
+/* All of node 1, which is @bytes. What is being made one huge page just then stays, for once. */
+static void evict_all(struct rig *rig, uint64_t bytes)
+{
+    uint64_t gone = 0;
+
+    for (int i = 0; i < EVICT_TRIES && gone < bytes; i++)
+        gone += evict(rig, 1, UINT64_MAX);
+    assert_int_equal(gone, bytes);
+}
+
 /* All of node 1 is away, and the copy of page LOST is damaged. @poison: whether the kernel's way
  * may be taken. Skips where there is no such thing. */
 static struct rig *rig_with_damage(bool poison)
@@ -77,7 +87,7 @@ static struct rig *rig_with_damage(bool poison)
     node->can_poison = poison;
     for (size_t i = 0; i < PAGES; i++)
         make(page_at(rig, 1, i), i, 0);
-    assert_int_equal(evict(rig, 1, UINT64_MAX), NODE_BYTES);
+    evict_all(rig, NODE_BYTES);
     store_damage(node->first, page_object(atomic_load(&node->regions[0].words[LOST])));
     return rig;
 }
@@ -152,7 +162,7 @@ static void nobody_reads_it_and_others_are_there(bool poison)
     assert_true(pager_ever_lost(rig->pager));
     assert_int_equal(count(rig, 1).lost_pages, 1);
     /* Taken out of the page table and put back, by evicting, it is lost still. */
-    assert_int_equal(evict(rig, 1, UINT64_MAX), NODE_BYTES - SMALL);
+    evict_all(rig, NODE_BYTES - SMALL);
     must_be_lost(rig);
     others_are_there(rig);
     must_be_lost(rig);
@@ -182,7 +192,7 @@ static void it_is_anew_when_given_back(bool poison)
     assert_int_equal(*(volatile uint8_t *)page_at(rig, 1, LOST), 0);
     make(page_at(rig, 1, LOST), LOST, 0);
     others_are_there(rig);
-    assert_int_equal(evict(rig, 1, UINT64_MAX), NODE_BYTES);
+    evict_all(rig, NODE_BYTES);
     assert_int_equal(state_of(rig, 1, LOST), PAGE_EMPTY);
     others_are_there(rig);
     rig_free(rig);
