@@ -102,6 +102,13 @@ struct guest_mem_dma_ops {
      * from where it is kept, and may be for long. */
     size_t (*forget)(void *ctx, struct vnode_id vnode, void *ptr, size_t len, bool for_long);
     void (*forgotten)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
+    /* [@ptr, @ptr+@len), whole extents of a window that cannot be reached any more, is to be no
+     * memory: what is kept of it is dropped, and until open() nothing of it is kept, mapped or taken.
+     * No lease is out or begins meanwhile. Return: 0; -EBUSY: a page is on its way back from where it
+     * is kept, and may be for long; nothing happened. */
+    int (*close)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
+    /* It is memory (again), and zero. Also of what was never closed. */
+    void (*open)(void *ctx, struct vnode_id vnode, void *ptr, size_t len);
     /* Set bit 0 of @there for those of the pages whose content is kept elsewhere. Any thread. */
     void (*add_away)(void *ctx, struct vnode_id vnode, const void *ptr, size_t n_pages,
                      uint8_t *there);

@@ -38,8 +38,26 @@ int guest_mem_plug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes)
         return -EFAULT;
     if (mprotect((uint8_t *)s->host + (addr.v - s->base), len_bytes, PROT_READ | PROT_WRITE) < 0)
         return -errno;
+    if (mem->dma_ops != NULL)
+        mem->dma_ops->open(mem->dma_ctx, s->vnode, s->host + (addr.v - s->base), len_bytes);
     set_blocks(s, addr.v, len_bytes, true);
     return 0;
+}
+
+/* What is kept of closed blocks goes, and what there is of them. @ret_gone: what was there. */
+static int empty_blocks(const struct guest_mem *mem, const struct guest_mem_range *s,
+                        const struct backing *b, uint8_t *host, uint64_t len, uint64_t *ret_gone)
+{
+    int r = 0;
+
+    if (mem->dma_ops != NULL)
+        r = mem->dma_ops->close(mem->dma_ctx, s->vnode, host, len);
+    if (r < 0)
+        return r;
+    r = backing_give_back(b, (size_t)(host - b->host), len, ret_gone);
+    if (r < 0 && mem->dma_ops != NULL)
+        mem->dma_ops->open(mem->dma_ctx, s->vnode, host, len);
+    return r;
 }
 
 int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
@@ -50,14 +68,14 @@ int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
     struct guest_mem_range *same;
     uint64_t gone = 0;
     size_t off;
-    void *host;
+    uint8_t *host;
     int r;
     PAGES_SCOPE(mem);
 
     if (s == NULL || guest_mem_first_part(mem, addr.v, len_bytes, &same, &b) < len_bytes)
         return -EFAULT;
     off = s->off + (addr.v - s->base);
-    host = (uint8_t *)s->host + (addr.v - s->base);
+    host = s->host + (addr.v - s->base);
     if (!mem_holds_close(s->holds, off, len_bytes))
         return -EBUSY;
     if (mprotect(host, len_bytes, PROT_NONE) < 0) {
@@ -66,7 +84,7 @@ int guest_mem_unplug(struct guest_mem *mem, struct gpa addr, uint64_t len_bytes,
         return r;
     }
     set_blocks(s, addr.v, len_bytes, false);
-    r = backing_give_back(b, off - b->plan->off, len_bytes, &gone);
+    r = empty_blocks(mem, s, b, host, len_bytes, &gone);
     if (r < 0 && mprotect(host, len_bytes, PROT_READ | PROT_WRITE) == 0)
         set_blocks(s, addr.v, len_bytes, true);
     else if (r == 0)

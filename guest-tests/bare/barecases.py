@@ -169,6 +169,8 @@ def x86():
     yield Case("mem_abuse", "a hotplug window", TOPOLOGIES["a hotplug window"], seconds=120)
     yield Case("mem_plug", "a hotplug window", TOPOLOGIES["a hotplug window"], grow="512M",
                seconds=120)
+    yield Case("mem_plug", "a hotplug window, all memory evicted", TOPOLOGIES["a hotplug window"] + [
+        "--pager", "on"], cmdline=ENDLESS, grow="512M", evict=True, status=STOPPED, seconds=240)
     yield Case("balloon_abuse", options=SMALL + BALLOON, seconds=120)
     yield Case("pci_scan", "two nodes", TOPOLOGIES["two nodes"] + [
         "--disk", "@DISK@,node=1", "--rng"], facts=barefacts.pci)

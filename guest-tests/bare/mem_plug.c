@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A memory device that was asked to plug four blocks in: blocks come and go, what goes is no memory
- * from then on, what comes is zero, and those beside keep what is in them.
+ * from then on, what comes is zero, and those beside keep what is in them. "rounds=N" says how often;
+ * a line "round I" stands behind each.
  */
 #include "guest-tests/bare/lib/bare.h"
 #include "guest-tests/bare/lib/memdev.h"
 
-enum { BLOCKS = 4, ROUNDS = 3, SECONDS = 60 };
+enum { BLOCKS = 4, SECONDS = 60 };
 
 static struct memdev m;
 
@@ -15,15 +16,16 @@ static uint64_t at(unsigned block)
     return m.base + block * m.block;
 }
 
-/* Some words of a block: its ends, and pages of different 2 MiB in the middle. */
+enum { SPECIAL = 5, PLACES = SPECIAL + 24 };
+
+/* Some words of a block: its ends, pages of different 2 MiB in the middle, and some that lie side by
+ * side. */
 static uint64_t place(unsigned block, unsigned i)
 {
     const uint64_t off[] = { 0, PAGE_BYTES - 8, 2 << 20, m.block / 2 + (5 << 20), m.block - 8 };
 
-    return at(block) + off[i];
+    return at(block) + (i < SPECIAL ? off[i] : (16 << 20) + (i - SPECIAL) * PAGE_BYTES);
 }
-
-enum { PLACES = 5 };
 
 static void map_block(unsigned block)
 {
@@ -91,7 +93,9 @@ static void one_round(uint64_t value)
 
 void guest_main(void)
 {
+    const uint64_t rounds = text_number(boot.cmdline, "rounds", 3);
     struct deadline late;
+    uint64_t round;
     unsigned i;
 
     if (!memdev_open(&m))
@@ -103,7 +107,9 @@ void guest_main(void)
     late = deadline_in(SECONDS);
     while (memdev_requested(&m) < BLOCKS * m.block && !deadline_over(&late))
         cpu_pause();
-    for (i = 0; i < ROUNDS; i++)
-        one_round(0x1111111111111111ull * (i + 1));
+    for (round = 0; round < rounds; round++) {
+        one_round(0x1111111111111111ull * (round % 15 + 1));
+        note("round %lu", round);
+    }
     tap_done();
 }

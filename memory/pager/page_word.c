@@ -122,6 +122,8 @@ enum page_touch page_touch(page_word *word, uint32_t *ret_object)
         const enum page_state state = page_state(now);
 
         *ret_object = 0;
+        if (state == PAGE_CLOSED)
+            return PAGE_TOUCH_NONE;
         if (state == PAGE_PUNCHING || state == PAGE_FILLING)
             return PAGE_TOUCH_WAIT;
         if (state == PAGE_LOST)
@@ -181,7 +183,7 @@ bool page_lease(page_word *word, uint32_t *ret_object)
     uint64_t now = look(word);
 
     *ret_object = 0;
-    while (page_leases(now) < PAGE_LEASES_MAX) {
+    while (page_leases(now) < PAGE_LEASES_MAX && page_state(now) != PAGE_CLOSED) {
         const bool cancels = can_cancel(page_state(now));
         const uint64_t next = (cancels ? as(now, PAGE_RESIDENT, 0) : now) + LEASE_ONE;
 
@@ -218,7 +220,8 @@ bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, enum page
 
     while (page_state(now) != PAGE_PUNCHING && page_state(now) != PAGE_FILLING) {
         const enum page_state state = page_state(now);
-        const uint64_t next = (as(now, PAGE_RESIDENT, 0) | (for_long ? GIVEN : 0)) + LEASE_ONE;
+        const uint64_t freed = as(now, PAGE_RESIDENT, 0) | (for_long ? GIVEN : 0);
+        const uint64_t next = (state == PAGE_CLOSED ? now : freed) + LEASE_ONE;
 
         if (swap(word, &now, next)) {
             *ret_object = state == PAGE_LOST ? 0 : page_object(now);
@@ -227,6 +230,28 @@ bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, enum page
         }
     }
     return false;
+}
+
+bool page_close(page_word *word, uint32_t *ret_object, enum page_state *ret_was)
+{
+    uint64_t now = look(word);
+
+    while (page_state(now) != PAGE_PUNCHING && page_state(now) != PAGE_FILLING &&
+           page_leases(now) == 0) {
+        const enum page_state state = page_state(now);
+
+        if (swap(word, &now, as(now, PAGE_CLOSED, 0))) {
+            *ret_object = state == PAGE_LOST ? 0 : page_object(now);
+            *ret_was = state;
+            return true;
+        }
+    }
+    return false;
+}
+
+void page_open(page_word *word)
+{
+    (void)step(word, PAGE_CLOSED, PAGE_RESIDENT, NULL);
 }
 
 uint32_t page_reset(page_word *word)

@@ -22,10 +22,15 @@
  *             hole with zeroes: that page is nothing.)
  *   FILLING   one thread brings the copy back
  *   LOST      the copy cannot be brought back, and there is no other: whoever wants it is told so
+ *   CLOSED    the page was plugged out: it is no memory until it is plugged in again. Nobody keeps,
+ *             fills, maps or pins it, so its hole stays one
  *
  * A word of 0 is RESIDENT without leases, so a table of zeroes is guest memory as the kernel gave
  * it. Each lease is a promise to the device that has it that the frame stays: a page with leases is
  * not armed. A lease may begin on a page that is away; it then keeps it after it came back.
+ *
+ * Any state but PUNCHING and FILLING becomes CLOSED by close, where there are no leases, and CLOSED
+ * RESIDENT by open.
  *
  * A page that was given back for long has a mark, until it is touched itself: nobody fills its hole
  * along with a neighbour's.
@@ -52,6 +57,7 @@ enum page_state {
     PAGE_EMPTY,
     PAGE_FILLING,
     PAGE_LOST,
+    PAGE_CLOSED,
     PAGE_STATES,
 };
 
@@ -63,6 +69,7 @@ enum page_touch {
     PAGE_TOUCH_FILL, /* bring the object back, then page_filled() */
     PAGE_TOUCH_WAIT, /* somebody is at it and wakes those who wait */
     PAGE_TOUCH_LOST, /* let nobody have it */
+    PAGE_TOUCH_NONE, /* it is no memory: wake who waits, whose access fails then */
 };
 
 enum page_state page_state(uint64_t word);
@@ -90,8 +97,8 @@ uint32_t page_cancel(page_word *word);
 /**
  * page_touch() - what to do about a fault, whatever kind the kernel says it is.
  * MAP: RESIDENT, or ARMED or STORED, which becomes it. Until page_touched() the page is not armed.
- * FILL: EMPTY -> FILLING. WAIT: PUNCHING, FILLING. LOST: stays that.
- * @ret_object: MAP: to be dropped, or 0; FILL: what to bring back; WAIT, LOST: 0.
+ * FILL: EMPTY -> FILLING. WAIT: PUNCHING, FILLING. LOST: stays that. NONE: CLOSED.
+ * @ret_object: MAP: to be dropped, or 0; FILL: what to bring back; WAIT, LOST, NONE: 0.
  */
 enum page_touch page_touch(page_word *word, uint32_t *ret_object);
 void page_touched(page_word *word);
@@ -113,7 +120,7 @@ void page_lose(page_word *word, uint32_t why);
 /**
  * page_lease() - one more lease; cancels an eviction that can be.
  * @ret_object: to be dropped, or 0.
- * Return: false when the page has too many.
+ * Return: false when the page has too many, or is CLOSED.
  */
 bool page_lease(page_word *word, uint32_t *ret_object);
 void page_unlease(page_word *word);
@@ -126,12 +133,23 @@ bool page_pin(page_word *word);
 /**
  * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY, LOST -> RESIDENT, and a
  * lease, or what is there still could be stored. Then the page is punched out of the file, which
- * makes it zero, and page_unlease(). While no device has leases.
+ * makes it zero, and page_unlease(). While no device has leases. CLOSED stays that.
  * @for_long: mark it.
  * @ret_object: to be dropped, or 0. @ret_was: EMPTY, LOST, or any other that it was.
  * Return: false: somebody is at it for a moment, try again.
  */
 bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, enum page_state *ret_was);
+
+/**
+ * page_close() - the page is no memory any more: whatever it was -> CLOSED. Who touches it from now
+ * on has to fail for another reason, before or after the fault. Then it is punched out of the file.
+ * @ret_object, @ret_was: as of page_forget().
+ * Return: false: somebody is at it for a moment, or has a lease; try again.
+ */
+bool page_close(page_word *word, uint32_t *ret_object, enum page_state *ret_was);
+
+/** page_open() - CLOSED -> RESIDENT: the file's hole is memory, and zero. Nothing in other states. */
+void page_open(page_word *word);
 
 /** page_is_given() - given back for long, and not touched since. */
 bool page_is_given(uint64_t word);

@@ -35,6 +35,13 @@ static size_t words_bytes(const struct pager_region *r)
     return r->n_pages * sizeof(page_word);
 }
 
+/* Of its extents. */
+static void know_nothing(const struct pager_region *r)
+{
+    for (size_t k = 0; k < r->n_extents; k++)
+        atomic_store_explicit(&r->extents[k], r->is_window ? EXTENT_AWAY : 0, memory_order_relaxed);
+}
+
 static int add_region(struct pager *p, const struct backing *b, struct errctx *ec)
 {
     struct pager_region *r = &p->regions[p->n_regions];
@@ -42,6 +49,7 @@ static int add_region(struct pager *p, const struct backing *b, struct errctx *e
 
     r->backing = b;
     r->n_pages = b->len_bytes / PAGER_PAGE;
+    r->is_window = b->plan->off >= guest_mem_plan(p->params.mem)->nodes[b->plan->vnode.v].ram_bytes;
     r->words = mmap(NULL, words_bytes(r), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (r->words == MAP_FAILED)
@@ -52,6 +60,7 @@ static int add_region(struct pager *p, const struct backing *b, struct errctx *e
     r->extents = calloc(r->n_extents, sizeof(r->extents[0]));
     if (r->extents == NULL)
         return errctx_set(ec, ENOMEM, "no memory for what is known of pages");
+    know_nothing(r);
     if (node->n_regions++ == 0)
         node->regions = r;
     return 0;
@@ -228,8 +237,7 @@ static int reset_node(struct pager_node *node, struct errctx *ec)
         return -EIO;
     for (size_t i = 0; i < node->n_regions; i++) {
         (void)madvise(node->regions[i].words, words_bytes(&node->regions[i]), MADV_DONTNEED);
-        for (size_t k = 0; k < node->regions[i].n_extents; k++)
-            atomic_store_explicit(&node->regions[i].extents[k], 0, memory_order_relaxed);
+        know_nothing(&node->regions[i]);
     }
     atomic_store(&node->n.away, 0);
     atomic_store(&node->n.away_zero, 0);
@@ -274,6 +282,7 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .evicted_pages = value(&n->evicted),
         .cancelled_pages = value(&n->cancelled),
         .filled_pages = value(&n->filled),
+        .dropped_pages = value(&n->dropped),
         .ahead_pages = value(&n->ahead),
         .faults = value(&n->faults),
         .first_touches = value(&n->first_touches),

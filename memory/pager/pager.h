@@ -183,6 +183,7 @@ struct pager_counts {
     uint64_t evicted_pages;
     uint64_t cancelled_pages; /* touched while they were being evicted */
     uint64_t filled_pages;    /* brought back */
+    uint64_t dropped_pages;   /* given back or plugged out by the guest while they were away */
     uint64_t ahead_pages;     /* of them, before they were asked for */
     uint64_t faults;          /* all that the thread was told of */
     uint64_t first_touches;

@@ -397,6 +397,9 @@ static void serve(const struct spot *s, bool is_write)
     case PAGE_TOUCH_LOST: /* it was unmapped since */
         keep_lost(s);
         return;
+    case PAGE_TOUCH_NONE: /* it was plugged out since: this access fails now */
+        uffd_wake(s->node->uffd, address(s), PAGER_PAGE);
+        return;
     }
 }
 

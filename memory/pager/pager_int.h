@@ -27,6 +27,7 @@ struct pager_region {
     const struct backing *backing;
     page_word *words;
     size_t n_pages;
+    bool is_window; /* whose blocks are plugged in and out; at first none is in */
     _Atomic uint8_t *extents; /* enum pager_extent of each, of 2 MiB; the last may be shorter */
     size_t n_extents;
 };
@@ -42,9 +43,9 @@ enum pager_extent {
 };
 
 struct pager_counters {
-    _Atomic uint64_t away, away_zero, evicted, cancelled, filled, ahead, faults, first_touches,
-        strange, lost, mended, samples, rounds, regions, hot, warm, cold, evict_cpu_ns,
-        mend_cpu_ns, look_cpu_ns;
+    _Atomic uint64_t away, away_zero, evicted, cancelled, filled, dropped, ahead, faults,
+        first_touches, strange, lost, mended, samples, rounds, regions, hot, warm, cold,
+        evict_cpu_ns, mend_cpu_ns, look_cpu_ns;
     _Atomic uint64_t fault_ns[PAGER_BUCKETS];
 };
 
@@ -250,8 +251,8 @@ void pager_lost_why(const struct pager_node *node, const struct pager_region *re
 bool pager_shut(struct pager_node *node, uint8_t *at);
 
 /** pager_open_lost() - what pager_shut() did is undone: the page's word is another one. Waits for
- *  what the fault thread is at. */
-void pager_open_lost(struct pager_node *node, uint8_t *at);
+ *  what the fault thread is at. @is_out: its block was plugged out, whose mapping stays closed. */
+void pager_open_lost(struct pager_node *node, uint8_t *at, bool is_out);
 
 /** pager_open_all_lost() - of the node, before its memory is given up. While nobody touches it,
  *  with ->serving. Return: 0 or the errno of mprotect or madvise. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What guest memory tells the pager: leases of devices, and memory that is given back. By whichever
- * thread does that, against the words alone.
+ * What guest memory tells the pager: leases of devices, memory that is given back, and blocks that
+ * are plugged in and out. By whichever thread does that, against the words alone.
  */
 #include <errno.h>
 #include <sched.h>
@@ -116,6 +116,19 @@ static bool is_stalled(const struct pager_node *node, page_word *word)
             page_state(atomic_load(word)) == PAGE_FILLING);
 }
 
+/* The content of the page at @at, which was @was, was not wanted any more. @is_out: as of
+ * pager_open_lost(). */
+static void dropped(struct pager_node *node, uint8_t *at, enum page_state was, uint32_t object,
+                    bool is_out)
+{
+    if (was == PAGE_LOST)
+        pager_open_lost(node, at, is_out);
+    pager_drop(node, object);
+    pager_sub(&node->n.away, was == PAGE_EMPTY);
+    pager_add(&node->n.dropped, was == PAGE_EMPTY);
+    pager_sub(&node->n.away_zero, was == PAGE_EMPTY && object == STORE_ZERO);
+}
+
 /* Return: false where the page at @at is stalled. Otherwise a hole is made or a page filled, by
  * threads that wait for nobody. */
 static bool forget_page(struct pager_node *node, page_word *word, uint8_t *at, bool for_long)
@@ -128,11 +141,7 @@ static bool forget_page(struct pager_node *node, page_word *word, uint8_t *at, b
             return false;
         (void)sched_yield();
     }
-    if (was == PAGE_LOST)
-        pager_open_lost(node, at);
-    pager_drop(node, object);
-    pager_sub(&node->n.away, was == PAGE_EMPTY);
-    pager_sub(&node->n.away_zero, was == PAGE_EMPTY && object == STORE_ZERO);
+    dropped(node, at, was, object, false);
     return true;
 }
 
@@ -178,10 +187,63 @@ static void add_away(void *ctx, struct vnode_id vnode, const void *ptr, size_t n
     }
 }
 
+/* --- plugged in and out ----------------------------------------------------------------------- */
+
+/* Whether anything of these extents may be there: what is known of them is for that which is. */
+static void note_extents(const struct pager_node *node, const uint8_t *ptr, size_t len, bool there)
+{
+    const struct pager_region *r = region_at(node, ptr);
+    const size_t first = (size_t)(ptr - r->backing->host) / PAGER_EXTENT;
+
+    for (size_t k = first; k < first + len / PAGER_EXTENT; k++) {
+        if (there)
+            atomic_fetch_and(&r->extents[k], (uint8_t)~EXTENT_AWAY);
+        else
+            atomic_fetch_or(&r->extents[k], EXTENT_AWAY);
+    }
+}
+
+/* Before anything happened; what stalls later is waited for, which is as long as the fault thread
+ * waits. Nobody can begin to touch these pages. */
+static int close_pages(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    const struct pager *p = ctx;
+    struct pager_node *node = &p->nodes[vnode.v];
+    uint8_t *const start = ptr;
+
+    for (size_t done = 0; done < len; done += PAGER_PAGE)
+        if (is_stalled(node, word_at(node, start + done)))
+            return -EBUSY;
+    for (size_t done = 0; done < len; done += PAGER_PAGE) {
+        page_word *word = word_at(node, start + done);
+        enum page_state was = PAGE_RESIDENT;
+        uint32_t object = 0;
+
+        while (!page_close(word, &object, &was))
+            (void)sched_yield();
+        dropped(node, start + done, was, object, true);
+    }
+    note_extents(node, start, len, false);
+    return 0;
+}
+
+static void open_pages(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
+{
+    const struct pager *p = ctx;
+    const struct pager_node *node = &p->nodes[vnode.v];
+    const uint8_t *const start = ptr;
+
+    note_extents(node, start, len, true);
+    for (size_t done = 0; done < len; done += PAGER_PAGE)
+        page_open(word_at(node, start + done));
+}
+
 const struct guest_mem_dma_ops pager_lease_ops = {
     .begin = lease_begin,
     .end = lease_end,
     .forget = forget,
     .forgotten = forgotten,
     .add_away = add_away,
+    .close = close_pages,
+    .open = open_pages,
 };

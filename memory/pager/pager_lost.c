@@ -6,8 +6,8 @@
  * thread gets SIGBUS with the address (BUS_MCEERR_AR), the kernel's own accesses end with EFAULT.
  * Elsewhere the page is closed by mprotect(2), and KVM_RUN ends with EFAULT, without an address:
  * which page it was is known as long as there is only one. Both go when the guest gives the page
- * back, and at a reset. Whoever unmaps the page (MADV_DONTNEED) takes the marker away, but not the
- * word, by which the next fault is answered in the same way.
+ * back, when its block is plugged out, and at a reset. Whoever unmaps the page (MADV_DONTNEED) takes
+ * the marker away, but not the word, by which the next fault is answered in the same way.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -72,21 +72,21 @@ static bool close_page(struct pager *p, uint8_t *at)
     struct pager_closed *c = &p->closed;
     LOCK_SCOPE(&c->lock);
 
-    if (find_locked(c, at) < c->n)
-        return true;
+    if (find_locked(c, at) < c->n) /* or its block was closed and opened since */
+        return mprotect(at, PAGER_PAGE, PROT_NONE) == 0;
     if (c->n == PAGER_CLOSED_MAX || mprotect(at, PAGER_PAGE, PROT_NONE) < 0)
         return false;
     c->at[c->n++] = at;
     return true;
 }
 
-static void open_page(struct pager *p, uint8_t *at)
+static void open_page(struct pager *p, uint8_t *at, bool is_out)
 {
     struct pager_closed *c = &p->closed;
     LOCK_SCOPE(&c->lock);
     const size_t i = find_locked(c, at);
 
-    if (i < c->n && mprotect(at, PAGER_PAGE, PROT_READ | PROT_WRITE) == 0)
+    if (i < c->n && (is_out || mprotect(at, PAGER_PAGE, PROT_READ | PROT_WRITE) == 0))
         c->at[i] = c->at[--c->n];
 }
 
@@ -103,12 +103,17 @@ bool pager_shut(struct pager_node *node, uint8_t *at)
     return close_page(node->pager, at);
 }
 
-void pager_open_lost(struct pager_node *node, uint8_t *at)
+void pager_open_lost(struct pager_node *node, uint8_t *at, bool is_out)
 {
     LOCK_SCOPE(&node->serving);
 
-    open_page(node->pager, at);
+    open_page(node->pager, at, is_out);
     (void)madvise(at, PAGER_PAGE, MADV_DONTNEED);
+}
+
+static int cannot_open(const struct pager_node *node, struct errctx *ec)
+{
+    return errctx_set_os(ec, errno, "have lost pages of virtual node %u anew", node->vnode.v);
 }
 
 int pager_open_all_lost(struct pager_node *node, struct errctx *ec)
@@ -121,15 +126,17 @@ int pager_open_all_lost(struct pager_node *node, struct errctx *ec)
     for (size_t i = 0; i < node->n_regions; i++) {
         const struct backing *b = node->regions[i].backing;
 
-        if (mprotect(b->host, b->len_bytes, PROT_READ | PROT_WRITE) < 0 ||
-            madvise(b->host, b->len_bytes, MADV_DONTNEED) < 0)
-            return errctx_set_os(ec, errno, "have lost pages of virtual node %u anew",
-                                 node->vnode.v);
-        for (size_t k = 0; k < c->n;)
-            if (c->at[k] >= b->host && c->at[k] < b->host + b->len_bytes)
+        /* Each by itself: what was plugged out stays closed. */
+        for (size_t k = 0; k < c->n;) {
+            if (c->at[k] < b->host || c->at[k] >= b->host + b->len_bytes)
+                k++;
+            else if (mprotect(c->at[k], PAGER_PAGE, PROT_READ | PROT_WRITE) == 0)
                 c->at[k] = c->at[--c->n];
             else
-                k++;
+                return cannot_open(node, ec);
+        }
+        if (madvise(b->host, b->len_bytes, MADV_DONTNEED) < 0)
+            return cannot_open(node, ec);
     }
     return 0;
 }

@@ -31,6 +31,7 @@ struct shrink {
     struct ctl_wait wait;
     struct part plug, balloon;
     uint64_t resident_before, resident_after; /* the host's memory behind the node */
+    uint64_t dropped_before, dropped_after;   /* of the node, that was away when it was given up */
     char why[ERRCTX_MSG_MAX];                 /* it stopped before the end; "": it did not */
 };
 
@@ -218,6 +219,7 @@ static int shrink(struct shrink *s, struct errctx *ec)
     if (r < 0)
         return r;
     s->resident_before = answer_number(now, "resident");
+    s->dropped_before = answer_number(now, "dropped");
     r = look_for_balloon(s, ec);
     if (r == 0 && !s->balloon.there) {
         r = check_plug(s, now, ec);
@@ -236,6 +238,7 @@ static int shrink(struct shrink *s, struct errctx *ec)
         (void)snprintf(s->why, sizeof(s->why), "%s", why.msg);
     if (ctl_plug_ask(&s->wish, UINT64_MAX, &now, NULL) == 0) {
         s->resident_after = answer_number(now, "resident");
+        s->dropped_after = answer_number(now, "dropped");
         json_decref(now);
     }
     return 0;
@@ -250,12 +253,13 @@ static json_t *part_json(const struct part *p)
 static int print(const struct shrink *s)
 {
     json_t *answer = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:{s:I, s:I}}", "name", s->wish.name, "vnode",
-        (json_int_t)s->wish.vnode, "asked", (json_int_t)s->wish.by, "given", (json_int_t)given(s),
-        "delivered", (json_int_t)(s->plug.delivered + s->balloon.delivered), "cancelled",
-        s->wait.cancelled, "virtio-mem", part_json(&s->plug), "balloon", part_json(&s->balloon),
-        "resident", "before", (json_int_t)s->resident_before, "after",
-        (json_int_t)s->resident_after);
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:{s:I, s:I}}", "name", s->wish.name,
+        "vnode", (json_int_t)s->wish.vnode, "asked", (json_int_t)s->wish.by, "given",
+        (json_int_t)given(s), "delivered",
+        (json_int_t)(s->plug.delivered + s->balloon.delivered), "away",
+        (json_int_t)less(s->dropped_after, s->dropped_before), "cancelled", s->wait.cancelled,
+        "virtio-mem", part_json(&s->plug), "balloon", part_json(&s->balloon), "resident", "before",
+        (json_int_t)s->resident_before, "after", (json_int_t)s->resident_after);
     int r = answer != NULL ? print_json(stdout, answer) : -ENOMEM;
 
     json_decref(answer);
@@ -265,16 +269,19 @@ static int print(const struct shrink *s)
 static void say(const struct shrink *s)
 {
     const uint64_t delivered = s->plug.delivered + s->balloon.delivered;
+    const uint64_t away = less(s->dropped_after, s->dropped_before);
     const char *name = s->wish.name;
-    char a[32], b[32], c[32];
+    char a[32], b[32], c[32], d[64] = "";
 
+    if (away > 0)
+        (void)snprintf(d, sizeof(d), ", %s were away", units_format_human(away, a, sizeof(a)));
     (void)printf("%s: virtual node %llu gave up %s by virtio-mem, %s by balloon; the host has %s of "
-                 "it back%s\n",
+                 "it back%s%s\n",
                  name, (unsigned long long)s->wish.vnode,
                  units_format_human(s->plug.given, a, sizeof(a)),
                  units_format_human(s->balloon.given, b, sizeof(b)),
-                 units_format_human(delivered, c, sizeof(c)),
-                 delivered < given(s) ? ", the rest held none of its memory" : "");
+                 units_format_human(delivered, c, sizeof(c)), d,
+                 delivered + away < given(s) ? ", the rest held none of its memory" : "");
     (void)printf("%s: %s of the host's memory are behind the node now, %s were before\n", name,
                  units_format_human(s->resident_after, a, sizeof(a)),
                  units_format_human(s->resident_before, b, sizeof(b)));

@@ -124,10 +124,6 @@ static int check_reclaims(const struct machine_config *config, struct errctx *ec
 {
     const struct guest_spec *spec = &config->spec;
 
-    for (size_t k = 0; k < spec->n_nodes; k++)
-        if (spec->nodes[k].hotplug_bytes > 0 && config->pager == CONFIG_PAGER_ON)
-            return errctx_set(ec, EINVAL,
-                              "--node %zu: memory that is plugged in (hotplug=) is not for --pager", k);
     for (size_t i = 0; i < config->n_devices; i++) {
         const struct device_type *type = config->devices[i].type;
 

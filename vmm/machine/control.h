@@ -52,7 +52,8 @@
  *     { "name", "vnode", "driver" (one runs the device), "window" (bytes that there is room for, 0
  *       for none), "block", "requested", "plugged" (bytes), "returned" (bytes that the host got back
  *       by unplugging, since the start), "resident" (bytes of the host's that the node has),
- *       "movable" (Linux was told to have new memory so that it can leave again) }
+ *       "dropped" (bytes that were away when the guest gave them up, since the start), "movable"
+ *       (Linux was told to have new memory so that it can leave again) }
  *
  *   {"command": "cpus"}               optional: "cpu" with "there" (it is to be, or asked to go)
  *     { "name", "cpus": [{ "id", "node", "there" (plugged in), "asked" (to go), "told" (the guest has

@@ -66,6 +66,10 @@ json_t *machine_domain_json(const struct machine *m);
 /** machine_golden_json() - what the golden file is; NULL without one. */
 json_t *machine_golden_json(const struct machine *m);
 
+/** machine_pager_dropped_bytes() - of a node's memory, since the start, that was away when the guest
+ *  gave it back or it was plugged out. Any thread. */
+uint64_t machine_pager_dropped_bytes(const struct machine *m, struct vnode_id vnode);
+
 /** machine_pager_json() - counts of a node; NULL without a pager or memory. */
 json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode);
 

@@ -110,6 +110,15 @@ json_t *machine_golden_json(const struct machine *m)
                      (json_int_t)c.file_bytes);
 }
 
+uint64_t machine_pager_dropped_bytes(const struct machine *m, struct vnode_id vnode)
+{
+    struct pager_counts c;
+
+    return m->pager != NULL && pager_count(m->pager->pager, vnode, &c)
+               ? c.dropped_pages * BACKING_PAGE
+               : 0;
+}
+
 json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
 {
     struct pager_counts c;
@@ -142,6 +151,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "evicted", c.evicted_pages },
         { "cancelled", c.cancelled_pages },
         { "filled", c.filled_pages },
+        { "dropped", c.dropped_pages },
         { "ahead", c.ahead_pages },
         { "faults", c.faults },
         { "first_touches", c.first_touches },

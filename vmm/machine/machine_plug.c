@@ -239,11 +239,11 @@ int machine_plug(struct machine *m, const struct machine_plug_request *req, json
     if (dev != NULL)
         virtio_mem_status(dev, &st);
     *ret_json = json_pack(
-        "{s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "name", m->config->name, "vnode",
+        "{s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "name", m->config->name, "vnode",
         (int)req->vnode.v, "driver", st.driver, "window", (json_int_t)st.window_bytes, "block",
         (json_int_t)st.block_bytes, "requested", (json_int_t)st.requested_bytes, "plugged",
         (json_int_t)st.plugged_bytes, "returned", (json_int_t)st.returned_bytes, "resident",
-        (json_int_t)guest_mem_resident_bytes(m->mem, req->vnode), "movable",
-        is_movable(m->config));
+        (json_int_t)guest_mem_resident_bytes(m->mem, req->vnode), "dropped",
+        (json_int_t)machine_pager_dropped_bytes(m, req->vnode), "movable", is_movable(m->config));
     return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
 }

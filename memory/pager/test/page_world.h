@@ -16,7 +16,9 @@
 #include "memory/pager/page_word.h"
 
 enum { GUESTS = 2, ACCESSES = 2, ROUNDS = 2, OBJECTS = 6, NOBODY = 0xff };
-enum actor { EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, BALLOON, RESET, COLLAPSER, ACTORS };
+enum actor {
+    EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, BALLOON, RESET, COLLAPSER, PLUGGER, ACTORS
+};
 enum { WAITERS = GUESTS + 1, WAITER_DEVICE = GUESTS };
 
 /* All of the world; compared as bytes, so without holes. */
@@ -38,6 +40,8 @@ struct world {
     uint8_t stranger_done, reset_done, balloon_pc, collapser_pc;
     uint8_t may_lose; /* copies that cannot be read, still to come */
     uint8_t marker;   /* instead of a page table entry: accesses fail */
+    uint8_t plugger_pc;
+    uint8_t barred; /* our mapping allows no access */
 };
 
 static const char *broken; /* the first thing that did not hold */
@@ -122,6 +126,12 @@ static inline void unmap(struct world *w)
 static inline bool fails(const struct world *w)
 {
     return w->marker && page_state(w->word) == PAGE_LOST;
+}
+
+/* Is its block plugged out, or on its way there or back? */
+static inline bool is_out(const struct world *w)
+{
+    return w->plugger_pc != 0 && w->plugger_pc != 5;
 }
 
 /* An access through the page table. Return: false: it faulted and waits. */
@@ -255,8 +265,11 @@ static inline int go_fault(struct world *w, int choice)
         const enum page_touch touch = MOVE(w, page_touch(&word_, &object));
 
         w->fault_object = (uint8_t)object;
-        w->fault_pc = touch == PAGE_TOUCH_MAP ? 2 : touch == PAGE_TOUCH_FILL ? 4
-                      : touch == PAGE_TOUCH_LOST ? 10 : 0;
+        w->fault_pc = touch == PAGE_TOUCH_MAP    ? 2
+                      : touch == PAGE_TOUCH_FILL ? 4
+                      : touch == PAGE_TOUCH_LOST ? 10
+                      : touch == PAGE_TOUCH_NONE ? 11
+                                                 : 0;
         return 1;
     }
     case 2: /* continue; a page that never was comes as zeroes */
@@ -300,6 +313,10 @@ static inline int go_fault(struct world *w, int choice)
         w->marker = 1;
         w->fault_pc = 9;
         return 1;
+    case 11: /* touched after it was plugged out */
+        wake(w);
+        w->fault_pc = 0;
+        return 1;
     default:
         drop(w, w->fault_object);
         w->fault_object = 0;
@@ -312,6 +329,8 @@ static inline int go_fault(struct world *w, int choice)
 static inline int go_guest(struct world *w, int who)
 {
     if (w->blocked[who] || w->guest_done[who] == ACCESSES)
+        return 0;
+    if (w->barred) /* it fails, and is tried again */
         return 0;
     if (fails(w)) { /* and hears of it */
         w->guest_done[who]++;
@@ -336,6 +355,8 @@ static inline int go_device(struct world *w)
     switch (w->device_pc) {
     case 0:
         if (w->balloon_pc != 0 && w->balloon_pc != 3) /* mem_holds.h keeps it waiting */
+            return 0;
+        if (is_out(w)) /* it is no memory, which is tried again */
             return 0;
         must(MOVE(w, page_lease(&word_, &object)), "a lease is refused");
         w->device_object = (uint8_t)object;
@@ -389,7 +410,7 @@ static inline int go_balloon(struct world *w)
 
     switch (w->balloon_pc) {
     case 0: /* mem_holds.h: not while a device has it */
-        if ((w->device_pc != 0 && w->device_pc != 5) ||
+        if ((w->device_pc != 0 && w->device_pc != 5) || is_out(w) ||
             !MOVE(w, page_forget(&word_, true, &object, &was)))
             return 0;
         drop(w, object);
@@ -440,11 +461,57 @@ static inline int go_collapser(struct world *w)
     }
 }
 
+/* The page's block is plugged out, at any time, and in again. What nobody keeps from being punched
+ * has to stay a hole meanwhile. */
+static inline int go_plugger(struct world *w)
+{
+    uint32_t object = 0;
+    enum page_state was = PAGE_RESIDENT;
+
+    switch (w->plugger_pc) {
+    case 0: /* mem_holds.h and the lock for pages: not while a device has it or it is given back */
+        if ((w->device_pc != 0 && w->device_pc != 5) || (w->balloon_pc != 0 && w->balloon_pc != 3))
+            return 0;
+        w->barred = 1;
+        w->plugger_pc = 1;
+        return 1;
+    case 1:
+        if (!MOVE(w, page_close(&word_, &object, &was)))
+            return 0;
+        drop(w, object);
+        w->plugger_pc = was == PAGE_LOST ? 6 : 2;
+        return 1;
+    case 6: /* when the fault thread is at nothing */
+        if (w->fault_pc != 0)
+            return 0;
+        unmap(w);
+        w->plugger_pc = 2;
+        return 1;
+    case 2:
+        w->present = w->content = w->mapped = w->truth = 0;
+        w->plugger_pc = 3;
+        return 1;
+    case 3:
+        must(!w->present && !w->mapped, "memory is taken for what was plugged out");
+        must(!w->marker, "what is plugged in anew cannot be reached");
+        must(page_object(w->word) == 0, "something is kept of what was plugged out");
+        w->barred = 0;
+        w->plugger_pc = 4;
+        return 1;
+    case 4:
+        MOVE_VOID(w, page_open(&word_));
+        w->plugger_pc = 5;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 /* While all stand still. */
 static inline int go_reset(struct world *w)
 {
     if (w->reset_done || (w->balloon_pc != 0 && w->balloon_pc != 3) || w->evict_pc != 0 ||
-        w->fault_pc != 0 || (w->device_pc != 0 && w->device_pc != 5))
+        is_out(w) || w->fault_pc != 0 || (w->device_pc != 0 && w->device_pc != 5))
         return 0;
     for (int i = 0; i < WAITERS; i++)
         if (w->blocked[i])
@@ -474,6 +541,8 @@ static inline int go(struct world *w, enum actor actor, int choice)
         return go_balloon(w);
     case COLLAPSER:
         return go_collapser(w);
+    case PLUGGER:
+        return go_plugger(w);
     default:
         return go_reset(w);
     }

@@ -88,8 +88,10 @@ static inline void *serve(void *arg)
     return NULL;
 }
 
-/* @with: what is not the rig's own of the pager's parameters. */
-static inline void rig_init_params(struct rig *rig, const struct pager_params *with)
+/* @with: what is not the rig's own of the pager's parameters. @hotplug_bytes: a window of the second
+ * node, whose backing is the last then. */
+static inline void rig_init_hotplug(struct rig *rig, const struct pager_params *with,
+                                    uint64_t hotplug_bytes)
 {
     struct pager_params params = *with;
     const uint64_t ram[NODES] = { NODE_BYTES, NODE_BYTES };
@@ -104,6 +106,7 @@ static inline void rig_init_params(struct rig *rig, const struct pager_params *w
     (void)close(fd);
     memset(rig, 0, sizeof(*rig));
     plan_ram_init(&rig->plan, NODES, ram);
+    rig->plan.nodes[1].hotplug_bytes = hotplug_bytes;
     assert_int_equal(mem_layout_make(&test_map, &rig->plan.plan, 40, &rig->layout, NULL), 0);
     assert_int_equal(guest_mem_new(&rig->plan.plan, rig->layout, &rig->mem, NULL), 0);
     params.mem = rig->mem;
@@ -123,6 +126,11 @@ static inline void rig_init_params(struct rig *rig, const struct pager_params *w
         *server = (struct server){ rig, i };
         assert_int_equal(pthread_create(&rig->thread[i], NULL, serve, server), 0);
     }
+}
+
+static inline void rig_init_params(struct rig *rig, const struct pager_params *with)
+{
+    rig_init_hotplug(rig, with, 0);
 }
 
 /* @store_bytes, @swap: as of struct pager_params. */

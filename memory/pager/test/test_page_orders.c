@@ -22,10 +22,13 @@
 /* Who is in the world: not all at once, which would be too many states. */
 enum {
     ALL = (1u << ACTORS) - 1,
-    WITH_RESET = ALL - (1u << COLLAPSER) - (1u << BALLOON),
-    WITH_BALLOON = ALL - (1u << COLLAPSER) - (1u << RESET),
-    WITH_COLLAPSER = ALL - (1u << STRANGER) - (1u << RESET) - (1u << BALLOON),
+    WITH_RESET = ALL - (1u << COLLAPSER) - (1u << BALLOON) - (1u << PLUGGER),
+    WITH_BALLOON = ALL - (1u << COLLAPSER) - (1u << RESET) - (1u << PLUGGER),
+    WITH_COLLAPSER = ALL - (1u << STRANGER) - (1u << RESET) - (1u << BALLOON) - (1u << PLUGGER),
     WITH_COLLAPSER_AND_BALLOON = WITH_COLLAPSER - (1u << DEVICE) + (1u << BALLOON),
+    WITH_PLUGGER = ALL - (1u << STRANGER) - (1u << COLLAPSER) - (1u << BALLOON) - (1u << RESET),
+    WITH_PLUGGER_AND_COLLAPSER = WITH_COLLAPSER - (1u << DEVICE) + (1u << PLUGGER),
+    WITH_PLUGGER_AND_BALLOON = WITH_PLUGGER - (1u << DEVICE) + (1u << BALLOON),
 };
 
 struct visited {
@@ -97,7 +100,8 @@ static void explore(struct visited *v, const struct world *w, unsigned who, size
             if (n == 0)
                 break;
             /* who may do something is not who must: the guests' work can end without them */
-            any = any || (a != STRANGER && a != RESET && (a != BALLOON || w->balloon_pc != 0));
+            any = any || (a != STRANGER && a != RESET && (a != BALLOON || w->balloon_pc != 0) &&
+                          (a != PLUGGER || w->plugger_pc != 0));
             if (broken != NULL)
                 (void)fprintf(stderr, "# actor %d after word %#llx: %s\n", a,
                               (unsigned long long)w->word, broken);
@@ -167,6 +171,24 @@ static void nor_where_the_copy_of_a_page_is_lost(void **state)
     explore_losing(1, WITH_BALLOON - (1u << DEVICE), 1);
 }
 
+static void nor_where_it_is_plugged_out_and_in(void **state)
+{
+    (void)state;
+    explore_from(1, WITH_PLUGGER);
+    explore_from(0, WITH_PLUGGER);
+    explore_from(1, WITH_PLUGGER_AND_COLLAPSER);
+    explore_from(0, WITH_PLUGGER_AND_COLLAPSER);
+    explore_from(1, WITH_PLUGGER_AND_BALLOON);
+    explore_from(0, WITH_PLUGGER_AND_BALLOON);
+}
+
+static void nor_where_a_lost_page_is_plugged_out_and_in(void **state)
+{
+    (void)state;
+    explore_losing(1, WITH_PLUGGER, 2);
+    explore_losing(1, WITH_PLUGGER_AND_BALLOON, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +196,8 @@ int main(void)
         cmocka_unit_test(nor_where_a_page_was_never_touched),
         cmocka_unit_test(nor_where_it_becomes_part_of_a_huge_page),
         cmocka_unit_test(nor_where_the_copy_of_a_page_is_lost),
+        cmocka_unit_test(nor_where_it_is_plugged_out_and_in),
+        cmocka_unit_test(nor_where_a_lost_page_is_plugged_out_and_in),
     };
     return cmocka_run_group_tests_name("memory/pager/page_word orders", tests, NULL, NULL);
 }

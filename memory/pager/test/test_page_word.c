@@ -124,6 +124,50 @@ static void what_is_lost_stays_so_until_nobody_wants_it(void **state)
     assert_true(page_arm(&word));
 }
 
+static void what_is_plugged_out_is_left_alone(void **state)
+{
+    enum page_state was;
+    uint32_t object;
+    page_word word = 0;
+
+    (void)state;
+    assert_true(page_lease(&word, &object));
+    assert_false(page_close(&word, &object, &was)); /* a device has it */
+    page_unlease(&word);
+    assert_true(page_arm(&word) && page_keep(&word, 5) && page_punch(&word));
+    assert_false(page_close(&word, &object, &was));
+    page_emptied(&word);
+    assert_true(page_close(&word, &object, &was));
+    assert_int_equal(object, 5);
+    assert_int_equal(was, PAGE_EMPTY);
+    assert_int_equal(page_object(word), 0);
+    assert_false(page_arm(&word) || page_pin(&word) || page_lease(&word, &object));
+    assert_int_equal(page_fetch(&word), 0);
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_NONE);
+    assert_true(page_forget(&word, true, &object, &was)); /* late, and in vain */
+    page_unlease(&word);
+    assert_int_equal(page_state(word), PAGE_CLOSED);
+    assert_int_equal(object, 0);
+    page_open(&word);
+    assert_int_equal(page_state(word), PAGE_RESIDENT);
+    assert_true(page_arm(&word));
+    page_open(&word);
+    assert_int_equal(page_state(word), PAGE_ARMED);
+    assert_true(page_keep(&word, 4) && page_punch(&word));
+    page_emptied(&word);
+    assert_int_equal(page_fetch(&word), 4);
+    page_lose(&word, EBADMSG);
+    page_open(&word);
+    assert_int_equal(page_state(word), PAGE_LOST);
+    assert_true(page_close(&word, &object, &was));
+    assert_int_equal(object, 0);
+    assert_int_equal(was, PAGE_LOST);
+    assert_int_equal(page_touch(&word, &object), PAGE_TOUCH_NONE);
+    page_open(&word);
+    assert_int_equal(page_state(word), PAGE_RESIDENT);
+    assert_int_equal(page_object(word), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +176,7 @@ int main(void)
         cmocka_unit_test(a_lease_outlives_the_way_back),
         cmocka_unit_test(too_many_leases_are_refused),
         cmocka_unit_test(what_is_lost_stays_so_until_nobody_wants_it),
+        cmocka_unit_test(what_is_plugged_out_is_left_alone),
     };
     return cmocka_run_group_tests_name("memory/pager/page_word", tests, NULL, NULL);
 }

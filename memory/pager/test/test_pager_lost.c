@@ -148,6 +148,8 @@ static void others_are_there(struct rig *rig)
         if (i != LOST)
             assert_memory_equal(page_at(rig, 1, i), want, SMALL);
     }
+    /* The fault thread is at nothing any more that could not be evicted. */
+    LOCK_SCOPE(&rig->pager->nodes[1].serving);
 }
 
 static void nobody_reads_it_and_others_are_there(bool poison)

@@ -166,8 +166,6 @@ static const struct {
     { "golden list all", "golden list: unexpected argument \"all\"" },
     { "golden verify one two", "golden verify: unexpected argument \"two\"" },
     { "golden verify one --as two", "golden: --as has no effect without add" },
-    { "run --kernel k --pager on --node cpus=0,memory=1G,hotplug=2G",
-      "--node 0: memory that is plugged in (hotplug=) is not for --pager" },
     { "run --kernel k --balloon --prealloc",
       "--balloon gives memory back that --prealloc takes for good: leave one out" },
     { "ctl ../etc status", "ctl: \"../etc\" cannot be the name of a machine" },

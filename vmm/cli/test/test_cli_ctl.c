@@ -107,7 +107,8 @@ static int fake_balloon(void *ctx, const struct control_balloon *req, json_t **r
  * unplugs had memory. Its balloon is full as soon as it is asked for, by a quarter from node 0, and
  * takes no more than 256 MiB. */
 struct pluggable {
-    uint64_t plugged, returned, balloon;
+    uint64_t plugged, returned, balloon, dropped;
+    bool paged; /* what it gives up and the host does not get back was away */
     bool has_balloon, movable;
     bool stubborn; /* does nothing at all */
     uint64_t requested;
@@ -127,11 +128,14 @@ static int fake_plug(void *ctx, const struct control_plug *req, json_t **ret_jso
         p->plugged = req->bytes < 512u << 20 ? req->bytes : 512u << 20;
     if (p->plugged < before)
         p->returned += (before - p->plugged) / 2;
-    *ret_json = json_pack("{sbsIsIsIsIsIsb}", "driver", 1, "window",
+    if (p->plugged < before && p->paged)
+        p->dropped += (before - p->plugged) / 2;
+    *ret_json = json_pack("{sbsIsIsIsIsIsIsb}", "driver", 1, "window",
                           req->vnode == 1 ? (json_int_t)2 << 30 : 0, "block",
                           req->vnode == 1 ? (json_int_t)128 << 20 : 0, "plugged",
                           (json_int_t)p->plugged, "returned", (json_int_t)p->returned, "resident",
-                          (json_int_t)p->plugged + (1 << 20), "movable", p->movable);
+                          (json_int_t)p->plugged + (1 << 20), "dropped",
+                          (json_int_t)p->dropped, "movable", p->movable);
     return 0;
 }
 
@@ -510,6 +514,20 @@ static void run_rows(struct pluggable *guest, const struct plug_row *rows, size_
     serve_end(&s);
 }
 
+static void what_was_away_is_told(void **state)
+{
+    static const struct plug_row rows[] = {
+        { "ctl web shrink node=1 by=256M",
+          "web: virtual node 1 gave up 256 MiB by virtio-mem, 0 B by balloon; the host has 128 MiB "
+          "of it back, 128 MiB were away\n"
+          "web: 257 MiB of the host's memory are behind the node now, 513 MiB were before\n", NULL },
+    };
+    struct pluggable guest = { .plugged = 512u << 20, .movable = true, .paged = true };
+
+    (void)state;
+    run_rows(&guest, rows, ARRAY_SIZE(rows));
+}
+
 static void what_was_plugged_is_told(void **state)
 {
     static const struct plug_row rows[] = {
@@ -639,6 +657,7 @@ int main(void)
         cmocka_unit_test(a_cpu_that_comes_in_vain_is_told_of),
         cmocka_unit_test(a_balloon_is_shown_by_node),
         cmocka_unit_test(what_was_plugged_is_told),
+        cmocka_unit_test(what_was_away_is_told),
         cmocka_unit_test(a_balloon_gives_what_cannot_be_unplugged),
         cmocka_unit_test(who_waits_in_vain_asks_for_no_more),
         cmocka_unit_test(the_ledger_is_judged_and_drawn),
