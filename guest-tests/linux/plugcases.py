@@ -9,6 +9,7 @@ import guestvm
 from ballooncases import HOMES, at_home, do, finish, holds, resident, until
 from guestvm import Vm, ctl
 from memorycases import MIB
+from pagingcases import evict, pager
 
 GUEST_BYTES = 256 * MIB
 PATIENT = ("--patience", "150")  # one block may take that long in an emulated host
@@ -130,6 +131,29 @@ def refuses(tap, vm):
         tap.point(status == 1 and why in said, f"plug: refused: {why}", said)
 
 
+def pages(tap, vm, before):
+    """Memory that is plugged in goes away and comes back as other memory does; plugged out, it is
+    neither there nor away."""
+    grow(tap, vm, 256 * MIB, 256 * MIB)
+    until("memory that comes online", lambda: grown(again(vm, "look"), before, 256 * MIB))
+    again(vm, "keep")
+    gone = evict(vm, 1)
+    tap.point(gone["evicted"] >= 32 * MIB and gone["why"] == "", "plug: memory of the node is away",
+              gone)
+    again(vm, "check, come back")
+    evict(vm, 1)
+    there, away = resident(vm)[1], pager(vm, 1)["away"]
+    back = shrink(tap, vm, 256 * MIB)
+    now = pager(vm, 1)
+    print(f"# {there} there and {away} away; {back} delivered, {resident(vm)[1]} there and "
+          f"{now['away']} away, {now['dropped']} dropped", flush=True)
+    tap.point(resident(vm)[1] + now["away"] <= GUEST_BYTES, "plug: what went is not away, either",
+              (resident(vm), now))
+    tap.same(now["lost"], 0, "plug: nothing is lost")
+    tap.same(again(vm, "check, plugged out"), before, "plug: the guest's nodes are as they were again")
+    do(vm, "free")
+
+
 def starts_over(tap, vm):
     """After a reset nothing is plugged in; the next driver plugs in what is asked for."""
     grow(tap, vm, 256 * MIB, 256 * MIB)
@@ -141,12 +165,13 @@ def starts_over(tap, vm):
 
 
 def plugged(tap, kernel):
-    """A Linux guest whose node 1 grows and shrinks."""
+    """A Linux guest whose node 1 grows and shrinks; the pager has nothing to do until late."""
     initrd = os.path.join(guestvm.BUILD, "guest/initrd-memory.zst")
     with Vm(tap, "plug", [
             "--kernel", kernel, "--initrd", initrd, "--cmdline",
             f"console={guestvm.CONSOLE} quiet panic=-1 memhp_default_state=online_movable nv.test=plug",
-            "--cpus", "2", "--balloon", "size=0", "--node", f"cpus=0,memory=256M,host={HOMES[0]}",
+            "--cpus", "2", "--pager", "on", "--balloon", "size=0",
+            "--node", f"cpus=0,memory=256M,host={HOMES[0]}",
             "--node", f"cpus=1,memory=256M,host={HOMES[1]},hotplug=2G"]) as vm:
         before = boots(vm)
         grows(tap, vm, before)
@@ -154,5 +179,6 @@ def plugged(tap, kernel):
         shrinks(tap, vm, before)
         inflates(tap, vm)
         refuses(tap, vm)
+        pages(tap, vm, before)
         starts_over(tap, vm)
         finish(tap, vm)
