@@ -161,6 +161,7 @@ def x86():
                cmdline=ENDLESS, target="6M", status=STOPPED, seconds=240)
     yield Case("user_chase", "a slow node", SLOW, cmdline="at=64 steps=400000 rounds=100000000",
                slow=True, status=STOPPED, seconds=120)
+    yield Case("stall", options=PAGER, cmdline="windows=5 ticks=20000000", seconds=120)
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
     yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1", damage=1, seconds=120)
