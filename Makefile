@@ -9,8 +9,8 @@
 #   make bench      measure against QEMU in one run; results in build/bench/
 #   make bench-placement   judge the planner, taking and moving memory, and where accesses go
 #                   (QUICK=1: one round of each; PARTS="moving ...": these only)
-#   make bench-memory      what it costs to have a guest give memory back, and what memory of
-#                   guests takes in a store
+#   make bench-memory      what memory of guests takes in a store, what its coming and going cost,
+#                   where it is afterwards (PARTS="paging ...": these only)
 #   make bench-lab         a lab's start, against QEMU and virtiofsd; whether a slow node is slow
 #   make unit       unit tests only (unit-san, unit-tsan: under sanitizers)
 #   make bench-attacker    what the time that a page takes tells of other guests, against KSM
@@ -236,9 +236,8 @@ bench-lab: deps
 	@$(SUB) -j2 all guests
 	@guest-tests/bench/lab-start; s=$$?; guest-tests/bench/lab-slow || s=$$?; exit $$s
 bench-memory: deps
-	@$(SUB) -j2 all $(BUILD)/bench/replay $(BUILD)/bench/pageout
-	@guest-tests/bench/memory-return; s=$$?; guest-tests/bench/memory-corpus || s=$$?; \
-	guest-tests/bench/memory-corpus --held-out --guests 4 || s=$$?; exit $$s
+	@$(SUB) -j2 all guests $(BUILD)/bench/replay $(BUILD)/bench/pageout $(BUILD)/bench/attacker
+	@guest-tests/bench/all-memory $(PARTS)
 
 .PHONY: bench-lab bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \
         fuzz-list fuzzers fuzzers-build layers headers lint deps check check-all demo bench install uninstall clean help guests
