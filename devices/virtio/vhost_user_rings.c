@@ -289,11 +289,24 @@ int vu_rings_start(struct vu_dev *dev, struct errctx *ec)
     return r;
 }
 
+/* An index in a ring, which its other side may be writing. */
+static int ring_index(const struct virtqueue *vq, uint64_t at, uint16_t *ret_index)
+{
+    struct mem_lease lease;
+    const int r = guest_mem_lease_begin(vq->mem, (struct gpa){ at }, sizeof(*ret_index), LEASE_READ,
+                                        &lease);
+
+    if (r < 0)
+        return r;
+    *ret_index = __atomic_load_n((const uint16_t *)lease.ptr, __ATOMIC_ACQUIRE);
+    guest_mem_lease_end(vq->mem, &lease);
+    return 0;
+}
+
 /* The index that the back end left in the used ring. */
 static int used_index(const struct virtqueue *vq, uint16_t *ret_index)
 {
-    return guest_mem_read(vq->mem, (struct gpa){ vq->used.v + offsetof(struct vring_used, idx) },
-                          ret_index, sizeof(*ret_index));
+    return ring_index(vq, vq->used.v + offsetof(struct vring_used, idx), ret_index);
 }
 
 int vu_rings_stop(struct vu_dev *dev, struct errctx *ec)
@@ -326,11 +339,11 @@ bool vu_rings_idle(const struct vu_dev *dev)
 {
     for (unsigned i = 0; i < dev->vdev.n_queues; i++) {
         const struct virtqueue *vq = &dev->vdev.vqs[i];
-        const struct gpa at = { vq->avail.v + offsetof(struct vring_avail, idx) };
+        const uint64_t at = vq->avail.v + offsetof(struct vring_avail, idx);
         uint16_t asked, answered;
 
-        if (vq->enabled && (guest_mem_read(vq->mem, at, &asked, sizeof(asked)) < 0 ||
-                            used_index(vq, &answered) < 0 || asked != answered))
+        if (vq->enabled && (ring_index(vq, at, &asked) < 0 || used_index(vq, &answered) < 0 ||
+                            asked != answered))
             return false;
     }
     return true;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The virtio disk and a driver that asks for nonsense. */
 // LDFLAGS: -Wl,--wrap=preadv2,--wrap=pwritev2,--wrap=fdatasync,--wrap=blk_uring_new
+#include <stdatomic.h>
+
 #include "devices/virtio/test/blk_rig.h"
 
 static void requests_outside_the_disk_fail(void **state)
@@ -118,7 +120,8 @@ static void a_chain_outside_memory_breaks_the_disk(void **state)
 /* A pager that lost what was in one page. */
 static int no_lost_page(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
 {
-    const char *lost = ctx, *at = ptr;
+    const _Atomic(const char *) *where = ctx;
+    const char *lost = atomic_load(where), *at = ptr;
 
     (void)vnode;
     return lost >= at && lost < at + len ? -EHWPOISON : 0;
@@ -135,30 +138,33 @@ static void nothing(void *ctx, struct vnode_id vnode, void *ptr, size_t len)
 static void a_request_for_lost_memory_fails_and_no_other(void **state)
 {
     static const struct guest_mem_dma_ops ops = { .begin = no_lost_page, .end = nothing };
+    static _Atomic(const char *) lost;
     struct fixture *f = *state;
     const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT };
     uint32_t head, len;
 
+    guest_mem_set_dma_ops(f->fm.mem, &ops, &lost); /* before there are threads that look */
+    attach(f, f->path, ",queues=4,serial=ABC-1", 0);
     for (size_t i = 0; i < 2; i++) {
         const bool in = is_read(types[i]);
         struct fake_buf bufs[] = { { HDR, 16 }, { DATA, 512 }, { STATUS, 1 } };
 
-        guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, DATA + 8));
+        atomic_store(&lost, at(f, DATA + 8));
         put_header(f, HDR, types[i], 0);
         assert_int_equal(run_bufs(f, 0, bufs, in ? 1 : 2, in ? 2 : 1, NULL), VIRTIO_BLK_S_IOERR);
-        guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, HDR));
+        atomic_store(&lost, at(f, HDR));
         assert_int_equal(run_bufs(f, 0, bufs, in ? 1 : 2, in ? 2 : 1, NULL), VIRTIO_BLK_S_IOERR);
-        guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, DATA + 4096));
+        atomic_store(&lost, at(f, DATA + 4096));
         assert_int_equal(run_bufs(f, 0, bufs, in ? 1 : 2, in ? 2 : 1, NULL), VIRTIO_BLK_S_OK);
     }
     /* Where even the answer has no place it is said to be empty. */
-    guest_mem_set_dma_ops(f->fm.mem, &ops, at(f, STATUS));
+    atomic_store(&lost, at(f, STATUS));
     fake_queue_add(&f->fd.q[0], (struct fake_buf[]){ { HDR, 16 }, { STATUS, 1 } }, 1, 1);
     fake_dev_kick(&f->fd, 0);
     assert_true(fake_queue_used(&f->fd.q[0], &head, &len));
     assert_int_equal(len, 0);
     assert_false(f->dev->broken);
-    guest_mem_set_dma_ops(f->fm.mem, NULL, NULL);
+    atomic_store(&lost, NULL);
 }
 
 int main(void)
@@ -171,7 +177,8 @@ int main(void)
         EACH(a_short_header_is_an_error_the_driver_hears),
         EACH(a_request_without_status_breaks_the_disk),
         EACH(a_chain_outside_memory_breaks_the_disk),
-        EACH(a_request_for_lost_memory_fails_and_no_other),
+        BOTH_BARE(a_request_for_lost_memory_fails_and_no_other),
+        TEST(a_request_for_lost_memory_fails_and_no_other, setup_mem, with_inline, "inline"),
     };
 
     return cmocka_run_group_tests_name("devices/virtio/blk abuse", tests, NULL, NULL);
