@@ -164,7 +164,7 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 SUB := $(MAKE) --no-print-directory
 
 # Benchmarks' programs as well, where they run, so that they keep up with what they call.
-BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout deltas attacker)
+BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout together deltas attacker)
 
 tests: $(TEST_BINS) $(if $(CROSS_COMPILE),,$(BENCH_BINS))
 
@@ -225,6 +225,7 @@ bench:
 TOUCHGUEST := guest-tests/bench/$(ARCH)/touchguest.c
 
 $(BENCH_BINS): $(BUILD)/bench/%: guest-tests/bench/%.c $(TOUCHGUEST) guest-tests/bench/touchguest.h \
+                                 guest-tests/bench/captured.h \
                                  guest-tests/bench/planner_problems.h $(LIB)
 	@mkdir -p $(@D)
 	$(call SHOW,LINK)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< \
@@ -236,7 +237,7 @@ bench-lab: deps
 	@$(SUB) -j2 all guests
 	@guest-tests/bench/lab-start; s=$$?; guest-tests/bench/lab-slow || s=$$?; exit $$s
 bench-memory: deps
-	@$(SUB) -j2 all guests $(BUILD)/bench/replay $(BUILD)/bench/pageout $(BUILD)/bench/attacker
+	@$(SUB) -j2 all guests $(addprefix $(BUILD)/bench/,replay pageout together attacker)
 	@guest-tests/bench/all-memory $(PARTS)
 
 .PHONY: bench-lab bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \

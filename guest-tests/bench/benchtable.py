@@ -4,6 +4,8 @@ import json
 import os
 import statistics
 
+import benchload
+
 OURS = "numavisor"
 NO_PEER = "-"
 
@@ -111,12 +113,13 @@ def row(figure, samples, peer_name, goal):
 
 
 def rows(figures, samples, peers_of):
-    """Every figure with every peer, in order; nothing is left out."""
-    out = []
+    """Every figure with every peer, in order; nothing is left out. Each says what part of the CPUs'
+    time was others' since this program began."""
+    out, others = [], rounded(benchload.share())
     for figure in figures:
         for peer_name in peers_of(figure):
             for goal in figure.goal.split(" and "):
-                out.append(row(figure, samples, peer_name, goal))
+                out.append(row(figure, samples, peer_name, goal) | {"others_cpu": others})
     return out
 
 
@@ -176,6 +179,10 @@ def print_table(objects):
             print("-" * (sum(widths) + 2 * len(widths) - 2))
     print("\n* measured on an emulated host: only ratio and counts say something about hardware.\n"
           "ratio: ours/peer. runs, spread ((largest - smallest)/median): ours/peer.")
+    loads = [o["others_cpu"] for o in objects if "others_cpu" in o]
+    if loads:
+        print(f"others took {100 * min(loads):.0f} to {100 * max(loads):.0f} % of the CPUs' time "
+              "meanwhile.")
     for o in objects:
         for why in ("reason", "note"):
             if why in o:

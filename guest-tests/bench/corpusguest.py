@@ -25,7 +25,8 @@ from rigcpio import Cpio
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("BUILD", "build")
 MIB = 1 << 20
-LIMIT_S = 1800  # for a guest to come to its next word
+LIMIT_S = 1800  # for a guest of 512 MiB to come to its next word
+REFERENCE_MIB = 512  # of the guests whose memory makes a golden file: what they started from is alike
 RELEASES = ("bookworm", "trixie")
 SYSTEM = """linux-image-cloud-amd64 base-files base-passwd systemd systemd-sysv udev dbus bash dash
     coreutils util-linux procps grep sed mawk findutils diffutils hostname login passwd iproute2 kmod
@@ -70,7 +71,8 @@ def folder():
 
 def guests(kind, count, mib):
     """(references, guests): releases take turns, so that any even number has as many of each."""
-    references = [Guest(kind, release, kind.reference, i, mib) for i, release in enumerate(RELEASES)]
+    references = [Guest(kind, release, kind.reference, i, REFERENCE_MIB)
+                  for i, release in enumerate(RELEASES)]
     rest = [Guest(kind, RELEASES[i % 2], kind.roles[i // 2 % len(kind.roles)], 10 + i, mib)
             for i in range(count)]
     return references, rest
@@ -91,9 +93,13 @@ def release_root(kind, release):
     return root, kernel
 
 
+def disk_path(kind, release):
+    return os.path.join(folder(), f"{kind.name}-{release}.ext4")
+
+
 def disk(kind, release, root):
     """The root as a disk, with as much room again as it takes."""
-    path = os.path.join(folder(), f"{kind.name}-{release}.ext4")
+    path = disk_path(kind, release)
     listed = os.path.join(rigkernel.rig_dir(), rigarch.here().of(release).name,
                           kind.name + ".packages")
     if os.path.exists(path) and os.path.getmtime(path) >= os.path.getmtime(listed):
@@ -148,8 +154,8 @@ def machine(start, guest, memory):
             f"systemd.firstboot=off systemd.condition_needs_update=0 systemd.getty_auto=no {words}"]
 
 
-def word(vm, text):
-    line = vm.wait_for("@@", LIMIT_S)[1]
+def word(vm, text, mib):
+    line = vm.wait_for("@@", LIMIT_S * mib // 512)[1]  # work grows with memory
     if text not in line:
         raise Failed(line)
 
@@ -177,9 +183,9 @@ def capture(guest):
             f.truncate(guest.mib * MIB)
         with Running(machine(prepared(guest.kind, guest.release), guest, memory)) as vm:
             try:
-                word(vm, "@@ cold")
+                word(vm, "@@ cold", guest.mib)
                 copy(vm, memory, guest.cold)
-                word(vm, "@@ ready")
+                word(vm, "@@ ready", guest.mib)
                 copy(vm, memory, guest.ready)
             except Failed as e:
                 raise Failed(f"{guest.name}: {e}") from None

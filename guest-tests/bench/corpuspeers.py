@@ -21,6 +21,10 @@ MIB = 1 << 20
 LIMIT_S = 600
 CONTROL = "/sys/class/zram-control"
 KSM_PATH = "/sys/kernel/mm/ksm"
+# What a page takes beside its bytes, as Linux 6.18 allocates it: a slot of zram's table (seen in
+# /proc/vmallocinfo); zsmalloc's handle of what is not all the same; KSM's item for each page that it
+# looks at (sizes in /sys/kernel/slab).
+ZRAM_SLOT, ZRAM_HANDLE, KSM_ITEM = 16, 8, 64
 
 
 def read(path):
@@ -94,7 +98,7 @@ def emulated_bytes(paths):
 
 
 def zram_bytes(paths):
-    """Bytes that zram takes for the pages of files, whole; its own table is not counted."""
+    """Bytes that zram takes for the pages of files, whole, without its table and handles."""
     try:
         size, stat = native_bytes(paths)
     except (Failed, OSError):

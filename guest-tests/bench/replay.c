@@ -9,71 +9,21 @@
  *
  * CPU times are for a page that is not zeroes, bytes for one of all pages.
  */
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
+#include "guest-tests/bench/captured.h"
 #include "memory/store/store.h"
 #include "vmm/base/macros.h"
-
-struct file {
-    const uint8_t *start;
-    size_t n_pages;
-};
 
 struct result {
     double bytes_fast, bytes; /* held, before and after packing */
     double put_us, pack_us;   /* CPU time */
 };
 
-static _Noreturn void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static double cpu_us(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static bool is_zero(const uint8_t *page)
-{
-    return page[0] == 0 && memcmp(page, page + 1, CODEC_PAGE - 1) == 0;
-}
-
-static struct file open_file(const char *path)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    void *p;
-
-    if (fd < 0 || fstat(fd, &st) < 0)
-        die(path);
-    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED)
-        die(path);
-    (void)close(fd);
-    return (struct file){ p, (size_t)st.st_size / CODEC_PAGE };
-}
-
-/* Reads all of them, so that whoever comes next finds them in memory. */
-static size_t count_used(const struct file *files, size_t n)
+static size_t count_used(const struct captured *files, size_t n)
 {
     size_t used = 0;
 
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < files[i].n_pages; k++)
-            used += !is_zero(files[i].start + k * CODEC_PAGE);
+        used += captured_used(&files[i]);
     return used;
 }
 
@@ -98,7 +48,7 @@ static void pack(struct store *store, struct store_press *press)
 }
 
 /* Results are added to @r. */
-static void replay(const struct file *files, size_t n, struct golden *golden, struct result *r)
+static void replay(const struct captured *files, size_t n, struct golden *golden, struct result *r)
 {
     static const struct idset anywhere;
     static struct store_desk desk;
@@ -117,7 +67,7 @@ static void replay(const struct file *files, size_t n, struct golden *golden, st
     begin = cpu_us();
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < files[i].n_pages; k++)
-            if (store_put(store, &desk, files[i].start + k * CODEC_PAGE, &object) < 0)
+            if (store_put(store, &desk, captured_page(&files[i], k), &object) < 0)
                 die("put");
     r->put_us += cpu_us() - begin;
     store_trim(store);
@@ -130,7 +80,7 @@ static void replay(const struct file *files, size_t n, struct golden *golden, st
     store_free(store);
 }
 
-static int do_store(const struct file *files, size_t n)
+static int do_store(const struct captured *files, size_t n)
 {
     struct result one = { 0 }, apart = { 0 };
     const double used = (double)count_used(files, n);
@@ -148,7 +98,7 @@ static int do_store(const struct file *files, size_t n)
     return 0;
 }
 
-static int do_golden(const char *path, const struct file *files, size_t n)
+static int do_golden(const char *path, const struct captured *files, size_t n)
 {
     struct result apart = { 0 };
     struct golden_counts counts;
@@ -177,7 +127,7 @@ static int by_content(const void *a, const void *b)
     return memcmp(*(const uint8_t *const *)a, *(const uint8_t *const *)b, CODEC_PAGE);
 }
 
-static int do_unique(const char *path, const struct file *files, size_t n)
+static int do_unique(const char *path, const struct captured *files, size_t n)
 {
     static const uint8_t zeroes[CODEC_PAGE];
     FILE *out = fopen(path, "we");
@@ -189,8 +139,8 @@ static int do_unique(const char *path, const struct file *files, size_t n)
         die(path);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < files[i].n_pages; k++)
-            if (!is_zero(files[i].start + k * CODEC_PAGE))
-                pages[used++] = files[i].start + k * CODEC_PAGE;
+            if (!is_zero(captured_page(&files[i], k)))
+                pages[used++] = captured_page(&files[i], k);
     qsort(pages, used, sizeof(*pages), by_content);
     for (size_t i = 0; i < used; i++)
         if (i == 0 || by_content(&pages[i], &pages[i - 1]) != 0)
@@ -202,7 +152,7 @@ static int do_unique(const char *path, const struct file *files, size_t n)
     return fclose(out) == 0 ? 0 : 1;
 }
 
-static void hold(const struct file *file)
+static void hold(const struct captured *file)
 {
     const size_t used = count_used(file, 1), bytes = file->n_pages * CODEC_PAGE;
     uint8_t *to, *at;
@@ -215,7 +165,7 @@ static void hold(const struct file *file)
         die("memory");
     at = to;
     for (size_t k = 0; k < file->n_pages; k++) {
-        const uint8_t *page = file->start + k * CODEC_PAGE;
+        const uint8_t *page = captured_page(file, k);
 
         if (!is_zero(page)) {
             memcpy(at, page, CODEC_PAGE);
@@ -225,7 +175,7 @@ static void hold(const struct file *file)
     (void)munmap((void *)(uintptr_t)file->start, bytes);
 }
 
-static int do_hold(const struct file *files, size_t n)
+static int do_hold(const struct captured *files, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         hold(&files[i]);
@@ -238,11 +188,11 @@ int main(int argc, char **argv)
 {
     const bool more = argc > 1 && (strcmp(argv[1], "unique") == 0 || strcmp(argv[1], "golden") == 0);
     const int first = more ? 3 : 2;
-    struct file files[64];
+    struct captured files[64];
     size_t n = 0;
 
     for (int i = first; i < argc && n < ARRAY_SIZE(files); i++)
-        files[n++] = open_file(argv[i]);
+        files[n++] = captured_open(argv[i]);
     if (n > 0 && strcmp(argv[1], "store") == 0)
         return do_store(files, n);
     if (n > 0 && strcmp(argv[1], "golden") == 0)
