@@ -164,7 +164,7 @@ $(FUZZ_BINS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 SUB := $(MAKE) --no-print-directory
 
 # Benchmarks' programs as well, where they run, so that they keep up with what they call.
-BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout together deltas attacker)
+BENCH_BINS := $(patsubst %,$(BUILD)/bench/%,planner replay pageout together firsttouch deltas attacker)
 
 tests: $(TEST_BINS) $(if $(CROSS_COMPILE),,$(BENCH_BINS))
 
@@ -237,7 +237,7 @@ bench-lab: deps
 	@$(SUB) -j2 all guests
 	@guest-tests/bench/lab-start; s=$$?; guest-tests/bench/lab-slow || s=$$?; exit $$s
 bench-memory: deps
-	@$(SUB) -j2 all guests $(addprefix $(BUILD)/bench/,replay pageout together attacker)
+	@$(SUB) -j2 all guests $(addprefix $(BUILD)/bench/,replay pageout together firsttouch attacker)
 	@guest-tests/bench/all-memory $(PARTS)
 
 .PHONY: bench-lab bench-memory bench-placement all tests unit unit-san unit-tsan unit-tsan-run clang fuzz \
