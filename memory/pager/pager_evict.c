@@ -22,7 +22,6 @@
 #include "vmm/base/macros.h"
 
 enum {
-    WINDOW = 8,    /* extents that are armed before the first of them is copied */
     ROOM_TRIES = 64, /* to find room for a page */
     KNOWN_FROM = 2 /* rounds of looks: before, nothing goes by itself */
 };
@@ -206,15 +205,8 @@ static void forget_span(const struct pager_span *s)
     atomic_fetch_and(pager_span_extent(s), (uint8_t)~EXTENT_AWAY);
 }
 
-struct window {
-    struct pager_span span[WINDOW];
-    size_t n, armed_pages;
-    bool whole; /* extents go as wholes */
-};
-
-/* Take one more extent into it, at most @max pages. Room is the caller's to see. */
-static int add_extent(struct window *w, struct pager_node *node, size_t extent, size_t max,
-                      struct errctx *ec)
+int pager_window_add(struct pager_window *w, struct pager_node *node, size_t extent, size_t max,
+                     struct errctx *ec)
 {
     struct pager_span *s = &w->span[w->n++];
     int r;
@@ -225,9 +217,8 @@ static int add_extent(struct window *w, struct pager_node *node, size_t extent, 
     return r;
 }
 
-/* @r: of arming. @ret_n: grows by the pages that went. */
-static int finish(const struct window *w, int r, struct pager_desk *desk, size_t *ret_n,
-                  struct errctx *ec)
+int pager_window_finish(const struct pager_window *w, int r, struct pager_desk *desk,
+                        size_t *ret_n, struct errctx *ec)
 {
     for (size_t i = 0; i < w->n; i++) {
         if (r == 0)
@@ -244,14 +235,14 @@ static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want
                         size_t *ret_n, struct errctx *ec)
 {
     const size_t first = node->hand;
-    struct window w = { .n = 0 };
+    struct pager_window w = { .n = 0 };
     int r = 0;
 
     while (r == 0 && w.n < n_extents && w.armed_pages < want_pages) {
-        r = add_extent(&w, node, node->hand, want_pages - w.armed_pages, ec);
+        r = pager_window_add(&w, node, node->hand, want_pages - w.armed_pages, ec);
         node->hand = (node->hand + 1) % pager_extents_in(node);
     }
-    r = finish(&w, r, node->pager->desk, ret_n, ec);
+    r = pager_window_finish(&w, r, node->pager->desk, ret_n, ec);
     if (r == -EINTR)
         node->hand = first;
     return r < 0 ? r : (int)w.n;
@@ -273,7 +264,7 @@ int pager_register(struct pager_node *node, struct errctx *ec)
     return r;
 }
 
-static void trim(const struct pager_node *node)
+void pager_trim(const struct pager_node *node)
 {
     store_trim(node->first);
     if (pager_store(node) != node->first)
@@ -287,110 +278,33 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
     struct pager_node *node = vnode.v < pager->n_nodes ? &pager->nodes[vnode.v] : NULL;
     const uint64_t want = want_bytes / PAGER_PAGE + (want_bytes % PAGER_PAGE != 0);
     size_t done = 0, seen = 0;
+    bool any_cold = true;
     int r = 0;
 
     if (node == NULL || node->n_regions == 0)
         return errctx_set(ec, ENOENT, "virtual node %u has no memory", vnode.v);
     while (r >= 0 && done < want && seen < pager_extents_in(node)) {
         const uint64_t begin = pager_cpu_ns();
+        const size_t before = done;
 
         if (!atomic_load(&node->registered)) /* the first time, and after a reset in between() */
             r = pager_register(node, ec);
         if (r < 0)
             break;
-        r = evict_window(node, MIN((size_t)WINDOW, pager_extents_in(node) - seen), want - done,
-                         &done, ec);
+        any_cold = any_cold && want - done >= PAGER_EXTENT_PAGES && pager_knows_cold(node);
+        if (any_cold) /* until none of these goes any more; then by turns */
+            r = pager_evict_coldest(node, want - done, &done, ec);
+        else
+            r = evict_window(node, MIN((size_t)PAGER_WINDOW, pager_extents_in(node) - seen),
+                             want - done, &done, ec);
+        any_cold = any_cold && done > before;
         pager_add(&node->n.evict_cpu_ns, pager_cpu_ns() - begin);
         seen += r > 0 ? (size_t)r : 0;
         r = r == -EINTR ? 0 : r;
         if (!ops->between(ctx, (uint64_t)done * PAGER_PAGE))
             break;
     }
-    trim(node);
+    pager_trim(node);
     *ret_evicted_bytes = (uint64_t)done * PAGER_PAGE;
     return MIN(r, 0);
-}
-
-/* --- toward a target -------------------------------------------------------------------------- */
-
-/* Bytes above the target; 0 without one. */
-static uint64_t above_target(struct pager_node *node)
-{
-    const uint64_t target = atomic_load(&node->target_bytes);
-    const uint64_t there =
-        target == PAGER_NO_TARGET ? 0
-                                  : guest_mem_resident_bytes(node->pager->params.mem, node->vnode);
-
-    return there > target ? there - target : 0;
-}
-
-bool pager_wants_looks(struct pager_node *node)
-{
-    const uint64_t target = atomic_load(&node->target_bytes);
-
-    if (!atomic_load(&node->registered) || target == PAGER_NO_TARGET)
-        return atomic_load(&node->registered);
-    return guest_mem_resident_bytes(node->pager->params.mem, node->vnode) >= target - target / 8;
-}
-
-/* A window of the coldest extents that are there and were not touched just now. */
-static int evict_coldest(struct pager_node *node, uint64_t want_pages, size_t *ret_n,
-                         struct errctx *ec)
-{
-    struct window w = { .whole = true };
-    int r = 0;
-
-    heat_order(&node->heat, node->order);
-    for (size_t i = 0; i < node->heat.n; i++) {
-        const struct heat_region *region = &node->heat.regions[node->order[i]];
-
-        if (region->heat >= LOOK_HOT)
-            break;
-        for (uint32_t k = region->first; k < region->first + region->n; k++) {
-            const struct pager_span s = pager_span_at(node, k);
-
-            if (r < 0 || w.n == WINDOW || w.armed_pages >= want_pages)
-                return finish(&w, r, node->pager->desk, ret_n, ec);
-            if ((atomic_load(pager_span_extent(&s)) & (EXTENT_AWAY | EXTENT_SPARED)) == 0)
-                r = add_extent(&w, node, k, SIZE_MAX, ec);
-        }
-    }
-    return finish(&w, r, node->pager->desk, ret_n, ec);
-}
-
-/* Near its target a node is looked at, which needs its faults; then there is something to go by. */
-static int approach(struct pager_node *node, struct errctx *ec)
-{
-    const uint64_t target = atomic_load(&node->target_bytes), above = above_target(node);
-    const uint64_t begin = pager_cpu_ns();
-    size_t done = 0;
-    int r = 0;
-
-    if (node->n_regions == 0 || target == PAGER_NO_TARGET)
-        return 0;
-    if (!atomic_load(&node->registered))
-        return guest_mem_resident_bytes(node->pager->params.mem, node->vnode) >= target - target / 8
-                   ? pager_register(node, ec)
-                   : 0;
-    if (above == 0 || node->heat.rounds < node->known_from)
-        return 0;
-    r = evict_coldest(node, (above + PAGER_PAGE - 1) / PAGER_PAGE, &done, ec);
-    pager_add(&node->n.evict_cpu_ns, pager_cpu_ns() - begin);
-    if (done > 0)
-        trim(node);
-    return r == -EINTR ? 0 : r;
-}
-
-int pager_evict_cold(struct pager *pager, struct errctx *ec)
-{
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < pager->n_nodes; i++)
-        r = approach(&pager->nodes[i], ec);
-    return r;
-}
-
-void pager_set_target(struct pager *pager, struct vnode_id vnode, uint64_t bytes)
-{
-    atomic_store(&pager->nodes[vnode.v].target_bytes, bytes);
 }

@@ -14,6 +14,7 @@ enum {
     PAGER_PAGE = BACKING_PAGE,
     PAGER_EXTENT = BACKING_EXTENT,
     PAGER_EXTENT_PAGES = PAGER_EXTENT / PAGER_PAGE,
+    PAGER_WINDOW = 8, /* extents that are armed together */
     EVICT_CHUNK = 16, /* pages that are copied at once: they stay in the nearest cache */
     FILL_CHUNK = 16,  /* pages that are brought back at once */
     LOOK_REGIONS = 200, /* of a node, that are taken to be alike in use */
@@ -175,6 +176,35 @@ bool pager_swap_some(struct pager_node *node);
 
 /** pager_wants_looks() - is what of the node is in use worth knowing now? */
 bool pager_wants_looks(struct pager_node *node);
+
+/* Extents that are armed together, before the first of them is copied. */
+struct pager_window {
+    struct pager_span span[PAGER_WINDOW];
+    size_t n, armed_pages;
+    bool whole; /* extents go as wholes or not at all */
+};
+
+/** pager_window_add() - arm one more extent of @node, at most @max pages of it. Room is the caller's
+ *  to see. Return: 0 or an errno. */
+int pager_window_add(struct pager_window *w, struct pager_node *node, size_t extent, size_t max,
+                     struct errctx *ec);
+
+/** pager_window_finish() - keep and punch what is still armed; @r: what adding returned, where it is
+ *  an errno all is cancelled. @ret_n: grows by the pages that went. Return: 0 or an errno; -EINTR:
+ *  again, later. */
+int pager_window_finish(const struct pager_window *w, int r, struct pager_desk *desk,
+                        size_t *ret_n, struct errctx *ec);
+
+/** pager_knows_cold() - have the looks gone around often enough to say what is cold? */
+bool pager_knows_cold(const struct pager_node *node);
+
+/** pager_evict_coldest() - a window of the coldest extents that are there, were not touched just now
+ *  and are not hot. Return: as pager_window_finish(). */
+int pager_evict_coldest(struct pager_node *node, uint64_t want_pages, size_t *ret_n,
+                        struct errctx *ec);
+
+/** pager_trim() - give back memory that the node's stores do not need any more. */
+void pager_trim(const struct pager_node *node);
 
 /** pager_register() - from now on the node's faults come to its fault thread. The thread that
  *  evicts. Return: 0 or the errno of uffd_register(). */

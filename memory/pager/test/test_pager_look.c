@@ -161,6 +161,33 @@ static void the_coldest_go_until_the_target_is_met(void **state)
     free(rig);
 }
 
+/* Once it is known what is cold, that goes first; more goes when more is asked for. */
+static void who_asks_for_some_gets_the_coldest(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint64_t left;
+
+    (void)state;
+    assert_non_null(rig);
+    rig_init(rig);
+    memset(page_at(rig, 0, 0), 7, NODE_BYTES);
+    assert_int_equal(evict(rig, 0, SMALL), SMALL);
+    look_while_two_are_used(rig, 12);
+    for (unsigned i = 0; i < EXTENTS - 3; i++) {
+        assert_true(evict(rig, 0, BACKING_EXTENT) >= BACKING_EXTENT - SMALL);
+        assert_true(is_all_there(rig, 2));
+        assert_true(is_all_there(rig, 5));
+    }
+    left = resident(rig);
+    assert_true(left >= 2 * BACKING_EXTENT && left <= 3 * BACKING_EXTENT);
+    assert_int_equal(evict(rig, 0, UINT64_MAX), left);
+    assert_int_equal(resident(rig), 0);
+    for (size_t i = 0; i < NODE_BYTES; i++)
+        assert_int_equal(page_at(rig, 0, 0)[i], 7);
+    rig_fini(rig);
+    free(rig);
+}
+
 static void a_target_outlives_a_reset(void **state)
 {
     struct rig *rig = malloc(sizeof(*rig));
@@ -190,6 +217,7 @@ int main(void)
         cmocka_unit_test(a_look_costs_the_guest_one_fault_an_extent),
         cmocka_unit_test(without_a_budget_nothing_is_looked_at),
         cmocka_unit_test(the_coldest_go_until_the_target_is_met),
+        cmocka_unit_test(who_asks_for_some_gets_the_coldest),
         cmocka_unit_test(a_target_outlives_a_reset),
     };
     return cmocka_run_group_tests_name("memory/pager: look", tests, NULL, NULL);
