@@ -14,6 +14,7 @@ import time
 
 WORDS = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
 SEED, SCALE = int(WORDS["nv_seed"]), int(WORDS["nv_mib"]) // 512
+DEEP = 1 + SCALE // 4  # a large guest has more data for its memory: what its system takes is the same
 DICE = random.Random(SEED)
 PATIENCE_S = 300
 TREES = ("/usr/share/doc", "/usr/share/perl", "/usr/lib/python3", "/usr/lib/ruby")
@@ -56,11 +57,11 @@ def connect(port):
             time.sleep(0.2)
 
 
-def files():
-    """What there is to read, in an order of this guest's own."""
-    found = [os.path.join(at, name) for top in TREES for at, _, names in os.walk(top)
+def files(trees, below):
+    """What there is to read in files of less than BELOW bytes, in an order of this guest's own."""
+    found = [os.path.join(at, name) for top in trees for at, _, names in os.walk(top)
              for name in names]
-    found = sorted(path for path in found if os.path.isfile(path) and os.path.getsize(path) < 1 << 20)
+    found = sorted(path for path in found if os.path.isfile(path) and os.path.getsize(path) < below)
     DICE.shuffle(found)
     return found
 
@@ -135,13 +136,13 @@ class Postgres:
     def work(self):
         rows = "".join("\t".join((str(i), str(DICE.randrange(1000)), f"{DICE.random():.4f}",
                                   next(LINES).replace("\\", "").replace("\t", " ")[:200])) + "\n"
-                       for i in range(8000 * SCALE))
+                       for i in range(8000 * SCALE * DEEP))
         write("/tmp/rows", rows)
         run("psql", "-q", "-v", "ON_ERROR_STOP=1", user="postgres", text=(
             "create table sale (id int primary key, customer int, price float, item text);\n"
             "\\copy sale from /tmp/rows\ncreate index by_customer on sale (customer);\nanalyze;\n"
             "select customer, sum(price) from sale group by 1 order by 2 desc limit 10;\n"))
-        run(*self.bench[:1], "-i", "-q", "-s", str(SCALE), user="postgres")
+        run(*self.bench[:1], "-i", "-q", "-s", str(SCALE * DEEP), user="postgres")
         run(*self.bench, "-c", "4", "-t", str(25 * SCALE), f"--random-seed={SEED}", user="postgres")
 
 
@@ -205,7 +206,7 @@ class Maria:
     def work(self):
         rows = (f"({i}, {DICE.randrange(1000)}, {DICE.random():.4f}, "
                 f"'{''.join(c for c in next(LINES)[:200] if c.isalnum() or c in ' .,-')}')"
-                for i in range(8000 * SCALE))
+                for i in range(8000 * SCALE * DEEP))
         insert = [f"insert into sale values {', '.join(some)};\n"
                   for some in zip(*[rows] * 250)]
         run("mariadb", text="create database shop; use shop;\ncreate table sale (id int primary key, "
@@ -216,7 +217,7 @@ class Maria:
 ROLES = {"web": [Web], "sql": [Postgres], "caches": [Caches], "all": [Web, Postgres, Caches],
          "apache": [Apache], "maria": [Maria], "both": [Apache, Maria]}
 try:
-    FILES = files()
+    FILES = files(TREES, 1 << 20)
     LINES = lines()
     servers = [kind() for kind in ROLES[WORDS["nv_role"]]]
     for server in servers:
@@ -225,8 +226,8 @@ try:
     time.sleep(5)
     for server in servers:
         server.work()
-    for path in FILES[:2500 * SCALE]:  # as what is saved every night is read
-        with open(path, "rb") as f:
+    for path in FILES[:2500 * SCALE] + (files(("/usr",), 1 << 30) if SCALE > 1 else []):
+        with open(path, "rb") as f:  # as what is saved every night is read
             f.read()
     print("@@ ready", flush=True)
 except Exception as e:  # whoever waits at the console has to hear of it
