@@ -116,9 +116,11 @@ void pager_domain(struct pager *pager, uint64_t now_ns);
 /*
  * A page whose copy cannot be read, or is not what was kept, is lost: accesses fail. KVM_RUN of a
  * vCPU that touches it ends, with SIGBUS (BUS_MCEERR_AR) where the kernel can poison pages, else
- * with EFAULT; guest_mem's functions and system calls fail. So it stays until it is given back, or
- * a reset.
+ * with EFAULT, of PAGER_CLOSED_MAX pages at most; guest_mem's functions and system calls fail. So
+ * it stays until it is given back, or a reset.
  */
+
+enum { PAGER_CLOSED_MAX = 1024 /* each cuts a mapping in two, of which a process has 65,530 */ };
 
 /** pager_lost_at() - is the page of guest memory at @host lost? Any thread.
  *  @why: if so, a sentence: which page, and what happened to its copy. */

@@ -97,8 +97,6 @@ struct pager_desk {
     unsigned char there[PAGER_EXTENT_PAGES];
 };
 
-enum { PAGER_CLOSED_MAX = 1024 /* each cuts a mapping in two, of which a process has 65,530 */ };
-
 /* Pages that are lost, where the kernel cannot poison them: nobody has access to them. */
 struct pager_closed {
     pthread_mutex_t lock; /* a leaf; covers the rest and changes of access */

@@ -17,6 +17,7 @@
 
 #include <linux/io_uring.h>
 
+#include "memory/pager/pager.h"
 #include "memory/pager/uffd.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/landlock.h"
@@ -182,16 +183,34 @@ static void check_topology(struct host_check *c, const struct host_topo *host)
                   "a host with several nodes");
 }
 
+/* Which way the pager keeps a page that is lost from the guest; only where there is a pager. */
+static void check_lost_pages(struct host_check *c, bool can_poison)
+{
+    struct host_finding *f =
+        host_check_add(c, "lost-pages", can_poison ? HOST_OK : HOST_LIMITED);
+
+    if (can_poison) {
+        WHAT(f, "poison: a page that --pager lost is kept from the guest by UFFDIO_POISON, as many "
+                "as there are");
+        return;
+    }
+    WHAT(f, "closed pages: the guest is told of one page that --pager lost at a time, and at most "
+            "%d are kept from it", PAGER_CLOSED_MAX);
+    ADVICE(f, "use Linux 6.6 or later, which has UFFDIO_POISON");
+}
+
 static void check_pager(struct host_check *c)
 {
     CLEANUP_CLOSE int fd = -1;
+    bool can_poison = false;
     struct errctx why = { 0 };
-    const int r = uffd_open(&fd, &why);
+    const int r = uffd_open_poison(&fd, &can_poison, &why);
     struct host_finding *f = host_check_add(c, "pager", r == 0 ? HOST_OK : HOST_LIMITED);
 
     if (r == 0) {
         WHAT(f, "guest memory can be taken away and brought back (--pager on), and be slow "
                 "(--slow)");
+        check_lost_pages(c, can_poison);
         return;
     }
     WHAT(f, "no --pager on, and --slow by what page faults cost alone: %s", why.msg);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `check` says when /dev/kvm is not what it should be, and of the kernel's Landlock. */
-// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_sys_check -Wl,--wrap=kvm_sys_supported_cpuid -Wl,--wrap=kvm_probe_kernel_code -Wl,--wrap=uffd_open -Wl,--wrap=backing_can_collapse -Wl,--wrap=numa_policy_can_prefer_many -Wl,--wrap=numa_policy_allowed
+// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_sys_check -Wl,--wrap=kvm_sys_supported_cpuid -Wl,--wrap=kvm_probe_kernel_code -Wl,--wrap=uffd_open -Wl,--wrap=uffd_open_poison -Wl,--wrap=backing_can_collapse -Wl,--wrap=numa_policy_can_prefer_many -Wl,--wrap=numa_policy_allowed
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -229,7 +229,7 @@ static void a_kernel_without_landlock_is_told_with_advice(void **state)
 
 /* What the kernel that is played has. */
 static struct {
-    bool plays, kvm_can, uffd, collapse, prefer_many, policies;
+    bool plays, kvm_can, uffd, poison, collapse, prefer_many, policies;
 } kernel;
 
 int __real_kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec);
@@ -240,6 +240,8 @@ int __wrap_kvm_sys_supported_cpuid(const struct kvm_sys *sys, struct kvm_cpuid2 
 int __wrap_kvm_probe_kernel_code(const struct kvm_sys *sys, bool *ret_native, struct errctx *ec);
 int __real_uffd_open(int *ret_fd, struct errctx *ec);
 int __wrap_uffd_open(int *ret_fd, struct errctx *ec);
+int __real_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec);
+int __wrap_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec);
 bool __wrap_backing_can_collapse(void);
 bool __wrap_numa_policy_can_prefer_many(void);
 int __wrap_numa_policy_allowed(struct errctx *ec);
@@ -292,6 +294,14 @@ int __wrap_uffd_open(int *ret_fd, struct errctx *ec)
         return errctx_set_os(ec, ENOSYS, "userfaultfd");
     *ret_fd = dup(0);
     return *ret_fd < 0 ? -errno : 0;
+}
+
+int __wrap_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec)
+{
+    if (!kernel.plays)
+        return __real_uffd_open_poison(ret_fd, ret_can_poison, ec);
+    *ret_can_poison = kernel.poison;
+    return __wrap_uffd_open(ret_fd, ec);
 }
 
 bool __wrap_backing_can_collapse(void)
@@ -412,6 +422,32 @@ static void what_the_kernel_has_needs_no_advice(void **state)
     }
 }
 
+/* A kernel without userfaultfd loses no pages; an older one closes them. */
+static void which_way_a_lost_page_is_kept_from_the_guest_is_told(void **state)
+{
+    const struct host_finding *f;
+    struct host_check c;
+
+    (void)state;
+    host_check_run("/dev/kvm", &two_node_host, &c);
+    for (size_t i = 0; i < c.n; i++)
+        assert_string_not_equal(c.findings[i].name, "lost-pages");
+    kernel.uffd = true;
+    host_check_run("/dev/kvm", &two_node_host, &c);
+    assert_int_equal(find(&c, "pager")->verdict, HOST_OK);
+    f = find(&c, "lost-pages");
+    assert_int_equal(f->verdict, HOST_LIMITED);
+    assert_string_equal(f->what, "closed pages: the guest is told of one page that --pager lost at "
+                                 "a time, and at most 1024 are kept from it");
+    assert_non_null(strstr(f->advice, "Linux 6.6"));
+    kernel.poison = true;
+    host_check_run("/dev/kvm", &two_node_host, &c);
+    f = find(&c, "lost-pages");
+    assert_int_equal(f->verdict, HOST_OK);
+    assert_non_null(strstr(f->what, "poison: "));
+    assert_string_equal(f->advice, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,6 +460,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_the_kernel_lacks_is_told_with_one_line_each, make_root,
                                         remove_root),
         cmocka_unit_test_setup_teardown(what_the_kernel_has_needs_no_advice, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(which_way_a_lost_page_is_kept_from_the_guest_is_told,
+                                        make_root, remove_root),
     };
 
     return cmocka_run_group_tests_name("machine/host_check", tests, NULL, NULL);
