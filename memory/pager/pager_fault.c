@@ -18,6 +18,7 @@
 #include "memory/pager/uffd.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+#include "vmm/base/prefault.h"
 
 enum {
     AHEAD_FIRST = 4,
@@ -26,6 +27,7 @@ enum {
     /* How long a fill tries to get a page from the host. */
     TRIES = 1000,
     TRY_NS = 10 * 1000 * 1000,
+    STACK_BYTES = 64 * 1024,
     AHEAD_NS = 10 * 1000 * 1000, /* of reading ahead from a disk: who faults next waits for it */
 };
 
@@ -213,13 +215,14 @@ static int put_page(const struct spot *s)
 {
     const struct backing *b = s->region->backing;
     int r = uffd_copy(s->node->uffd, address(s), s->node->page[0]);
+    ssize_t put;
 
     if (r != -EEXIST)
         return r;
     pager_add(&s->node->n.strange, 1);
-    if (pwrite(b->memfd, s->node->page[0], PAGER_PAGE, backing_file_at(b, s->page * PAGER_PAGE)) !=
-        PAGER_PAGE)
-        return -EIO;
+    put = pwrite(b->memfd, s->node->page[0], PAGER_PAGE, backing_file_at(b, s->page * PAGER_PAGE));
+    if (put != PAGER_PAGE)
+        return put < 0 && errno == ENOMEM ? -ENOMEM : -EIO;
     r = uffd_continue(s->node->uffd, address(s), PAGER_PAGE);
     if (r == -EEXIST) {
         uffd_wake(s->node->uffd, address(s), PAGER_PAGE);
@@ -436,6 +439,24 @@ static void serve_batch(struct pager_node *node)
         serve_fault(node, &fault[i]);
 }
 
+/* What is below the caller's frame: deeper than any fault's answer goes. */
+static __attribute__((noinline)) void touch_stack(void)
+{
+    volatile uint8_t room[STACK_BYTES];
+
+    for (size_t i = 0; i < sizeof(room); i += PREFAULT_PAGE / 2)
+        room[i] = 0;
+}
+
+/* A host without memory need not give this thread any to answer a fault. */
+static void get_ready(struct pager_node *node)
+{
+    LOCK_SCOPE(&node->serving);
+
+    touch_stack();
+    prefault(node->page, sizeof(node->page));
+}
+
 void pager_serve(struct pager *pager, struct vnode_id vnode, int quit_fd)
 {
     struct pager_node *node = &pager->nodes[vnode.v];
@@ -444,6 +465,7 @@ void pager_serve(struct pager *pager, struct vnode_id vnode, int quit_fd)
 
     if (node->n_regions == 0)
         return;
+    get_ready(node);
     while ((fds[1].revents & POLLIN) == 0) {
         serve_batch(node);
         (void)poll(fds, 2, -1);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "vmm/base/prefault.h"
+
 /* A page that shrinks by less than an eighth is not worth a decoding at each fault. */
 enum { WORTH_BYTES = CODEC_PAGE * 7 / 8 };
 
@@ -74,7 +76,11 @@ size_t codec_pack(struct codec_packer *packer, const void *page, const void **re
 int codec_decoder_init(struct codec_decoder *dec)
 {
     dec->ctx = ZSTD_createDCtx();
-    return dec->ctx != NULL ? 0 : -ENOMEM;
+    if (dec->ctx == NULL)
+        return -ENOMEM;
+    prefault(dec->ctx, ZSTD_sizeof_DCtx(dec->ctx)); /* pages are brought back by it */
+    prefault(dec->frame, sizeof(dec->frame));
+    return 0;
 }
 
 void codec_decoder_fini(struct codec_decoder *dec)
