@@ -68,6 +68,7 @@ class Case:
     slow: bool = False            # its rounds with and without a slow node, by turns; stop
 
     damage: int = 0               # so many pages of what was evicted to @SWAP@, once it waits
+    beside: str = ""              # a guest that goes on meanwhile, its memory evicted, too
 
     skips: int = -1               # so many checks are left out, not one more; -1: as many as like
     long: bool = False            # only with --all, where cases are a sample otherwise
@@ -167,6 +168,9 @@ def x86():
     yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1", damage=1, seconds=120)
     yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1 deaf", damage=1,
                status=LOST, seconds=120)
+    for deaf, status in (("", PASS), (" deaf", LOST)):
+        yield Case("lost", "a page of its memory lost, beside another guest", SWAP,
+                   cmdline=f"lost=1{deaf}", damage=1, beside="paging", status=status, seconds=120)
     yield Case("mem_abuse", "a hotplug window", TOPOLOGIES["a hotplug window"], seconds=120)
     yield Case("mem_plug", "a hotplug window", TOPOLOGIES["a hotplug window"], grow="512M",
                seconds=120)

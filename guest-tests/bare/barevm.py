@@ -12,7 +12,7 @@ import tempfile
 import time
 
 import barefacts
-from barecases import TOPOLOGIES
+from barecases import ENDLESS, STOPPED, TOPOLOGIES
 
 DISK_SECTORS = 2048
 DISK_WORDS = 64
@@ -231,6 +231,46 @@ class Run:
         return None if late else self.child.returncode
 
 
+class Beside:
+    """A guest that fills and checks its memory, round after round, while that is taken away, beside one
+    that loses a page of its own."""
+
+    def __init__(self, case, folder):
+        case = dataclasses.replace(case, guest=case.beside, cmdline=ENDLESS, status=STOPPED, damage=0,
+                                   says="round ")
+        self.folder = os.path.join(folder, f"beside-{os.path.basename(folder)}")
+        os.mkdir(self.folder)
+        self.options = machine_options(case, self.folder)
+        self.vm = Run(case, self.folder, self.options)
+
+    def evicted(self, least):
+        """Have its memory go until pages of both nodes went, some came back, and LEAST more rounds are
+        done. Return: whether it came so far in its time."""
+        end, counts = time.monotonic() + self.vm.case.seconds, {}
+        before = self.vm.output().count("round ")
+        while self.vm.runs() and time.monotonic() < end:
+            counts.update(self.vm.paged())
+            if self.vm.saw_enough(counts) and self.vm.output().count("round ") >= before + least:
+                return True
+        return False
+
+    def problems(self, went_well):
+        """It is stopped; what was wrong with it."""
+        lost = [n["pager"]["lost"] for n in (self.vm.ctl("memory") or {"nodes": []})["nodes"]]
+        self.vm.ctl("stop")
+        status = self.vm.wait()
+        for p in problems_of(self.vm.case, status, self.vm.output(), self.vm.output(".err"), []):
+            yield f"beside it: {p}"
+        if not went_well or lost != [0, 0]:
+            yield f"beside it: {'too few' if not went_well else 'all'} rounds, lost by node: {lost}"
+
+    def end(self):
+        if self.vm.child.returncode is None:
+            self.vm.child.kill()
+            self.vm.child.wait()
+        drop_swap(self.options[self.options.index("--pager-swap") + 1])
+
+
 def problems_of_eviction(counts, output):
     if output.count("round 0\n") < 2:
         yield "it was not reset"
@@ -271,8 +311,10 @@ def problems_of(case, status, output, errors, options):
 def run(case):
     """(problems, skips, output): sentences of what went wrong and of what was skipped."""
     folder = tempfile.mkdtemp(prefix="bare-")
-    swap = None
+    swap = beside = None
     try:
+        beside = Beside(case, folder) if case.beside else None
+        went_well = beside and beside.evicted(1)
         options = machine_options(case, folder)
         swap = options[options.index("--pager-swap") + 1] if case.damage else None
         vm = Run(case, folder, options)
@@ -290,6 +332,8 @@ def run(case):
             calm = Run(dataclasses.replace(case, cmdline=case.calm), folder, options)
             calm.wait()
         problems = list(problems_of(case, status, output, vm.output(".err"), options))
+        if beside:
+            problems += beside.problems(beside.evicted(2) and went_well)
         skips = re.findall(r"^ok .*# skip (.*)", output, re.M)
         if case.skips not in (-1, len(skips)):
             problems.append(f"{len(skips)} checks are left out, not {case.skips}")
@@ -306,5 +350,7 @@ def run(case):
     except (OSError, RuntimeError, subprocess.SubprocessError, ValueError, KeyError) as e:
         return [f"{type(e).__name__}: {e}"], [], ""
     finally:
+        if beside:
+            beside.end()
         drop_swap(swap)
         shutil.rmtree(folder, ignore_errors=True)
