@@ -58,14 +58,22 @@ static json_t *run_stats(void *ctx)
     return stats;
 }
 
-static int run_memory(void *ctx, json_t **ret_json, struct errctx *ec)
+static void run_memory(void *ctx, struct control_call *call)
 {
-    return machine_memory(((struct run *)ctx)->machine, ret_json, ec);
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = machine_memory(((struct run *)ctx)->machine, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
 }
 
-static int run_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
+static void run_ledger(void *ctx, struct control_call *call)
 {
-    return machine_ledger(((struct run *)ctx)->machine, ret_json, ec);
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = machine_ledger(((struct run *)ctx)->machine, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
 }
 
 static int run_balloon(void *ctx, const struct control_balloon *balloon, json_t **ret_json,
@@ -92,19 +100,21 @@ static int run_plug(void *ctx, const struct control_plug *plug, json_t **ret_jso
     return machine_plug(((struct run *)ctx)->machine, &req, ret_json, ec);
 }
 
-static int run_cpus(void *ctx, const struct control_cpus *cpus, json_t **ret_json,
-                    struct errctx *ec)
+static void run_cpus(void *ctx, const struct control_cpus *cpus, struct control_call *call)
 {
     const struct machine_cpus_request req = {
         .wanted = cpus->wanted,
         .cpu = cpus->cpu,
         .there = cpus->there,
     };
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = machine_cpus(((struct run *)ctx)->machine, &req, &json, &ec);
 
-    return machine_cpus(((struct run *)ctx)->machine, &req, ret_json, ec);
+    control_call_done(call, r, json, &ec);
 }
 
-static int run_move(void *ctx, const struct control_move *move, struct errctx *ec)
+static void run_move(void *ctx, const struct control_move *move, struct control_call *call)
 {
     const struct machine_move_request req = {
         .vnode = { move->vnode },
@@ -113,8 +123,9 @@ static int run_move(void *ctx, const struct control_move *move, struct errctx *e
         .stay = move->stay,
         .force = move->force,
     };
+    struct errctx ec = { 0 };
 
-    return machine_move(((struct run *)ctx)->machine, &req, ec);
+    control_call_done(call, machine_move(((struct run *)ctx)->machine, &req, &ec), NULL, &ec);
 }
 
 static int run_move_cancel(void *ctx, bool stay, struct errctx *ec)
@@ -156,14 +167,18 @@ static json_t *run_evict_status(void *ctx)
     return machine_evict_status(((struct run *)ctx)->machine);
 }
 
-static int run_pause(void *ctx, struct errctx *ec)
+static void run_pause(void *ctx, struct control_call *call)
 {
-    return machine_pause(((struct run *)ctx)->machine, ec);
+    struct errctx ec = { 0 };
+
+    control_call_done(call, machine_pause(((struct run *)ctx)->machine, &ec), NULL, &ec);
 }
 
-static int run_resume(void *ctx, struct errctx *ec)
+static void run_resume(void *ctx, struct control_call *call)
 {
-    return machine_resume(((struct run *)ctx)->machine, ec);
+    struct errctx ec = { 0 };
+
+    control_call_done(call, machine_resume(((struct run *)ctx)->machine, &ec), NULL, &ec);
 }
 
 static int run_power(void *ctx, struct errctx *ec)
@@ -171,9 +186,11 @@ static int run_power(void *ctx, struct errctx *ec)
     return machine_power_button(((struct run *)ctx)->machine, ec);
 }
 
-static int run_reset(void *ctx, struct errctx *ec)
+static void run_reset(void *ctx, struct control_call *call)
 {
-    return machine_reset(((struct run *)ctx)->machine, ec);
+    struct errctx ec = { 0 };
+
+    control_call_done(call, machine_reset(((struct run *)ctx)->machine, &ec), NULL, &ec);
 }
 
 static void run_stop(void *ctx)

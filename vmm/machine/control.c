@@ -3,6 +3,7 @@
  * The server of control.h: accepting, buffering, deadlines. States of a peer:
  *
  *   reading   request bytes wanted                 EPOLLIN    deadline from the last reply
+ *   waiting   the machine answers later            0          none
  *   writing   a reply is only partly taken         EPOLLOUT   deadline from the request
  *   pending   reply taken, another line buffered   EPOLLOUT   served on the loop's next turn
  *
@@ -20,7 +21,15 @@
 #include <unistd.h>
 
 #include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
 #include "vmm/machine/control_dir.h"
+
+/* From the request to its answer; outlives a peer that does not wait for it. */
+struct control_asked {
+    struct control_call call;
+    struct control *control;
+    struct control_peer *peer; /* NULL: gone */
+};
 
 struct control_peer {
     struct control *control;
@@ -29,6 +38,7 @@ struct control_peer {
     uint64_t deadline_ns;
     char request[CONTROL_REQUEST_MAX + 1]; /* and the newline */
     size_t request_len;
+    struct control_asked *asked; /* NULL unless waiting */
     char *reply; /* NULL unless writing */
     size_t reply_len, reply_sent;
 };
@@ -58,17 +68,23 @@ static int kernel_peer_uid(int fd, uid_t *ret_uid)
     return 0;
 }
 
+/* Who waits for us has none. */
+static uint64_t deadline_of(const struct control_peer *p)
+{
+    return p->asked != NULL ? UINT64_MAX : p->deadline_ns;
+}
+
 static void arm_timer(struct control *c)
 {
-    uint64_t next = 0;
+    uint64_t next = UINT64_MAX;
 
     for (size_t i = 0; i < CONTROL_PEERS_MAX; i++) {
         const struct control_peer *p = &c->peer[i];
 
-        if (p->fd >= 0 && (next == 0 || p->deadline_ns < next))
-            next = p->deadline_ns;
+        if (p->fd >= 0)
+            next = MIN(next, deadline_of(p));
     }
-    evloop_timer_arm(c->timer, next);
+    evloop_timer_arm(c->timer, next == UINT64_MAX ? 0 : next);
 }
 
 static void drop_peer(struct control_peer *p)
@@ -76,6 +92,9 @@ static void drop_peer(struct control_peer *p)
     evloop_unwatch(p->watch);
     (void)close(p->fd);
     free(p->reply);
+    if (p->asked != NULL)
+        p->asked->peer = NULL;
+    p->asked = NULL;
     p->fd = -1;
     p->watch = NULL;
     p->reply = NULL;
@@ -88,7 +107,7 @@ static void deadline_passed(void *ctx)
     uint64_t now = evloop_now_ns();
 
     for (size_t i = 0; i < CONTROL_PEERS_MAX; i++)
-        if (c->peer[i].fd >= 0 && c->peer[i].deadline_ns <= now)
+        if (c->peer[i].fd >= 0 && deadline_of(&c->peer[i]) <= now)
             drop_peer(&c->peer[i]);
     arm_timer(c);
 }
@@ -138,20 +157,55 @@ static bool start_reply(struct control_peer *p, char *text)
     return send_reply(p);
 }
 
-/* Serve the first buffered line. Return: false when the peer is to be dropped. */
+static void watch(const struct control_peer *p)
+{
+    evloop_watch_set(p->watch, p->asked != NULL                     ? 0
+                               : p->reply != NULL || has_line(p) ? EPOLLOUT
+                                                                 : EPOLLIN);
+}
+
+static void answered(struct control_call *call, char *text)
+{
+    struct control_asked *asked = container_of(call, struct control_asked, call);
+    struct control_peer *p = asked->peer;
+    struct control *c = asked->control;
+    const bool stop = call->stop;
+
+    free(asked);
+    if (p == NULL) {
+        free(text);
+    } else {
+        p->asked = NULL;
+        if (start_reply(p, text)) {
+            watch(p);
+        } else {
+            drop_peer(p);
+            arm_timer(c);
+        }
+    }
+    if (stop)
+        c->ops->stop(c->ctx);
+}
+
+/* Serve the first buffered line. Return: false when the peer is to be dropped; it may be gone, too. */
 static bool serve_line(struct control_peer *p)
 {
+    struct control_asked *asked = calloc(1, sizeof(*asked));
     struct control *c = p->control;
     char *end = memchr(p->request, '\n', p->request_len);
     size_t len = (size_t)(end - p->request);
-    bool stop = false, alive;
 
-    alive = start_reply(p, control_answer(c->ops, c->ctx, p->request, len, &stop));
+    if (asked == NULL)
+        return false;
+    *asked = (struct control_asked){ .call.reply = answered, .control = c, .peer = p };
+    p->asked = asked;
+    control_answer(c->ops, c->ctx, p->request, len, &asked->call);
+    if (p->fd < 0)
+        return true;
     p->request_len -= len + 1;
     memmove(p->request, end + 1, p->request_len);
-    if (stop)
-        c->ops->stop(c->ctx);
-    return alive;
+    arm_timer(c);
+    return true;
 }
 
 /* Return: false when the peer closed, failed, or sent a line that is too long. */
@@ -177,18 +231,20 @@ static void peer_ready(void *ctx, uint32_t events)
     struct control_peer *p = ctx;
     bool alive = true;
 
-    if (p->reply != NULL)
+    if (p->asked != NULL)
+        alive = false; /* there is nothing to wait for but that it hangs up */
+    else if (p->reply != NULL)
         alive = send_reply(p);
     else if (!has_line(p) && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
         alive = read_request(p);
-    if (alive && p->reply == NULL && has_line(p))
+    if (alive && p->asked == NULL && p->reply == NULL && has_line(p))
         alive = serve_line(p);
     if (!alive) {
         drop_peer(p);
         arm_timer(p->control);
-        return;
+    } else if (p->fd >= 0) {
+        watch(p);
     }
-    evloop_watch_set(p->watch, p->reply != NULL || has_line(p) ? EPOLLOUT : EPOLLIN);
 }
 
 /* A free slot, or the one nearest to its deadline, emptied. */
@@ -199,7 +255,7 @@ static struct control_peer *find_slot(struct control *c)
     for (size_t i = 0; i < CONTROL_PEERS_MAX; i++) {
         if (c->peer[i].fd < 0)
             return &c->peer[i];
-        if (c->peer[i].deadline_ns < oldest->deadline_ns)
+        if (deadline_of(&c->peer[i]) < deadline_of(oldest))
             oldest = &c->peer[i];
     }
     drop_peer(oldest);

@@ -72,6 +72,8 @@
  * or taken its reply in time is dropped, and when CONTROL_PEERS_MAX are connected a new one
  * displaces the one nearest to its deadline, so that stalled peers cannot keep others out. Only
  * the socket's owner and root are heard. The server knows the machine through a table of calls.
+ * Some of what is asked takes the machine a while, because threads have to come to a stop that may be
+ * waiting for a page: such an answer comes later, and a peer whose answer is awaited has no deadline.
  */
 #ifndef VMM_MACHINE_CONTROL_H
 #define VMM_MACHINE_CONTROL_H
@@ -114,21 +116,27 @@ struct control_cpus {
     bool there;
 };
 
-/* All on the loop's thread. */
+/* An answer that may come later. */
+struct control_call;
+
+/** control_call_done() - answer: @r < 0: with the sentence in @ec; else with @result, which is taken
+ *  over; NULL: an empty object. Once, on the loop's thread. */
+void control_call_done(struct control_call *call, int r, json_t *result, const struct errctx *ec);
+
+/* All on the loop's thread. Those with a call have it done, before or after they return. */
 struct control_ops {
     json_t *(*status)(void *ctx); /* a new object; NULL when out of memory */
     json_t *(*stats)(void *ctx);
-    int (*memory)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
-    int (*ledger)(void *ctx, json_t **ret_json, struct errctx *ec); /* a new object */
+    void (*memory)(void *ctx, struct control_call *call); /* done with an object */
+    void (*ledger)(void *ctx, struct control_call *call); /* likewise */
     /* @on: NULL: do not switch. A new object. */
     int (*slow)(void *ctx, const bool *on, json_t **ret_json, struct errctx *ec);
     int (*balloon)(void *ctx, const struct control_balloon *req, json_t **ret_json,
                    struct errctx *ec); /* a new object */
     int (*plug)(void *ctx, const struct control_plug *req, json_t **ret_json,
                 struct errctx *ec); /* a new object */
-    int (*cpus)(void *ctx, const struct control_cpus *req, json_t **ret_json,
-                struct errctx *ec); /* a new object */
-    int (*move)(void *ctx, const struct control_move *move, struct errctx *ec);
+    void (*cpus)(void *ctx, const struct control_cpus *req, struct control_call *call); /* likewise */
+    void (*move)(void *ctx, const struct control_move *move, struct control_call *call);
     int (*move_cancel)(void *ctx, bool stay, struct errctx *ec);
     json_t *(*move_status)(void *ctx);
     /* @mode: NULL: do not switch. A new object. */
@@ -137,10 +145,10 @@ struct control_ops {
     json_t *(*evict_status)(void *ctx);
     /* @bytes: UINT64_MAX: no target. */
     int (*target)(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec);
-    int (*pause)(void *ctx, struct errctx *ec);
-    int (*resume)(void *ctx, struct errctx *ec);
+    void (*pause)(void *ctx, struct control_call *call);
+    void (*resume)(void *ctx, struct control_call *call);
     int (*power)(void *ctx, struct errctx *ec);
-    int (*reset)(void *ctx, struct errctx *ec);
+    void (*reset)(void *ctx, struct control_call *call);
     void (*stop)(void *ctx); /* may end the loop; the reply is sent before */
 };
 
@@ -164,10 +172,15 @@ int control_new(const struct control_params *params, struct evloop *loop,
 /** control_free() - drop all peers, remove the socket. NULL is allowed. */
 void control_free(struct control *control);
 
-/** control_answer() - the reply to one request line, without its newline, as a new string
- *  without one; NULL when out of memory. @ret_stop: the request was a granted "stop", to be
- *  carried out after the reply is on its way. */
-char *control_answer(const struct control_ops *ops, void *ctx, const char *line, size_t len,
-                     bool *ret_stop);
+struct control_call {
+    /* Once; the call is the callee's again. @text: the reply without a newline, the callee's; NULL when
+     * out of memory. */
+    void (*reply)(struct control_call *call, char *text);
+    bool stop; /* it was a granted "stop", to be carried out after the reply is on its way */
+};
+
+/** control_answer() - have one request line, without its newline, replied to, now or later. */
+void control_answer(const struct control_ops *ops, void *ctx, const char *line, size_t len,
+                    struct control_call *call);
 
 #endif

@@ -17,6 +17,21 @@ static json_t *grant(json_t *result) /* takes @result over; NULL: out of memory 
     return result != NULL ? json_pack("{sbso}", "ok", 1, "result", result) : NULL;
 }
 
+static void reply(struct control_call *call, json_t *json) /* takes @json over */
+{
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    json_decref(json);
+    call->reply(call, text);
+}
+
+void control_call_done(struct control_call *call, int r, json_t *result, const struct errctx *ec)
+{
+    reply(call, r < 0              ? refuse(ec->msg)
+                : result != NULL ? grant(result)
+                                 : grant(json_object()));
+}
+
 static json_t *answer_action(int (*action)(void *ctx, struct errctx *ec), void *ctx)
 {
     struct errctx ec = { 0 };
@@ -24,15 +39,6 @@ static json_t *answer_action(int (*action)(void *ctx, struct errctx *ec), void *
     if (action(ctx, &ec) < 0)
         return refuse(ec.msg);
     return grant(json_object());
-}
-
-static json_t *answer_count(int (*count)(void *ctx, json_t **ret_json, struct errctx *ec),
-                            void *ctx)
-{
-    struct errctx ec = { 0 };
-    json_t *result;
-
-    return count(ctx, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
 }
 
 /* A member that is a number of at most @max. Return: false when it is something else. */
@@ -62,11 +68,12 @@ static bool take_flag(const json_t *request, const char *name, bool *ret_v, size
     return json_is_boolean(v);
 }
 
-static json_t *answer_move(const struct control_ops *ops, void *ctx, const json_t *request)
+/* @ret_later: somebody answers the call. */
+static json_t *answer_move(const struct control_ops *ops, void *ctx, const json_t *request,
+                           struct control_call *call, bool *ret_later)
 {
     uint64_t vnode = UINT64_MAX, host = UINT64_MAX, rate = 0;
     struct control_move move = { 0 };
-    struct errctx ec = { 0 };
     size_t known = 1;
 
     if (!take_number(request, "vnode", UINT32_MAX, &vnode, &known) ||
@@ -82,7 +89,9 @@ static json_t *answer_move(const struct control_ops *ops, void *ctx, const json_
     move.vnode = (uint32_t)vnode;
     move.host = (uint32_t)host;
     move.bytes_per_s = rate;
-    return ops->move(ctx, &move, &ec) < 0 ? refuse(ec.msg) : grant(json_object());
+    *ret_later = true;
+    ops->move(ctx, &move, call);
+    return NULL;
 }
 
 static json_t *answer_cancel(const struct control_ops *ops, void *ctx, const json_t *request)
@@ -183,13 +192,12 @@ static json_t *answer_slow(const struct control_ops *ops, void *ctx, const json_
                                                                     : grant(result);
 }
 
-static json_t *answer_cpus(const struct control_ops *ops, void *ctx, const json_t *request)
+static json_t *answer_cpus(const struct control_ops *ops, void *ctx, const json_t *request,
+                           struct control_call *call, bool *ret_later)
 {
     struct control_cpus req = { .wanted = json_object_size(request) > 1 };
-    struct errctx ec = { 0 };
     uint64_t cpu = 0;
     size_t known = 1;
-    json_t *result;
 
     if (!take_number(request, "cpu", UINT32_MAX, &cpu, &known) ||
         !take_flag(request, "there", &req.there, &known))
@@ -197,44 +205,62 @@ static json_t *answer_cpus(const struct control_ops *ops, void *ctx, const json_
     if (json_object_size(request) != known || known == 2)
         return refuse("\"cpus\" may have \"cpu\" with \"there\", and nothing else");
     req.cpu = (uint32_t)cpu;
-    return ops->cpus(ctx, &req, &result, &ec) < 0 ? refuse(ec.msg) : grant(result);
+    *ret_later = true;
+    ops->cpus(ctx, &req, call);
+    return NULL;
 }
 
+/* A command without members. */
 static json_t *answer_command(const struct control_ops *ops, void *ctx, const char *command,
-                              bool *ret_stop)
+                              struct control_call *call, bool *ret_later)
 {
     const struct {
         const char *name;
         json_t *(*query)(void *ctx);
         int (*action)(void *ctx, struct errctx *ec);
+        void (*later)(void *ctx, struct control_call *call);
     } rows[] = {
-        { "status", ops->status, NULL }, { "stats", ops->stats, NULL },
-        { "pause", NULL, ops->pause },   { "resume", NULL, ops->resume },
-        { "power", NULL, ops->power },   { "reset", NULL, ops->reset },
-        { "move-status", ops->move_status, NULL },
-        { "evict-status", ops->evict_status, NULL },
+        { .name = "status", .query = ops->status },
+        { .name = "stats", .query = ops->stats },
+        { .name = "memory", .later = ops->memory },
+        { .name = "ledger", .later = ops->ledger },
+        { .name = "pause", .later = ops->pause },
+        { .name = "resume", .later = ops->resume },
+        { .name = "power", .action = ops->power },
+        { .name = "reset", .later = ops->reset },
+        { .name = "move-status", .query = ops->move_status },
+        { .name = "evict-status", .query = ops->evict_status },
     };
 
+    if (strcmp(command, "stop") == 0) {
+        call->stop = true;
+        return grant(json_object());
+    }
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         if (strcmp(rows[i].name, command) != 0)
             continue;
-        return rows[i].query != NULL ? grant(rows[i].query(ctx))
-                                     : answer_action(rows[i].action, ctx);
-    }
-    if (strcmp(command, "memory") == 0)
-        return answer_count(ops->memory, ctx);
-    if (strcmp(command, "ledger") == 0)
-        return answer_count(ops->ledger, ctx);
-    if (strcmp(command, "stop") == 0) {
-        *ret_stop = true;
-        return grant(json_object());
+        if (rows[i].later == NULL)
+            return rows[i].query != NULL ? grant(rows[i].query(ctx))
+                                         : answer_action(rows[i].action, ctx);
+        *ret_later = true;
+        rows[i].later(ctx, call);
+        return NULL;
     }
     return refuse("unknown command");
 }
 
 static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *request,
-                      bool *ret_stop)
+                      struct control_call *call, bool *ret_later)
 {
+    static const struct {
+        const char *name;
+        json_t *(*answer)(const struct control_ops *ops, void *ctx, const json_t *request);
+    } rows[] = {
+        { "move-cancel", answer_cancel }, { "balance", answer_balance },
+        { "evict", answer_evict },        { "target", answer_target },
+        { "balloon", answer_balloon },    { "plug", answer_plug },
+        { "slow", answer_slow },
+    };
     const char *command;
 
     if (!json_is_object(request))
@@ -242,39 +268,26 @@ static json_t *answer(const struct control_ops *ops, void *ctx, const json_t *re
     command = json_string_value(json_object_get(request, "command"));
     if (command == NULL)
         return refuse("the request has no \"command\"");
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (strcmp(command, rows[i].name) == 0)
+            return rows[i].answer(ops, ctx, request);
     if (strcmp(command, "move") == 0)
-        return answer_move(ops, ctx, request);
-    if (strcmp(command, "move-cancel") == 0)
-        return answer_cancel(ops, ctx, request);
-    if (strcmp(command, "balance") == 0)
-        return answer_balance(ops, ctx, request);
-    if (strcmp(command, "evict") == 0)
-        return answer_evict(ops, ctx, request);
-    if (strcmp(command, "target") == 0)
-        return answer_target(ops, ctx, request);
-    if (strcmp(command, "balloon") == 0)
-        return answer_balloon(ops, ctx, request);
-    if (strcmp(command, "plug") == 0)
-        return answer_plug(ops, ctx, request);
-    if (strcmp(command, "slow") == 0)
-        return answer_slow(ops, ctx, request);
+        return answer_move(ops, ctx, request, call, ret_later);
     if (strcmp(command, "cpus") == 0)
-        return answer_cpus(ops, ctx, request);
+        return answer_cpus(ops, ctx, request, call, ret_later);
     if (json_object_size(request) != 1)
         return refuse("the request has members other than \"command\"");
-    return answer_command(ops, ctx, command, ret_stop);
+    return answer_command(ops, ctx, command, call, ret_later);
 }
 
-char *control_answer(const struct control_ops *ops, void *ctx, const char *line, size_t len,
-                     bool *ret_stop)
+void control_answer(const struct control_ops *ops, void *ctx, const char *line, size_t len,
+                    struct control_call *call)
 {
     json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
-    bool stop = false;
-    json_t *reply = answer(ops, ctx, request, &stop);
-    char *text = reply != NULL ? json_dumps(reply, JSON_COMPACT) : NULL;
+    bool later = false;
+    json_t *json = answer(ops, ctx, request, call, &later);
 
-    json_decref(reply);
     json_decref(request);
-    *ret_stop = stop;
-    return text;
+    if (!later)
+        reply(call, json);
 }

@@ -41,6 +41,15 @@ static int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
     return 0;
 }
 
+static void fake_memory_call(void *ctx, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = fake_memory(ctx, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
+}
+
 static json_t *fake_stats(void *ctx)
 {
     (void)ctx;
@@ -60,6 +69,15 @@ static int fake_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
         " \"real\": [[10, 40, 0], [40, 10, 0], [0, 0, 0]]}",
         0, NULL);
     return 0;
+}
+
+static void fake_ledger_call(void *ctx, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = fake_ledger(ctx, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
 }
 
 enum { WRONG_LEDGERS = 4 };
@@ -82,6 +100,15 @@ static int wrong_ledger(void *ctx, json_t **ret_json, struct errctx *ec)
     *ret_json = json_loads(answers[*n], 0, NULL);
     *n = (*n + 1) % WRONG_LEDGERS;
     return 0;
+}
+
+static void wrong_ledger_call(void *ctx, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = wrong_ledger(ctx, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
 }
 
 /* The statistics that are asked for come with the second look. */
@@ -169,6 +196,13 @@ static int fake_move(void *ctx, const struct control_move *move, struct errctx *
     return move->force ? 0 : errctx_set(ec, 1, "that would break a promise");
 }
 
+static void fake_move_call(void *ctx, const struct control_move *move, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+
+    control_call_done(call, fake_move(ctx, move, &ec), NULL, &ec);
+}
+
 static int fake_move_cancel(void *ctx, bool stay, struct errctx *ec)
 {
     (void)ctx;
@@ -191,6 +225,13 @@ static int fake_action(void *ctx, struct errctx *ec)
     return errctx_set(ec, 1, "it has no power button");
 }
 
+static void fake_action_call(void *ctx, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+
+    control_call_done(call, fake_action(ctx, &ec), NULL, &ec);
+}
+
 static void fake_stop(void *ctx)
 {
     (void)ctx;
@@ -199,16 +240,16 @@ static void fake_stop(void *ctx)
 static const struct control_ops fake_ops = {
     .status = fake_query,
     .stats = fake_stats,
-    .memory = fake_memory,
-    .ledger = fake_ledger,
+    .memory = fake_memory_call,
+    .ledger = fake_ledger_call,
     .balloon = fake_balloon,
-    .move = fake_move,
+    .move = fake_move_call,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
-    .pause = fake_action,
-    .resume = fake_action,
+    .pause = fake_action_call,
+    .resume = fake_action_call,
     .power = fake_action,
-    .reset = fake_action,
+    .reset = fake_action_call,
     .stop = fake_stop,
 };
 
@@ -387,6 +428,15 @@ static int fake_cpu(void *ctx, const struct control_cpus *req, json_t **ret_json
     return 0;
 }
 
+static void fake_cpu_call(void *ctx, const struct control_cpus *req, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = fake_cpu(ctx, req, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
+}
+
 /* A guest that is reset as the CPU comes, or that never takes note of it. */
 static int fake_cpu_in_vain(void *ctx, const struct control_cpus *req, json_t **ret_json,
                             struct errctx *ec)
@@ -400,6 +450,15 @@ static int fake_cpu_in_vain(void *ctx, const struct control_cpus *req, json_t **
     return 0;
 }
 
+static void fake_cpu_in_vain_call(void *ctx, const struct control_cpus *req, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = fake_cpu_in_vain(ctx, req, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
+}
+
 static void a_cpu_that_comes_in_vain_is_told_of(void **state)
 {
     static const char *const said[] = {
@@ -410,7 +469,7 @@ static void a_cpu_that_comes_in_vain_is_told_of(void **state)
     struct control_ops ops = fake_ops;
 
     (void)state;
-    ops.cpus = fake_cpu_in_vain;
+    ops.cpus = fake_cpu_in_vain_call;
     for (unsigned i = 0; i < ARRAY_SIZE(said); i++) {
         bool resets = i == 1;
         struct served s;
@@ -447,7 +506,7 @@ static void cpus_are_followed_until_the_guest_knows(void **state)
     struct served s;
 
     (void)state;
-    ops.cpus = fake_cpu;
+    ops.cpus = fake_cpu_call;
     serve(&s, &ops, &step);
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct outcome o = run(rows[i].words);
@@ -637,7 +696,7 @@ static void the_ledger_is_judged_and_drawn(void **state)
     outcome_fini(&o);
     serve_end(&s);
 
-    wrong.ledger = wrong_ledger;
+    wrong.ledger = wrong_ledger_call;
     serve(&s, &wrong, &n);
     for (int i = 0; i < WRONG_LEDGERS; i++) {
         o = run("ctl web ledger");

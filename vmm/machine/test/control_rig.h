@@ -27,6 +27,9 @@ struct fixture {
     struct control_move move; /* the last one asked for */
     struct control_balloon balloon;
     struct control_plug plug;
+    atomic_bool pauses_later;    /* by answer_kept() */
+    struct control_call *kept[CONTROL_PEERS_MAX];
+    size_t n_kept; /* the loop's */
 };
 
 static inline json_t *fake_status(void *ctx)
@@ -75,6 +78,15 @@ static inline int fake_cpus(void *ctx, const struct control_cpus *req, json_t **
     return 0;
 }
 
+static inline void fake_cpus_call(void *ctx, const struct control_cpus *req, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = fake_cpus(ctx, req, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
+}
+
 static inline int fake_slow(void *ctx, const bool *on, json_t **ret_json, struct errctx *ec)
 {
     (void)ctx;
@@ -91,10 +103,26 @@ static inline int fake_memory(void *ctx, json_t **ret_json, struct errctx *ec)
     return errctx_set(ec, EIO, "pages cannot be counted");
 }
 
+static inline void fake_memory_call(void *ctx, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = fake_memory(ctx, &json, &ec);
+
+    control_call_done(call, r, json, &ec);
+}
+
 static inline int fake_move(void *ctx, const struct control_move *move, struct errctx *ec)
 {
     ((struct fixture *)ctx)->move = *move;
     return move->vnode < 2 ? 0 : errctx_set(ec, ENOENT, "no such node");
+}
+
+static inline void fake_move_call(void *ctx, const struct control_move *move, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+
+    control_call_done(call, fake_move(ctx, move, &ec), NULL, &ec);
 }
 
 static inline int fake_move_cancel(void *ctx, bool stay, struct errctx *ec)
@@ -131,11 +159,41 @@ static inline int fake_pause(void *ctx, struct errctx *ec)
     return atomic_fetch_add(&f->pauses, 1) == 0 ? 0 : errctx_set(ec, EALREADY, "paused already");
 }
 
+static inline void fake_pause_call(void *ctx, struct control_call *call)
+{
+    struct fixture *f = ctx;
+    struct errctx ec = { 0 };
+
+    if (atomic_load(&f->pauses_later)) {
+        assert_true(f->n_kept < CONTROL_PEERS_MAX);
+        f->kept[f->n_kept++] = call;
+        atomic_fetch_add(&f->pauses, 1);
+    } else {
+        control_call_done(call, fake_pause(ctx, &ec), NULL, &ec);
+    }
+}
+
+/* On the loop. */
+static inline void answer_kept(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    while (f->n_kept > 0)
+        control_call_done(f->kept[--f->n_kept], 0, NULL, NULL);
+}
+
 static inline int fake_action(void *ctx, struct errctx *ec)
 {
     (void)ctx;
     (void)ec;
     return 0;
+}
+
+static inline void fake_action_call(void *ctx, struct control_call *call)
+{
+    struct errctx ec = { 0 };
+
+    control_call_done(call, fake_action(ctx, &ec), NULL, &ec);
 }
 
 static inline void fake_stop(void *ctx)
@@ -146,23 +204,23 @@ static inline void fake_stop(void *ctx)
 static const struct control_ops fake_ops = {
     .status = fake_status,
     .stats = fake_stats,
-    .memory = fake_memory,
-    .ledger = fake_memory,
+    .memory = fake_memory_call,
+    .ledger = fake_memory_call,
     .balloon = fake_balloon,
     .plug = fake_plug,
-    .cpus = fake_cpus,
+    .cpus = fake_cpus_call,
     .slow = fake_slow,
-    .move = fake_move,
+    .move = fake_move_call,
     .move_cancel = fake_move_cancel,
     .move_status = fake_move_status,
     .balance = fake_balance,
     .evict = fake_evict,
     .evict_status = fake_move_status,
     .target = fake_evict,
-    .pause = fake_pause,
-    .resume = fake_action,
+    .pause = fake_pause_call,
+    .resume = fake_action_call,
     .power = fake_action,
-    .reset = fake_action,
+    .reset = fake_action_call,
     .stop = fake_stop,
 };
 

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -60,6 +61,66 @@ static void a_refusal_carries_the_machines_sentence(void **state)
     assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":true,\"result\":{}}");
     assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":false,\"error\":\"paused already\"}");
     close(fd);
+    end(&f);
+}
+
+static void is_served(const struct fixture *f)
+{
+    char buf[256];
+    int fd = join(f);
+
+    say(fd, "{\"command\":\"status\"}\n");
+    assert_string_equal(hear(fd, buf, sizeof(buf)),
+                        "{\"ok\":true,\"result\":{\"state\":\"running\",\"name\":\"vm\"}}");
+    close(fd);
+}
+
+/* Longer than any deadline, and others are served meanwhile. */
+static void an_answer_may_come_later(void **state)
+{
+    struct fixture f;
+    char buf[256];
+    int fd, gone;
+
+    (void)state;
+    begin_with(&f, &(struct control_params){ .deadline_ms = 50 });
+    atomic_store(&f.pauses_later, true);
+    fd = join(&f);
+    say(fd, "{\"command\":\"pause\"}\n{\"command\":\"status\"}\n");
+    gone = join(&f);
+    say(gone, "{\"command\":\"pause\"}\n");
+    while (atomic_load(&f.pauses) < 2)
+        is_served(&f);
+    close(gone);
+    assert_int_equal(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 200), 0);
+    is_served(&f);
+    assert_int_equal(evloop_post(f.loop, answer_kept, &f), 0);
+    assert_string_equal(hear(fd, buf, sizeof(buf)), "{\"ok\":true,\"result\":{}}");
+    assert_string_equal(hear(fd, buf, sizeof(buf)), /* its second request had to wait, too */
+                        "{\"ok\":true,\"result\":{\"state\":\"running\",\"name\":\"vm\"}}");
+    close(fd);
+    end(&f);
+}
+
+static void who_waits_for_an_answer_cannot_keep_others_out(void **state)
+{
+    int fd[CONTROL_PEERS_MAX];
+    struct fixture f;
+
+    (void)state;
+    begin(&f);
+    atomic_store(&f.pauses_later, true);
+    for (int i = 0; i < CONTROL_PEERS_MAX; i++) {
+        fd[i] = join(&f);
+        say(fd[i], "{\"command\":\"pause\"}\n");
+    }
+    while (atomic_load(&f.pauses) < CONTROL_PEERS_MAX)
+        (void)sched_yield();
+    is_served(&f);
+    assert_int_equal(evloop_post(f.loop, answer_kept, &f), 0);
+    is_served(&f);
+    for (int i = 0; i < CONTROL_PEERS_MAX; i++)
+        close(fd[i]);
     end(&f);
 }
 
@@ -348,6 +409,8 @@ int main(void)
         cmocka_unit_test(the_server_lives_inside_the_sandbox),
         cmocka_unit_test(status_is_the_machines_object),
         cmocka_unit_test(a_refusal_carries_the_machines_sentence),
+        cmocka_unit_test(an_answer_may_come_later),
+        cmocka_unit_test(who_waits_for_an_answer_cannot_keep_others_out),
         cmocka_unit_test(garbage_is_refused_and_the_next_request_served),
         cmocka_unit_test(an_endless_request_is_refused_and_dropped),
         cmocka_unit_test(a_peer_that_stalls_in_a_request_is_dropped),
