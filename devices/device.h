@@ -13,8 +13,8 @@
  *
  * read and write run on vCPU threads, under the device's own lock where it needs one. A guest
  * decides when and how often: they never block on I/O, allocate without bound, exit, or log
- * above debug. quiesce, resume, reset, save, load and destroy run on the machine's thread while
- * no vCPU runs.
+ * above debug. quiesce and resume run on the device's loop, or on the machine's thread while nobody
+ * runs that; reset, save, load and destroy on the machine's thread. All of them while no vCPU runs.
  */
 #ifndef DEVICES_DEVICE_H
 #define DEVICES_DEVICE_H
@@ -25,6 +25,7 @@
 #include "vmm/base/errctx.h"
 
 struct device;
+struct evloop;
 struct snapshot_writer; /* devices/snapshot.h */
 struct snapshot_reader;
 
@@ -49,6 +50,7 @@ struct device_ops {
 /* Embedded in each device's own struct. */
 struct device {
     const struct device_ops *ops;
+    const struct evloop *loop; /* where it lives; NULL: on the machine's thread */
     char name[32]; /* unique in the machine: "serial0", "disk1"; for sentences and saved state */
 };
 

@@ -8,12 +8,10 @@ void run_gate_init(struct run_gate *gate)
     *gate = (struct run_gate){ .wanted = RUN_STATE_PAUSE };
     (void)pthread_mutex_init(&gate->lock, NULL);
     (void)pthread_cond_init(&gate->changed, NULL);
-    (void)pthread_cond_init(&gate->arrived, NULL);
 }
 
 void run_gate_fini(struct run_gate *gate)
 {
-    (void)pthread_cond_destroy(&gate->arrived);
     (void)pthread_cond_destroy(&gate->changed);
     (void)pthread_mutex_destroy(&gate->lock);
 }
@@ -54,12 +52,19 @@ void run_gate_enter(struct run_gate *gate)
     gate->present++;
 }
 
+static void tell_locked(const struct run_gate *gate)
+{
+    if (gate->arrived != NULL && gate->parked >= gate->present &&
+        run_gate_wanted(gate) == RUN_STATE_PAUSE)
+        gate->arrived(gate->ctx);
+}
+
 void run_gate_leave(struct run_gate *gate)
 {
     LOCK_SCOPE(&gate->lock);
 
     gate->present--;
-    (void)pthread_cond_broadcast(&gate->arrived);
+    tell_locked(gate);
 }
 
 void run_gate_look_again(struct run_gate *gate)
@@ -75,7 +80,7 @@ bool run_gate_pass(struct run_gate *gate, const atomic_bool *away)
 
     if (!run_gate_is_open(gate) || atomic_load(away)) {
         gate->parked++;
-        (void)pthread_cond_broadcast(&gate->arrived);
+        tell_locked(gate);
         while ((!run_gate_is_open(gate) || atomic_load(away)) &&
                run_gate_wanted(gate) != RUN_STATE_STOP)
             (void)pthread_cond_wait(&gate->changed, &gate->lock);
@@ -84,10 +89,17 @@ bool run_gate_pass(struct run_gate *gate, const atomic_bool *away)
     return run_gate_wanted(gate) == RUN_STATE_RUN;
 }
 
-void run_gate_wait_parked(struct run_gate *gate)
+bool run_gate_is_parked(struct run_gate *gate)
 {
     LOCK_SCOPE(&gate->lock);
 
-    while (gate->parked < gate->present && run_gate_wanted(gate) != RUN_STATE_RUN)
-        (void)pthread_cond_wait(&gate->arrived, &gate->lock);
+    return gate->parked >= gate->present;
+}
+
+void run_gate_tell(struct run_gate *gate, void (*arrived)(void *ctx), void *ctx)
+{
+    LOCK_SCOPE(&gate->lock);
+
+    gate->arrived = arrived;
+    gate->ctx = ctx;
 }

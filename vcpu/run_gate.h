@@ -9,9 +9,9 @@
  * stand still for a moment now and then (--cpu-max) and is not the one who pauses the machine.
  *
  * Whoever wants a change sets it here and kicks the vCPUs; each vCPU comes by between two
- * entries into the guest, and waits here while the state is PAUSE. run_gate_set() only states
- * the wish, so a vCPU thread may call it; run_gate_wait_parked() blocks and is for the main
- * thread. The lock is a leaf.
+ * entries into the guest, and waits here while the state is PAUSE. That may take as long as a page
+ * takes to come back, so nobody waits for them: who wants to know is told when all stand. The lock
+ * is a leaf.
  */
 #ifndef VCPU_RUN_GATE_H
 #define VCPU_RUN_GATE_H
@@ -26,11 +26,12 @@ enum run_state { RUN_STATE_PAUSE, RUN_STATE_RUN, RUN_STATE_STOP };
 struct run_gate {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* wanted changed */
-    pthread_cond_t arrived; /* parked or present changed */
     _Atomic int wanted;     /* enum run_state; written under the lock */
     atomic_bool held;       /* likewise */
     uint32_t present;       /* vCPU threads between enter and leave */
     uint32_t parked;        /* of them, waiting in pause or because of a hold */
+    void (*arrived)(void *ctx); /* set before the first enter; NULL: nobody wants to know */
+    void *ctx;
 };
 
 /** run_gate_init() - the wanted state is PAUSE. */
@@ -61,8 +62,12 @@ bool run_gate_pass(struct run_gate *gate, const atomic_bool *away);
 /** run_gate_look_again() - have those that wait see that their ->away changed. Any thread. */
 void run_gate_look_again(struct run_gate *gate);
 
-/** run_gate_wait_parked() - until every vCPU thread present is parked or has left. Not on a
- *  vCPU thread. Only after PAUSE or STOP was set and the vCPUs were kicked. */
-void run_gate_wait_parked(struct run_gate *gate);
+/** run_gate_is_parked() - whether every vCPU thread present is parked or has left; it stays so until
+ *  RUN is set. Any thread. Only after PAUSE or STOP was set and the vCPUs were kicked. */
+bool run_gate_is_parked(struct run_gate *gate);
+
+/** run_gate_tell() - call @arrived on the thread of the last one that parked or left while PAUSE is
+ *  wanted, with the gate's lock. Before vCPU threads are made. */
+void run_gate_tell(struct run_gate *gate, void (*arrived)(void *ctx), void *ctx);
 
 #endif

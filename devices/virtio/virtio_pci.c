@@ -220,6 +220,7 @@ int virtio_pci_new(struct virtio_dev *vdev, struct pci_host *host, uint8_t bus,
     if (vp == NULL)
         return errctx_set(ec, ENOMEM, "%s: no memory for a PCI function", vdev->name);
     vp->dev.ops = &virtio_pci_ops;
+    vp->dev.loop = vdev->loop;
     memcpy(vp->dev.name, vdev->name, sizeof(vp->dev.name));
     vp->vdev = vdev;
     vp->irq = irq;

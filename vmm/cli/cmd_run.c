@@ -17,6 +17,7 @@
 #include "vmm/cli/guard.h"
 #include "vmm/cli/host_source.h"
 #include "vmm/cli/print_topology.h"
+#include "vmm/cli/run_control.h"
 #include "vmm/cli/run_share.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/control.h"
@@ -31,194 +32,12 @@ struct run {
     struct evloop *loop;
     struct terminal *terminal;
     struct control *control;
+    struct run_control asked; /* what it is asked about */
     struct machine *machine;
     struct topo_plan *plan;
     struct run_share share;
     struct host_topo host; /* until the machine is built */
     bool errors_on_terminal; /* asked before the sandbox is there */
-};
-
-static json_t *run_status(void *ctx)
-{
-    const struct run *run = ctx;
-    json_t *status = machine_status(run->machine);
-    json_t *share = run_share_status(&run->share);
-
-    (void)json_object_set_new(status, "cpu_share", share);
-    return status;
-}
-
-static json_t *run_stats(void *ctx)
-{
-    const struct run *run = ctx;
-    json_t *stats = machine_stats(run->machine);
-
-    if (run->share.group.entered)
-        (void)json_object_set_new(stats, "cpu", cpu_group_stat(&run->share.group));
-    return stats;
-}
-
-static void run_memory(void *ctx, struct control_call *call)
-{
-    struct errctx ec = { 0 };
-    json_t *json = NULL;
-    const int r = machine_memory(((struct run *)ctx)->machine, &json, &ec);
-
-    control_call_done(call, r, json, &ec);
-}
-
-static void run_ledger(void *ctx, struct control_call *call)
-{
-    struct errctx ec = { 0 };
-    json_t *json = NULL;
-    const int r = machine_ledger(((struct run *)ctx)->machine, &json, &ec);
-
-    control_call_done(call, r, json, &ec);
-}
-
-static int run_balloon(void *ctx, const struct control_balloon *balloon, json_t **ret_json,
-                       struct errctx *ec)
-{
-    const struct machine_balloon_request req = {
-        .has_target = balloon->has_target,
-        .target_bytes = balloon->target_bytes,
-        .refresh = balloon->refresh,
-    };
-
-    return machine_balloon(((struct run *)ctx)->machine, &req, ret_json, ec);
-}
-
-static int run_plug(void *ctx, const struct control_plug *plug, json_t **ret_json,
-                    struct errctx *ec)
-{
-    const struct machine_plug_request req = {
-        .vnode = { plug->vnode },
-        .has_size = plug->has_size,
-        .bytes = plug->bytes,
-    };
-
-    return machine_plug(((struct run *)ctx)->machine, &req, ret_json, ec);
-}
-
-static void run_cpus(void *ctx, const struct control_cpus *cpus, struct control_call *call)
-{
-    const struct machine_cpus_request req = {
-        .wanted = cpus->wanted,
-        .cpu = cpus->cpu,
-        .there = cpus->there,
-    };
-    struct errctx ec = { 0 };
-    json_t *json = NULL;
-    const int r = machine_cpus(((struct run *)ctx)->machine, &req, &json, &ec);
-
-    control_call_done(call, r, json, &ec);
-}
-
-static void run_move(void *ctx, const struct control_move *move, struct control_call *call)
-{
-    const struct machine_move_request req = {
-        .vnode = { move->vnode },
-        .to = { move->host },
-        .bytes_per_s = move->bytes_per_s,
-        .stay = move->stay,
-        .force = move->force,
-    };
-    struct errctx ec = { 0 };
-
-    control_call_done(call, machine_move(((struct run *)ctx)->machine, &req, &ec), NULL, &ec);
-}
-
-static int run_move_cancel(void *ctx, bool stay, struct errctx *ec)
-{
-    return machine_move_cancel(((struct run *)ctx)->machine, stay, ec);
-}
-
-static json_t *run_move_status(void *ctx)
-{
-    return machine_move_status(((struct run *)ctx)->machine);
-}
-
-static int run_balance(void *ctx, const char *mode, json_t **ret_json, struct errctx *ec)
-{
-    return machine_balance(((struct run *)ctx)->machine, mode, ret_json, ec);
-}
-
-static int run_slow(void *ctx, const bool *on, json_t **ret_json, struct errctx *ec)
-{
-    const enum machine_slow_wish wish = on == NULL ? MACHINE_SLOW_TELL
-                                        : *on      ? MACHINE_SLOW_ON
-                                                   : MACHINE_SLOW_OFF;
-
-    return machine_slow(((struct run *)ctx)->machine, wish, ret_json, ec);
-}
-
-static int run_evict(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
-{
-    return machine_evict(((struct run *)ctx)->machine, (struct vnode_id){ vnode }, bytes, ec);
-}
-
-static int run_target(void *ctx, uint32_t vnode, uint64_t bytes, struct errctx *ec)
-{
-    return machine_set_target(((struct run *)ctx)->machine, (struct vnode_id){ vnode }, bytes, ec);
-}
-
-static json_t *run_evict_status(void *ctx)
-{
-    return machine_evict_status(((struct run *)ctx)->machine);
-}
-
-static void run_pause(void *ctx, struct control_call *call)
-{
-    struct errctx ec = { 0 };
-
-    control_call_done(call, machine_pause(((struct run *)ctx)->machine, &ec), NULL, &ec);
-}
-
-static void run_resume(void *ctx, struct control_call *call)
-{
-    struct errctx ec = { 0 };
-
-    control_call_done(call, machine_resume(((struct run *)ctx)->machine, &ec), NULL, &ec);
-}
-
-static int run_power(void *ctx, struct errctx *ec)
-{
-    return machine_power_button(((struct run *)ctx)->machine, ec);
-}
-
-static void run_reset(void *ctx, struct control_call *call)
-{
-    struct errctx ec = { 0 };
-
-    control_call_done(call, machine_reset(((struct run *)ctx)->machine, &ec), NULL, &ec);
-}
-
-static void run_stop(void *ctx)
-{
-    machine_stop(((struct run *)ctx)->machine, "ctl stop");
-}
-
-static const struct control_ops run_control_ops = {
-    .status = run_status,
-    .stats = run_stats,
-    .memory = run_memory,
-    .ledger = run_ledger,
-    .slow = run_slow,
-    .balloon = run_balloon,
-    .plug = run_plug,
-    .cpus = run_cpus,
-    .move = run_move,
-    .move_cancel = run_move_cancel,
-    .move_status = run_move_status,
-    .balance = run_balance,
-    .evict = run_evict,
-    .evict_status = run_evict_status,
-    .target = run_target,
-    .pause = run_pause,
-    .resume = run_resume,
-    .power = run_power,
-    .reset = run_reset,
-    .stop = run_stop,
 };
 
 static size_t typed(void *ctx, const void *data, size_t len)
@@ -346,7 +165,8 @@ static bool taken(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
 /* Everything up to the first guest instruction. */
 static int build(struct run *run, const struct machine_config *config, struct errctx *ec)
 {
-    struct control_params params = { .name = config->name, .ops = &run_control_ops, .ctx = run };
+    struct control_params params = { .name = config->name, .ops = &run_control_ops,
+                                     .ctx = &run->asked };
     const struct machine_hooks hooks = { .progress = taken,
                                          .give_way = give_way,
                                          .host = &run->host,
@@ -379,6 +199,7 @@ static int build(struct run *run, const struct machine_config *config, struct er
         r = run_share_enter(&run->share, &run->host, ec);
     if (r == 0)
         r = machine_new(config, run->plan, run->loop, &hooks, &run->machine, ec);
+    run->asked = (struct run_control){ .machine = run->machine, .share = &run->share };
     if (r == 0)
         machine_limit_cpu(run->machine, run->share.own_max_milli);
     if (r == 0)

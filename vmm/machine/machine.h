@@ -17,6 +17,7 @@
 #include "vmm/base/errctx.h"
 #include "vmm/base/evloop.h"
 #include "vmm/config/config.h"
+#include "vmm/machine/machine_stand.h"
 #include "vmm/topology/host_topo.h"
 #include "vmm/topology/topo_plan.h"
 
@@ -83,22 +84,56 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
 /** machine_free() - after machine_run() returned, or instead of it. NULL is allowed. */
 void machine_free(struct machine *m);
 
-/* Control, main loop's thread. Each returns 0 or -EALREADY / -EBUSY with a sentence. */
-int machine_pause(struct machine *m, struct errctx *ec);
-int machine_resume(struct machine *m, struct errctx *ec);
+struct machine_cpus_request {
+    bool wanted; /* a CPU is to come or to go; else only tell how they stand */
+    uint32_t cpu;
+    bool there;
+};
+
+struct machine_move_request {
+    struct vnode_id vnode;
+    struct hnode_id to;
+    uint64_t bytes_per_s; /* 0: as fast as it goes */
+    bool stay;            /* half-way, when the target is full, instead of going back */
+    bool force;           /* although it breaks a distance that the guest was told */
+};
+
+/*
+ * What may take a while is asked for, and answered on the main loop, maybe before the call returns:
+ * threads have to stand first, and one that waits for a page cannot be interrupted. Others are
+ * served meanwhile. What was asked and not done when the run ends is answered with -ECANCELED.
+ */
+struct machine_ask {
+    /* @r: 0, with @result (the callee's; NULL where there is none); or a negative errno with a
+     * sentence in @ec. The ask is the caller's again. */
+    void (*answer)(struct machine_ask *ask, int r, json_t *result, const struct errctx *ec);
+    /* The machine's until then. */
+    struct machine *machine;
+    struct stand_wish wish;
+    union {
+        struct machine_cpus_request cpus;
+        struct machine_move_request move;
+    } request;
+};
+
+/* Control, main loop's thread. Answers are 0 or -EALREADY; a resume and a reset have their turn after
+ * a pause that was asked for before. */
+void machine_pause(struct machine *m, struct machine_ask *ask);
+void machine_resume(struct machine *m, struct machine_ask *ask);
+void machine_reset(struct machine *m, struct machine_ask *ask);
+/** machine_power_button() - Return: 0 or -EBUSY (paused), with a sentence. */
 int machine_power_button(struct machine *m, struct errctx *ec);
-int machine_reset(struct machine *m, struct errctx *ec);
 /** machine_stop() - end the run now, without asking the guest. */
 void machine_stop(struct machine *m, const char *why);
 
 /** machine_status() / machine_stats() - new JSON objects for `ctl`; owned by the caller. NULL
  *  when out of memory. */
-json_t *machine_status(const struct machine *m);
+json_t *machine_status(struct machine *m);
 json_t *machine_stats(const struct machine *m);
 
-/** machine_memory() - every backing and where its pages are, counted now; a new object for `ctl`.
- *  The guest goes on meanwhile. Return: 0, or a negative errno with a sentence. */
-int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec);
+/** machine_memory() - every backing and where its pages are, counted as soon as nothing is evicted; an
+ *  object for `ctl`. The guest goes on meanwhile. */
+void machine_memory(struct machine *m, struct machine_ask *ask);
 
 struct machine_balloon_request {
     bool has_target;
@@ -131,35 +166,22 @@ struct machine_plug_request {
 int machine_plug(struct machine *m, const struct machine_plug_request *req, json_t **ret_json,
                  struct errctx *ec);
 
-struct machine_cpus_request {
-    bool wanted; /* a CPU is to come or to go; else only tell how they stand */
-    uint32_t cpu;
-    bool there;
-};
-
-/** machine_cpus() - plug a CPU in, or ask the guest to give one up, and tell how all stand that can
- *  be plugged; a new object for `ctl`, as in control.h. Waits for nobody. Return: 0; -ENODEV (none
- *  can be), -ENOENT (that one cannot be), -EALREADY, -EBUSY (paused), -ENOMEM, or what KVM says. */
-int machine_cpus(struct machine *m, const struct machine_cpus_request *req, json_t **ret_json,
-                 struct errctx *ec);
-
-struct machine_move_request {
-    struct vnode_id vnode;
-    struct hnode_id to;
-    uint64_t bytes_per_s; /* 0: as fast as it goes */
-    bool stay;            /* half-way, when the target is full, instead of going back */
-    bool force;           /* although it breaks a distance that the guest was told */
-};
+/** machine_cpus() - plug a CPU in while all stand, or ask the guest to give one up, and tell how all
+ *  stand that can be plugged; an object for `ctl`, as in control.h. Answers: 0; -ENODEV (none can be),
+ *  -ENOENT (that one cannot be), -EALREADY, -EBUSY (paused), -ENOMEM, or what KVM says. */
+void machine_cpus(struct machine *m, const struct machine_cpus_request *req,
+                  struct machine_ask *ask);
 
 /**
- * machine_move() - begin to move a virtual node, memory first, to host node @to. Returns at once;
- * machine_move_status() tells how far it is, the guest goes on meanwhile.
- * Return: 0; -EBUSY (paused, or a move is on); -ENOENT (no such node, no memory); -ENOTSUP (the
+ * machine_move() - begin to move a virtual node, memory first, to host node @to, as soon as nothing is
+ * evicted; machine_move_status() tells how far it is, the guest goes on meanwhile.
+ * Answers: 0, it has begun; -EBUSY (paused, or a move is on); -ENOENT (no such node, no memory); -ENOTSUP (the
  * host has one node); -EDOM (it would break a distance, and nobody forces it); -ENOSPC (--pin
  * dedicated: the host node has too few CPUs that no other vCPU has, and nobody forces it); what
  * hooks.may_move() says; -ENOMEM.
  */
-int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec);
+void machine_move(struct machine *m, const struct machine_move_request *req,
+                  struct machine_ask *ask);
 
 /** machine_move_cancel() - have the move go back, or with @stay end where it is. -EALREADY when none
  *  is on. */
@@ -185,9 +207,9 @@ json_t *machine_evict_status(struct machine *m);
  */
 int machine_set_target(struct machine *m, struct vnode_id vnode, uint64_t bytes, struct errctx *ec);
 
-/** machine_ledger() - what the guest was told of distances and what is real, counted now; a new
- *  object for `ctl`, as in control.h. Return: 0, or a negative errno with a sentence. */
-int machine_ledger(struct machine *m, json_t **ret_json, struct errctx *ec);
+/** machine_ledger() - what the guest was told of distances and what is real, counted as soon as
+ *  nothing is evicted; an object for `ctl`, as in control.h. */
+void machine_ledger(struct machine *m, struct machine_ask *ask);
 
 /**
  * machine_balance() - how rebalancing stands; a new object for `ctl`, as in control.h.

@@ -43,7 +43,8 @@ static void stand_still(struct balancer *b)
     LOCK_SCOPE(&b->lock);
 
     b->working = false;
-    (void)pthread_cond_broadcast(&b->still);
+    if (b->held)
+        machine_stand_tell(b->machine);
 }
 
 static void *balancer_main(void *arg)
@@ -158,7 +159,6 @@ static void free_balancer(struct balancer *b)
     free(b->used_before_ns);
     free(b->at);
     free(b->states);
-    (void)pthread_cond_destroy(&b->still);
     (void)pthread_cond_destroy(&b->wake);
     (void)pthread_mutex_destroy(&b->lock);
     (void)sem_destroy(&b->ready);
@@ -177,7 +177,6 @@ static struct balancer *new_balancer(struct machine *m)
     (void)sem_init(&b->ready, 0, 0);
     (void)pthread_mutex_init(&b->lock, NULL);
     (void)pthread_cond_init(&b->wake, NULL);
-    (void)pthread_cond_init(&b->still, NULL);
     b->vnodes = calloc(v, sizeof(b->vnodes[0]));
     b->used_ns = calloc(v, sizeof(b->used_ns[0]));
     b->used_before_ns = calloc(v, sizeof(b->used_before_ns[0]));
@@ -305,8 +304,16 @@ void machine_balancer_hold(struct machine *m)
         return;
     LOCK_SCOPE(&b->lock);
     b->held = true;
-    while (b->working)
-        (void)pthread_cond_wait(&b->still, &b->lock);
+}
+
+bool machine_balancer_is_still(const struct machine *m)
+{
+    struct balancer *b = m->balancer;
+
+    if (b == NULL)
+        return true;
+    LOCK_SCOPE(&b->lock);
+    return !b->working;
 }
 
 void machine_balancer_release(struct machine *m)

@@ -33,8 +33,10 @@ int machine_start_balancer(struct machine *m, struct errctx *ec);
 /** machine_stop_balancer() - end the thread, close what is open. Nothing happens without one. */
 void machine_stop_balancer(struct machine *m);
 
-/** machine_balancer_hold() / machine_balancer_release() - it stands still between the two. */
+/** machine_balancer_hold() / machine_balancer_release() - it stands still between the two, from when
+ *  machine_balancer_is_still(), of which machine_stand_tell() tells. */
 void machine_balancer_hold(struct machine *m);
+bool machine_balancer_is_still(const struct machine *m);
 void machine_balancer_release(struct machine *m);
 
 /** machine_balance_mode() - "off", "advise" or "on"; "off" without a balancer. */

@@ -57,12 +57,25 @@ static void give_up(struct balancer *b, const char *why)
     say(b, "virtual node %u stays: %s", b->doing.vnode[b->next], why);
 }
 
+static void answered(struct machine_ask *ask, int r, json_t *result, const struct errctx *ec)
+{
+    struct balancer *b = container_of(ask, struct balancer, ask);
+    const bool wanted = b->moving;
+
+    (void)result;
+    b->asking = false;
+    if (r == 0 && !wanted) /* by another step that was more urgent */
+        (void)machine_move_cancel(b->machine, false, NULL);
+    if (r == 0 || r == -ECANCELED)
+        return;
+    b->moving = false;
+    if (wanted && r != -EBUSY) /* else at the next epoch */
+        give_up(b, ec->msg);
+}
+
 void balancer_go_on(struct balancer *b)
 {
-    struct errctx ec = { 0 };
-    int r;
-
-    if (b->doing.n == 0 || b->moving)
+    if (b->doing.n == 0 || b->moving || b->asking)
         return;
     if (b->next == b->doing.n) {
         b->doing.n = 0;
@@ -72,16 +85,14 @@ void balancer_go_on(struct balancer *b)
         give_up(b, "rebalancing was switched off");
         return;
     }
-    r = machine_move(b->machine,
-                     &(struct machine_move_request){
-                         .vnode = { b->doing.vnode[b->next] },
-                         .to = { b->head.hosts[b->doing.to[b->next]] },
-                     },
-                     &ec);
-    if (r == 0)
-        b->moving = true;
-    else if (r != -EBUSY) /* else at the next epoch */
-        give_up(b, ec.msg);
+    b->moving = b->asking = true;
+    b->ask.answer = answered;
+    machine_move(b->machine,
+                 &(struct machine_move_request){
+                     .vnode = { b->doing.vnode[b->next] },
+                     .to = { b->head.hosts[b->doing.to[b->next]] },
+                 },
+                 &b->ask);
 }
 
 void machine_balancer_moved(struct machine *m, struct vnode_id vnode, struct hnode_id to,

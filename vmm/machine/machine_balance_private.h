@@ -37,7 +37,6 @@ struct balancer {
 
     pthread_mutex_t lock; /* a leaf; covers what follows */
     pthread_cond_t wake;  /* the thread: something below changed */
-    pthread_cond_t still; /* the main thread: working became false */
     bool quit, held, working, todo;
 
     /* From handing a job over until its message runs on the main loop, the thread's; else the main
@@ -78,7 +77,9 @@ struct balancer {
     struct balance_step doing; /* being carried out; .n 0: nothing is */
     uint64_t doing_ns;         /* the time of its decision */
     uint32_t next;             /* move of it */
-    bool moving;               /* the mover has it */
+    bool moving;               /* the mover has it, or will */
+    struct machine_ask ask;    /* by which it gets it */
+    bool asking;
     uint64_t n_epochs, n_skipped, n_decided, n_moves, n_failed;
     char complaint[ERRCTX_MSG_MAX]; /* of the last job, "" when there was none */
 };

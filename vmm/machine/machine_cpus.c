@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "devices/cpu_block.h"
+#include "vmm/base/macros.h"
 #include "vmm/machine/machine_private.h"
 
 static void gone(void *ctx, uint32_t cpu)
@@ -32,22 +33,20 @@ int machine_make_cpu_block(struct machine *m, struct device **ret_dev, struct er
     return idset_empty(&cpus) ? 0 : cpu_block_new(&cpus, &block_ops, m, ret_dev, ec);
 }
 
+/* While all stand: its own thread may still be on its way to the gate. */
 static int plug(struct machine *m, uint32_t cpu, struct errctx *ec)
 {
     struct cpu_block_cpu state;
     int r = 0;
 
-    if (cpu_block_look(m->cpu_block, cpu, &state) && !state.there) {
-        machine_hold_vcpus(m); /* its own thread may still be on its way to the gate */
-        r = machine_power_on_vcpu(m, cpu, ec);
-        if (r == 0)
-            r = cpu_block_plug(m->cpu_block, cpu, ec);
-        if (r == 0)
-            vcpu_set_away(m->vcpus[cpu], false);
-        machine_release_vcpus(m);
-        return r;
-    }
-    return cpu_block_plug(m->cpu_block, cpu, ec); /* which says why not */
+    if (!cpu_block_look(m->cpu_block, cpu, &state) || state.there)
+        return cpu_block_plug(m->cpu_block, cpu, ec); /* which says why not */
+    r = machine_power_on_vcpu(m, cpu, ec);
+    if (r == 0)
+        r = cpu_block_plug(m->cpu_block, cpu, ec);
+    if (r == 0)
+        vcpu_set_away(m->vcpus[cpu], false);
+    return r;
 }
 
 size_t machine_cpus_there(const struct machine *m)
@@ -79,8 +78,8 @@ static json_t *cpus_json(struct machine *m)
     return cpus;
 }
 
-int machine_cpus(struct machine *m, const struct machine_cpus_request *req, json_t **ret_json,
-                 struct errctx *ec)
+static int answer(struct machine *m, const struct machine_cpus_request *req, json_t **ret_json,
+                  struct errctx *ec)
 {
     json_t *cpus;
     int r = 0;
@@ -99,4 +98,42 @@ int machine_cpus(struct machine *m, const struct machine_cpus_request *req, json
     *ret_json = cpus != NULL ? json_pack("{s:s, s:o}", "name", m->config->name, "cpus", cpus)
                              : NULL;
     return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
+}
+
+static void answer_now(struct machine *m, struct machine_ask *ask)
+{
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = answer(m, &ask->request.cpus, &json, &ec);
+
+    ask->answer(ask, r, json, &ec);
+}
+
+static void cpus_now(struct stand_wish *wish, bool stands)
+{
+    struct machine_ask *ask = container_of(wish, struct machine_ask, wish);
+    struct errctx ec = { 0 };
+
+    if (stands)
+        answer_now(ask->machine, ask);
+    else
+        ask->answer(ask, machine_ask_ending(&ec), NULL, &ec);
+}
+
+static bool comes(const struct machine *m, const struct machine_cpus_request *req)
+{
+    struct cpu_block_cpu state;
+
+    return req->wanted && req->there && m->cpu_block != NULL &&
+           cpu_block_look(m->cpu_block, req->cpu, &state) && !state.there;
+}
+
+void machine_cpus(struct machine *m, const struct machine_cpus_request *req,
+                  struct machine_ask *ask)
+{
+    ask->request.cpus = *req;
+    if (comes(m, req) && !m->paused)
+        machine_ask_when(m, ask, STAND_VCPUS, cpus_now);
+    else
+        answer_now(m, ask);
 }

@@ -200,13 +200,9 @@ static bool prefers_memory_only(const struct machine *m, struct vnode_id vnode)
 int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                    const struct idset *cpus, struct errctx *ec)
 {
-    const bool hold = !m->paused;
     struct idset nodes = { 0 };
-    int r;
 
     idset_add(&nodes, to.v);
-    if (hold)
-        machine_hold_vcpus(m);
     if (!idset_empty(cpus)) {
         choose_pins(m, vnode, to, cpus);
         follow_threads(m, vnode, &nodes);
@@ -215,10 +211,7 @@ int machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
     } else { /* page tables stay near the CPUs that walk them */
         forget_threads(m, vnode);
     }
-    r = machine_remap_memory(m, vnode, ec);
-    if (hold)
-        machine_release_vcpus(m);
-    return r;
+    return machine_remap_memory(m, vnode, ec);
 }
 
 void machine_repin(struct machine *m, struct vnode_id vnode, const struct idset *cpus)

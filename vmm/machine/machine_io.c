@@ -47,8 +47,10 @@ static void *io_thread_main(void *arg)
     io->result = io_thread_setup(io);
     if (io->result < 0)
         say_ready(io);
-    else if (evloop_run(io->loop, &ec) < 0)
+    else if (evloop_run(io->loop, &ec) < 0) {
         machine_request_end(io->machine, MACHINE_END_FAILURE, 0, ec.msg);
+        evloop_stop(io->machine->main_loop); /* its devices will not stand */
+    }
     return NULL;
 }
 

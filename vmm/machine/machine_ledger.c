@@ -15,11 +15,9 @@ static int count(const struct machine *m, const struct backing *b, struct reside
 {
     int r;
 
-    machine_pager_hold(m); /* looking would fill a hole that is made meanwhile */
     guest_mem_pages_stay(m->mem);
     r = residency_scan(b, m->pagemap, res, ec);
     guest_mem_pages_may_go(m->mem);
-    machine_pager_release(m);
     if (r < 0)
         return r;
     n->resident_bytes += res->present_bytes;
@@ -109,11 +107,10 @@ static json_t *ledger_json(const struct machine *m, const struct ledger *l)
                      "broken", broken_json(l), "inversions", (json_int_t)l->n_inversions);
 }
 
-int machine_ledger(struct machine *m, json_t **ret_json, struct errctx *ec)
+static int answer(struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct ledger_node *nodes = calloc(m->plan->n_nodes, sizeof(*nodes));
     struct ledger *l;
-    json_t *answer;
     int r =
         nodes == NULL ? errctx_set(ec, ENOMEM, "no memory for the ledger") : gather(m, nodes, ec);
 
@@ -121,10 +118,23 @@ int machine_ledger(struct machine *m, json_t **ret_json, struct errctx *ec)
         r = ledger_new(m->plan, nodes, &l, ec);
     if (r < 0)
         return r;
-    answer = ledger_json(m, l);
+    *ret_json = ledger_json(m, l);
     ledger_free(l);
-    if (answer == NULL)
-        return errctx_set(ec, ENOMEM, "no memory for the answer");
-    *ret_json = answer;
-    return 0;
+    return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
+}
+
+/* Nothing is evicted: looking would fill a hole that is made meanwhile. */
+static void ledger_now(struct stand_wish *wish, bool stands)
+{
+    struct machine_ask *ask = container_of(wish, struct machine_ask, wish);
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = stands ? answer(ask->machine, &json, &ec) : machine_ask_ending(&ec);
+
+    ask->answer(ask, r, json, &ec);
+}
+
+void machine_ledger(struct machine *m, struct machine_ask *ask)
+{
+    machine_ask_when(m, ask, STAND_EVICTOR, ledger_now);
 }

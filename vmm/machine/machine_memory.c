@@ -5,6 +5,7 @@
 
 #include "memory/residency.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
 #include "vmm/machine/machine_private.h"
 
 static json_t *where_json(const struct residency *res)
@@ -79,14 +80,13 @@ static json_t *tables_json(const struct machine *m)
     return list;
 }
 
-int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec)
+static int answer(const struct machine *m, json_t **ret_json, struct errctx *ec)
 {
     CLEANUP_FREE struct residency *res = malloc(sizeof(*res));
     json_t *nodes = json_array();
     size_t k = 0;
     int r = res == NULL ? errctx_set(ec, ENOMEM, "no memory to count pages") : 0;
 
-    machine_pager_hold(m);
     for (size_t i = 0; r == 0 && i < m->plan->n_nodes; i++) {
         const struct topo_plan_node *n = &m->plan->nodes[i];
         json_t *backings = json_array(), *node;
@@ -109,7 +109,6 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
         add_plugged(m, n, node);
         (void)json_array_append_new(nodes, node);
     }
-    machine_pager_release(m);
     if (r == 0)
         r = add_given(m, nodes, ec);
     if (r < 0) {
@@ -120,4 +119,20 @@ int machine_memory(const struct machine *m, json_t **ret_json, struct errctx *ec
                           nodes, "hosts", tables_json(m), "swap", machine_swap_json(m), "golden",
                           machine_golden_json(m), "domain", machine_domain_json(m));
     return *ret_json == NULL ? errctx_set(ec, ENOMEM, "no memory for the answer") : 0;
+}
+
+/* Nothing is evicted: looking would fill a hole that is made meanwhile. */
+static void memory_now(struct stand_wish *wish, bool stands)
+{
+    struct machine_ask *ask = container_of(wish, struct machine_ask, wish);
+    struct errctx ec = { 0 };
+    json_t *json = NULL;
+    const int r = stands ? answer(ask->machine, &json, &ec) : machine_ask_ending(&ec);
+
+    ask->answer(ask, r, json, &ec);
+}
+
+void machine_memory(struct machine *m, struct machine_ask *ask)
+{
+    machine_ask_when(m, ask, STAND_EVICTOR, memory_now);
 }

@@ -18,6 +18,7 @@
 #include "memory/pager/pager.h"
 #include "memory/policy/move_policy.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/machine_private.h"
 #include "vmm/topology/ledger.h"
@@ -31,7 +32,6 @@ struct mover {
 
     pthread_mutex_t lock; /* a leaf; covers what follows */
     pthread_cond_t wake;  /* the mover: something below changed */
-    pthread_cond_t still; /* the main thread: working became false */
     bool quit, held;
     bool working; /* on pages, at this moment */
     enum mem_move_word word;
@@ -43,9 +43,17 @@ struct mover {
     struct machine_move_request request; /* of the present or the last move */
     bool any, over;
     bool breaks;    /* it was forced, and had to be */
+    struct stand_wish follows; /* once memory has arrived */
     int job_result; /* of mem_move_run(); job_ec has its sentence */
     struct errctx job_ec;
 };
+
+static void stand_locked(struct mover *mv)
+{
+    mv->working = false;
+    if (mv->held)
+        machine_stand_tell(mv->machine);
+}
 
 /* Wait for a word, for @ready_ns, and while held. With the lock. */
 static void wait_locked(struct mover *mv, uint64_t ready_ns)
@@ -53,8 +61,7 @@ static void wait_locked(struct mover *mv, uint64_t ready_ns)
     const struct timespec until = { .tv_sec = (time_t)(ready_ns / 1000000000u),
                                     .tv_nsec = (long)(ready_ns % 1000000000u) };
 
-    mv->working = false;
-    (void)pthread_cond_broadcast(&mv->still);
+    stand_locked(mv);
     while (!mv->quit) {
         if (mv->held)
             (void)pthread_cond_wait(&mv->wake, &mv->lock);
@@ -108,25 +115,12 @@ static void explain(const struct mover *mv, const struct mem_move_progress *p, c
         (void)snprintf(buf, size, "some pages are in use");
 }
 
-/* Memory is where it stays: the rest follows. */
-static void is_over(void *ctx)
+static void finish(struct mover *mv)
 {
-    struct mover *mv = ctx;
+    const struct mem_move_progress *p = mem_move_progress(mv->job);
     struct machine *m = mv->machine;
-    const struct mem_move_progress *p;
     char why[ERRCTX_MSG_MAX];
-    struct errctx ec = { 0 };
 
-    if (mv->job == NULL)
-        return;
-    p = mem_move_progress(mv->job);
-    mem_move_record(mv->job, m->mem);
-    if (p->phase == MOVE_ARRIVED) {
-        (mv->breaks ? idset_add : idset_del)(&m->forced, mv->request.vnode.v);
-        if (machine_follow(m, mv->request.vnode, mv->request.to, cpus_of(m, mv->request.to), &ec) <
-            0)
-            machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
-    }
     if (m->hooks.moved != NULL)
         m->hooks.moved(m->hooks.ctx, mv->request.vnode, mv->request.to, p->phase == MOVE_ARRIVED);
     {
@@ -140,6 +134,38 @@ static void is_over(void *ctx)
     explain(mv, &mv->progress, why, sizeof(why));
     machine_balancer_moved(m, mv->request.vnode, mv->request.to,
                            mv->progress.phase == MOVE_ARRIVED, why);
+}
+
+static void follow(struct stand_wish *wish, bool stands)
+{
+    struct mover *mv = container_of(wish, struct mover, follows);
+    const struct machine_move_request *req = &mv->request;
+    struct machine *m = mv->machine;
+    struct errctx ec = { 0 };
+
+    if (!stands) /* nobody needs it any more */
+        return;
+    if (machine_follow(m, req->vnode, req->to, cpus_of(m, req->to), &ec) < 0)
+        machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
+    finish(mv);
+}
+
+/* Memory is where it stays: the rest follows. */
+static void is_over(void *ctx)
+{
+    struct mover *mv = ctx;
+    struct machine *m = mv->machine;
+
+    if (mv->job == NULL)
+        return;
+    mem_move_record(mv->job, m->mem);
+    if (mem_move_progress(mv->job)->phase != MOVE_ARRIVED) {
+        finish(mv);
+        return;
+    }
+    (mv->breaks ? idset_add : idset_del)(&m->forced, mv->request.vnode.v);
+    mv->follows = (struct stand_wish){ .level = STAND_VCPUS, .run = follow };
+    machine_stand_ask(m, &mv->follows);
 }
 
 /* --- the thread ------------------------------------------------------------------------------- */
@@ -190,8 +216,7 @@ static void run_job(struct mover *mv, struct mem_move *job)
         LOCK_SCOPE(&mv->lock);
         mv->job_result = r;
         mv->job_ec = ec;
-        mv->working = false;
-        (void)pthread_cond_broadcast(&mv->still);
+        stand_locked(mv);
         if (mv->quit)
             return;
     }
@@ -262,7 +287,6 @@ static void free_places(struct machine *m)
 static void free_mover(struct mover *mv)
 {
     mem_move_free(mv->job);
-    (void)pthread_cond_destroy(&mv->still);
     (void)pthread_cond_destroy(&mv->wake);
     (void)pthread_mutex_destroy(&mv->lock);
     (void)sem_destroy(&mv->ready);
@@ -282,7 +306,6 @@ static struct mover *new_mover(struct machine *m)
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&mv->wake, &attr);
-    (void)pthread_cond_init(&mv->still, NULL);
     (void)pthread_condattr_destroy(&attr);
     return mv;
 }
@@ -337,8 +360,16 @@ void machine_mover_hold(struct machine *m)
         return;
     LOCK_SCOPE(&mv->lock);
     mv->held = true;
-    while (mv->working)
-        (void)pthread_cond_wait(&mv->still, &mv->lock);
+}
+
+bool machine_mover_is_still(const struct machine *m)
+{
+    struct mover *mv = m->mover;
+
+    if (mv == NULL)
+        return true;
+    LOCK_SCOPE(&mv->lock);
+    return !mv->working;
 }
 
 void machine_mover_release(struct machine *m)
@@ -430,7 +461,8 @@ static int make_job(const struct machine *m, const struct machine_move_request *
     return mem_move_new(&params, ret_job, ec);
 }
 
-int machine_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec)
+/* While nothing is evicted. */
+static int begin_move(struct machine *m, const struct machine_move_request *req, struct errctx *ec)
 {
     struct mover *mv = m->mover;
     struct mem_move *job = NULL;
@@ -442,7 +474,7 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
                        req->vnode.v);
     if (r < 0)
         return r;
-    machine_pager_hold(m); /* until is_over() */
+    machine_pager_ask(m); /* and stays so until finish() */
     r = make_job(m, req, &job, ec);
     if (r == 0)
         r = judge_distance(m, req, &breaks, ec);
@@ -466,6 +498,23 @@ int machine_move(struct machine *m, const struct machine_move_request *req, stru
     mv->todo = job;
     (void)pthread_cond_broadcast(&mv->wake);
     return 0;
+}
+
+static void move_now(struct stand_wish *wish, bool stands)
+{
+    struct machine_ask *ask = container_of(wish, struct machine_ask, wish);
+    struct errctx ec = { 0 };
+    const int r = stands ? begin_move(ask->machine, &ask->request.move, &ec)
+                         : machine_ask_ending(&ec);
+
+    ask->answer(ask, r, NULL, &ec);
+}
+
+void machine_move(struct machine *m, const struct machine_move_request *req,
+                  struct machine_ask *ask)
+{
+    ask->request.move = *req;
+    machine_ask_when(m, ask, STAND_EVICTOR, move_now);
 }
 
 int machine_move_cancel(struct machine *m, bool stay, struct errctx *ec)

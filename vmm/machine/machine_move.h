@@ -6,8 +6,8 @@
  * One thread for the life of a run, made with the others because the sandbox lets none be made
  * later; none where the host has one node. It sleeps unless a move is on. While it works on an
  * extent guest memory must not be given back, so a pause and a reset hold it after vCPUs and
- * devices (machine_mover_hold() waits for the end of one extent) and let it go before them. When
- * memory has arrived the rest is done on the main loop (machine_follow.c).
+ * devices, until the end of one extent at the latest, and let it go before them. When memory has
+ * arrived the rest is done on the main loop (machine_follow.c), while vCPUs stand.
  */
 #ifndef VMM_MACHINE_MACHINE_MOVE_H
 #define VMM_MACHINE_MACHINE_MOVE_H
@@ -27,9 +27,10 @@ int machine_start_mover(struct machine *m, struct errctx *ec);
 /** machine_stop_mover() - end it, in the middle of a move too. Nothing happens without one. */
 void machine_stop_mover(struct machine *m);
 
-/** machine_mover_hold() / machine_mover_release() - it stands still between the two. Main
- *  thread. */
+/** machine_mover_hold() / machine_mover_release() - it stands still between the two, from when
+ *  machine_mover_is_still(), of which machine_stand_tell() tells. Main thread. */
 void machine_mover_hold(struct machine *m);
+bool machine_mover_is_still(const struct machine *m);
 void machine_mover_release(struct machine *m);
 
 /** machine_mover_busy() - is a virtual node, @ret_vnode, being moved? Main thread. */
@@ -38,7 +39,7 @@ bool machine_mover_busy(const struct machine *m, struct vnode_id *ret_vnode);
 /* machine_follow.c, main thread. */
 
 /**
- * machine_follow() - after its memory: vCPU threads of @vnode run on @cpus, or those of them that
+ * machine_follow() - after its memory, while vCPUs stand: vCPU threads of @vnode run on @cpus, or those of them that
  * the planner chooses at the level that they were pinned to; the main thread and I/O threads run
  * where they would if the machine had been started so; the vCPUs' page tables come from @to, and
  * KVM makes those of the node's memory anew.

@@ -60,6 +60,8 @@ static void *fault_main(void *arg)
     while (!atomic_load(&mp->quit_faults)) {
         pager_serve(mp->pager, ft->vnode, ft->word_fd);
         (void)eventfd_read(ft->word_fd, &word);
+        if (atomic_exchange(&ft->drains, false))
+            machine_stand_tell(mp->machine);
         place_group_follow(&ft->place, &place_seen);
     }
     return NULL;
@@ -83,6 +85,14 @@ static bool hurry(void *ctx)
     return mp->n_held > 0 || mp->quit;
 }
 
+static void stand_locked(struct machine_pager *mp)
+{
+    mp->working = false;
+    (void)pthread_cond_broadcast(&mp->still);
+    if (mp->n_held > 0)
+        machine_stand_tell(mp->machine);
+}
+
 static bool between(void *ctx, uint64_t evicted_bytes)
 {
     struct machine_pager *mp = ctx;
@@ -90,8 +100,7 @@ static bool between(void *ctx, uint64_t evicted_bytes)
 
     mp->evicted_bytes = evicted_bytes;
     if (mp->n_held > 0) {
-        mp->working = false;
-        (void)pthread_cond_broadcast(&mp->still);
+        stand_locked(mp);
         while (mp->n_held > 0 && !mp->quit)
             (void)pthread_cond_wait(&mp->wake, &mp->lock);
         mp->working = true;
@@ -118,8 +127,7 @@ static void run_job(struct machine_pager *mp)
     {
         LOCK_SCOPE(&mp->lock);
         mp->evicted_bytes = evicted;
-        mp->working = false;
-        (void)pthread_cond_broadcast(&mp->still);
+        stand_locked(mp);
         if (mp->quit)
             return;
     }
@@ -202,8 +210,7 @@ static void tick(struct machine_pager *mp)
     LOCK_SCOPE(&mp->lock);
     if (failed && mp->target_ec.msg[0] == '\0')
         mp->target_ec = ec;
-    mp->working = false;
-    (void)pthread_cond_broadcast(&mp->still);
+    stand_locked(mp);
 }
 
 static void *evict_main(void *arg)
@@ -441,6 +448,48 @@ void machine_pager_hold(const struct machine *m)
     mp->n_held++;
     while (mp->working)
         (void)pthread_cond_wait(&mp->still, &mp->lock);
+}
+
+void machine_pager_ask(const struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+
+    if (mp == NULL)
+        return;
+    LOCK_SCOPE(&mp->lock);
+    mp->n_held++;
+}
+
+bool machine_pager_is_still(const struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+
+    if (mp == NULL)
+        return true;
+    LOCK_SCOPE(&mp->lock);
+    return !mp->working;
+}
+
+void machine_pager_drain(struct machine *m)
+{
+    struct machine_pager *mp = m->pager;
+
+    for (size_t i = 0; mp != NULL && i < m->plan->n_nodes; i++) {
+        if (!mp->faults[i].started)
+            continue;
+        atomic_store(&mp->faults[i].drains, true);
+        (void)eventfd_write(mp->faults[i].word_fd, 1);
+    }
+}
+
+bool machine_pager_is_drained(const struct machine *m)
+{
+    const struct machine_pager *mp = m->pager;
+
+    for (size_t i = 0; mp != NULL && i < m->plan->n_nodes; i++)
+        if (atomic_load(&mp->faults[i].drains))
+            return false;
+    return true;
 }
 
 void machine_pager_release(const struct machine *m)

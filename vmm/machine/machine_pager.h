@@ -34,10 +34,22 @@ int machine_start_pager(struct machine *m, struct errctx *ec);
 /** machine_stop_pager() - end them; what is away reads as zeroes afterwards. */
 void machine_stop_pager(struct machine *m);
 
-/** machine_pager_hold() / machine_pager_release() - nothing is evicted between the two; they nest. Any
- *  thread. Who counts pages holds: looking at a hole that is made at this moment would fill it. */
+/** machine_pager_hold() / machine_pager_release() - nothing is evicted between the two; they nest. Who
+ *  counts pages holds: looking at a hole that is made at this moment would fill it. The first waits, as
+ *  long as a transfer to a disk may take: any thread but the main one. */
 void machine_pager_hold(const struct machine *m);
 void machine_pager_release(const struct machine *m);
+
+/** machine_pager_ask() - as machine_pager_hold() without waiting: it is so once machine_pager_is_still(),
+ *  of which machine_stand_tell() tells. Any thread, both. */
+void machine_pager_ask(const struct machine *m);
+bool machine_pager_is_still(const struct machine *m);
+
+/** machine_pager_drain() - have fault threads end what they are at, the pages that come ahead of any
+ *  touch, too; machine_pager_is_drained() when they did, of which machine_stand_tell() tells. While
+ *  nobody touches guest memory. */
+void machine_pager_drain(struct machine *m);
+bool machine_pager_is_drained(const struct machine *m);
 
 /** machine_pager_reset() - forget what is away. On a machine that stands still. */
 int machine_pager_reset(struct machine *m, struct errctx *ec);

@@ -31,7 +31,8 @@ struct fault_thread {
     struct vnode_id vnode;
     pthread_t thread;
     bool started;
-    int word_fd;              /* readable: look at quit_faults and at place */
+    int word_fd;              /* readable: look at quit_faults, drains and place */
+    atomic_bool drains;       /* somebody wants to know when what it is at has ended */
     struct place_group place; /* where it belongs since its node was moved */
     struct idset cpus;        /* where it was sent; main thread */
 };
@@ -54,7 +55,7 @@ struct machine_pager {
 
     pthread_mutex_t lock; /* a leaf; covers what follows */
     pthread_cond_t wake;  /* the evicting thread: something below changed */
-    pthread_cond_t still; /* the main thread: working became false */
+    pthread_cond_t still; /* who holds: working became false */
     int result;           /* of the start of any thread */
     struct errctx ec;
     bool quit, working, todo;

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "devices/bus.h"
@@ -29,6 +30,7 @@
 #include "vmm/machine/machine_move.h"
 #include "vmm/machine/machine_pager.h"
 #include "vmm/machine/machine_slow.h"
+#include "vmm/machine/machine_stand.h"
 #include "vmm/machine/machine_threads.h"
 #include "vmm/machine/machine_throttle.h"
 #include "vmm/machine/sandbox.h"
@@ -120,7 +122,11 @@ struct machine {
 
     /* run; main thread except for what the lock covers */
     struct sandbox *sandbox; /* NULL with --no-sandbox and while nothing runs */
-    bool paused;
+    struct machine_stand *stand;
+    struct stand_wish request_wish; /* for what ->request says */
+    bool paused, pausing; /* the second: as soon as the machine stands */
+    unsigned n_resetting; /* that ctl asked for and that were not done yet */
+    atomic_size_t n_loops_asked; /* of I/O threads that stop or begin; machine_stand.c's */
     uint64_t n_resets;
     struct idset forced;       /* virtual nodes that were moved although that broke a promise */
     struct mover *mover;       /* NULL while nothing runs, and where the host has one node */
@@ -232,16 +238,14 @@ void machine_request_reset(struct machine *m, const char *why);
 void machine_request_end(struct machine *m, enum machine_end_kind kind, uint32_t code,
                          const char *reason);
 
-/* machine_run.c: stop and start vCPUs and devices in the order of DESIGN: vCPUs, then queues
- * and I/O threads; a resume reverses it. Main thread. */
-void machine_halt(struct machine *m);
-void machine_go(struct machine *m);
-
-/* machine_run.c: the vCPUs alone; of a machine that is not paused. Main thread. */
-void machine_hold_vcpus(struct machine *m);
-void machine_release_vcpus(struct machine *m);
-
-/* Do what was requested; posted to the main loop, @ctx is the machine. */
+/* machine_run.c: do what was requested, when the machine stands; posted to the main loop, @ctx is the
+ * machine. */
 void machine_serve_request(void *ctx);
+
+/* machine_run.c: have @run do what @ask is about, once the machine stands as @level says, and answer
+ * it; and what it answers where it never will. Main thread. */
+void machine_ask_when(struct machine *m, struct machine_ask *ask, enum stand_level level,
+                      void (*run)(struct stand_wish *wish, bool stands));
+int machine_ask_ending(struct errctx *ec);
 
 #endif

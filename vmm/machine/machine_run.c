@@ -2,10 +2,10 @@
 /*
  * A machine's life between its first and its last guest instruction.
  *
- * Stopping order: vCPUs, then the devices' queues and I/O threads, then the mover of memory, who
- * looks where it is and who evicts it; starting reverses it. Threads that bring memory back end
- * last of all. A reset happens in place: halt, devices reset, memory given back, firmware loaded
- * anew, registers as at power-on, go. All of it on the main loop's thread.
+ * A pause, a reset and the end wish for a standstill (machine_stand.h) and are done when it is there;
+ * the main loop serves whoever asks for something until then. Threads that bring memory back end
+ * last of all. A reset happens in place: devices reset, memory given back, firmware loaded anew,
+ * registers as at power-on. All of it on the main loop's thread.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,48 +13,11 @@
 
 #include "devices/registry.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/macros.h"
 #include "vmm/base/place.h"
 #include "vmm/machine/control_dir.h"
 #include "vmm/machine/machine_config.h"
 #include "vmm/machine/machine_private.h"
-
-void machine_hold_vcpus(struct machine *m)
-{
-    run_gate_set(&m->gate, RUN_STATE_PAUSE);
-    for (size_t i = 0; i < m->n_vcpus; i++)
-        vcpu_kick(m->vcpus[i]);
-    run_gate_wait_parked(&m->gate);
-}
-
-void machine_release_vcpus(struct machine *m)
-{
-    LOCK_SCOPE(&m->request_lock);
-
-    if (m->request == REQUEST_NONE) /* else its message is on the way and decides */
-        run_gate_set(&m->gate, RUN_STATE_RUN);
-}
-
-void machine_halt(struct machine *m)
-{
-    machine_hold_vcpus(m);
-    for (size_t i = 0; i < m->n_devices; i++)
-        if (m->devices[i]->ops->quiesce != NULL)
-            m->devices[i]->ops->quiesce(m->devices[i]);
-    machine_mover_hold(m);
-    machine_balancer_hold(m);
-    machine_pager_hold(m);
-}
-
-void machine_go(struct machine *m)
-{
-    machine_pager_release(m);
-    machine_balancer_release(m);
-    machine_mover_release(m);
-    for (size_t i = m->n_devices; i > 0; i--)
-        if (m->devices[i - 1]->ops->resume != NULL)
-            m->devices[i - 1]->ops->resume(m->devices[i - 1]);
-    machine_release_vcpus(m);
-}
 
 /* On a machine that stands still. The sandbox lets no threads be made, so memory that was there
  * before the start is taken again by this one alone. */
@@ -83,40 +46,52 @@ static int reset_in_place(struct machine *m, struct errctx *ec)
     return machine_set_power_on(m, ec);
 }
 
-static int do_reset(struct machine *m, struct errctx *ec)
+/* Half-way there is no machine to go back to. */
+static int reset_or_end(struct machine *m, struct errctx *ec)
 {
-    int r;
+    int r = reset_in_place(m, ec);
 
-    if (!m->paused)
-        machine_halt(m);
-    {
-        LOCK_SCOPE(&m->request_lock);
-        if (m->request == REQUEST_RESET)
-            m->request = REQUEST_NONE;
+    if (r < 0) {
+        r = errctx_wrap(ec, r, "reset");
+        machine_request_end(m, MACHINE_END_FAILURE, 0, ec->msg);
     }
-    r = reset_in_place(m, ec);
-    if (r < 0)
-        return errctx_wrap(ec, r, "reset");
-    if (!m->paused)
-        machine_go(m);
-    return 0;
+    return r;
 }
 
-void machine_serve_request(void *ctx)
+/* The request of now: a reset may have become an end meanwhile. */
+static void serve(struct stand_wish *wish, bool stands)
 {
-    struct machine *m = ctx;
+    struct machine *m = container_of(wish, struct machine, request_wish);
     enum machine_request request;
     struct errctx ec = { 0 };
 
     {
         LOCK_SCOPE(&m->request_lock);
-        m->posted = false;
         request = m->request;
+        if (request == REQUEST_RESET)
+            m->request = REQUEST_NONE;
     }
-    if (request == REQUEST_RESET && do_reset(m, &ec) < 0)
-        machine_request_end(m, MACHINE_END_FAILURE, 0, ec.msg);
-    if (request == REQUEST_END)
+    if (stands && request == REQUEST_RESET)
+        (void)reset_or_end(m, &ec);
+    if (stands && request == REQUEST_END) {
         evloop_stop(m->main_loop);
+        machine_stand_give_up(m);
+    }
+}
+
+void machine_serve_request(void *ctx)
+{
+    struct machine *m = ctx;
+
+    {
+        LOCK_SCOPE(&m->request_lock);
+        m->posted = false;
+        if (m->request == REQUEST_NONE)
+            return;
+    }
+    m->request_wish.level = STAND_ALL;
+    m->request_wish.run = serve;
+    machine_stand_ask_first(m, &m->request_wish);
 }
 
 static int start_vcpus(struct machine *m, struct errctx *ec)
@@ -216,6 +191,7 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
         begin(m);
         r = evloop_run(m->main_loop, ec);
     }
+    machine_stand_give_up(m);
     machine_stop_balancer(m);
     machine_stop_throttle(m);
     stop_vcpus(m);
@@ -234,34 +210,73 @@ int machine_run(struct machine *m, struct machine_end *ret_end, struct errctx *e
     return r;
 }
 
-int machine_pause(struct machine *m, struct errctx *ec)
-{
-    int r;
+/* --- what the control socket asks for --------------------------------------------------------- */
 
-    if (m->paused)
-        return errctx_set(ec, EALREADY, "the machine is paused already");
-    machine_halt(m);
-    r = machine_arch_clock_stop(m, ec);
-    if (r < 0) {
-        machine_go(m);
-        return r;
-    }
-    m->paused = true;
-    return 0;
+void machine_ask_when(struct machine *m, struct machine_ask *ask, enum stand_level level,
+                      void (*run)(struct stand_wish *wish, bool stands))
+{
+    ask->machine = m;
+    ask->wish = (struct stand_wish){ .level = level, .run = run };
+    machine_stand_ask(m, &ask->wish);
 }
 
-int machine_resume(struct machine *m, struct errctx *ec)
+int machine_ask_ending(struct errctx *ec)
 {
-    int r;
+    return errctx_set(ec, ECANCELED, "the machine ends");
+}
 
-    if (!m->paused)
-        return errctx_set(ec, EALREADY, "the machine is not paused");
-    r = machine_arch_clock_go(m, ec);
-    if (r < 0)
-        return r;
-    m->paused = false;
-    machine_go(m);
-    return 0;
+static void pause_now(struct stand_wish *wish, bool stands)
+{
+    struct machine_ask *ask = container_of(wish, struct machine_ask, wish);
+    struct machine *m = ask->machine;
+    struct errctx ec = { 0 };
+    int r = stands ? machine_arch_clock_stop(m, &ec) : machine_ask_ending(&ec);
+
+    m->pausing = false;
+    m->paused = r == 0;
+    ask->answer(ask, r, NULL, &ec);
+}
+
+void machine_pause(struct machine *m, struct machine_ask *ask)
+{
+    struct errctx ec = { 0 };
+    int r = 0;
+
+    if (m->paused || m->pausing)
+        r = errctx_set(&ec, EALREADY, "the machine is %s already",
+                       m->paused ? "paused" : "being paused");
+    if (r < 0) {
+        ask->answer(ask, r, NULL, &ec);
+        return;
+    }
+    m->pausing = true;
+    machine_ask_when(m, ask, STAND_ALL, pause_now);
+}
+
+static void resume_now(struct stand_wish *wish, bool stands)
+{
+    struct machine_ask *ask = container_of(wish, struct machine_ask, wish);
+    struct machine *m = ask->machine;
+    struct errctx ec = { 0 };
+    int r = !stands     ? machine_ask_ending(&ec)
+            : !m->paused ? errctx_set(&ec, EALREADY, "the machine is not paused")
+                         : machine_arch_clock_go(m, &ec);
+
+    if (r == 0)
+        m->paused = false;
+    ask->answer(ask, r, NULL, &ec);
+}
+
+void machine_resume(struct machine *m, struct machine_ask *ask)
+{
+    struct errctx ec = { 0 };
+
+    if (m->paused || m->pausing) { /* after what is in the line before */
+        machine_ask_when(m, ask, STAND_ALL, resume_now);
+        return;
+    }
+    (void)errctx_set(&ec, EALREADY, "the machine is not paused");
+    ask->answer(ask, -EALREADY, NULL, &ec);
 }
 
 int machine_power_button(struct machine *m, struct errctx *ec)
@@ -271,16 +286,21 @@ int machine_power_button(struct machine *m, struct errctx *ec)
     return machine_arch_power_button(m, ec);
 }
 
-int machine_reset(struct machine *m, struct errctx *ec)
+static void reset_now(struct stand_wish *wish, bool stands)
 {
-    struct errctx why = { 0 };
-    int r = do_reset(m, &why);
+    struct machine_ask *ask = container_of(wish, struct machine_ask, wish);
+    struct machine *m = ask->machine;
+    struct errctx ec = { 0 };
+    int r = stands ? reset_or_end(m, &ec) : machine_ask_ending(&ec);
 
-    if (r < 0) { /* half-way there is no machine to go back to */
-        machine_request_end(m, MACHINE_END_FAILURE, 0, why.msg);
-        return errctx_set(ec, -r, "%s", why.msg);
-    }
-    return 0;
+    m->n_resetting--;
+    ask->answer(ask, r, NULL, &ec);
+}
+
+void machine_reset(struct machine *m, struct machine_ask *ask)
+{
+    m->n_resetting++;
+    machine_ask_when(m, ask, STAND_ALL, reset_now);
 }
 
 void machine_stop(struct machine *m, const char *why)

@@ -32,6 +32,7 @@ int machine_new(const struct machine_config *config, const struct topo_plan *pla
                 struct machine **ret_machine, struct errctx *ec)
 {
     struct machine *m = calloc(1, sizeof(*m));
+    int r;
 
     if (m == NULL)
         return errctx_set(ec, ENOMEM, "no memory for the machine");
@@ -45,9 +46,13 @@ int machine_new(const struct machine_config *config, const struct topo_plan *pla
     (void)pthread_mutex_init(&m->request_lock, NULL);
     (void)pthread_mutex_init(&m->plug_lock, NULL);
     run_gate_init(&m->gate);
+    r = machine_stand_new(m, ec);
+    if (r < 0) {
+        machine_free(m);
+        return r;
+    }
     for (; m->n_built < ARRAY_SIZE(stages); m->n_built++) {
-        int r = stages[m->n_built].build(m, ec);
-
+        r = stages[m->n_built].build(m, ec);
         if (r < 0) {
             r = errctx_wrap(ec, r, "%s", stages[m->n_built].name);
             machine_free(m);
@@ -64,6 +69,7 @@ void machine_free(struct machine *m)
         return;
     while (m->n_built > 0)
         stages[--m->n_built].undo(m);
+    machine_stand_free(m);
     run_gate_fini(&m->gate);
     (void)pthread_mutex_destroy(&m->request_lock);
     (void)pthread_mutex_destroy(&m->plug_lock);

@@ -5,11 +5,24 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 #include "vmm/kvm/kvm_stats.h"
 #include "vmm/machine/machine_private.h"
 
-json_t *machine_status(const struct machine *m)
+/* What it is, or will be as soon as it stands. */
+static const char *state_word(struct machine *m)
+{
+    LOCK_SCOPE(&m->request_lock);
+
+    return m->request == REQUEST_END                              ? "ending"
+           : m->request == REQUEST_RESET || m->n_resetting > 0 ? "resetting"
+           : m->pausing                                           ? "pausing"
+           : m->paused                                            ? "paused"
+                                                                  : "running";
+}
+
+json_t *machine_status(struct machine *m)
 {
     json_t *nodes = json_array();
 
@@ -22,7 +35,7 @@ json_t *machine_status(const struct machine *m)
                              (json_int_t)guest_mem_resident_bytes(m->mem, n->vnode)));
     }
     return json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:s, s:o, s:o}", "name", m->config->name,
-                     "state", m->paused ? "paused" : "running", "pid", (int)getpid(), "vcpus",
+                     "state", state_word(m), "pid", (int)getpid(), "vcpus",
                      (json_int_t)m->n_vcpus, "vcpus_there", (json_int_t)machine_cpus_there(m),
                      "resets", (json_int_t)m->n_resets, "balance",
                      machine_balance_mode(m), "nodes", nodes,

@@ -29,8 +29,8 @@ static struct fake_disk {
     _Atomic uint32_t has_room_for;       /* blocks; behind them the disk is full */
     _Atomic uint64_t reads, writes;
     _Atomic uint32_t read_ms; /* that a read takes */
-    _Atomic bool holds_reads; /* until this is false again */
-    _Atomic bool is_held;     /* one is */
+    _Atomic bool holds_reads, holds_writes; /* until this is false again */
+    _Atomic bool is_held;                   /* one is */
 } disk = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 int __wrap_swap_ring_new(int fd, struct swap_ring **ret_ring, struct errctx *ec);
@@ -60,16 +60,21 @@ uint8_t *__wrap_swap_ring_buffer(struct swap_ring *ring)
     return ring->buffer[0];
 }
 
+static inline void fake_disk_hold(const _Atomic bool *holds)
+{
+    while (atomic_load(holds)) {
+        atomic_store(&disk.is_held, true);
+        (void)sched_yield();
+    }
+}
+
 int __wrap_swap_ring_read(struct swap_ring *ring, uint32_t block, size_t n)
 {
     const struct timespec nap = { .tv_nsec = (long)atomic_load(&disk.read_ms) * 1000 * 1000 };
 
     if (nap.tv_nsec > 0)
         (void)nanosleep(&nap, NULL);
-    while (atomic_load(&disk.holds_reads)) {
-        atomic_store(&disk.is_held, true);
-        (void)sched_yield();
-    }
+    fake_disk_hold(&disk.holds_reads);
     LOCK_SCOPE(&disk.lock);
 
     atomic_fetch_add(&disk.reads, 1);
@@ -83,6 +88,7 @@ int __wrap_swap_ring_read(struct swap_ring *ring, uint32_t block, size_t n)
 
 int __wrap_swap_ring_write(struct swap_ring *ring, uint32_t block, size_t n)
 {
+    fake_disk_hold(&disk.holds_writes);
     LOCK_SCOPE(&disk.lock);
 
     atomic_fetch_add(&disk.writes, 1);
@@ -109,6 +115,7 @@ static inline struct swap_file fake_disk_init(uint32_t n_blocks)
     atomic_store(&disk.writes, 0);
     atomic_store(&disk.read_ms, 0);
     atomic_store(&disk.holds_reads, false);
+    atomic_store(&disk.holds_writes, false);
     atomic_store(&disk.is_held, false);
     return (struct swap_file){ .fd = -1, .n_blocks = n_blocks };
 }

@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "vcpu/test/gate_wait.h"
 #include "vcpu/vcpu_private.h"
 #include "vmm/kvm/x86/kvm_state.h"
 
@@ -573,7 +574,7 @@ static void a_hold_keeps_vcpus_out_of_the_guest(void **state)
         assert_false(run_gate_is_open(&gate));
         run_gate_set(&gate, RUN_STATE_PAUSE); /* to be told that all stand */
         kick_all();
-        run_gate_wait_parked(&gate);
+        gate_wait(&gate);
         runs = runs_of(&group[0]);
         run_gate_set(&gate, RUN_STATE_RUN);
         for (int i = 0; i < 20; i++)
@@ -616,7 +617,7 @@ static void pause_and_stop_reach_everyone_while_others_kick(void **state)
         run_gate_set(&gate, RUN_STATE_PAUSE);
         for (int i = 0; i < N_FAKES; i++)
             vcpu_kick(&group[i].vcpu);
-        run_gate_wait_parked(&gate);
+        gate_wait(&gate);
         assert_int_equal(gate.parked, N_FAKES);
     }
     run_gate_set(&gate, RUN_STATE_STOP);

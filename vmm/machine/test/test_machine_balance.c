@@ -53,8 +53,8 @@ int __wrap_host_watch_read(struct host_watch *w, uint64_t now_ns, struct host_re
 int __wrap_residency_scan_part(const struct backing *b, int pagemap,
                                const struct residency_pick *pick, struct residency *ret,
                                struct errctx *ec);
-int __wrap_machine_move(struct machine *m, const struct machine_move_request *req,
-                        struct errctx *ec);
+void __wrap_machine_move(struct machine *m, const struct machine_move_request *req,
+                         struct machine_ask *ask);
 void __wrap_machine_repin(struct machine *m, struct vnode_id vnode, const struct idset *cpus);
 bool __wrap_vcpu_cpu_ns(struct vcpu *vcpu, uint64_t *ret_ns);
 
@@ -127,14 +127,19 @@ static void arrive(void *ctx)
     machine_balancer_moved(m, did.move.vnode, did.move.to, true, "");
 }
 
-int __wrap_machine_move(struct machine *m, const struct machine_move_request *req,
-                        struct errctx *ec)
+void __wrap_machine_move(struct machine *m, const struct machine_move_request *req,
+                         struct machine_ask *ask)
 {
+    struct errctx ec = { 0 };
+    int r = 0;
+
     did.moves++;
     did.move = *req;
     if (did.refuse != 0)
-        return errctx_set(ec, -did.refuse, "it cannot be had");
-    return evloop_post(m->main_loop, arrive, m);
+        r = errctx_set(&ec, -did.refuse, "it cannot be had");
+    ask->answer(ask, r, NULL, &ec);
+    if (r == 0)
+        assert_int_equal(evloop_post(m->main_loop, arrive, m), 0);
 }
 
 struct fixture {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The mover's thread and the main loop: begin, follow, hold, cancel, end in the middle. */
 // LDFLAGS: -Wl,--wrap=numa_policy_locate -Wl,--wrap=numa_policy_move -Wl,--wrap=numa_policy_apply
-// LDFLAGS: -Wl,--wrap=machine_follow -Wl,--wrap=machine_pager_hold -Wl,--wrap=machine_pager_release
+// LDFLAGS: -Wl,--wrap=machine_follow -Wl,--wrap=machine_pager_ask -Wl,--wrap=machine_pager_release
 // LDFLAGS: -Wl,--wrap=machine_pager_watches -Wl,--wrap=mem_move_new
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +31,7 @@ int __wrap_numa_policy_apply(void *addr, size_t len_bytes, enum guest_policy pol
                              const struct idset *host_nodes, struct errctx *ec);
 int __wrap_machine_follow(struct machine *m, struct vnode_id vnode, struct hnode_id to,
                           const struct idset *cpus, struct errctx *ec);
-void __wrap_machine_pager_hold(const struct machine *m);
+void __wrap_machine_pager_ask(const struct machine *m);
 void __wrap_machine_pager_release(const struct machine *m);
 bool __wrap_machine_pager_watches(const struct machine *m, struct vnode_id vnode);
 int __wrap_mem_move_new(const struct mem_move_params *params, struct mem_move **ret_move,
@@ -97,7 +98,7 @@ static struct {
     bool watches;
 } pager;
 
-void __wrap_machine_pager_hold(const struct machine *m)
+void __wrap_machine_pager_ask(const struct machine *m)
 {
     (void)m;
     pager.n_held++;
@@ -145,6 +146,9 @@ struct fixture {
     struct evloop_timer *timer;
     struct machine_config config;
     struct machine m;
+    struct machine_ask ask;
+    int answer;
+    struct errctx ec;
     const char *until; /* state that the loop runs to */
 };
 
@@ -160,6 +164,33 @@ static void look(void *ctx)
     else
         evloop_timer_arm(f->timer, evloop_now_ns() + 1000000);
     json_decref(status);
+}
+
+static void answered(struct machine_ask *ask, int r, json_t *result, const struct errctx *ec)
+{
+    struct fixture *f = container_of(ask, struct fixture, ask);
+
+    assert_null(result);
+    f->answer = r;
+    f->ec = *ec;
+}
+
+/* Nothing is evicted, so the answer is there at once. */
+static int move(struct fixture *f, const struct machine_move_request *req, struct errctx *ec)
+{
+    f->answer = 1;
+    f->ask.answer = answered;
+    machine_move(&f->m, req, &f->ask);
+    if (ec != NULL)
+        *ec = f->ec;
+    return f->answer;
+}
+
+static void hold(struct fixture *f)
+{
+    machine_mover_hold(&f->m);
+    while (!machine_mover_is_still(&f->m))
+        (void)sched_yield();
 }
 
 static void run_until(struct fixture *f, const char *state)
@@ -211,12 +242,16 @@ static void begin(struct fixture *f, size_t n_hosts)
     host.moves = host.follows = 0;
     pager.n_held = 0;
     pager.watches = false;
+    run_gate_init(&m->gate);
+    assert_int_equal(machine_stand_new(m, NULL), 0);
     assert_int_equal(machine_start_mover(m, NULL), 0);
 }
 
 static void end(struct fixture *f)
 {
     machine_stop_mover(&f->m);
+    machine_stand_free(&f->m);
+    run_gate_fini(&f->m.gate);
     evloop_timer_free(f->timer);
     evloop_free(f->loop);
     guest_mem_free(f->m.mem);
@@ -238,7 +273,7 @@ static void a_node_arrives_and_its_threads_follow(void **state)
     run_until(&f, "none");
     for (int again = 1; again <= 2; again++) { /* the second time it is there already */
         pager.watches = again == 2;
-        assert_int_equal(machine_move(&f.m, &there, NULL), 0);
+        assert_int_equal(move(&f, &there, NULL), 0);
         run_until(&f, "arrived");
         assert_int_equal(pager.n_held, 0);
         assert_int_equal(host.follows, again);
@@ -260,18 +295,18 @@ static void what_cannot_be_is_refused(void **state)
     (void)state;
     begin(&f, 2);
     wrong.vnode.v = 1;
-    assert_int_equal(machine_move(&f.m, &wrong, &ec), -ENOENT);
+    assert_int_equal(move(&f, &wrong, &ec), -ENOENT);
     assert_string_equal(ec.msg, "there is no virtual node 1 (0 to 0)");
     wrong = (struct machine_move_request){ .to = { 1 } };
-    assert_int_equal(machine_move(&f.m, &wrong, &ec), -ENOENT);
+    assert_int_equal(move(&f, &wrong, &ec), -ENOENT);
     assert_string_equal(ec.msg, "there is no host node 1, or it is not this machine's to use");
     assert_int_equal(machine_move_cancel(&f.m, false, &ec), -EALREADY);
-    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
-    assert_int_equal(machine_move(&f.m, &there, &ec), -EBUSY);
+    assert_int_equal(move(&f, &slowly, NULL), 0);
+    assert_int_equal(move(&f, &there, &ec), -EBUSY);
     assert_string_equal(ec.msg, "virtual node 0 is being moved");
     end(&f);
     begin(&f, 1);
-    assert_int_equal(machine_move(&f.m, &there, &ec), -ENOTSUP);
+    assert_int_equal(move(&f, &there, &ec), -ENOTSUP);
     assert_string_equal(ec.msg, "this host has one node: there is nowhere to move to");
     end(&f);
 }
@@ -308,14 +343,14 @@ static void it_begins_where_there_is_room_and_tells_how_it_ended(void **state)
     begin(&f, 2);
     f.m.hooks = (struct machine_hooks){ .may_move = may_move, .moved = moved };
     room.answer = -ENOSPC;
-    assert_int_equal(machine_move(&f.m, &there, &ec), -ENOSPC);
+    assert_int_equal(move(&f, &there, &ec), -ENOSPC);
     assert_string_equal(ec.msg, "no room");
     assert_int_equal(pager.n_held, 0);
     run_until(&f, "none");
     assert_int_equal(moves() + room.ended, 0);
     room.answer = 0;
-    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
-    assert_int_equal(machine_move(&f.m, &there, NULL), -EBUSY);
+    assert_int_equal(move(&f, &slowly, NULL), 0);
+    assert_int_equal(move(&f, &there, NULL), -EBUSY);
     assert_int_equal(room.asked, 2); /* not by who is refused for another reason */
     while (moves() == 0)
         ; /* back it would go as slowly */
@@ -323,7 +358,7 @@ static void it_begins_where_there_is_room_and_tells_how_it_ended(void **state)
     run_until(&f, "half-way");
     assert_int_equal(room.ended, 1);
     assert_int_equal(room.arrived, 0);
-    assert_int_equal(machine_move(&f.m, &there, NULL), 0);
+    assert_int_equal(move(&f, &there, NULL), 0);
     run_until(&f, "arrived");
     assert_int_equal(room.ended, 2);
     assert_int_equal(room.arrived, 1);
@@ -336,7 +371,7 @@ static void cancelled_it_does_not_wait_for_its_turn(void **state)
 
     (void)state;
     begin(&f, 2);
-    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
+    assert_int_equal(move(&f, &slowly, NULL), 0);
     while (moves() == 0)
         ;
     assert_int_equal(machine_move_cancel(&f.m, true, NULL), 0);
@@ -353,10 +388,10 @@ static void held_it_stands_still_and_then_goes_on(void **state)
 
     (void)state;
     begin(&f, 2);
-    machine_mover_hold(&f.m);
-    assert_int_equal(machine_move(&f.m, &there, NULL), 0);
+    hold(&f);
+    assert_int_equal(move(&f, &there, NULL), 0);
     machine_mover_release(&f.m);
-    machine_mover_hold(&f.m); /* at whatever point it is by now */
+    hold(&f); /* at whatever point it is by now */
     before = moves();
     memset(host.start, 9, NODE_BYTES); /* as a reset would: nobody else looks at memory now */
     assert_int_equal(moves(), before);
@@ -372,10 +407,10 @@ static void the_end_comes_in_the_middle(void **state)
 
     (void)state;
     begin(&f, 2);
-    assert_int_equal(machine_move(&f.m, &slowly, NULL), 0);
+    assert_int_equal(move(&f, &slowly, NULL), 0);
     end(&f);
     begin(&f, 2);
-    machine_mover_hold(&f.m); /* of a machine that is paused */
+    hold(&f); /* of a machine that is paused */
     end(&f);
 }
 

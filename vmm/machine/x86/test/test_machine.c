@@ -300,6 +300,8 @@ struct script {
     struct fixture *f;
     struct evloop_timer *timer;
     unsigned step;
+    struct machine_ask ask, second;
+    int answers[2]; /* 1: not yet */
 };
 
 static json_int_t resets(const struct fixture *f)
@@ -311,38 +313,76 @@ static json_int_t resets(const struct fixture *f)
     return n;
 }
 
-/* One step each time the timer fires, while the guest spins. */
+static void first_answer(struct machine_ask *ask, int r, json_t *result, const struct errctx *ec)
+{
+    (void)result;
+    (void)ec;
+    container_of(ask, struct script, ask)->answers[0] = r;
+}
+
+static void second_answer(struct machine_ask *ask, int r, json_t *result, const struct errctx *ec)
+{
+    (void)result;
+    (void)ec;
+    container_of(ask, struct script, second)->answers[1] = r;
+}
+
+/* One step each time the timer fires, while the guest spins; none while an answer is awaited. */
 static void next_step(void *ctx)
 {
     struct script *s = ctx;
     struct machine *m = s->f->machine;
     struct errctx *ec = &s->f->ec;
 
+    evloop_timer_arm(s->timer, evloop_now_ns() + 2000000);
+    if (s->answers[0] > 0 || s->answers[1] > 0)
+        return;
+    s->ask.answer = first_answer;
+    s->second.answer = second_answer;
     switch (s->step++) {
     case 0:
-        assert_int_equal(machine_resume(m, ec), -EALREADY);
-        assert_int_equal(machine_pause(m, ec), 0);
+        machine_resume(m, &s->ask);
+        assert_int_equal(s->answers[0], -EALREADY);
+        s->answers[0] = s->answers[1] = 1;
+        machine_pause(m, &s->ask);
+        machine_pause(m, &s->second); /* it is on its way, or there */
+        assert_int_equal(s->answers[1], -EALREADY);
         break;
     case 1:
-        assert_int_equal(machine_pause(m, ec), -EALREADY);
+        assert_int_equal(s->answers[0], 0);
+        machine_pause(m, &s->second);
+        assert_int_equal(s->answers[1], -EALREADY);
         assert_int_equal(machine_power_button(m, ec), -EBUSY);
-        assert_int_equal(machine_reset(m, ec), 0); /* stays paused */
+        machine_reset(m, &s->ask); /* stays paused, and nobody has to be waited for */
+        assert_int_equal(s->answers[0], 0);
         assert_int_equal(resets(s->f), 1);
         break;
     case 2:
-        assert_int_equal(machine_resume(m, ec), 0);
+        machine_resume(m, &s->ask);
+        assert_int_equal(s->answers[0], 0);
         assert_int_equal(machine_power_button(m, ec), 0);
         break;
     case 3:
-        assert_int_equal(machine_reset(m, ec), 0);
-        assert_int_equal(machine_reset(m, ec), 0);
+        s->answers[0] = s->answers[1] = 1;
+        machine_reset(m, &s->ask);
+        machine_reset(m, &s->second);
+        break;
+    case 4:
+        assert_int_equal(s->answers[0], 0);
+        assert_int_equal(s->answers[1], 0);
         assert_int_equal(resets(s->f), 3);
+        s->answers[0] = s->answers[1] = 1;
+        machine_pause(m, &s->ask);
+        machine_resume(m, &s->second); /* has its turn after it */
+        break;
+    case 5:
+        assert_int_equal(s->answers[0], 0);
+        assert_int_equal(s->answers[1], 0);
         break;
     default:
+        evloop_timer_arm(s->timer, 0);
         machine_stop(m, "enough");
-        return;
     }
-    evloop_timer_arm(s->timer, evloop_now_ns() + 2000000);
 }
 
 static void a_running_guest_obeys(void **state)
@@ -357,7 +397,7 @@ static void a_running_guest_obeys(void **state)
     assert_int_equal(evloop_timer_new(f.loop, next_step, &s, &s.timer, &f.ec), 0);
     evloop_timer_arm(s.timer, evloop_now_ns() + 2000000);
     assert_int_equal(machine_run(f.machine, &end, &f.ec), 0);
-    assert_int_equal(s.step, 5);
+    assert_int_equal(s.step, 7);
     assert_int_equal(end.kind, MACHINE_END_STOPPED);
     assert_string_equal(end.reason, "enough");
     evloop_timer_free(s.timer);

@@ -49,6 +49,7 @@ struct fixture {
     struct topo_plan *plan;
     struct evloop *loop;
     struct machine *m;
+    struct stand_wish next;
     struct fake_machine pci; /* only what a driver needs: the buses and guest memory */
 };
 
@@ -118,9 +119,47 @@ static void init(struct fixture *f, const char *format, const struct files *file
     f->pci.fm.mem = f->m->mem;
 }
 
+static void answered(struct machine_ask *ask, int r, json_t *result, const struct errctx *ec)
+{
+    (void)result;
+    assert_true(r == 0 || r == -EALREADY);
+    (void)ec;
+    evloop_stop(ask->machine->main_loop);
+}
+
+static void halt(struct fixture *f)
+{
+    struct machine_ask ask = { .answer = answered, .machine = f->m };
+
+    machine_pause(f->m, &ask);
+    assert_int_equal(evloop_run(f->loop, NULL), 0);
+    assert_true(f->m->paused);
+}
+
+static void runs(struct stand_wish *wish, bool stands)
+{
+    struct fixture *f = container_of(wish, struct fixture, next);
+
+    assert_true(stands);
+    evloop_stop(f->loop);
+}
+
+/* Until the devices go on: who wishes something next has his turn after that. */
+static void go(struct fixture *f)
+{
+    struct machine_ask ask = { .answer = answered };
+
+    machine_resume(f->m, &ask);
+    assert_int_equal(evloop_run(f->loop, NULL), 0);
+    assert_false(f->m->paused);
+    f->next = (struct stand_wish){ .level = STAND_VCPUS, .run = runs };
+    machine_stand_ask(f->m, &f->next);
+    assert_int_equal(evloop_run(f->loop, NULL), 0);
+}
+
 static void fini(struct fixture *f)
 {
-    machine_halt(f->m);
+    halt(f);
     machine_stop_io(f->m);
     machine_free(f->m);
     evloop_free(f->loop);
@@ -266,8 +305,8 @@ static void a_second_machine_goes_on_where_the_first_stood(void **state)
     fake_vdrv_set_status(&rng, VIRTIO_CONFIG_S_ACKNOWLEDGE);
     program_legacy(&a);
 
-    machine_halt(a.m);
-    machine_halt(b.m);
+    halt(&a);
+    halt(&b);
     offer_read(&disk, 4); /* its doorbell rings in the other machine only */
     save(&a, &first);
     assert_int_equal(guest_mem_leases(a.m->mem), 0);
@@ -279,7 +318,7 @@ static void a_second_machine_goes_on_where_the_first_stood(void **state)
 
     copy_memory(&a, &b);
     move_driver(&disk, &b);
-    machine_go(b.m);
+    go(&b);
     check_legacy(&b);
     assert_int_equal(fake_vdrv_status(&disk), 0xf); /* up to DRIVER_OK */
     check_read(&disk, 4);
@@ -303,8 +342,8 @@ static void a_machine_of_other_devices_refuses_the_state(void **state)
 
     init(&a, words, *state);
     init(&b, without_rng, *state);
-    machine_halt(a.m);
-    machine_halt(b.m);
+    halt(&a);
+    halt(&b);
     save(&a, &w);
     assert_int_equal(load(&b, &w, &ec), -EINVAL);
     assert_string_equal(ec.msg, "net0: the saved state holds another device here");
