@@ -41,6 +41,14 @@ def check(vm, name):
     vm.asked("next")
 
 
+def asynchronous(vm):
+    """How often KVM told the guest that a page is there which a program was made to wait for."""
+    vm.send(b"async\n")
+    n = int(vm.expect(rb"^### async (\d+)\r?\n")[1])
+    vm.asked("next")
+    return n
+
+
 def at_home(tap, vm, name):
     """Every page that is there lies on the host node that its virtual node is bound to."""
     mine = counted(vm)
@@ -48,7 +56,9 @@ def at_home(tap, vm, name):
 
 
 def rounds(tap, vm):
-    """All of it goes, again and again, while the guest copies and compares."""
+    """All of it goes, again and again, while the guest copies and compares; other programs of its run
+    while one waits for what is away."""
+    before = asynchronous(vm)
     for i in range(ROUNDS):
         gone = [evict(vm, node) for node in (0, 1)]
         tap.point(all(g["evicted"] > 0 and g["why"] == "" for g in gone),
@@ -62,6 +72,10 @@ def rounds(tap, vm):
     tap.same(first["lost"], 0, "paging: nothing is lost")
     check(vm, "at the end of the rounds")
     tap.point(pager(vm, 1)["filled"] > 0, "paging: what is touched comes back", pager(vm, 1))
+    after = asynchronous(vm)
+    print(f"# pages told of: {before}, then {after}", flush=True)
+    if not guestvm.ARM64:  # whose KVM has none
+        tap.point(after > before, "paging: the guest takes asynchronous page faults", (before, after))
 
 
 def golden_file(tap, folder):

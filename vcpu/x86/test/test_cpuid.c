@@ -210,6 +210,38 @@ static void what_we_add_and_what_we_take_away(void **state)
     topo_plan_free(plan);
 }
 
+/* Of either vendor, whatever the topology and whatever is taken away beside. */
+static void asynchronous_page_faults_are_offered_as_kvm_offers_them(void **state)
+{
+    static const uint32_t bits[] = { 1u << KVM_FEATURE_ASYNC_PF, 1u << KVM_FEATURE_ASYNC_PF_VMEXIT,
+                                     1u << KVM_FEATURE_ASYNC_PF_INT };
+    static const struct guest_spec plain = { .n_cpus = 2, .memory_bytes = 1ull << 30 };
+    static const struct guest_spec *const specs[] = { &plain, &wide };
+    static const char *const aes[] = { "aes" };
+
+    (void)state;
+    for (unsigned i = 0; i < 2 * 2 * 2 * 2 * 8; i++) {
+        struct kvm_cpuid2 *supported = host_table(i & 1, 0x000806f8), *t = NULL;
+        struct topo_plan *plan = make_plan(specs[i >> 1 & 1]);
+        const struct cpuid_request req = { .supported = supported, .plan = plan,
+                                           .features_off = aes, .n_features_off = i >> 2 & 1,
+                                           .tsc_deadline = i >> 3 & 1 };
+        uint32_t offered = 0, all = bits[0] | bits[1] | bits[2];
+
+        for (unsigned k = 0; k < ARRAY_SIZE(bits); k++)
+            offered |= (i >> (4 + k) & 1) != 0 ? bits[k] : 0;
+        cpuid_find(supported, KVM_CPUID_FEATURES, 0)->eax |= offered;
+        cpuid_find(supported, 1, 0)->ecx |= 1u << 25; /* aes */
+        assert_int_equal(cpuid_template_make(&req, &t, NULL), 0);
+        cpuid_patch(t, plan, (struct vcpu_id){ 1 });
+        assert_int_equal(get(t, KVM_CPUID_FEATURES, 0)->eax & all, offered);
+        assert_int_equal(get(t, 1, 0)->ecx >> 25 & 1, (i >> 2 & 1) == 0);
+        free(t);
+        free(supported);
+        topo_plan_free(plan);
+    }
+}
+
 static void features_can_be_taken_away_by_name(void **state)
 {
     static const char *const avx2[] = { "avx2" }, *const unknown[] = { "warp" },
@@ -245,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_lone_thread_is_told_so),
         cmocka_unit_test(old_families_count_no_nodes_per_processor),
         cmocka_unit_test(what_we_add_and_what_we_take_away),
+        cmocka_unit_test(asynchronous_page_faults_are_offered_as_kvm_offers_them),
         cmocka_unit_test(features_can_be_taken_away_by_name),
     };
 
