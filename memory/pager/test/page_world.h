@@ -15,9 +15,10 @@
 
 #include "memory/pager/page_word.h"
 
-enum { GUESTS = 2, ACCESSES = 2, ROUNDS = 2, OBJECTS = 6, NOBODY = 0xff };
+enum { GUESTS = 2, ACCESSES = 2, ROUNDS = 2, FETCHES = 2, OBJECTS = 6, NOBODY = 0xff };
 enum actor {
-    EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, BALLOON, RESET, COLLAPSER, PLUGGER, ACTORS
+    EVICTOR, FAULT, GUEST0, GUEST1, DEVICE, STRANGER, BALLOON, RESET, COLLAPSER, PLUGGER, FETCHER,
+    ACTORS
 };
 enum { WAITERS = GUESTS + 1, WAITER_DEVICE = GUESTS };
 
@@ -42,6 +43,8 @@ struct world {
     uint8_t marker;   /* instead of a page table entry: accesses fail */
     uint8_t plugger_pc;
     uint8_t barred; /* our mapping allows no access */
+    uint8_t fetch_pc, fetch_object, fetch_copy, fetch_done;
+    uint8_t may_starve; /* fills for which there is no memory, still to come */
 };
 
 static const char *broken; /* the first thing that did not hold */
@@ -251,13 +254,22 @@ static inline void lose(struct world *w)
     w->fault_pc = 8;
 }
 
+/* Of a step whose second choice is that there is no memory: how many it has. */
+static inline int starve(struct world *w, int choice)
+{
+    const int n = w->may_starve > 0 ? 2 : 1;
+
+    w->may_starve -= choice == 1;
+    return n;
+}
+
 static inline int go_fault(struct world *w, int choice)
 {
     uint32_t object = 0;
 
     switch (w->fault_pc) {
-    case 0:
-        if (!take_event(w))
+    case 0: /* the thread that fetches is the same */
+        if (w->fetch_pc != 0 || !take_event(w))
             return 0;
         w->fault_pc = 1;
         return 1;
@@ -291,12 +303,14 @@ static inline int go_fault(struct world *w, int choice)
         w->fault_copy = w->object[w->fault_object];
         w->fault_pc = 5;
         return w->may_lose > 0 ? 2 : 1;
-    case 5: /* over what a stranger may have put there */
-        put(w, w->fault_copy);
-        map(w);
+    case 5: /* over what a stranger may have put there; or there is no memory for it */
+        w->fault_pc = choice == 1 ? 12 : 6;
+        if (choice == 0) {
+            put(w, w->fault_copy);
+            map(w);
+        }
         w->fault_copy = 0;
-        w->fault_pc = 6;
-        return 1;
+        return starve(w, choice);
     case 6:
         MOVE_VOID(w, page_filled(&word_));
         w->fault_pc = 7;
@@ -313,6 +327,11 @@ static inline int go_fault(struct world *w, int choice)
         w->marker = 1;
         w->fault_pc = 9;
         return 1;
+    case 12: /* whoever wants it tries again */
+        MOVE_VOID(w, page_unfetch(&word_));
+        w->fault_object = 0;
+        w->fault_pc = 11;
+        return 1;
     case 11: /* touched after it was plugged out */
         wake(w);
         w->fault_pc = 0;
@@ -321,6 +340,56 @@ static inline int go_fault(struct world *w, int choice)
         drop(w, w->fault_object);
         w->fault_object = 0;
         w->fault_pc = 0;
+        return 1;
+    }
+}
+
+/* The same thread, which served a fault nearby and brings back what comes next, before anybody asks. */
+static inline int go_fetcher(struct world *w, int choice)
+{
+    switch (w->fetch_pc) {
+    case 0:
+        if (w->fault_pc != 0 || w->fetch_done == FETCHES)
+            return 0;
+        w->fetch_object = (uint8_t)MOVE(w, page_fetch(&word_));
+        if (w->fetch_object == 0)
+            return 0; /* it is not away: nothing happened, so it may be later */
+        w->fetch_done++;
+        w->fetch_pc = 1;
+        return 1;
+    case 1: /* or the copy cannot be read, of which who asks for it is told */
+        must(w->live[w->fetch_object], "a dropped object is read ahead");
+        w->fetch_pc = choice == 1 ? 5 : 2;
+        if (choice == 0)
+            w->fetch_copy = w->object[w->fetch_object];
+        return w->may_lose > 0 ? 2 : 1;
+    case 2: /* into the file, where a stranger may have been */
+        w->fetch_pc = choice == 1 ? 5 : 3;
+        if (choice == 0)
+            put(w, w->fetch_copy);
+        w->fetch_copy = 0;
+        return starve(w, choice);
+    case 3: /* or the kernel refuses, which costs a fault more */
+        if (choice == 0)
+            map(w);
+        w->fetch_pc = 4;
+        return 2;
+    case 4:
+        MOVE_VOID(w, page_filled(&word_));
+        w->fetch_pc = 6;
+        return 1;
+    case 5:
+        MOVE_VOID(w, page_unfetch(&word_));
+        w->fetch_pc = 7;
+        return 1;
+    case 6:
+        drop(w, w->fetch_object);
+        w->fetch_pc = 7;
+        return 1;
+    default:
+        wake(w);
+        w->fetch_object = 0;
+        w->fetch_pc = 0;
         return 1;
     }
 }
@@ -417,7 +486,7 @@ static inline int go_balloon(struct world *w)
         w->balloon_pc = was == PAGE_LOST ? 4 : 1;
         return 1;
     case 4: /* when the fault thread is at nothing */
-        if (w->fault_pc != 0)
+        if (w->fault_pc != 0 || w->fetch_pc != 0)
             return 0;
         unmap(w);
         w->balloon_pc = 1;
@@ -482,7 +551,7 @@ static inline int go_plugger(struct world *w)
         w->plugger_pc = was == PAGE_LOST ? 6 : 2;
         return 1;
     case 6: /* when the fault thread is at nothing */
-        if (w->fault_pc != 0)
+        if (w->fault_pc != 0 || w->fetch_pc != 0)
             return 0;
         unmap(w);
         w->plugger_pc = 2;
@@ -507,11 +576,13 @@ static inline int go_plugger(struct world *w)
     }
 }
 
-/* While all stand still. */
+/* While all stand still; a block may be plugged out, but is not on its way. */
 static inline int go_reset(struct world *w)
 {
     if (w->reset_done || (w->balloon_pc != 0 && w->balloon_pc != 3) || w->evict_pc != 0 ||
-        is_out(w) || w->fault_pc != 0 || (w->device_pc != 0 && w->device_pc != 5))
+        (is_out(w) && w->plugger_pc != 3) || w->fault_pc != 0 || w->fetch_pc != 0 ||
+        (w->collapser_pc != 0 && w->collapser_pc != 3) ||
+        (w->device_pc != 0 && w->device_pc != 5))
         return 0;
     for (int i = 0; i < WAITERS; i++)
         if (w->blocked[i])
@@ -543,6 +614,8 @@ static inline int go(struct world *w, enum actor actor, int choice)
         return go_collapser(w);
     case PLUGGER:
         return go_plugger(w);
+    case FETCHER:
+        return go_fetcher(w, choice);
     default:
         return go_reset(w);
     }

@@ -18,10 +18,11 @@
 #include <string.h>
 
 #include "memory/pager/test/page_world.h"
+#include "vmm/base/macros.h"
 
 /* Who is in the world: not all at once, which would be too many states. */
 enum {
-    ALL = (1u << ACTORS) - 1,
+    ALL = (1u << ACTORS) - 1 - (1u << FETCHER),
     WITH_RESET = ALL - (1u << COLLAPSER) - (1u << BALLOON) - (1u << PLUGGER),
     WITH_BALLOON = ALL - (1u << COLLAPSER) - (1u << RESET) - (1u << PLUGGER),
     WITH_COLLAPSER = ALL - (1u << STRANGER) - (1u << RESET) - (1u << BALLOON) - (1u << PLUGGER),
@@ -29,6 +30,8 @@ enum {
     WITH_PLUGGER = ALL - (1u << STRANGER) - (1u << COLLAPSER) - (1u << BALLOON) - (1u << RESET),
     WITH_PLUGGER_AND_COLLAPSER = WITH_COLLAPSER - (1u << DEVICE) + (1u << PLUGGER),
     WITH_PLUGGER_AND_BALLOON = WITH_PLUGGER - (1u << DEVICE) + (1u << BALLOON),
+    /* The evictor, the fault thread and a guest of two vCPUs alone. */
+    FEW = 1u << EVICTOR | 1u << FAULT | 1u << GUEST0 | 1u << GUEST1,
 };
 
 struct visited {
@@ -101,7 +104,8 @@ static void explore(struct visited *v, const struct world *w, unsigned who, size
                 break;
             /* who may do something is not who must: the guests' work can end without them */
             any = any || (a != STRANGER && a != RESET && (a != BALLOON || w->balloon_pc != 0) &&
-                          (a != PLUGGER || w->plugger_pc != 0));
+                          (a != PLUGGER || w->plugger_pc != 0) &&
+                          (a != FETCHER || w->fetch_pc != 0));
             if (broken != NULL)
                 (void)fprintf(stderr, "# actor %d after word %#llx: %s\n", a,
                               (unsigned long long)w->word, broken);
@@ -114,7 +118,7 @@ static void explore(struct visited *v, const struct world *w, unsigned who, size
     }
 }
 
-static void explore_losing(uint8_t present, unsigned who, uint8_t may_lose)
+static size_t explore_trouble(uint8_t present, unsigned who, uint8_t may_lose, uint8_t may_starve)
 {
     struct visited v;
     struct world w;
@@ -123,6 +127,7 @@ static void explore_losing(uint8_t present, unsigned who, uint8_t may_lose)
     memset(&w, 0, sizeof(w));
     w.present = present;
     w.may_lose = may_lose;
+    w.may_starve = may_starve;
     w.device_pc = (who >> DEVICE & 1) != 0 ? 0 : 5; /* or it was there before */
     broken = NULL;
     visited_init(&v, 1 << 16);
@@ -131,8 +136,13 @@ static void explore_losing(uint8_t present, unsigned who, uint8_t may_lose)
     free(v.worlds);
     if (broken != NULL)
         fail_msg("%s", broken);
-    assert_true(v.n > 100000);
     assert_true(n_ends > 20);
+    return v.n;
+}
+
+static void explore_losing(uint8_t present, unsigned who, uint8_t may_lose)
+{
+    assert_true(explore_trouble(present, who, may_lose, 0) > 100000);
 }
 
 static void explore_from(uint8_t present, unsigned who)
@@ -189,6 +199,30 @@ static void nor_where_a_lost_page_is_plugged_out_and_in(void **state)
     explore_losing(1, WITH_PLUGGER_AND_BALLOON, 1);
 }
 
+/* Ahead of any touch, and where the host has no memory for it the first time. */
+static void nor_where_it_is_fetched(void **state)
+{
+    static const unsigned with[] = { DEVICE, STRANGER, COLLAPSER, BALLOON, PLUGGER, RESET };
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(with); i++)
+        assert_true(explore_trouble(1, FEW | 1u << FETCHER | 1u << with[i], 0, 1) > 20000);
+    assert_true(explore_trouble(1, FEW | 1u << FETCHER, 1, 1) > 20000);
+    assert_true(explore_trouble(1, FEW | 1u << FETCHER | 1u << BALLOON, 1, 0) > 20000);
+    assert_true(explore_trouble(1, FEW | 1u << FETCHER | 1u << PLUGGER, 1, 0) > 20000);
+}
+
+static void nor_where_all_is_reset(void **state)
+{
+    static const unsigned with[] = { COLLAPSER, BALLOON, PLUGGER };
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(with); i++)
+        for (unsigned lost = 0; lost < 2; lost++)
+            assert_true(explore_trouble(1, FEW | 1u << RESET | 1u << with[i], (uint8_t)lost, 0) >
+                        20000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +232,8 @@ int main(void)
         cmocka_unit_test(nor_where_the_copy_of_a_page_is_lost),
         cmocka_unit_test(nor_where_it_is_plugged_out_and_in),
         cmocka_unit_test(nor_where_a_lost_page_is_plugged_out_and_in),
+        cmocka_unit_test(nor_where_it_is_fetched),
+        cmocka_unit_test(nor_where_all_is_reset),
     };
     return cmocka_run_group_tests_name("memory/pager/page_word orders", tests, NULL, NULL);
 }
