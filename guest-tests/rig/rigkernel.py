@@ -3,8 +3,9 @@
 
 The rig boots it as the emulated host and the Linux tests boot it as the guest, so both take it
 from here. Order of search: what the caller named, a cloud kernel installed below /boot, one
-unpacked earlier below build/rig/kernel/, and last the package, fetched by name through apt.
-Nothing here needs root: the package is unpacked, never installed.
+unpacked earlier below build/rig/kernel/, and last the package, fetched by name through apt. Those
+of another release of Debian's have a folder of their own, so that nobody gets one who did not ask.
+Nothing here needs root: packages are unpacked, never installed.
 """
 import fcntl
 import glob
@@ -105,8 +106,12 @@ def from_prefix(arch, prefix, version=None):
     return None
 
 
+def cache(arch):
+    return os.path.join(rig_dir(), arch.name if arch.suite else "", "kernel")
+
+
 def from_cache(arch, version=None):
-    for prefix in sorted(glob.glob(os.path.join(rig_dir(), "kernel", "*")), key=version_key,
+    for prefix in sorted(glob.glob(os.path.join(cache(arch), "*")), key=version_key,
                          reverse=True):
         found = from_prefix(arch, prefix, version)
         if found:
@@ -147,23 +152,47 @@ def package_name(arch):
     return match.group(1)
 
 
+def parts(arch, package):
+    """PACKAGE, and what else its files are in: since Linux 7.3 it has none itself."""
+    version = package[len("linux-image-"):]
+    out = subprocess.run(["apt-cache", *apt_options(arch), "depends", package],
+                         capture_output=True, text=True, check=False).stdout
+    return [package] + [p for p in (f"linux-binary-{version}", f"linux-modules-{version}",
+                                    f"linux-base-{version}")
+                        if f" {p}\n" in out]
+
+
+def as_installed(tree, version):
+    """Image and modules where they used to be, too."""
+    own = os.path.join("usr", "lib", "modules", version)
+    if os.path.isdir(os.path.join(tree, own)) and not os.path.exists(os.path.join(tree, "lib")):
+        os.symlink("usr/lib", os.path.join(tree, "lib"))
+    boot = os.path.join(tree, "boot")
+    os.makedirs(boot, exist_ok=True)
+    if os.path.exists(os.path.join(tree, own, "vmlinuz")):
+        os.symlink(os.path.join("..", own, "vmlinuz"), os.path.join(boot, "vmlinuz-" + version))
+
+
 def fetch(arch, package):
     """Download PACKAGE, unpack it below build/rig/kernel/ and make its modules.dep."""
     for tool, owner in (("apt-get", "apt"), ("dpkg", "dpkg"), ("depmod", "kmod")):
         need(tool, owner)
     version = package[len("linux-image-"):]
-    where = os.path.join(rig_dir(), "kernel")
+    where = cache(arch)
     os.makedirs(where, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fetch.", dir=where) as tmp:
         os.chmod(tmp, 0o755)
-        got = subprocess.run(["apt-get", *apt_options(arch), "download", "-q", package], cwd=tmp,
+        wanted = parts(arch, package)
+        got = subprocess.run(["apt-get", *apt_options(arch), "download", "-q", *wanted], cwd=tmp,
                              text=True, capture_output=True)
         debs = glob.glob(os.path.join(tmp, "*.deb"))
-        if got.returncode != 0 or len(debs) != 1:
+        if got.returncode != 0 or len(debs) != len(wanted):
             raise RigError(f"cannot download the package {package}: "
                            + (got.stderr.strip() or "apt-get gave no file"))
         tree = os.path.join(tmp, "tree")
-        subprocess.run(["dpkg", "-x", debs[0], tree], check=True)
+        for deb in debs:
+            subprocess.run(["dpkg", "-x", deb, tree], check=True)
+        as_installed(tree, version)
         subprocess.run([program("depmod"), "-b", tree, version], check=True)
         final = os.path.join(where, version)
         if not os.path.exists(final):
@@ -172,15 +201,18 @@ def fetch(arch, package):
 
 
 def find(wanted=None, arch=None):
-    """The kernel that WANTED names: a file, a release, or None for the newest cloud kernel."""
+    """The kernel that WANTED names: a file, its version, a release of Debian's, whose newest cloud
+    kernel is meant, or None for the newest one here."""
     arch = arch or rigarch.here()
+    if wanted and re.fullmatch("[a-z]+", wanted) and not os.path.isfile(wanted):
+        arch, wanted = arch.of(wanted), package_name(arch.of(wanted))[len("linux-image-"):]
     if wanted and (os.sep in wanted or os.path.isfile(wanted)):
         if arch.name != "x86":
             raise RigError("--kernel: a file can be named for x86 only; name a release")
         if not os.path.isfile(wanted):
             raise RigError(f"no kernel image at {wanted}")
         return from_image(wanted)
-    found = from_prefix(arch, "/", wanted) or from_cache(arch, wanted)
+    found = (None if arch.suite else from_prefix(arch, "/", wanted)) or from_cache(arch, wanted)
     if found:
         return found
     with locked():

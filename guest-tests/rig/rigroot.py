@@ -27,6 +27,7 @@ RUN = """busybox-static bash coreutils util-linux procps grep sed mawk findutils
 # Without what they need: of this one the file server of a lab, not QEMU's other programs.
 ALONE = ["qemu-system-common"]
 LISTS_AGE = 24 * 3600  # seconds after which lists of packages are fetched anew
+ROLLING = ("sid", "experimental")  # without updates beside
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"  # all releases' keys
 PATIENCE = 900  # seconds for one run of apt-get
 TRIES = 2  # a mirror may change between the lists and the packages
@@ -57,8 +58,10 @@ def sources(suite):
     out = set()
     for line in said.splitlines():
         by, uri, release, component = (line.split(" ") + [""] * 4)[:4]
-        if by == "Packages" and re.match(rf"{mine}(-|$)", release):
-            out.add(f"deb {signed}{uri} {suite}{release[len(mine):]} {component}\n")
+        pocket = release[len(mine):]
+        if (by == "Packages" and re.match(rf"{mine}(-|$)", release)
+                and not (pocket and suite in ROLLING)):
+            out.add(f"deb {signed}{uri} {suite}{pocket} {component}\n")
     if not out:
         raise RigError(f"apt has no sources of {mine} to find {suite} by")
     return "".join(sorted(out))
