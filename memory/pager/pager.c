@@ -7,8 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "memory/page_table.h"
 #include "memory/pager/pager_int.h"
 #include "memory/pager/uffd.h"
+#include "memory/residency.h"
 #include "vmm/base/cleanup.h"
 #include "memory/store/store_domain.h"
 #include "vmm/base/macros.h"
@@ -127,6 +129,18 @@ static int give_store(struct pager *p, struct pager_node *node, struct errctx *e
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+static int open_node(struct pager_node *node, struct errctx *ec)
+{
+    struct uffd_can can;
+    const int r = uffd_open_all(&node->uffd, &can, ec);
+
+    if (r < 0)
+        return r;
+    node->can_poison = can.poison;
+    node->can_protect = can.protect && page_table_tells(node->pager->pagemap);
+    return 0;
+}
+
 static int make_nodes(struct pager *p, struct errctx *ec)
 {
     const struct guest_mem *mem = p->params.mem;
@@ -142,7 +156,7 @@ static int make_nodes(struct pager *p, struct errctx *ec)
     for (size_t i = 0; r == 0 && i < p->n_nodes; i++) {
         if (p->nodes[i].n_regions == 0)
             continue;
-        r = uffd_open_poison(&p->nodes[i].uffd, &p->nodes[i].can_poison, ec);
+        r = open_node(&p->nodes[i], ec);
         if (r == 0)
             r = give_store(p, &p->nodes[i], ec);
         if (r == 0 && p->params.swap != NULL)
@@ -166,6 +180,7 @@ int pager_new(const struct pager_params *params, struct pager **ret_pager, struc
     if (p == NULL)
         return errctx_set(ec, ENOMEM, "no memory for paging");
     p->params = *params;
+    p->pagemap = residency_open();
     (void)pthread_mutex_init(&p->closed.lock, NULL);
     p->n_nodes = plan->n_nodes;
     p->nodes = calloc(plan->n_nodes, sizeof(*p->nodes));
@@ -211,6 +226,8 @@ void pager_free(struct pager *pager)
     if (pager->press != NULL)
         codec_packer_fini(&pager->press->packer);
     swap_port_free(pager->port);
+    if (pager->pagemap >= 0)
+        (void)close(pager->pagemap);
     (void)pthread_mutex_destroy(&pager->closed.lock);
     free(pager->press);
     free(pager->desk);
@@ -296,6 +313,8 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .pack_cpu_ns = value(&pager->pack_cpu_ns),
         .domain_cpu_ns = value(&pager->domain_cpu_ns),
         .samples = value(&n->samples),
+        .protected_samples = value(&n->protected),
+        .can_protect = node->can_protect,
         .rounds = value(&n->rounds),
         .regions = value(&n->regions),
         .hot_bytes = value(&n->hot),

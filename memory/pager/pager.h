@@ -27,7 +27,7 @@ struct pager_params {
     struct guest_mem *mem; /* borrowed; outlives the pager, which gives it lease functions */
     /* The host has no memory for a page of @vnode, or one that is lost cannot be kept from who
      * touches it, and @why says which: have no vCPU enter the guest any more before this returns.
-     * The page may read as zeroes then. Fault thread. */
+     * The page may read as zeroes then. The fault thread, or the one that evicts. */
     void (*lost)(void *ctx, struct vnode_id vnode, const char *why);
     /* Does somebody wait for the thread that evicts? Then it puts off what waits for a disk. Any
      * thread; NULL: never. */
@@ -194,6 +194,8 @@ struct pager_counts {
     uint64_t target_bytes; /* PAGER_NO_TARGET: none */
     uint64_t mended_extents;            /* of 2 MiB that became huge pages again */
     uint64_t samples, rounds;           /* that pager_look() took */
+    uint64_t protected_samples;         /* of them, by uffd_protect() */
+    bool can_protect;                   /* is there such a thing? */
     uint64_t regions;                   /* now: pieces of memory that are alike in use */
     uint64_t hot_bytes, warm_bytes, cold_bytes; /* by the last round; of what is not evicted */
     uint64_t mend_cpu_ns;               /* of making huge pages */

@@ -248,14 +248,22 @@ static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want
     return r < 0 ? r : (int)w.n;
 }
 
+int pager_watch(const struct pager_node *node, const struct pager_region *region, uint8_t *at,
+                size_t len, struct errctx *ec)
+{
+    return region->is_rwp ? uffd_register_rwp(node->uffd, at, len, ec)
+                          : uffd_register(node->uffd, at, len, ec);
+}
+
 int pager_register(struct pager_node *node, struct errctx *ec)
 {
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < node->n_regions; i++) {
-        const struct backing *b = node->regions[i].backing;
+        struct pager_region *region = &node->regions[i];
 
-        r = uffd_register(node->uffd, b->host, b->len_bytes, ec);
+        region->is_rwp = node->can_protect && !region->is_window; /* whose blocks may be closed */
+        r = pager_watch(node, region, region->backing->host, region->backing->len_bytes, ec);
     }
     if (r == 0) {
         node->known_from = node->heat.rounds + KNOWN_FROM;

@@ -29,6 +29,7 @@ struct pager_region {
     page_word *words;
     size_t n_pages;
     bool is_window; /* whose blocks are plugged in and out; at first none is in */
+    bool is_rwp;    /* as registered; the thread that evicts */
     _Atomic uint8_t *extents; /* enum pager_extent of each, of 2 MiB; the last may be shorter */
     size_t n_extents;
 };
@@ -37,7 +38,8 @@ struct pager_region {
 enum pager_extent {
     EXTENT_MEND = 1 << 0,  /* its pages came one by one: see whether they can be a huge page */
     EXTENT_WHOLE = 1 << 1, /* it was one huge page when last seen */
-    EXTENT_ZAPPED = 1 << 2, /* taken out of the page table to see who touches it: nobody yet */
+    EXTENT_ZAPPED = 1 << 2, /* taken out of the page table, or protected, to see who touches it:
+                               nobody yet, as far as the fault thread was told */
     EXTENT_SEEN = 1 << 3,   /* touched since somebody asked */
     EXTENT_AWAY = 1 << 4,   /* nothing of it is there, as far as was seen */
     EXTENT_SPARED = 1 << 5, /* touched while it was being evicted, in this round of looks */
@@ -45,8 +47,8 @@ enum pager_extent {
 
 struct pager_counters {
     _Atomic uint64_t away, away_zero, evicted, cancelled, filled, dropped, ahead, faults,
-        first_touches, strange, lost, mended, samples, rounds, regions, hot, warm, cold,
-        evict_cpu_ns, mend_cpu_ns, look_cpu_ns;
+        first_touches, strange, lost, mended, samples, protected, rounds, regions, hot, warm,
+        cold, evict_cpu_ns, mend_cpu_ns, look_cpu_ns;
     _Atomic uint64_t fault_ns[PAGER_BUCKETS];
 };
 
@@ -54,7 +56,7 @@ struct pager_node {
     struct pager *pager;
     struct vnode_id vnode;
     int uffd; /* -1: no memory */
-    bool can_poison; /* pages, through that */
+    bool can_poison, can_protect; /* pages, through that */
     struct pager_region *regions; /* into pager.regions, n of them */
     size_t n_regions;
     struct store *first; /* shared with nodes that had the same home at the start */
@@ -119,6 +121,7 @@ struct pager {
     size_t pack_first;             /* store to begin with */
     struct store_press *press;
     struct swap_port *port; /* NULL: no swap */
+    int pagemap;            /* as of residency_open() */
     int64_t budget_ns; /* CPU time that looking and packing may take now */
     uint64_t budget_then_ns, budget_spent_ns, aged_ns;
     _Atomic uint64_t pack_cpu_ns, domain_cpu_ns;
@@ -207,6 +210,10 @@ void pager_trim(const struct pager_node *node);
 /** pager_register() - from now on the node's faults come to its fault thread. The thread that
  *  evicts. Return: 0 or the errno of uffd_register(). */
 int pager_register(struct pager_node *node, struct errctx *ec);
+
+/** pager_watch() - the same for a part of a region of it. */
+int pager_watch(const struct pager_node *node, const struct pager_region *region, uint8_t *at,
+                size_t len, struct errctx *ec);
 
 /* The objects of a node are those of two stores: a bit of the number tells them apart. */
 enum { PAGER_OBJECTS_MAX = 0x7ffffff0 };

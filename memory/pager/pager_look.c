@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finding what is in use, without counters of the hardware: an extent that stands for others
- * (heat.h) is taken out of our page table, which costs some microseconds and no content; KVM's
- * tables follow. Who touches it faults, and the fault thread maps all that is there of it again and
- * says so. What is not touched stays out, and costs nothing when it is asked about again.
+ * Finding what is in use, without counters of the hardware, by asking about an extent that stands
+ * for others (heat.h).
+ *
+ * Every kernel: it is taken out of our page table, which costs some microseconds and no content;
+ * KVM's tables follow. Who touches it faults, and the fault thread maps all that is there of it
+ * again and says so. What is not touched stays out, and costs nothing when it is asked about again.
+ *
+ * Linux 7.3 can protect pages instead (UFFD_FEATURE_RWP): the kernel itself gives a page back to
+ * who touches it, and tells later which it gave. Nobody waits for our thread, and pages need not be
+ * mapped anew. It is asked at the next look, which reads the page table. A huge page of a memory
+ * file would be taken out of the page table by that, too, and at four times the price: such extents
+ * are asked about in the first way.
  *
  * The words of pages do not change by this: a page that is out of the page table may be RESIDENT.
  */
 #include <sys/mman.h>
 
+#include "memory/page_table.h"
 #include "memory/pager/pager_int.h"
+#include "memory/pager/uffd.h"
 #include "vmm/base/macros.h"
 
 enum { COLD_BELOW = HEAT_MAX / 20 };
@@ -22,17 +32,29 @@ static bool ask(struct pager_node *node, uint32_t extent)
 
     atomic_fetch_and(known, (uint8_t)~EXTENT_SEEN);
     was = atomic_fetch_or(known, EXTENT_ZAPPED); /* before it is so: the first fault finds it */
+    if (s.region->is_rwp && (was & EXTENT_WHOLE) == 0) {
+        pager_add(&node->n.protected, 1);
+        return uffd_protect(node->uffd, pager_span_address(&s, 0), s.n * PAGER_PAGE) == 0;
+    }
     return (was & EXTENT_ZAPPED) != 0 ||
            madvise(pager_span_address(&s, 0), s.n * PAGER_PAGE, MADV_DONTNEED) == 0;
+}
+
+/* By a fault that the fault thread was told of, or one that the kernel served by itself. */
+static bool is_touched(const struct pager_span *s)
+{
+    return (atomic_load(pager_span_extent(s)) & EXTENT_SEEN) != 0 ||
+           (s->region->is_rwp &&
+            page_table_accessed(s->node->pager->pagemap, pager_span_address(s, 0),
+                                s->n * PAGER_PAGE) != 0);
 }
 
 static void hear(struct pager_node *node)
 {
     for (size_t i = 0; i < node->n_asked; i++) {
         const struct pager_span s = pager_span_at(node, node->asked[i].extent);
-        const uint8_t known = atomic_load(pager_span_extent(&s));
 
-        heat_note(&node->heat, node->asked[i].region, (known & EXTENT_SEEN) != 0);
+        heat_note(&node->heat, node->asked[i].region, is_touched(&s));
     }
     node->n_asked = 0;
 }

@@ -8,6 +8,10 @@
  * maps all of the extent, so all of its pages are pinned meanwhile: none is armed, and all are
  * RESIDENT, also those that were never touched, where the kernel's zeroes are right. Linux 6.1
  * fills holes with zeroes even where it then refuses.
+ *
+ * Memory that can be protected (pager_look.c) the kernel refuses whether it is or not: it is not
+ * registered meanwhile. Who touches it then is served by the kernel, as is right for pages that are
+ * RESIDENT.
  */
 #include <sys/mman.h>
 #include <time.h>
@@ -16,6 +20,11 @@
 #include "memory/pager/pager_int.h"
 #include "memory/pager/uffd.h"
 #include "vmm/base/macros.h"
+
+enum { /* how long to try to have an extent's faults again */
+    WATCH_TRIES = 1000,
+    WATCH_NS = 10 * 1000 * 1000,
+};
 
 size_t pager_extents_in(const struct pager_node *node)
 {
@@ -52,6 +61,35 @@ static bool can_be_whole(const struct pager_span *s)
            (uintptr_t)pager_span_address(s, 0) % PAGER_EXTENT == 0;
 }
 
+/* Until that can be had the pages cannot be let go: what is away would read as zeroes. */
+static void watch_again(const struct pager_span *s)
+{
+    const struct timespec pause = { .tv_nsec = WATCH_NS };
+
+    for (unsigned i = 0; i < WATCH_TRIES; i++) {
+        if (pager_watch(s->node, s->region, pager_span_address(s, 0), PAGER_EXTENT, NULL) == 0)
+            return;
+        (void)nanosleep(&pause, NULL);
+    }
+    s->node->pager->params.lost(s->node->pager->params.ctx, s->node->vnode,
+                                "its memory cannot be watched for faults any more");
+}
+
+/* All of its pages are pinned. */
+static bool collapse(const struct pager_span *s)
+{
+    uint8_t *const at = pager_span_address(s, 0);
+    bool is;
+
+    if (!s->region->is_rwp)
+        return page_table_collapse(at, PAGER_EXTENT) == 0;
+    if (uffd_unregister(s->node->uffd, at, PAGER_EXTENT, NULL) < 0)
+        return false;
+    is = page_table_collapse(at, PAGER_EXTENT) == 0;
+    watch_again(s);
+    return is;
+}
+
 /*
  * One huge page of @s, mapped as that. Its pages are taken out of the page table first, with one
  * flush of remote TLBs: the kernel would do so one by one. Return: whether it is one now.
@@ -60,16 +98,22 @@ static bool make_whole(const struct pager_span *s)
 {
     uint8_t *const at = pager_span_address(s, 0);
     size_t n = 0;
-    bool is = false;
+    bool is = false, is_asked; /* and not touched: that is to be found out still */
 
     while (n < s->n && page_pin(pager_span_word(s, n)))
         n++;
     if (n == s->n) {
-        if ((atomic_load(pager_span_extent(s)) & EXTENT_WHOLE) == 0)
+        const uint8_t known = atomic_load(pager_span_extent(s));
+
+        is_asked = s->region->is_rwp && (known & (EXTENT_ZAPPED | EXTENT_SEEN)) == EXTENT_ZAPPED;
+        if ((known & EXTENT_WHOLE) == 0)
             (void)madvise(at, PAGER_EXTENT, MADV_DONTNEED);
-        is = page_table_collapse(at, PAGER_EXTENT) == 0;
+        is = collapse(s);
         atomic_fetch_and(pager_span_extent(s), (uint8_t)~(EXTENT_WHOLE | EXTENT_ZAPPED));
-        atomic_fetch_or(pager_span_extent(s), is ? EXTENT_WHOLE : EXTENT_ZAPPED);
+        atomic_fetch_or(pager_span_extent(s), (is ? EXTENT_WHOLE : 0) |
+                                                  (is && !is_asked ? 0 : EXTENT_ZAPPED));
+        if (is && is_asked)
+            (void)madvise(at, PAGER_EXTENT, MADV_DONTNEED);
     }
     while (n > 0)
         page_unlease(pager_span_word(s, --n));

@@ -36,15 +36,18 @@ static int say_features(int fd, uint64_t features)
     return ioctl(fd, UFFDIO_API, &api);
 }
 
-int uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec)
+int uffd_open_all(int *ret_fd, struct uffd_can *ret_can, struct errctx *ec)
 {
     const uint64_t wanted = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
+    const uint64_t protect = UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC;
     CLEANUP_CLOSE int fd = open_any();
 
     if (fd < 0)
         return errctx_set_os(ec, errno, "userfaultfd");
-    *ret_can_poison = say_features(fd, wanted | UFFD_FEATURE_POISON) == 0;
-    if (!*ret_can_poison && say_features(fd, wanted) < 0)
+    /* A kernel refuses all of them when it lacks one; then it can be asked again. */
+    ret_can->protect = say_features(fd, wanted | UFFD_FEATURE_POISON | protect) == 0;
+    ret_can->poison = ret_can->protect || say_features(fd, wanted | UFFD_FEATURE_POISON) == 0;
+    if (!ret_can->poison && say_features(fd, wanted) < 0)
         return errno == EINVAL
                    ? errctx_set(ec, ENOTSUP,
                                 "the kernel reports no minor faults of memory files: use Linux "
@@ -56,9 +59,9 @@ int uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec)
 
 int uffd_open(int *ret_fd, struct errctx *ec)
 {
-    bool can_poison;
+    struct uffd_can can;
 
-    return uffd_open_poison(ret_fd, &can_poison, ec);
+    return uffd_open_all(ret_fd, &can, ec);
 }
 
 static int do_register(int fd, void *addr, size_t len, uint64_t mode, uint64_t wanted,
@@ -76,12 +79,21 @@ static int do_register(int fd, void *addr, size_t len, uint64_t mode, uint64_t w
     return 0;
 }
 
+enum { MODES = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR };
+
+#define BRINGS_BACK \
+    (1ull << _UFFDIO_COPY | 1ull << _UFFDIO_ZEROPAGE | 1ull << _UFFDIO_CONTINUE | \
+     1ull << _UFFDIO_WAKE)
+
 int uffd_register(int fd, void *addr, size_t len, struct errctx *ec)
 {
-    return do_register(fd, addr, len, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
-                       1ull << _UFFDIO_COPY | 1ull << _UFFDIO_ZEROPAGE |
-                           1ull << _UFFDIO_CONTINUE | 1ull << _UFFDIO_WAKE,
-                       ec);
+    return do_register(fd, addr, len, MODES, BRINGS_BACK, ec);
+}
+
+int uffd_register_rwp(int fd, void *addr, size_t len, struct errctx *ec)
+{
+    return do_register(fd, addr, len, MODES | UFFDIO_REGISTER_MODE_RWP,
+                       BRINGS_BACK | 1ull << _UFFDIO_RWPROTECT, ec);
 }
 
 int uffd_register_minor(int fd, void *addr, size_t len, struct errctx *ec)
@@ -166,6 +178,16 @@ int uffd_poison(int fd, uint8_t *addr)
     };
 
     return repeat(fd, UFFDIO_POISON, &poison);
+}
+
+int uffd_protect(int fd, uint8_t *addr, size_t len)
+{
+    struct uffdio_rwprotect protect = {
+        .range = { .start = (uintptr_t)addr, .len = len },
+        .mode = UFFDIO_RWPROTECT_MODE_RWP,
+    };
+
+    return repeat(fd, UFFDIO_RWPROTECT, &protect);
 }
 
 void uffd_wake(int fd, uint8_t *addr, size_t len)

@@ -29,6 +29,19 @@ struct uffdio_poison {
 #define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
 #endif
 
+#ifndef UFFDIO_RWPROTECT /* Linux 7.3; not in that header */
+#define UFFD_FEATURE_RWP          (1u << 17)
+#define UFFD_FEATURE_RWP_ASYNC    (1u << 18)
+#define UFFDIO_REGISTER_MODE_RWP  ((uint64_t)1 << 3)
+#define UFFDIO_RWPROTECT_MODE_RWP ((uint64_t)1 << 0)
+#define _UFFDIO_RWPROTECT         0x09
+struct uffdio_rwprotect {
+    struct uffdio_range range;
+    uint64_t mode;
+};
+#define UFFDIO_RWPROTECT _IOWR(UFFDIO, _UFFDIO_RWPROTECT, struct uffdio_rwprotect)
+#endif
+
 /**
  * uffd_open() - a new descriptor, by /dev/userfaultfd or, with CAP_SYS_PTRACE or the sysctl
  * vm.unprivileged_userfaultfd, by the system call. KVM's own accesses need what only these give:
@@ -38,14 +51,23 @@ struct uffdio_poison {
  */
 int uffd_open(int *ret_fd, struct errctx *ec);
 
-/** uffd_open_poison() - as uffd_open(). @ret_can_poison: whether uffd_poison() can be used (Linux
- *  6.6). */
-int uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec);
+/* What a kernel has beside. */
+struct uffd_can {
+    bool poison;  /* uffd_poison(): Linux 6.6 */
+    bool protect; /* uffd_register_rwp(), uffd_protect(): Linux 7.3 with CONFIG_USERFAULTFD_RWP */
+};
+
+/** uffd_open_all() - as uffd_open(), with all that the kernel can. */
+int uffd_open_all(int *ret_fd, struct uffd_can *ret_can, struct errctx *ec);
 
 /** uffd_register() / uffd_unregister() - faults in whole pages of [@addr, @addr+@len).
  *  Unregistering wakes who waits for a page that is missing. Return: 0 or the errno of the call. */
 int uffd_register(int fd, void *addr, size_t len, struct errctx *ec);
 int uffd_unregister(int fd, void *addr, size_t len, struct errctx *ec);
+
+/** uffd_register_rwp() - as uffd_register(), and for uffd_protect(). Such memory has no huge pages
+ *  made in it (MADV_COLLAPSE: EINVAL), and this fails where nobody has access (EINVAL). */
+int uffd_register_rwp(int fd, void *addr, size_t len, struct errctx *ec);
 
 /** uffd_register_minor() - for pages that are in the file and not in the page table; the kernel
  *  serves the others. */
@@ -79,6 +101,11 @@ int uffd_continue(int fd, uint8_t *addr, size_t len);
  *  kernel EFAULT, until it is unmapped by MADV_DONTNEED. Wakes nobody. -EEXIST: it is mapped, or is
  *  like that already. */
 int uffd_poison(int fd, uint8_t *addr);
+
+/** uffd_protect() - whoever touches a page that is mapped now has the kernel note it, and goes on;
+ *  page_table_accessed() tells. Nobody is told here. A huge page of a memory file is taken out of
+ *  the page table instead. */
+int uffd_protect(int fd, uint8_t *addr, size_t len);
 
 /** uffd_wake() - who waits in the range tries again. */
 void uffd_wake(int fd, uint8_t *addr, size_t len);

@@ -17,8 +17,10 @@
 
 #include <linux/io_uring.h>
 
+#include "memory/page_table.h"
 #include "memory/pager/pager.h"
 #include "memory/pager/uffd.h"
+#include "memory/residency.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/landlock.h"
 #include "vmm/kvm/kvm_probe.h"
@@ -201,16 +203,19 @@ static void check_lost_pages(struct host_check *c, bool can_poison)
 
 static void check_pager(struct host_check *c)
 {
-    CLEANUP_CLOSE int fd = -1;
-    bool can_poison = false;
+    CLEANUP_CLOSE int fd = -1, pagemap = residency_open();
     struct errctx why = { 0 };
-    const int r = uffd_open_poison(&fd, &can_poison, &why);
+    struct uffd_can can;
+    const int r = uffd_open_all(&fd, &can, &why);
     struct host_finding *f = host_check_add(c, "pager", r == 0 ? HOST_OK : HOST_LIMITED);
 
     if (r == 0) {
         WHAT(f, "guest memory can be taken away and brought back (--pager on), and be slow "
-                "(--slow)");
-        check_lost_pages(c, can_poison);
+                "(--slow); what is in use is found %s",
+             can.protect && page_table_tells(pagemap)
+                 ? "by protecting it (UFFD_FEATURE_RWP)"
+                 : "by taking it out of the page table");
+        check_lost_pages(c, can.poison);
         return;
     }
     WHAT(f, "no --pager on, and --slow by what page faults cost alone: %s", why.msg);

@@ -165,6 +165,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "regions", c.regions },
         { "rounds", c.rounds },
         { "samples", c.samples },
+        { "samples_protected", c.protected_samples },
         { "look_cpu_ns", c.look_cpu_ns },
         { "pack_cpu_ns", c.pack_cpu_ns },
         { "domain_cpu_ns", c.domain_cpu_ns },
@@ -179,6 +180,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
             json_decref(json);
             return NULL;
         }
+    (void)json_object_set_new(json, "looks_by", json_string(c.can_protect ? "rwp" : "zap"));
     if (c.target_bytes != PAGER_NO_TARGET) {
         LOCK_SCOPE(&m->pager->lock);
         (void)json_object_set_new(json, "target", json_integer((json_int_t)c.target_bytes));

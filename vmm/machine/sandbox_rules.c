@@ -16,6 +16,7 @@
 #include <termios.h>
 
 #include "devices/virtio/vhost_user_link.h"
+#include "memory/page_table.h"
 #include "memory/pager/uffd.h"
 #include "vmm/machine/sandbox_rows.h"
 
@@ -154,7 +155,9 @@ static const struct sandbox_rule evict[] = {
     ANY(fallocate),
     /* the rest of it, and the swap file: their rings can read and write nothing else */
     ANY(io_uring_enter),
-    IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_WAKE),
+    IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_UNREGISTER), IOCTL(UFFDIO_WAKE),
+    /* what is in use, of an open file */
+    IOCTL(UFFDIO_RWPROTECT), IOCTL(PAGEMAP_SCAN),
     /* following the vCPUs to another host node */
     MASKED(sched_setaffinity, 0, 0xffffffffu, 0),
 };

@@ -55,7 +55,8 @@ static void what_is_in_use_is_found(void **state)
     free(rig);
 }
 
-/* One touch of an extent brings all of it back into the page table. */
+/* One touch of an extent brings all of it back into the page table, where the kernel does not do all
+ * by itself. */
 static void a_look_costs_the_guest_one_fault_an_extent(void **state)
 {
     struct rig *rig = malloc(sizeof(*rig));
@@ -71,7 +72,7 @@ static void a_look_costs_the_guest_one_fault_an_extent(void **state)
     before = count(rig, 0).faults;
     for (size_t i = 0; i < 512; i++)
         touch(rig, 3 * 512 + i * 31 % 512);
-    assert_int_equal(count(rig, 0).faults, before + 1);
+    assert_int_equal(count(rig, 0).faults, before + !count(rig, 0).can_protect);
     rig_fini(rig);
     free(rig);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `check` prints of a finding, as a table and as JSON: which way pages that are lost are kept
  * from the guest, by kernels with and without UFFDIO_POISON. */
-// LDFLAGS: -Wl,--wrap=uffd_open_poison
+// LDFLAGS: -Wl,--wrap=uffd_open_all
 #include "vmm/cli/test/cli_fixture.h"
 
 #include <errno.h>
@@ -10,14 +10,14 @@
 
 #include "memory/pager/uffd.h"
 
-int __wrap_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec);
+int __wrap_uffd_open_all(int *ret_fd, struct uffd_can *ret_can, struct errctx *ec);
 
 static bool can_poison; /* the kernel that is played */
 
-int __wrap_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec)
+int __wrap_uffd_open_all(int *ret_fd, struct uffd_can *ret_can, struct errctx *ec)
 {
     (void)ec;
-    *ret_can_poison = can_poison;
+    *ret_can = (struct uffd_can){ .poison = can_poison };
     *ret_fd = dup(STDERR_FILENO);
     return *ret_fd < 0 ? -errno : 0;
 }

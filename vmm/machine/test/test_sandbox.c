@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "memory/page_table.h"
+#include "memory/pager/uffd.h"
 #include "vmm/machine/sandbox.h"
 
 static void leave(int status)
@@ -384,6 +386,17 @@ static void continue_a_page(void)
 static void register_pages(void)
 {
     (void)syscall(SYS_ioctl, -1, UFFDIO_REGISTER, NULL);
+    (void)syscall(SYS_ioctl, -1, UFFDIO_UNREGISTER, NULL);
+}
+
+static void protect_pages(void)
+{
+    (void)syscall(SYS_ioctl, -1, UFFDIO_RWPROTECT, NULL);
+}
+
+static void ask_for_accesses(void)
+{
+    (void)syscall(SYS_ioctl, -1, PAGEMAP_SCAN, NULL);
 }
 
 static void enter_ring(void)
@@ -396,6 +409,12 @@ static void threads_that_page_have_one_direction_each(void **state)
     (void)state;
     assert_allowed(&plain, SANDBOX_EVICT, punch_guest_memory);
     assert_allowed(&plain, SANDBOX_EVICT, register_pages);
+    assert_allowed(&plain, SANDBOX_EVICT, protect_pages);
+    assert_allowed(&plain, SANDBOX_EVICT, ask_for_accesses);
+    assert_killed(&plain, SANDBOX_FAULT, protect_pages);
+    assert_killed(&plain, SANDBOX_FAULT, ask_for_accesses);
+    assert_killed(&plain, SANDBOX_VCPU, protect_pages);
+    assert_killed(&plain, SANDBOX_SLOW, protect_pages);
     assert_allowed(&plain, SANDBOX_FAULT, continue_a_page);
     assert_killed(&plain, SANDBOX_FAULT, punch_guest_memory);
     assert_killed(&plain, SANDBOX_FAULT, register_pages);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `check` says when /dev/kvm is not what it should be, and of the kernel's Landlock. */
-// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_sys_check -Wl,--wrap=kvm_sys_supported_cpuid -Wl,--wrap=kvm_probe_kernel_code -Wl,--wrap=uffd_open -Wl,--wrap=uffd_open_poison -Wl,--wrap=backing_can_collapse -Wl,--wrap=numa_policy_can_prefer_many -Wl,--wrap=numa_policy_allowed
+// LDFLAGS: -Wl,--wrap=open -Wl,--wrap=stat -Wl,--wrap=landlock_abi -Wl,--wrap=kvm_sys_open -Wl,--wrap=kvm_sys_check -Wl,--wrap=kvm_sys_supported_cpuid -Wl,--wrap=kvm_probe_kernel_code -Wl,--wrap=uffd_open -Wl,--wrap=uffd_open_all -Wl,--wrap=page_table_tells -Wl,--wrap=backing_can_collapse -Wl,--wrap=numa_policy_can_prefer_many -Wl,--wrap=numa_policy_allowed
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memory/page_table.h"
+#include "memory/pager/uffd.h"
 #include "vmm/base/landlock.h"
 #include "vmm/base/macros.h"
 #include "vmm/kvm/kvm_sys.h"
@@ -229,7 +231,7 @@ static void a_kernel_without_landlock_is_told_with_advice(void **state)
 
 /* What the kernel that is played has. */
 static struct {
-    bool plays, kvm_can, uffd, poison, collapse, prefer_many, policies;
+    bool plays, kvm_can, uffd, poison, rwp, accesses, collapse, prefer_many, policies;
 } kernel;
 
 int __real_kvm_sys_open(const char *path, struct kvm_sys *ret_sys, struct errctx *ec);
@@ -240,8 +242,9 @@ int __wrap_kvm_sys_supported_cpuid(const struct kvm_sys *sys, struct kvm_cpuid2 
 int __wrap_kvm_probe_kernel_code(const struct kvm_sys *sys, bool *ret_native, struct errctx *ec);
 int __real_uffd_open(int *ret_fd, struct errctx *ec);
 int __wrap_uffd_open(int *ret_fd, struct errctx *ec);
-int __real_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec);
-int __wrap_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec);
+int __real_uffd_open_all(int *ret_fd, struct uffd_can *ret_can, struct errctx *ec);
+int __wrap_uffd_open_all(int *ret_fd, struct uffd_can *ret_can, struct errctx *ec);
+bool __wrap_page_table_tells(int pagemap);
 bool __wrap_backing_can_collapse(void);
 bool __wrap_numa_policy_can_prefer_many(void);
 int __wrap_numa_policy_allowed(struct errctx *ec);
@@ -296,12 +299,18 @@ int __wrap_uffd_open(int *ret_fd, struct errctx *ec)
     return *ret_fd < 0 ? -errno : 0;
 }
 
-int __wrap_uffd_open_poison(int *ret_fd, bool *ret_can_poison, struct errctx *ec)
+int __wrap_uffd_open_all(int *ret_fd, struct uffd_can *ret_can, struct errctx *ec)
 {
     if (!kernel.plays)
-        return __real_uffd_open_poison(ret_fd, ret_can_poison, ec);
-    *ret_can_poison = kernel.poison;
+        return __real_uffd_open_all(ret_fd, ret_can, ec);
+    *ret_can = (struct uffd_can){ .poison = kernel.poison, .protect = kernel.rwp };
     return __wrap_uffd_open(ret_fd, ec);
+}
+
+bool __wrap_page_table_tells(int pagemap)
+{
+    (void)pagemap;
+    return kernel.accesses;
 }
 
 bool __wrap_backing_can_collapse(void)
@@ -448,6 +457,23 @@ static void which_way_a_lost_page_is_kept_from_the_guest_is_told(void **state)
     assert_string_equal(f->advice, "");
 }
 
+static void how_it_is_found_what_is_in_use_is_told(void **state)
+{
+    (void)state;
+    kernel.uffd = true;
+    for (int i = 0; i < 4; i++) {
+        struct host_check c;
+
+        kernel.rwp = i % 2 != 0;
+        kernel.accesses = i / 2 != 0;
+        host_check_run("/dev/kvm", &two_node_host, &c);
+        assert_int_equal(find(&c, "pager")->verdict, HOST_OK);
+        assert_non_null(strstr(find(&c, "pager")->what,
+                               i == 3 ? "found by protecting it (UFFD_FEATURE_RWP)"
+                                      : "found by taking it out of the page table"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +488,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_the_kernel_has_needs_no_advice, make_root, remove_root),
         cmocka_unit_test_setup_teardown(which_way_a_lost_page_is_kept_from_the_guest_is_told,
                                         make_root, remove_root),
+        cmocka_unit_test_setup_teardown(how_it_is_found_what_is_in_use_is_told, make_root,
+                                        remove_root),
     };
 
     return cmocka_run_group_tests_name("machine/host_check", tests, NULL, NULL);
