@@ -116,6 +116,8 @@ def toward_a_target(tap, vm):
     print(f"# node 1: {now}", flush=True)
     tap.point(now["evicted"] >= before["evicted"] + 2048, "paging: 8 MiB and more go by themselves", now)
     tap.point(now["rounds"] > 1 and now["look_cpu_ns"] > 0, "paging: it was looked what is in use", now)
+    tap.same(now["looks_by"], "rwp" if now["samples_protected"] else "zap",
+             "paging: and in which way is told")
     tap.same((now["lost"], now["target_error"]), (0, ""), "paging: nothing is lost on the way")
     subprocess.run([PROGRAM, "ctl", vm.name, "target", "node=1", "size=all"], timeout=PATIENCE,
                    check=True)

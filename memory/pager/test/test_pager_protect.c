@@ -207,6 +207,24 @@ static void windows_are_asked_about_by_the_other_way(void **state)
     free(rig);
 }
 
+static void what_nobody_has_access_to_is_refused(void **state)
+{
+    CLEANUP_CLOSE int fd = -1, file = memfd_create("closed", MFD_CLOEXEC);
+    struct uffd_can can;
+    void *at;
+
+    (void)state;
+    skip_without_protection();
+    assert_int_equal(uffd_open_all(&fd, &can, NULL), 0);
+    assert_true(file >= 0 && ftruncate(file, EXTENT) == 0);
+    at = mmap(NULL, EXTENT, PROT_NONE, MAP_SHARED, file, 0);
+    assert_true(at != MAP_FAILED);
+    assert_int_equal(uffd_register(fd, at, EXTENT, NULL), 0);
+    assert_int_equal(uffd_unregister(fd, at, EXTENT, NULL), 0);
+    assert_int_equal(uffd_register_rwp(fd, at, EXTENT, NULL), -EINVAL);
+    assert_int_equal(munmap(at, EXTENT), 0);
+}
+
 static uint64_t now_ns(void)
 {
     struct timespec t;
@@ -269,6 +287,7 @@ int main(void)
         cmocka_unit_test(what_comes_back_counts_as_touched),
         cmocka_unit_test(huge_pages_are_made_and_asked_about_by_the_other_way),
         cmocka_unit_test(windows_are_asked_about_by_the_other_way),
+        cmocka_unit_test(what_nobody_has_access_to_is_refused),
         cmocka_unit_test(what_looks_cost_is_told),
     };
     return cmocka_run_group_tests_name("memory/pager: protect", tests, NULL, NULL);
