@@ -136,12 +136,18 @@ int vcpu_run_once(struct vcpu *vcpu, struct errctx *ec)
             if (next >= 0)
                 return next;
         }
+        /* What was about to go may have gone between KVM's look and ours: then it is none now. */
+        if (r == -EFAULT && !vcpu->touch.is_second) {
+            vcpu->touch.is_second = true;
+            return VCPU_CHECK;
+        }
     }
     if (r == -ENOSYS)
         return exit_undecoded(vcpu, ec);
     if (r < 0)
         return errctx_set_os(ec, -r, "KVM_RUN");
     vcpu->touch.n_again = 0;
+    vcpu->touch.is_second = false;
     reason = vcpu->kvm.run->exit_reason;
     if (reason >= ARRAY_SIZE(exit_table) || exit_table[reason] == NULL)
         return errctx_set(ec, ENOSYS, "exit reason %u has no handler", reason);

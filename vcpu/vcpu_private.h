@@ -13,6 +13,7 @@ struct vcpu_touch {
     bool is_lost, is_whole; /* as of vcpu_tell_lost() */
     struct vcpu_lost_page page;
     unsigned n_again; /* entries one after the other that found no memory, and no lost page either */
+    bool is_second; /* the last entry found no memory, and nobody knew of any that goes */
 };
 
 struct vcpu {
