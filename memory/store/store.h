@@ -51,6 +51,7 @@ struct store_counts {
     uint64_t shared_objects; /* of the pages, different ones that are in the trust domain's segments */
     uint64_t shared_pages;   /* references to these */
     uint64_t shared_bytes;   /* that they take there, as if nobody else used them */
+    uint64_t moved_objects;  /* by compacting, since the start or store_clear() */
     uint64_t golden_hits;    /* pages that went and were there, since the start or store_clear() */
     uint64_t used_bytes;  /* in slots */
     uint64_t held_bytes;  /* host memory for them, tables included */

@@ -18,6 +18,7 @@ static void was_moved(void *ctx, uint32_t owner, struct arena_slot slot)
     struct store *s = ctx;
 
     s->objects[owner].slot = slot;
+    s->counts.moved_objects++;
 }
 
 void store_trim(struct store *store)

@@ -139,6 +139,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "store_raw", c.store.raw_objects },
         { "store_packed", c.store.packed_objects },
         { "store_spare", c.store.spare_objects },
+        { "store_moved", c.store.moved_objects },
         { "store_swapped", c.store.swapped_objects },
         { "swapped", c.store.swapped_bytes },
         { "again", c.store.again },

@@ -169,6 +169,7 @@ static void it_keeps_what_a_model_keeps(void **state)
     assert_true(most_packed > 100);
     store_count(m->store, &c);
     assert_true(c.again > 100);
+    assert_true(c.moved_objects > 100);
     for (size_t i = 0; i < m->n; i++)
         check_one(m, i);
     while (m->n > 0)
