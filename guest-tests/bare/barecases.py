@@ -165,6 +165,8 @@ def x86():
     yield Case("stall", options=PAGER, cmdline="windows=5 ticks=20000000", seconds=120)
     yield Case("virtio_io", "all of its memory evicted", PAGER + DISK + RNG,
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
+    yield Case("virtio_net", "all of its memory evicted", PAGER + NET, cmdline=ENDLESS, evict=True,
+               status=STOPPED, seconds=240)
     yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1", damage=1, seconds=120)
     yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1 deaf", damage=1,
                status=LOST, seconds=120)
