@@ -167,6 +167,9 @@ def x86():
                cmdline=ENDLESS, evict=True, status=STOPPED, seconds=240)
     yield Case("virtio_net", "all of its memory evicted", PAGER + NET, cmdline=ENDLESS, evict=True,
                status=STOPPED, seconds=240)
+    yield Case("stress", options=SMALL + DISK + NET, cmdline="rounds=5")
+    yield Case("stress", "all of its memory evicted", PAGER + DISK + NET, cmdline=ENDLESS, evict=True,
+               status=STOPPED, seconds=240)
     yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1", damage=1, seconds=120)
     yield Case("lost", "a page of its memory lost", SWAP, cmdline="lost=1 deaf", damage=1,
                status=LOST, seconds=120)
