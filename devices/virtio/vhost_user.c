@@ -176,7 +176,7 @@ static void init(struct vu_dev *dev, const struct device_env *env, unsigned queu
 {
     dev->link.fd = -1;
     for (unsigned i = 0; i < VU_QUEUES_MAX; i++)
-        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = { -1, -1 }, .call_fd = -1 };
+        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = { -1, -1 }, .call.fd = -1 };
     dev->patience_ms = VU_PATIENCE_MS;
     dev->say = env->say;
     dev->say_ctx = env->say_ctx;

@@ -15,6 +15,7 @@
 
 #include "devices/registry.h"
 #include "devices/virtio/vhost_user_link.h"
+#include "devices/virtio/vring_call.h"
 
 enum { VU_QUEUES_MAX = 16, VU_QUEUE_SIZE = 256, VU_STATE_VERSION = 1 };
 
@@ -36,8 +37,7 @@ struct vu_kind {
 struct vu_ring {
     struct vu_dev *dev;
     int kick_fd[2]; /* a pair of sockets: ours to ring with, and the back end's to hear */
-    int call_fd;    /* an eventfd that is shared with the back end, its flags too: never read */
-    struct evloop_watch *call_watch;
+    struct vring_call call;
     bool told; /* the back end was given it and has not been told to stop */
 };
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,17 +37,6 @@ void vu_say(struct vu_dev *dev, const char *what, const char *why)
 
 /* --- what both sides ring by ------------------------------------------------------------------ */
 
-static void called(void *ctx, uint32_t events)
-{
-    struct vu_ring *ring = ctx;
-    struct vu_dev *dev = ring->dev;
-
-    (void)events;
-    if (dev->running)
-        dev->vdev.transport->queue_interrupt(dev->vdev.transport_ctx,
-                                             &dev->vdev.vqs[ring - dev->rings]);
-}
-
 int vu_ring_make(struct vu_dev *dev, struct vu_ring *ring, struct errctx *ec)
 {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ring->kick_fd) < 0)
@@ -56,25 +44,17 @@ int vu_ring_make(struct vu_dev *dev, struct vu_ring *ring, struct errctx *ec)
     /* Nothing comes this way: descriptors left there would be closed by us, at their owner's speed. */
     if (shutdown(ring->kick_fd[0], SHUT_RD) < 0)
         return errctx_set_os(ec, errno, "shutdown");
-    ring->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ring->call_fd < 0)
-        return errctx_set_os(ec, errno, "eventfd");
-    return evloop_watch_fd(dev->vdev.loop, ring->call_fd, EPOLLIN | EPOLLET, called, ring,
-                           &ring->call_watch, ec);
+    return vring_call_make(&ring->call, &dev->vdev, (unsigned)(ring - dev->rings), ec);
 }
 
 void vu_ring_drop(struct vu_ring *ring)
 {
-    evloop_unwatch(ring->call_watch);
-    ring->call_watch = NULL;
+    vring_call_drop(&ring->call);
     for (int i = 0; i < 2; i++) {
         if (ring->kick_fd[i] >= 0)
             (void)close(ring->kick_fd[i]);
         ring->kick_fd[i] = -1;
     }
-    if (ring->call_fd >= 0)
-        (void)close(ring->call_fd);
-    ring->call_fd = -1;
 }
 
 static int renew_rings(struct vu_dev *dev, struct errctx *ec)
@@ -109,12 +89,19 @@ static void set_link(struct vu_dev *dev, uint16_t status)
         dev->vdev.transport->config_interrupt(dev->vdev.transport_ctx);
 }
 
+static void set_running(struct vu_dev *dev, bool running)
+{
+    dev->running = running;
+    for (unsigned i = 0; i < dev->vdev.n_queues; i++)
+        dev->rings[i].call.on = running;
+}
+
 static void hang_up(struct vu_dev *dev)
 {
     evloop_unwatch(dev->link_watch);
     dev->link_watch = NULL;
     vhost_user_close(&dev->link);
-    dev->running = false;
+    set_running(dev, false);
     for (unsigned i = 0; i < dev->vdev.n_queues; i++)
         dev->rings[i].told = false;
 }
@@ -195,7 +182,7 @@ int vu_serve(struct vu_dev *dev, struct errctx *ec)
         return r;
     }
     evloop_watch_set(dev->link_watch, LINK_EVENTS);
-    dev->running = true;
+    set_running(dev, true);
     dev->served_ns = evloop_now_ns();
     return 0;
 }
@@ -210,7 +197,7 @@ void vu_stop(struct vu_dev *dev)
         vu_lose(dev, why.msg);
     else
         evloop_watch_set(dev->link_watch, LINK_EVENTS);
-    dev->running = false;
+    set_running(dev, false);
 }
 
 /* One that is there and of no use is told of; one that is not there is not. */

@@ -256,7 +256,7 @@ static int start_ring(struct vu_dev *dev, unsigned i, struct errctx *ec)
     if (r == 0)
         r = vhost_user_tell(&dev->link, &msg, ec);
     if (r == 0)
-        r = tell_fd(dev, VU_SET_VRING_CALL, i, &dev->rings[i].call_fd, ec);
+        r = tell_fd(dev, VU_SET_VRING_CALL, i, &dev->rings[i].call.fd, ec);
     if (r == 0)
         r = tell_fd(dev, VU_SET_VRING_KICK, i, &dev->rings[i].kick_fd[1], ec);
     dev->rings[i].told = r == 0;
@@ -289,26 +289,6 @@ int vu_rings_start(struct vu_dev *dev, struct errctx *ec)
     return r;
 }
 
-/* An index in a ring, which its other side may be writing. */
-static int ring_index(const struct virtqueue *vq, uint64_t at, uint16_t *ret_index)
-{
-    struct mem_lease lease;
-    const int r = guest_mem_lease_begin(vq->mem, (struct gpa){ at }, sizeof(*ret_index), LEASE_READ,
-                                        &lease);
-
-    if (r < 0)
-        return r;
-    *ret_index = __atomic_load_n((const uint16_t *)lease.ptr, __ATOMIC_ACQUIRE);
-    guest_mem_lease_end(vq->mem, &lease);
-    return 0;
-}
-
-/* The index that the back end left in the used ring. */
-static int used_index(const struct virtqueue *vq, uint16_t *ret_index)
-{
-    return ring_index(vq, vq->used.v + offsetof(struct vring_used, idx), ret_index);
-}
-
 int vu_rings_stop(struct vu_dev *dev, struct errctx *ec)
 {
     for (unsigned i = 0; i < dev->vdev.n_queues; i++) {
@@ -328,8 +308,7 @@ int vu_rings_stop(struct vu_dev *dev, struct errctx *ec)
         dev->rings[i].told = false;
         if (reply.index != i || reply.number > UINT16_MAX)
             return errctx_set(ec, EPROTO, "the back end's reply to GET_VRING_BASE makes no sense");
-        vq->next_avail = (uint16_t)reply.number;
-        (void)used_index(vq, &vq->next_used);
+        (void)virtqueue_take_over(vq, (uint16_t)reply.number);
     }
     return 0;
 }
@@ -339,11 +318,9 @@ bool vu_rings_idle(const struct vu_dev *dev)
 {
     for (unsigned i = 0; i < dev->vdev.n_queues; i++) {
         const struct virtqueue *vq = &dev->vdev.vqs[i];
-        const uint64_t at = vq->avail.v + offsetof(struct vring_avail, idx);
         uint16_t asked, answered;
 
-        if (vq->enabled && (ring_index(vq, at, &asked) < 0 || used_index(vq, &answered) < 0 ||
-                            asked != answered))
+        if (vq->enabled && (virtqueue_indices(vq, &asked, &answered) < 0 || asked != answered))
             return false;
     }
     return true;
@@ -353,12 +330,13 @@ int vu_rings_rewind(struct vu_dev *dev)
 {
     for (unsigned i = 0; i < dev->vdev.n_queues; i++) {
         struct virtqueue *vq = &dev->vdev.vqs[i];
+        uint16_t asked, answered;
 
         if (!vq->enabled)
             continue;
-        if (used_index(vq, &vq->next_used) < 0)
+        if (virtqueue_indices(vq, &asked, &answered) < 0)
             return -EFAULT;
-        vq->next_avail = vq->next_used;
+        vq->next_avail = vq->next_used = answered;
     }
     return 0;
 }

@@ -82,6 +82,34 @@ int virtqueue_check(const struct virtqueue *vq)
     return 0;
 }
 
+/* --- rings that somebody else serves --------------------------------------------------------- */
+
+int virtqueue_indices(const struct virtqueue *vq, uint16_t *ret_asked, uint16_t *ret_answered)
+{
+    struct mem_lease avail, used;
+
+    if (lease_avail(vq, &avail) < 0)
+        return -EPROTO;
+    if (lease_used(vq, &used) < 0) {
+        guest_mem_lease_end(vq->mem, &avail);
+        return -EPROTO;
+    }
+    *ret_asked =
+        __atomic_load_n(&((const struct vring_avail *)avail.ptr)->idx, __ATOMIC_ACQUIRE);
+    *ret_answered = __atomic_load_n(&((const struct vring_used *)used.ptr)->idx, __ATOMIC_ACQUIRE);
+    guest_mem_lease_end(vq->mem, &used);
+    guest_mem_lease_end(vq->mem, &avail);
+    return 0;
+}
+
+int virtqueue_take_over(struct virtqueue *vq, uint16_t next_avail)
+{
+    uint16_t asked;
+
+    vq->next_avail = next_avail;
+    return virtqueue_indices(vq, &asked, &vq->next_used);
+}
+
 /* --- the available ring ---------------------------------------------------------------------- */
 
 /* Chains that wait, given the avail area; -EPROTO when the index ran ahead of the ring. */

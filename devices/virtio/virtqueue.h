@@ -41,6 +41,14 @@ struct virtqueue {
  *  enabled (alignment 2.7, all three areas inside RAM). Return: 0 or -EPROTO. */
 int virtqueue_check(const struct virtqueue *vq);
 
+/** virtqueue_indices() - what both sides have put into the ring, whoever serves it: how far the driver
+ *  asked, how far it was answered. Return: 0, or -EPROTO, results untouched. */
+int virtqueue_indices(const struct virtqueue *vq, uint16_t *ret_asked, uint16_t *ret_answered);
+
+/** virtqueue_take_over() - somebody else served the ring up to @next_avail and does no more: go on
+ *  there. Return: 0, or -EPROTO: the ring cannot be read, which who goes on finds out as well. */
+int virtqueue_take_over(struct virtqueue *vq, uint16_t next_avail);
+
 /**
  * virtqueue_pop() - take the next available chain.
  * @mode: LEASE_WRITE for work done by our own CPU, LEASE_DMA when the memory is handed to the

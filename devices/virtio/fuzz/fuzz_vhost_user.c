@@ -37,7 +37,7 @@ static void init(struct vu_dev *dev, struct vu_kind *kind, struct guest_mem *mem
                                      .desc = { base },
                                      .avail = { base + 4096 },
                                      .used = { base + 8192 } };
-        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = { 0, 0 }, .call_fd = 0 };
+        dev->rings[i] = (struct vu_ring){ .dev = dev, .kick_fd = { 0, 0 }, .call.fd = 0 };
     }
 }
 

@@ -526,6 +526,31 @@ static void pushed_together_chains_appear_in_order(void **state)
     assert_false(fake_queue_used(&f->q, &head, &len));
 }
 
+static void ring_served_elsewhere_is_gone_on_with(void **state)
+{
+    struct fixture *f = *state;
+    const struct fake_buf buf = { FAKE_DATA_BASE, 1 };
+    uint16_t asked = 7, answered = 7;
+
+    for (unsigned i = 0; i < 3; i++)
+        fake_queue_add(&f->q, &buf, 1, 0);
+    f->q.used->idx = 2; /* somebody took all three, and gave two back */
+    assert_int_equal(virtqueue_indices(&f->vq, &asked, &answered), 0);
+    assert_int_equal(asked, 3);
+    assert_int_equal(answered, 2);
+    assert_int_equal(virtqueue_take_over(&f->vq, 2), 0);
+    assert_int_equal(virtqueue_pop(&f->vq, LEASE_WRITE, &f->chain), 1);
+    assert_int_equal(f->chain.head, 2);
+    assert_int_equal(virtqueue_push(&f->vq, &f->chain, 0), 0);
+    assert_int_equal(f->q.used->idx, 3);
+    assert_int_equal(f->q.used->ring[2].id, 2);
+    f->vq.used.v = FAKE_HOLE;
+    assert_int_equal(virtqueue_indices(&f->vq, &asked, &answered), -EPROTO);
+    assert_int_equal(virtqueue_take_over(&f->vq, 3), -EPROTO);
+    assert_int_equal(asked + answered, 5);
+    assert_int_equal(guest_mem_leases(f->fm.mem), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,6 +572,7 @@ int main(void)
         T(indirect_table_across_two_nodes_is_followed),
         T(bad_indirect_tables_are_refused),
         T(pushed_together_chains_appear_in_order),
+        T(ring_served_elsewhere_is_gone_on_with),
         T(areas_are_checked_before_use),
         T(rings_in_a_hole_are_reported),
         T(flags_suppress_doorbells_and_interrupts),
