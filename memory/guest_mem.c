@@ -222,6 +222,9 @@ int guest_mem_new(const struct topo_plan *plan, const struct mem_layout *layout,
         r = errctx_set(ec, ENOMEM, "no memory for the guest's address space");
         goto err_free;
     }
+    r = guest_mem_forget_plugged(mem, ec);
+    if (r < 0)
+        goto err_free;
     mem->load.may_be_dear = mem_load_host_reports("");
     *ret_mem = mem;
     return 0;
@@ -495,17 +498,19 @@ uint64_t guest_mem_leases(const struct guest_mem *mem)
 int guest_mem_discard(struct guest_mem *mem, struct errctx *ec)
 {
     uint64_t leases = guest_mem_leases(mem);
+    int r;
 
     if (leases != 0)
         return errctx_set(ec, EBUSY, "guest memory is in use (%llu leases)",
                           (unsigned long long)leases);
     for (size_t i = 0; i < mem->n_backings; i++) {
-        int r = backing_discard(&mem->backings[i], ec);
-
+        r = backing_discard(&mem->backings[i], ec);
         if (r < 0)
             return errctx_wrap(ec, r, "virtual node %u", mem->backings[i].plan->vnode.v);
     }
-    guest_mem_forget_plugged(mem);
+    r = guest_mem_forget_plugged(mem, ec);
+    if (r < 0)
+        return r;
     mem_load_forget(&mem->load); /* what was given back just now is at hand */
     return 0;
 }

@@ -200,8 +200,8 @@ uint64_t guest_mem_resident_bytes(const struct guest_mem *mem, struct vnode_id v
 /*
  * Windows: addresses of a node where memory is plugged in and out while the guest runs, in blocks.
  * A block that is not plugged in is no memory: nobody gets a lease of it, and the host has none for
- * it. One that was taken out is also closed in the guest's mapping, so that whoever still knows the
- * addresses, KVM above all, can touch it without bringing memory back.
+ * it. It is also closed in the guest's mapping, so that whoever knows the addresses, as KVM and vhost
+ * do, can touch it without taking memory.
  */
 struct guest_mem_window {
     struct vnode_id vnode;

@@ -103,10 +103,16 @@ uint64_t guest_mem_plugged(struct guest_mem *mem, struct gpa addr, uint64_t len_
     return bytes;
 }
 
-void guest_mem_forget_plugged(struct guest_mem *mem)
+int guest_mem_forget_plugged(struct guest_mem *mem, struct errctx *ec)
 {
-    for (size_t i = mem->n_slots; i < mem->n_slots + mem->n_windows; i++)
-        set_blocks(&mem->slots[i], mem->slots[i].base, mem->slots[i].len, false);
+    for (size_t i = mem->n_slots; i < mem->n_slots + mem->n_windows; i++) {
+        struct guest_mem_range *s = &mem->slots[i];
+
+        if (mprotect(s->host, s->len, PROT_NONE) < 0)
+            return errctx_set_os(ec, errno, "close the window of virtual node %u", s->vnode.v);
+        set_blocks(s, s->base, s->len, false);
+    }
+    return 0;
 }
 
 size_t guest_mem_n_windows(const struct guest_mem *mem)

@@ -78,8 +78,9 @@ int guest_mem_put(struct guest_mem *mem, const struct topo_plan_backing *plan, u
 size_t guest_mem_first_part(struct guest_mem *mem, uint64_t addr, size_t len,
                             struct guest_mem_range **ret_range, const struct backing **ret_backing);
 
-/** guest_mem_forget_plugged() - no block is plugged in. Memory has been given back before. */
-void guest_mem_forget_plugged(struct guest_mem *mem);
+/** guest_mem_forget_plugged() - no block is plugged in, and all are closed in the guest's mapping.
+ *  Memory has been given back before. Return: 0, or the errno of mprotect. */
+int guest_mem_forget_plugged(struct guest_mem *mem, struct errctx *ec);
 
 /** guest_mem_is_ram() - all of [@addr, @addr+@len)? */
 bool guest_mem_is_ram(struct guest_mem *mem, uint64_t addr, size_t len);

@@ -164,6 +164,7 @@ static void blocks_become_memory_and_stop_being_it(void **state)
     struct mem_lease lease;
     uint8_t byte = 1;
 
+    assert_false(is_open(f)); /* from the start */
     assert_int_equal(virtio_mem_request(f->vdev, 3 * BLOCK + 5, NULL), 0);
     evloop_call(f->fl.loop, nothing, NULL); /* asked in order */
     assert_int_equal(f->fd.config_interrupts, 1);
@@ -188,6 +189,10 @@ static void blocks_become_memory_and_stop_being_it(void **state)
     assert_int_equal(byte, 0);
     assert_int_equal(ask(f, VIRTIO_MEM_REQ_UNPLUG_ALL, 0, 0).type, VIRTIO_MEM_RESP_ACK);
     assert_int_equal(plugged(f), 0);
+    plug(f, 0, 1);
+    assert_true(is_open(f));
+    assert_int_equal(guest_mem_discard(f->fm.mem, NULL), 0); /* a reset of the machine */
+    assert_false(is_open(f));
 }
 
 static void nobody_plugs_more_than_was_asked_for(void **state)
