@@ -74,6 +74,11 @@ struct virtio_transport_ops {
     /* Another kick of queue @index soon, after other work of the loop has had its turn: how a
      * device that met a long ring stays fair. Any thread. */
     void (*kick_again)(void *ctx, unsigned index);
+    /* Somebody else serves queue @index from now on and hears its doorbell, which nobody reads: no
+     * kick of it comes until take_bell(). Return: the eventfd, borrowed. Loop thread; not for a
+     * device that is quiesced. */
+    int (*lend_bell)(void *ctx, unsigned index);
+    void (*take_bell)(void *ctx, unsigned index);
 };
 
 /* Embedded first in each device's own struct. The device's create function fills what is marked

@@ -23,6 +23,7 @@ struct doorbell {
     int fd;   /* eventfd */
     int size; /* of the ioeventfd, or DOORBELL_NOT_RUNG; under the bus's mutex */
     struct evloop_watch *watch;
+    bool lent; /* loop thread: somebody else serves the queue */
 };
 
 struct virtio_pci {

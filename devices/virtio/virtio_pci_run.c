@@ -53,10 +53,29 @@ static void kick_again(void *ctx, unsigned index)
     virtio_pci_raise(vp->bells[index].fd);
 }
 
+static int lend_bell(void *ctx, unsigned index)
+{
+    struct doorbell *bell = &((struct virtio_pci *)ctx)->bells[index];
+
+    bell->lent = true;
+    evloop_watch_set(bell->watch, 0);
+    return bell->fd;
+}
+
+static void take_bell(void *ctx, unsigned index)
+{
+    struct doorbell *bell = &((struct virtio_pci *)ctx)->bells[index];
+
+    bell->lent = false;
+    evloop_watch_set(bell->watch, EPOLLIN | EPOLLET);
+}
+
 const struct virtio_transport_ops virtio_pci_transport_ops = {
     .queue_interrupt = queue_interrupt,
     .config_interrupt = config_interrupt,
     .kick_again = kick_again,
+    .lend_bell = lend_bell,
+    .take_bell = take_bell,
 };
 
 /* --- the loop's side ------------------------------------------------------------------------- */
@@ -65,7 +84,8 @@ static void kick(struct virtio_pci *vp, unsigned index)
 {
     struct virtio_dev *vdev = vp->vdev;
 
-    if (vp->running && !vp->quiesced && !vdev->broken && vdev->vqs[index].enabled)
+    if (vp->running && !vp->quiesced && !vdev->broken && vdev->vqs[index].enabled &&
+        !vp->bells[index].lent)
         vdev->ops->kick(vdev, index);
 }
 
@@ -206,9 +226,9 @@ static void do_quiesce(void *ctx)
     if (vp->quiesced)
         return;
     serve_pending(vp);
+    vp->vdev->ops->quiesce(vp->vdev); /* takes back what was lent */
     for (unsigned i = 0; i < vp->vdev->n_queues; i++)
         evloop_watch_set(vp->bells[i].watch, 0);
-    vp->vdev->ops->quiesce(vp->vdev);
     vp->quiesced = true;
 }
 

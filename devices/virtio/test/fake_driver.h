@@ -29,7 +29,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "devices/virtio/virtio.h"
 #include "devices/virtio/virtqueue.h"
@@ -268,6 +270,8 @@ struct fake_dev {
     unsigned queue_interrupts[VIRTIO_MAX_QUEUES]; /* atomic */
     unsigned config_interrupts;                   /* atomic */
     bool kick_again[VIRTIO_MAX_QUEUES];           /* atomic: the device asked for a kick */
+    int bell[VIRTIO_MAX_QUEUES];                  /* eventfds; 0: nobody asked for it yet */
+    bool lent[VIRTIO_MAX_QUEUES];                 /* atomic: somebody else hears it */
     int start_result;
 };
 
@@ -292,6 +296,24 @@ static inline void fake_kick_again(void *ctx, unsigned index)
     __atomic_store_n(&fd->kick_again[index], true, __ATOMIC_RELEASE);
 }
 
+static inline int fake_lend_bell(void *ctx, unsigned index)
+{
+    struct fake_dev *fd = ctx;
+
+    if (fd->bell[index] == 0)
+        fd->bell[index] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    FAKE_MUST(fd->bell[index] > 0);
+    __atomic_store_n(&fd->lent[index], true, __ATOMIC_RELEASE);
+    return fd->bell[index];
+}
+
+static inline void fake_take_bell(void *ctx, unsigned index)
+{
+    struct fake_dev *fd = ctx;
+
+    __atomic_store_n(&fd->lent[index], false, __ATOMIC_RELEASE);
+}
+
 /* Adopt a device as its transport would after FEATURES_OK: all queues enabled with at most
  * @size entries, interrupts wanted, @features as negotiated. */
 static inline void fake_dev_init(struct fake_dev *fd, struct virtio_dev *dev, struct fake_mem *fm,
@@ -301,6 +323,8 @@ static inline void fake_dev_init(struct fake_dev *fd, struct virtio_dev *dev, st
         .queue_interrupt = fake_queue_interrupt,
         .config_interrupt = fake_config_interrupt,
         .kick_again = fake_kick_again,
+        .lend_bell = fake_lend_bell,
+        .take_bell = fake_take_bell,
     };
     bool event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1;
 
@@ -347,11 +371,16 @@ static inline void fake_dev_do_kick(void *ctx)
         k->dev->ops->kick(k->dev, k->index);
 }
 
-/* Ring the doorbell and wait until the device has looked, as often as it wants to. */
+/* Ring the doorbell and wait until the device has looked, as often as it wants to; somebody else who
+ * hears the bell is not waited for. */
 static inline void fake_dev_kick(struct fake_dev *fd, unsigned index)
 {
     struct fake_kick k = { fd->dev, index };
 
+    if (__atomic_load_n(&fd->lent[index], __ATOMIC_ACQUIRE)) {
+        FAKE_MUST(eventfd_write(fd->bell[index], 1) == 0);
+        return;
+    }
     do {
         evloop_call(fd->dev->loop, fake_dev_do_kick, &k);
     } while (__atomic_exchange_n(&fd->kick_again[index], false, __ATOMIC_ACQ_REL));
@@ -408,6 +437,9 @@ static inline void fake_dev_fini(struct fake_dev *fd)
 
     fake_dev_quiesce(fd);
     fd->dev->ops->destroy(fd->dev);
+    for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+        if (fd->bell[i] > 0)
+            (void)close(fd->bell[i]);
     free(vqs);
 }
 

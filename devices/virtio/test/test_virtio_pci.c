@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <poll.h>
+#include <unistd.h>
+
 #include "devices/device.h"
 #include "devices/snapshot.h"
 #include "devices/virtio/rng.h"
@@ -20,6 +23,7 @@ struct fixture {
     struct virtio_dev *vdev;
     struct device *dev;
     struct fake_vdrv d;
+    int bell;
 };
 
 static struct virtio_dev *make_rng(struct fixture *f, const char *name)
@@ -315,6 +319,41 @@ static void quiesced_device_keeps_requests_for_later(void **state)
     ask(f);
 }
 
+static void do_lend(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->bell = f->vdev->transport->lend_bell(f->vdev->transport_ctx, 0);
+}
+
+static void do_take(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    f->vdev->transport->take_bell(f->vdev->transport_ctx, 0);
+}
+
+static void lent_bell_rings_for_another(void **state)
+{
+    struct fixture *f = *state;
+    struct pollfd rung = { .events = POLLIN };
+    uint32_t head, len;
+
+    bring_up(f);
+    ask(f);
+    evloop_call(f->fl.loop, do_lend, f);
+    rung.fd = f->bell;
+    fake_queue_add(&f->d.q[0], &(struct fake_buf){ FAKE_DATA_BASE, 8 }, 0, 1);
+    fake_vdrv_notify(&f->d, 0);
+    assert_int_equal(poll(&rung, 1, 0), 1);
+    (void)usleep(20000);
+    settle(f);
+    assert_false(fake_queue_used(&f->d.q[0], &head, &len)); /* who has the bell did not care */
+    evloop_call(f->fl.loop, do_take, f);
+    assert_true(fake_vdrv_wait_used(&f->d, 0, &head, &len, 5000));
+    ask(f);
+}
+
 static void machine_reset_brings_power_on_state(void **state)
 {
     struct fixture *f = *state;
@@ -461,6 +500,7 @@ int main(void)
         T(queue_outside_memory_needs_reset),
         T(broken_ring_stops_the_device_until_reset),
         T(quiesced_device_keeps_requests_for_later),
+        T(lent_bell_rings_for_another),
         T(machine_reset_brings_power_on_state),
         T(saved_device_goes_on_in_another_machine),
         T(config_window_reaches_the_bar),
