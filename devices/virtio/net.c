@@ -114,7 +114,7 @@ static void net_kick(struct virtio_dev *vdev, unsigned index)
             net_ctrl_run(dev, &vdev->vqs[index]);
         return;
     }
-    if (index / 2 >= dev->cur_pairs)
+    if (index / 2 >= dev->cur_pairs || dev->be->serves_queues)
         return;
     pair = &dev->pairs[index / 2];
     if (index % 2 == 1) {
@@ -179,6 +179,8 @@ static void net_reset(struct virtio_dev *vdev)
     struct net_dev *dev = net_of(vdev);
 
     net_quiesce(vdev);
+    if (dev->be->ops->reset != NULL)
+        dev->be->ops->reset(dev->be);
     dev->started = false;
     for (unsigned i = 0; i < dev->max_pairs; i++)
         net_rx_reset(&dev->pairs[i]);
@@ -266,7 +268,7 @@ static uint64_t net_features(const struct net_backend *be)
         f |= 1u << VIRTIO_NET_F_MQ;
     if (be->mtu != 0)
         f |= 1u << VIRTIO_NET_F_MTU;
-    return f;
+    return f & ~be->lacking;
 }
 
 static int net_pairs_new(struct net_dev *dev)
@@ -303,9 +305,12 @@ int net_dev_new(const struct device_env *env, struct net_backend *be, const uint
     dev->mtu = be->mtu;
     dev->status = VIRTIO_NET_S_LINK_UP;
     memcpy(dev->mac, mac, sizeof(dev->mac));
+    dev->say = env->say;
+    dev->say_ctx = env->say_ctx;
     dev->vdev.ops = &net_ops;
     (void)snprintf(dev->vdev.name, sizeof(dev->vdev.name), "%s", env->name);
     dev->vdev.host_features = net_features(be);
+    dev->vdev.lacking_features = be->lacking;
     dev->vdev.n_queues = 2 * dev->max_pairs + 1;
     for (unsigned i = 0; i < dev->vdev.n_queues; i++)
         dev->vdev.queue_max[i] = i == 2 * dev->max_pairs ? 64 : NET_QUEUE_MAX;
@@ -318,6 +323,8 @@ int net_dev_new(const struct device_env *env, struct net_backend *be, const uint
         goto err_destroy;
     }
     r = evloop_later_new(env->loop, net_again_cb, dev, &dev->again, ec);
+    if (r == 0 && be->ops->attach != NULL)
+        r = be->ops->attach(be, ec);
     if (r < 0)
         goto err_destroy;
     *ret_dev = &dev->vdev;

@@ -7,7 +7,7 @@
  *   net_tx.c      frames out of chains into the backend
  *   net_ctrl.c    the control queue
  *   net_option.c  the option row: keys, MAC address, forwards
- *   net_tap.c     backend: a TAP interface of the host
+ *   net_tap.c     backend: a TAP interface of the host, served by us or by the kernel (vhost_net.c)
  *   net_slirp.c   backend: a network in user space
  *
  * A frame always carries the 12-byte struct virtio_net_hdr_v1 in front, in guest memory and at
@@ -77,10 +77,15 @@ struct net_dev {
     uint16_t status; /* atomic: vCPU threads read it from configuration space */
     struct virtq_chain ctrl_chain;
     struct net_pair *pairs; /* max_pairs */
+    void (*say)(void *ctx, const char *sentence); /* may be NULL */
+    void *say_ctx;
 };
 
-/* A way out of the machine. Calls come while the device runs unless stated otherwise. */
+/* A way out of the machine. Calls come while the device runs unless stated otherwise. One that has
+ * receive and transmit queues served elsewhere (->serves_queues) needs none of those about frames. */
 struct net_backend_ops {
+    /* The device is made: be->dev is set. Idle. 0 or -errno. Optional. */
+    int (*attach)(struct net_backend *be, struct errctx *ec);
     /* The driver is ready and agreed on @features (device not running yet). 0 or -errno. */
     int (*start)(struct net_backend *be, uint64_t features);
     /* Serve pairs 0..@n-1 only. 0 or -errno. Also called before the first run. */
@@ -89,6 +94,8 @@ struct net_backend_ops {
     void (*run)(struct net_backend *be);
     /* Touch no queue until run() again. */
     void (*stop)(struct net_backend *be);
+    /* The driver is gone, or will be another one: stopped. Optional. */
+    void (*reset)(struct net_backend *be);
     /* The guest has new buffers for @pair, which had run out of them. */
     void (*rx_ready)(struct net_backend *be, unsigned pair);
     /* Take one frame. 0: taken or lost for good; -EAGAIN: not now, net_tx_run() follows. */
@@ -104,6 +111,8 @@ struct net_backend {
     const struct net_backend_ops *ops;
     struct net_dev *dev; /* set by net_dev_new() */
     uint64_t features;   /* offloads it can carry; the device adds its own */
+    uint64_t lacking;    /* of what the device and its rings have: what it cannot do */
+    bool serves_queues;  /* all but the control queue, whose doorbells it takes */
     uint16_t mtu;        /* 0: not announced */
     unsigned max_pairs;
 };
@@ -157,11 +166,12 @@ int net_tap_name_check(const char *name, struct errctx *ec);
 
 /**
  * net_tap_new() - attach to TAP interface @name, or make one that goes when we go.
+ * @vhost: have the host's kernel serve the queues (vhost_net.h).
  * Return: 0, -EINVAL (not a name), -EPERM, -EBUSY, or the errno of open and ioctl, with a
  * sentence that says what to do.
  */
-int net_tap_new(const char *name, unsigned queues, struct evloop *loop, struct net_backend **ret_be,
-                struct errctx *ec);
+int net_tap_new(const char *name, unsigned queues, bool vhost, const struct device_env *env,
+                struct net_backend **ret_be, struct errctx *ec);
 
 /* One port of the host that leads into the guest. */
 struct net_forward {

@@ -114,6 +114,9 @@ static const struct device_key net_keys[] = {
       .kind = DEVICE_KEY_UINT,
       .max = NET_MAX_PAIRS,
       .help = "queue pairs of a TAP (default 1)" },
+    { .name = "vhost",
+      .kind = DEVICE_KEY_FLAG,
+      .help = "have the host's kernel move the frames of a TAP (vhost-net; default off)" },
     { .name = "mac",
       .kind = DEVICE_KEY_STRING,
       .help = "the guest's address (default: derived from the machine's name)" },
@@ -178,6 +181,8 @@ static int net_check(const struct device_args *args, struct errctx *ec)
         return errctx_set(ec, EINVAL, "--net: restrict has no meaning with tap=");
     if (user && device_args_get(args, "queues") != NULL)
         return errctx_set(ec, EINVAL, "--net: queues= has no meaning with user");
+    if (user && device_args_get(args, "vhost") != NULL)
+        return errctx_set(ec, EINVAL, "--net: vhost has no meaning with user");
     if (device_args_number(args, "queues", 1) == 0)
         return errctx_set(ec, EINVAL, "--net: queues=0 leaves no queue");
     if (mac != NULL && net_mac_parse(mac->text, scratch, ec) < 0)
@@ -238,8 +243,8 @@ static int net_create(const struct device_args *args, const struct device_env *e
             return errctx_wrap(ec, r, "--net");
     }
     if (tap != NULL)
-        r = net_tap_new(tap->text, (unsigned)device_args_number(args, "queues", 1), env->loop, &be,
-                        ec);
+        r = net_tap_new(tap->text, (unsigned)device_args_number(args, "queues", 1),
+                        device_args_number(args, "vhost", 0) != 0, env, &be, ec);
     else
         r = net_open_user(args, env, &be, ec);
     if (r == 0)

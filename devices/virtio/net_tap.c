@@ -7,6 +7,9 @@
  * from and to guest memory. One descriptor per queue pair; pairs that the driver does not use
  * are detached, so the host does not steer flows to them.
  *
+ * With vhost the kernel serves the pairs that are in use, each by an instance of its own, and we watch
+ * the TAP for its end only.
+ *
  * An existing interface is attached to and left as it is. A missing one is made, brought up, and
  * disappears with the last descriptor, whichever way the process ends.
  *
@@ -17,7 +20,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_ring.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,8 +30,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "devices/virtio/vhost_net.h"
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
+
+/* What a kernel that serves the queues may not know. */
+#define TAP_MAY_LACK                                                                               \
+    (1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_RING_F_INDIRECT_DESC |                        \
+     1ull << VIRTIO_RING_F_EVENT_IDX)
 
 enum { TAP_RX_BURST = 64 /* frames before transmission gets its turn */ };
 
@@ -37,6 +48,7 @@ struct tap_queue {
     struct evloop_watch *watch; /* NULL while detached */
     uint32_t events;            /* what the watch waits for */
     bool attached;
+    struct vhost_net *vhost; /* NULL: we serve the pair */
 };
 
 struct net_tap {
@@ -45,6 +57,7 @@ struct net_tap {
     bool multi_queue; /* as the kernel sees the interface */
     bool gone;        /* the interface was removed under us */
     bool running;
+    bool has_said; /* why the kernel does not serve: once, since a guest can have it happen again */
     unsigned cur_pairs;
     struct tap_queue q[NET_MAX_PAIRS];
 };
@@ -180,6 +193,8 @@ static int tap_set_pairs(struct net_backend *be, unsigned n)
     struct net_tap *tap = tap_of(be);
     int r;
 
+    for (unsigned i = n; i < tap->be.max_pairs && tap->be.serves_queues; i++)
+        vhost_net_stop(tap->q[i].vhost);
     for (unsigned i = 0; i < tap->be.max_pairs && !tap->gone; i++) {
         r = tap_queue_attach(&tap->q[i], i < n);
         if (r < 0)
@@ -189,6 +204,44 @@ static int tap_set_pairs(struct net_backend *be, unsigned n)
     return 0;
 }
 
+/* --- served by the kernel --- */
+
+static void tap_stop(struct net_backend *be);
+
+/* A pair does not run, or not any more: the device needs a reset by its driver. */
+static void tap_break(struct net_tap *tap, const char *why)
+{
+    struct net_dev *dev = tap->be.dev;
+    char text[ERRCTX_MSG_MAX + 64];
+
+    tap_stop(&tap->be);
+    (void)snprintf(text, sizeof(text), "%s: %s: it needs a reset by its driver", dev->vdev.name, why);
+    if (dev->say != NULL && !tap->has_said)
+        dev->say(dev->say_ctx, text);
+    tap->has_said = true;
+    virtio_dev_break(&dev->vdev, "vhost-net does not serve it");
+}
+
+static void tap_vhost_failed(void *ctx)
+{
+    struct net_tap *tap = ctx;
+
+    tap_break(tap, "vhost-net met a ring that makes no sense, or memory that is not there");
+}
+
+static void tap_run_vhost(struct net_tap *tap)
+{
+    struct errctx why = { 0 };
+    int r = 0;
+
+    for (unsigned i = 0; i < tap->cur_pairs && r == 0 && !tap->be.dev->vdev.broken; i++)
+        r = tap->gone ? -EBADFD : vhost_net_start(tap->q[i].vhost, tap->q[i].fd, &why);
+    if (r == -EBADFD && !tap->gone)
+        tap_gone(tap);
+    else if (r < 0 && !tap->gone)
+        tap_break(tap, why.msg);
+}
+
 static void tap_run(struct net_backend *be)
 {
     struct net_tap *tap = tap_of(be);
@@ -196,6 +249,10 @@ static void tap_run(struct net_backend *be)
     tap->running = true;
     if (tap->gone)
         net_link_down(be->dev);
+    if (be->serves_queues) {
+        tap_run_vhost(tap);
+        return;
+    }
     for (unsigned i = 0; i < tap->cur_pairs; i++)
         tap_wait(&tap->q[i], EPOLLIN | (tap->q[i].events & EPOLLOUT));
 }
@@ -205,8 +262,29 @@ static void tap_stop(struct net_backend *be)
     struct net_tap *tap = tap_of(be);
 
     tap->running = false;
-    for (unsigned i = 0; i < tap->be.max_pairs; i++)
+    for (unsigned i = 0; i < tap->be.max_pairs; i++) {
         tap_wait(&tap->q[i], 0);
+        if (be->serves_queues)
+            vhost_net_stop(tap->q[i].vhost);
+    }
+}
+
+static void tap_reset(struct net_backend *be)
+{
+    struct net_tap *tap = tap_of(be);
+
+    for (unsigned i = 0; i < tap->be.max_pairs && be->serves_queues; i++)
+        vhost_net_reset(tap->q[i].vhost);
+}
+
+static int tap_attach_vhost(struct net_backend *be, struct errctx *ec)
+{
+    struct net_tap *tap = tap_of(be);
+    int r = 0;
+
+    for (unsigned i = 0; i < tap->be.max_pairs && be->serves_queues && r == 0; i++)
+        r = vhost_net_attach(tap->q[i].vhost, &be->dev->vdev, 2 * i, ec);
+    return r;
 }
 
 static void tap_destroy(struct net_backend *be)
@@ -215,6 +293,7 @@ static void tap_destroy(struct net_backend *be)
 
     for (unsigned i = 0; i < NET_MAX_PAIRS; i++) {
         evloop_unwatch(tap->q[i].watch);
+        vhost_net_free(tap->q[i].vhost);
         if (tap->q[i].fd >= 0)
             (void)close(tap->q[i].fd);
     }
@@ -222,10 +301,12 @@ static void tap_destroy(struct net_backend *be)
 }
 
 static const struct net_backend_ops tap_ops = {
+    .attach = tap_attach_vhost,
     .start = tap_start,
     .set_pairs = tap_set_pairs,
     .run = tap_run,
     .stop = tap_stop,
+    .reset = tap_reset,
     .rx_ready = tap_rx_ready,
     .send = tap_send,
     .destroy = tap_destroy,
@@ -324,8 +405,22 @@ int net_tap_name_check(const char *name, struct errctx *ec)
     return 0;
 }
 
-int net_tap_new(const char *name, unsigned queues, struct evloop *loop, struct net_backend **ret_be,
-                struct errctx *ec)
+/* After the queues were attached. */
+static int tap_open_vhost(struct net_tap *tap, const struct device_env *env, struct errctx *ec)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < tap->be.max_pairs && r == 0; i++)
+        r = vhost_net_new(env->mem, env->loop, tap_vhost_failed, tap, &tap->q[i].vhost, ec);
+    if (r < 0)
+        return r;
+    tap->be.serves_queues = true;
+    tap->be.lacking = ~vhost_net_features(tap->q[0].vhost) & TAP_MAY_LACK;
+    return 0;
+}
+
+int net_tap_new(const char *name, unsigned queues, bool vhost, const struct device_env *env,
+                struct net_backend **ret_be, struct errctx *ec)
 {
     struct net_tap *tap;
     bool existed;
@@ -337,7 +432,7 @@ int net_tap_new(const char *name, unsigned queues, struct evloop *loop, struct n
     tap = calloc(1, sizeof(*tap));
     if (tap == NULL)
         return errctx_set(ec, ENOMEM, "TAP %s: no memory", name);
-    tap->loop = loop;
+    tap->loop = env->loop;
     tap->be.ops = &tap_ops;
     tap->be.max_pairs = queues;
     tap->be.features = 1u << VIRTIO_NET_F_CSUM | 1u << VIRTIO_NET_F_GUEST_CSUM |
@@ -350,6 +445,8 @@ int net_tap_new(const char *name, unsigned queues, struct evloop *loop, struct n
         r = tap_attach(tap, i, name, existed, queues, ec);
     if (r == 0)
         r = tap_interface(tap, name, existed, ec);
+    if (r == 0 && vhost)
+        r = tap_open_vhost(tap, env, ec);
     if (r < 0) {
         tap_destroy(&tap->be);
         return r;

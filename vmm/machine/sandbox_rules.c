@@ -10,6 +10,7 @@
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
+#include <linux/vhost.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -65,6 +66,11 @@ static const struct sandbox_rule io[] = {
     IOCTL(BLKDISCARD), IOCTL(BLKZEROOUT),
     /* networks */
     ANY(readv), ANY(writev), IOCTL(TUNSETOFFLOAD), IOCTL(TUNSETVNETHDRSZ), IOCTL(TUNSETQUEUE),
+    /* and those that the kernel serves (vhost=on), of which only such machines have descriptors */
+    IOCTL(VHOST_SET_OWNER), IOCTL(VHOST_RESET_OWNER), IOCTL(VHOST_SET_FEATURES),
+    IOCTL(VHOST_SET_MEM_TABLE), IOCTL(VHOST_SET_VRING_NUM), IOCTL(VHOST_SET_VRING_BASE),
+    IOCTL(VHOST_GET_VRING_BASE), IOCTL(VHOST_SET_VRING_ADDR), IOCTL(VHOST_SET_VRING_KICK),
+    IOCTL(VHOST_SET_VRING_CALL), IOCTL(VHOST_SET_VRING_ERR), IOCTL(VHOST_NET_SET_BACKEND),
     /* the virtio console's window */
     IOCTL(TIOCGWINSZ),
     /* following the vCPUs it serves to another host node */

@@ -47,6 +47,8 @@ static void contradictions_are_refused_with_a_sentence(void **state)
         { "tap=tap0,hostfwd=tcp::1-:1", "--net: hostfwd= has no meaning with tap=" },
         { "tap=tap0,restrict", "--net: restrict has no meaning with tap=" },
         { "user,queues=2", "--net: queues= has no meaning with user" },
+        { "user,vhost", "--net: vhost has no meaning with user" },
+        { "user,vhost=off", "--net: vhost has no meaning with user" },
         { "tap=tap0,queues=0", "--net: queues=0 leaves no queue" },
         { "user,mac=01:00:00:00:00:01",
           "--net: mac: \"01:00:00:00:00:01\" is a multicast address" },
@@ -65,6 +67,9 @@ static void contradictions_are_refused_with_a_sentence(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         parse_and_check(cases[i].text, -EINVAL, cases[i].sentence);
     parse_and_check("tap=tap0,queues=17", -EINVAL, NULL);
+    parse_and_check("tap=tap0,vhost=maybe", -EINVAL, NULL);
+    parse_and_check("tap=tap0,vhost=on,queues=2", 0, NULL);
+    parse_and_check("tap=tap0,vhost=off", 0, NULL);
     parse_and_check("user,speed=1", -EINVAL, NULL);
 }
 

@@ -64,7 +64,7 @@ static struct fixture *open_tap(unsigned queues, uint64_t features)
 
     assert_non_null(f);
     nd_init(&f->nd);
-    if (net_tap_new("nvtest0", queues, f->nd.env.loop, &be, &ec) < 0)
+    if (net_tap_new("nvtest0", queues, false, &f->nd.env, &be, &ec) < 0)
         fail_msg("%s", ec.msg);
     assert_int_equal(net_dev_new(&f->nd.env, be, np_guest_mac, &dev, NULL), 0);
     f->dev = container_of(dev, struct net_dev, vdev);
@@ -305,7 +305,7 @@ static void unusable_names_are_refused_with_a_sentence(void **state)
         struct net_backend *be = (void *)&be;
         struct errctx ec = { 0 };
 
-        assert_int_equal(net_tap_new(cases[i].name, 1, NULL, &be, &ec), -cases[i].code);
+        assert_int_equal(net_tap_new(cases[i].name, 1, false, NULL, &be, &ec), -cases[i].code);
         assert_string_equal(ec.msg, cases[i].sentence);
         assert_ptr_equal(be, &be);
     }
@@ -320,9 +320,9 @@ static void interface_in_use_or_of_another_kind_is_refused(void **state)
     (void)state;
     NEEDS_TAP();
     f = open_tap(1, 0);
-    assert_int_equal(net_tap_new("nvtest0", 1, f->nd.env.loop, &be, &ec), -EBUSY);
+    assert_int_equal(net_tap_new("nvtest0", 1, false, &f->nd.env, &be, &ec), -EBUSY);
     assert_string_equal(ec.msg, "TAP nvtest0 is in use by another program");
-    assert_int_equal(net_tap_new("lo", 1, f->nd.env.loop, &be, &ec), -EINVAL);
+    assert_int_equal(net_tap_new("lo", 1, false, &f->nd.env, &be, &ec), -EINVAL);
     assert_string_equal(ec.msg, "interface lo is no TAP");
     close_tap(f);
 }
