@@ -260,6 +260,25 @@ static void check_tap(struct host_check *c)
         ADVICE(f, "use --net user, which needs no TAP, or load the module tun");
 }
 
+/* Only opened: it does nothing before somebody becomes its owner. */
+static void check_vhost_net(struct host_check *c)
+{
+    const int fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC), code = errno;
+    struct host_finding *f = host_check_add(c, "vhost-net", fd >= 0 ? HOST_OK : HOST_LIMITED);
+
+    if (fd >= 0) {
+        (void)close(fd);
+        WHAT(f, "/dev/vhost-net can be opened: the kernel may serve TAPs (--net tap=...,vhost=on)");
+        return;
+    }
+    WHAT(f, "no --net tap=...,vhost=on: /dev/vhost-net: %s", strerror(code));
+    if (code == EACCES || code == EPERM)
+        ADVICE(f, "have root give you /dev/vhost-net, as its group (kvm, with udev), or leave vhost "
+                  "off");
+    else
+        ADVICE(f, "load the module vhost_net, or leave vhost off");
+}
+
 static void check_landlock(struct host_check *c)
 {
     const int abi = landlock_abi();
@@ -321,5 +340,6 @@ void host_check_run(const char *dev_kvm, const struct host_topo *host, struct ho
     host_check_kernel(ret, "", host);
     check_io_uring(ret);
     check_tap(ret);
+    check_vhost_net(ret);
     check_landlock(ret);
 }

@@ -22,7 +22,8 @@
 #include "vmm/machine/host_check_private.h"
 #include "vmm/topology/test/archive.h"
 
-static int tun_code; /* with which /dev/net/tun fails; 0: it does what it does */
+static int device_code; /* with which ... fails; 0: it does what it does */
+static const char *device;
 
 int __wrap_open(const char *path, int flags, ...);
 int __real_open(const char *path, int flags, ...);
@@ -33,8 +34,8 @@ int __wrap_open(const char *path, int flags, ...)
         errno = EACCES;
         return -1;
     }
-    if (tun_code != 0 && strcmp(path, "/dev/net/tun") == 0) {
-        errno = tun_code;
+    if (device_code != 0 && strcmp(path, device) == 0) {
+        errno = device_code;
         return -1;
     }
     return __real_open(path, flags, 0);
@@ -125,15 +126,24 @@ static void moving_is_looked_at_where_there_is_somewhere_to_go(void **state)
     }
 }
 
-static void a_tun_that_cannot_be_opened_is_told_with_its_own_advice(void **state)
+static void a_device_that_cannot_be_opened_is_told_with_its_own_advice(void **state)
 {
     static const struct {
+        const char *finding, *device;
         int code;
         const char *what, *advice;
     } rows[] = {
-        { ENOENT, "no TAP devices: /dev/net/tun: No such file or directory", "load the module tun" },
-        { EACCES, "no TAP devices: /dev/net/tun: Permission denied", "ip tuntap add" },
-        { EPERM, "no TAP devices: /dev/net/tun: Operation not permitted", "ip tuntap add" },
+        { "tap", "/dev/net/tun", ENOENT,
+          "no TAP devices: /dev/net/tun: No such file or directory", "load the module tun" },
+        { "tap", "/dev/net/tun", EACCES, "no TAP devices: /dev/net/tun: Permission denied",
+          "ip tuntap add" },
+        { "tap", "/dev/net/tun", EPERM, "no TAP devices: /dev/net/tun: Operation not permitted",
+          "ip tuntap add" },
+        { "vhost-net", "/dev/vhost-net", ENOENT,
+          "no --net tap=...,vhost=on: /dev/vhost-net: No such file or directory",
+          "load the module vhost_net" },
+        { "vhost-net", "/dev/vhost-net", EACCES,
+          "no --net tap=...,vhost=on: /dev/vhost-net: Permission denied", "its group" },
     };
     struct host_node node = { .n_pools = 0 };
     const struct host_topo host = { .nodes = &node, .n_nodes = 1, .n_cpus = 2 };
@@ -143,10 +153,11 @@ static void a_tun_that_cannot_be_opened_is_told_with_its_own_advice(void **state
         const struct host_finding *f;
         struct host_check c;
 
-        tun_code = rows[i].code;
+        device = rows[i].device;
+        device_code = rows[i].code;
         host_check_run("/forbidden", &host, &c);
-        tun_code = 0;
-        for (f = c.findings; strcmp(f->name, "tap") != 0; f++)
+        device_code = 0;
+        for (f = c.findings; strcmp(f->name, rows[i].finding) != 0; f++)
             assert_true(f < c.findings + c.n);
         assert_int_equal(f->verdict, HOST_LIMITED);
         assert_string_equal(f->what, rows[i].what);
@@ -480,7 +491,7 @@ int main(void)
         cmocka_unit_test(who_owns_the_device_is_named),
         cmocka_unit_test(a_kvm_that_cannot_be_used_is_told_with_advice),
         cmocka_unit_test(moving_is_looked_at_where_there_is_somewhere_to_go),
-        cmocka_unit_test(a_tun_that_cannot_be_opened_is_told_with_its_own_advice),
+        cmocka_unit_test(a_device_that_cannot_be_opened_is_told_with_its_own_advice),
         cmocka_unit_test(pools_of_huge_pages_count_and_are_advised_where_there_are_none),
         cmocka_unit_test(a_kernel_without_landlock_is_told_with_advice),
         cmocka_unit_test_setup_teardown(what_the_kernel_lacks_is_told_with_one_line_each, make_root,
