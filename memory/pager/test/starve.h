@@ -93,6 +93,8 @@ static inline bool starve_enter(const struct starve_kind *kind, char *ret_dir, s
         (void)snprintf(path, sizeof(path), "/proc/self/oom_score_adj");
     if (!starve_write(path, kind->no_kill != NULL ? "1" : "-1000"))
         return starve_cannot("write", path);
+    if (mlockall(MCL_CURRENT) < 0) /* the kernel would take the program's own pages first */
+        return starve_cannot("keep the pages of", "this program");
     (void)snprintf(path, sizeof(path), "%s/cgroup.procs", ret_dir);
     return starve_write(path, "0") || starve_cannot("write", path);
 }
