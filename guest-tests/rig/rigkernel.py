@@ -220,9 +220,9 @@ def find(wanted=None, arch=None):
         if found:
             return found
         final = fetch(arch, "linux-image-" + wanted if wanted else package_name(arch))
-    found = from_prefix(arch, final)
+    found = from_prefix(arch, final, wanted)
     if not found:
-        raise RigError(f"the package unpacked to {final} holds no bootable cloud kernel")
+        raise RigError(f"the package unpacked to {final} holds no bootable kernel")
     return found
 
 
