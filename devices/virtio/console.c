@@ -207,18 +207,20 @@ static void serve_tx(struct console *con)
     struct virtio_dev *vdev = &con->vdev;
     struct virtqueue *vq = &vdev->vqs[CON_TX];
     int r = virtqueue_set_notify(vq, false);
+    bool was_full;
 
     for (unsigned n = 0; r >= 0 && n < CON_BATCH; n++) {
         r = send_one(con, vq);
         if (r == 0)
             break;
     }
+    was_full = con->out_len == CON_OUT_MAX; /* so a request may wait for room that comes now */
     flush(con);
     if (r >= 0)
         r = virtqueue_set_notify(vq, true);
     if (r < 0)
         virtio_dev_break(vdev, "the transmit ring makes no sense");
-    else if (r > 0 && con->out_len < CON_OUT_MAX)
+    else if ((r > 0 || was_full) && con->out_len < CON_OUT_MAX)
         vdev->transport->kick_again(vdev->transport_ctx, CON_TX);
     virtio_dev_notify(vdev, vq);
     con_fd_watch(con, &con->out, EPOLLOUT, out_ready, con->out_len > 0 && !vdev->broken);
