@@ -59,6 +59,15 @@ def ctl(name, action, *words):
         return done.returncode, done.stdout + done.stderr
 
 
+def asked(vm, action, *words):
+    """The answer of numavisor ctl, which is one that can be had."""
+    status, said = ctl(vm.name, action, *words)
+    if status != 0:
+        raise Trouble(f"ctl {vm.name} {action} {' '.join(words)}: {said}\nstatus {vm.child.poll()}\n"
+                      f"{vm.last_words()}")
+    return said
+
+
 class Vm:
     """A guest that runs. Its console is a pipe in both directions.
 
