@@ -23,7 +23,6 @@
 
 enum {
     ROOM_TRIES = 64, /* to find room for a page */
-    KNOWN_FROM = 2 /* rounds of looks: before, nothing goes by itself */
 };
 
 static void cancel(const struct pager_span *s, size_t i)
@@ -246,30 +245,6 @@ static int evict_window(struct pager_node *node, size_t n_extents, uint64_t want
     if (r == -EINTR)
         node->hand = first;
     return r < 0 ? r : (int)w.n;
-}
-
-int pager_watch(const struct pager_node *node, const struct pager_region *region, uint8_t *at,
-                size_t len, struct errctx *ec)
-{
-    return region->is_rwp ? uffd_register_rwp(node->uffd, at, len, ec)
-                          : uffd_register(node->uffd, at, len, ec);
-}
-
-int pager_register(struct pager_node *node, struct errctx *ec)
-{
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < node->n_regions; i++) {
-        struct pager_region *region = &node->regions[i];
-
-        region->is_rwp = node->can_protect && !region->is_window; /* whose blocks may be closed */
-        r = pager_watch(node, region, region->backing->host, region->backing->len_bytes, ec);
-    }
-    if (r == 0) {
-        node->known_from = node->heat.rounds + KNOWN_FROM;
-        atomic_store(&node->registered, true);
-    }
-    return r;
 }
 
 void pager_trim(const struct pager_node *node)

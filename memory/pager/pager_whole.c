@@ -175,17 +175,3 @@ bool pager_mend(struct pager *pager, uint64_t cpu_ns)
     pager->mend_first = (pager->mend_first + 1) % pager->n_nodes;
     return more;
 }
-
-bool pager_watches(const struct pager *pager, struct vnode_id vnode)
-{
-    return atomic_load(&pager->nodes[vnode.v].registered);
-}
-
-bool pager_active(const struct pager *pager)
-{
-    for (size_t i = 0; i < pager->n_nodes; i++)
-        if (atomic_load(&pager->nodes[i].registered) ||
-            atomic_load(&pager->nodes[i].target_bytes) != PAGER_NO_TARGET)
-            return true;
-    return false;
-}
