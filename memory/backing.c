@@ -14,6 +14,7 @@
 #include "memory/page_table.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/cleanup.h"
+#include "vmm/base/kernel_file.h"
 #include "vmm/base/macros.h"
 
 enum { PAGE_BYTES = BACKING_PAGE, HUGE_BYTES = BACKING_EXTENT };
@@ -228,6 +229,18 @@ void backing_fini(struct backing *b)
         return;
     (void)close(b->memfd);
     *b = (struct backing){ 0 };
+}
+
+bool backing_comes_huge(const char *root, enum guest_page_kind pages)
+{
+    char choice[32];
+
+    if (pages == GUEST_PAGES_4K)
+        return false;
+    kernel_file_choice(choice, sizeof(choice), root, BACKING_HUGE_CHOICE);
+    return strcmp(choice, "always") == 0 || strcmp(choice, "within_size") == 0 ||
+           strcmp(choice, "force") == 0 ||
+           (strcmp(choice, "advise") == 0 && pages == GUEST_PAGES_THP);
 }
 
 bool backing_can_collapse(void)

@@ -113,6 +113,13 @@ int backing_aim(const struct backing *b, const struct backing_home *home, struct
 /** backing_aim_home() - the same for the home that it has. */
 int backing_aim_home(const struct backing *b, struct errctx *ec);
 
+/* The kernel's choice whether memory files are huge pages. */
+#define BACKING_HUGE_CHOICE "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+/** backing_comes_huge() - does the kernel give a memory file with a plan for @pages huge pages by
+ *  itself where it is touched? @root: as of kernel_file.h. */
+bool backing_comes_huge(const char *root, enum guest_page_kind pages);
+
 /** backing_can_collapse() - does the kernel make huge pages where it is asked to (MADV_COLLAPSE)?
  *  Changes nothing. */
 bool backing_can_collapse(void);

@@ -22,6 +22,7 @@
 #include "memory/test/plan_ram.h"
 #include "memory/test/test_map.h"
 #include "vmm/base/macros.h"
+#include "vmm/topology/test/archive.h"
 
 enum { LEN = 4 * MIB };
 
@@ -220,6 +221,36 @@ static void a_backing_is_aligned_closed_on_exec_and_untouched(void **state)
     assert_nothing_held(&before);
 }
 
+static void huge_pages_come_by_themselves_where_the_kernel_says_so(void **state)
+{
+    static const struct {
+        const char *choice;
+        bool any, thp;
+    } cases[] = {
+        { "[always] within_size advise never deny force", true, true },
+        { "always [within_size] advise never deny force", true, true },
+        { "always within_size advise never deny [force]", true, true },
+        { "always within_size [advise] never deny force", false, true },
+        { "always within_size advise [never] deny force", false, false },
+        { "always within_size advise never [deny] force", false, false },
+        { "", false, false },
+    };
+    char root[] = "/tmp/test_backing_XXXXXX", path[128];
+
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    assert_false(backing_comes_huge(root, GUEST_PAGES_ANY)); /* no such file */
+    (void)snprintf(path, sizeof(path), "%s%s", root, BACKING_HUGE_CHOICE);
+    archive_make_parents(path);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        archive_write(path, cases[i].choice);
+        assert_int_equal(backing_comes_huge(root, GUEST_PAGES_ANY), cases[i].any);
+        assert_int_equal(backing_comes_huge(root, GUEST_PAGES_THP), cases[i].thp);
+        assert_false(backing_comes_huge(root, GUEST_PAGES_4K));
+    }
+    archive_remove(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_length_without_room_fails_with_its_number),
         cmocka_unit_test(guest_memory_names_the_node_and_undoes_the_others),
         cmocka_unit_test(a_backing_is_aligned_closed_on_exec_and_untouched),
+        cmocka_unit_test(huge_pages_come_by_themselves_where_the_kernel_says_so),
     };
 
     return cmocka_run_group_tests_name("memory/backing", tests, NULL, NULL);

@@ -71,6 +71,22 @@ bool kernel_file_text(char *buf, size_t size, const char *root, const char *fmt,
     return there;
 }
 
+void kernel_file_choice(char *buf, size_t size, const char *root, const char *path)
+{
+    char text[128];
+    const char *start, *end;
+
+    buf[0] = '\0';
+    if (!kernel_file_text(text, sizeof(text), root, "%s", path))
+        return;
+    start = strchr(text, '[');
+    end = start != NULL ? strchr(start, ']') : NULL;
+    if (end == NULL || (size_t)(end - start) > size)
+        return;
+    memcpy(buf, start + 1, (size_t)(end - start - 1));
+    buf[end - start - 1] = '\0';
+}
+
 bool kernel_file_u64(uint64_t *ret_v, const char *root, const char *fmt, ...)
 {
     char text[32];

@@ -24,6 +24,10 @@ bool kernel_file_path(char buf[static KERNEL_FILE_PATH_MAX], const char *root, c
 bool kernel_file_text(char *buf, size_t size, const char *root, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/** kernel_file_choice() - the word in brackets of a file that lists what can be chosen; "" where it
+ *  is not there or too long. */
+void kernel_file_choice(char *buf, size_t size, const char *root, const char *path);
+
 /** kernel_file_u64() - a decimal number that is all the file says. */
 bool kernel_file_u64(uint64_t *ret_v, const char *root, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -46,20 +46,6 @@ static bool there(const char *root, const char *path)
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-/* The word in brackets of one of the kernel's choices, or "" where there is no such file. */
-static void read_choice(const char *root, const char *path, char *buf, size_t size)
-{
-    char text[128] = "", *start, *end;
-
-    buf[0] = '\0';
-    if (!kernel_file_text(text, sizeof(text), root, "%s", path))
-        return;
-    start = strchr(text, '[');
-    end = start != NULL ? strchr(start, ']') : NULL;
-    if (end != NULL)
-        host_check_say(buf, size, "%.*s", (int)(end - start - 1), start + 1);
-}
-
 /* Free pages of @page_bytes in the host's pools. */
 static uint64_t pool_free(const struct host_topo *host, uint64_t page_bytes)
 {
@@ -77,15 +63,12 @@ static uint64_t pool_free(const struct host_topo *host, uint64_t page_bytes)
 static void check_huge_pages(struct host_check *c, const char *root,
                              const struct host_topo *host)
 {
-    static const char path[] = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
     const uint64_t n_2m = pool_free(host, 2 * MIB), n_1g = pool_free(host, GIB);
     struct host_finding *f;
     char choice[32], pools[96] = "";
-    bool huge;
+    const bool huge = backing_comes_huge(root, GUEST_PAGES_ANY);
 
-    read_choice(root, path, choice, sizeof(choice));
-    huge = strcmp(choice, "always") == 0 || strcmp(choice, "within_size") == 0 ||
-           strcmp(choice, "force") == 0;
+    kernel_file_choice(choice, sizeof(choice), root, BACKING_HUGE_CHOICE);
     if (n_2m + n_1g > 0)
         host_check_say(pools, sizeof(pools),
                        "; the pools for --pages have %" PRIu64 " free of 2M, %" PRIu64 " of 1G",
@@ -103,7 +86,7 @@ static void check_huge_pages(struct host_check *c, const char *root,
         return;
     if (choice[0] != '\0')
         ADVICE(f, "write always into %s, or fill a pool for --pages 2M: sysctl vm.nr_hugepages=N",
-               path);
+               BACKING_HUGE_CHOICE);
     else
         ADVICE(f, "use a kernel with transparent huge pages for memory files, or fill a pool for "
                   "--pages 2M: sysctl vm.nr_hugepages=N");

@@ -92,11 +92,39 @@ static int remove_root(void **state)
     return 0;
 }
 
+static void the_choice_is_what_is_in_brackets(void **state)
+{
+    static const struct {
+        const char *text, *choice;
+    } cases[] = {
+        { "always within_size [never] deny force\n", "never" },
+        { "[always] never\n", "always" },
+        { "[]\n", "" },
+        { "always never\n", "" },
+        { "]always[\n", "" },
+        { "[always\n", "" },
+        { "[seven77]\n", "seven77" },
+        { "[eight888]\n", "" }, /* has no room */
+    };
+    const char *root = *state;
+    char buf[8];
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        put(root, cases[i].text);
+        (void)memset(buf, 'x', sizeof(buf));
+        kernel_file_choice(buf, sizeof(buf), root, "/f7");
+        assert_string_equal(buf, cases[i].choice);
+    }
+    kernel_file_choice(buf, sizeof(buf), root, "/nothing");
+    assert_string_equal(buf, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_lists_and_text_are_read),
         cmocka_unit_test(what_is_not_as_expected_is_not_there),
+        cmocka_unit_test(the_choice_is_what_is_in_brackets),
     };
     return cmocka_run_group_tests_name("base/kernel_file", tests, make_root, remove_root);
 }
