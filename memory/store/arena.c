@@ -391,8 +391,12 @@ void arena_trim(struct arena *arena, size_t max_moves,
 
 int arena_bind(struct arena *arena, const struct idset *host_nodes, struct errctx *ec)
 {
-    return numa_policy_bind(arena->start, (size_t)arena->n_blocks * ARENA_BLOCK + 1, host_nodes,
-                            ec);
+    int r = numa_policy_bind(arena->start, (size_t)arena->n_blocks * ARENA_BLOCK + 1, host_nodes,
+                             ec);
+
+    return r == 0 ? numa_policy_bind(arena->blocks, arena->n_blocks * sizeof(struct block) + 1,
+                                     host_nodes, ec)
+                  : r;
 }
 
 size_t arena_pages(const struct arena *arena, uint32_t *block, void **pages)

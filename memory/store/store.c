@@ -36,6 +36,13 @@ static uint32_t home_of(const struct idset *host_nodes)
     return idset_empty(host_nodes) ? DOMAIN_ANY_NODE : idset_next(host_nodes, 0);
 }
 
+static int bind_tables(const struct store *s, const struct idset *host_nodes, struct errctx *ec)
+{
+    int r = numa_policy_bind(s->objects, objects_bytes(s), host_nodes, ec);
+
+    return r == 0 ? numa_policy_bind(s->heads, heads_bytes(s), host_nodes, ec) : r;
+}
+
 int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host_nodes,
               struct store **ret_store, struct errctx *ec)
 {
@@ -62,6 +69,8 @@ int store_new(uint64_t limit_bytes, uint32_t max_pages, const struct idset *host
     else /* blocks of each size may be used in part: addresses cost nothing */
         r = arena_new(limit_bytes + (uint64_t)ARENA_CLASSES * ARENA_BLOCK, host_nodes,
                       &s->arena, ec);
+    if (r == 0 && !idset_empty(host_nodes))
+        r = bind_tables(s, host_nodes, ec);
     if (r < 0) {
         store_free(s);
         return r;
@@ -403,8 +412,10 @@ uint64_t store_yield(struct store *store, uint64_t bytes)
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec)
 {
     LOCK_SCOPE(&store->lock);
-    const int r = arena_bind(store->arena, host_nodes, ec);
+    int r = arena_bind(store->arena, host_nodes, ec);
 
+    if (r == 0)
+        r = bind_tables(store, host_nodes, ec);
     if (r == 0)
         store->home = home_of(host_nodes);
     return r;

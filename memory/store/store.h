@@ -157,8 +157,8 @@ int store_swap_out(struct store *store, struct swap_port *port, bool old);
 /** store_limit_bytes() - what it may hold now. */
 uint64_t store_limit_bytes(struct store *store);
 
-/** store_bind() - memory that it takes from now on comes from @host_nodes; what it has stays
- *  where it is. Return: 0 or the errno of mbind. */
+/** store_bind() - memory that it takes from now on, tables included, comes from @host_nodes; what it
+ *  has stays where it is. Return: 0 or the errno of mbind. */
 int store_bind(struct store *store, const struct idset *host_nodes, struct errctx *ec);
 
 /**
