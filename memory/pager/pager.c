@@ -51,6 +51,8 @@ static int add_region(struct pager *p, const struct backing *b, struct errctx *e
 
     r->backing = b;
     r->n_pages = b->len_bytes / PAGER_PAGE;
+    r->wants_huge = b->plan->pages != GUEST_PAGES_4K && !b->plan->prealloc &&
+                    !backing_comes_huge("", b->plan->pages);
     r->is_window = b->plan->off >= guest_mem_plan(p->params.mem)->nodes[b->plan->vnode.v].ram_bytes;
     r->words = mmap(NULL, words_bytes(r), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -138,6 +140,8 @@ static int open_node(struct pager_node *node, struct errctx *ec)
         return r;
     node->can_poison = can.poison;
     node->can_protect = can.protect && page_table_tells(node->pager->pagemap);
+    for (size_t i = 0; i < node->n_regions; i++) /* but windows, whose blocks may be closed */
+        node->regions[i].is_rwp = node->can_protect && !node->regions[i].is_window;
     return 0;
 }
 
@@ -250,6 +254,7 @@ static int reset_node(struct pager_node *node, struct errctx *ec)
             return r;
     }
     atomic_store(&node->registered, false);
+    atomic_store(&node->evicts, false);
     if (pager_open_all_lost(node, ec) < 0)
         return -EIO;
     for (size_t i = 0; i < node->n_regions; i++) {
@@ -303,6 +308,7 @@ bool pager_count(struct pager *pager, struct vnode_id vnode, struct pager_counts
         .ahead_pages = value(&n->ahead),
         .faults = value(&n->faults),
         .first_touches = value(&n->first_touches),
+        .taken_extents = value(&n->taken),
         .strange_pages = value(&n->strange),
         .lost_pages = value(&n->lost),
         .target_bytes = value(&node->target_bytes),

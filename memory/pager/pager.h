@@ -3,10 +3,11 @@
  * Paging a guest's memory to a store on the same host nodes, and back when it is touched. How a
  * page lives is in page_word.h, the whole in docs/overcommit.md.
  *
- * A virtual node costs nothing until memory of it is evicted for the first time: then its memory is
- * registered with a userfaultfd of its own, and every fault in it that the kernel cannot serve from
- * the page table goes to the node's fault thread, which must run as long as anybody may touch guest
- * memory. Threads are the caller's: one in pager_serve() for each node, one in pager_evict().
+ * Where the kernel gives guest memory huge pages by itself a virtual node costs nothing until memory
+ * of it is evicted for the first time: then, elsewhere from the start (pager_make_huge()), its
+ * memory is registered with a userfaultfd of its own, and every fault in it that the kernel cannot
+ * serve from the page table goes to the node's fault thread, which must run as long as anybody may
+ * touch guest memory. Threads are the caller's: one in pager_serve() for each node, one in pager_evict().
  */
 #ifndef MEMORY_PAGER_PAGER_H
 #define MEMORY_PAGER_PAGER_H
@@ -133,9 +134,21 @@ bool pager_ever_lost(const struct pager *pager);
  *  Any thread. */
 size_t pager_closed_pages(struct pager *pager, const void **ret_host);
 
-/** pager_watches() - are faults in @vnode's memory told to its fault thread? As long as nothing is
- *  evicted it does not begin. Any thread. */
+/**
+ * pager_make_huge() - from now on the first touch of 2 MiB brings all of them, and what is complete
+ * becomes a huge page (pager_mend()): of nodes whose memory may be huge pages and gets none from the
+ * kernel by itself. Before guest memory is touched by others than who calls, with all threads of
+ * pager_serve() there; after pager_reset() again.
+ * Return: 0 or the errno of uffd_register().
+ */
+int pager_make_huge(struct pager *pager, struct errctx *ec);
+
+/** pager_watches() - are faults in @vnode's memory told to its fault thread? It begins with the
+ *  first eviction, and with pager_make_huge(). Any thread. */
 bool pager_watches(const struct pager *pager, struct vnode_id vnode);
+
+/** pager_watches_any() - those of any node? Any thread. */
+bool pager_watches_any(const struct pager *pager);
 
 /** pager_active() - was anything evicted since the start or a reset, or has a node a target? Any
  *  thread. */
@@ -189,6 +202,7 @@ struct pager_counts {
     uint64_t ahead_pages;     /* of them, before they were asked for */
     uint64_t faults;          /* all that the thread was told of */
     uint64_t first_touches;
+    uint64_t taken_extents; /* of 2 MiB, of them, that came as one huge page */
     uint64_t strange_pages; /* that somebody else had filled a hole with */
     uint64_t lost_pages;
     uint64_t target_bytes; /* PAGER_NO_TARGET: none */

@@ -23,14 +23,14 @@ bool pager_wants_looks(struct pager_node *node)
 {
     const uint64_t target = atomic_load(&node->target_bytes);
 
-    if (!atomic_load(&node->registered) || target == PAGER_NO_TARGET)
-        return atomic_load(&node->registered);
+    if (!atomic_load(&node->evicts) || target == PAGER_NO_TARGET)
+        return atomic_load(&node->evicts);
     return guest_mem_resident_bytes(node->pager->params.mem, node->vnode) >= target - target / 8;
 }
 
 bool pager_knows_cold(const struct pager_node *node)
 {
-    return atomic_load(&node->registered) && node->heat.rounds >= node->known_from;
+    return atomic_load(&node->evicts) && node->heat.rounds >= node->known_from;
 }
 
 int pager_evict_coldest(struct pager_node *node, uint64_t want_pages, size_t *ret_n,
@@ -67,9 +67,9 @@ static int approach(struct pager_node *node, struct errctx *ec)
 
     if (node->n_regions == 0 || target == PAGER_NO_TARGET)
         return 0;
-    if (!atomic_load(&node->registered))
+    if (!atomic_load(&node->evicts))
         return guest_mem_resident_bytes(node->pager->params.mem, node->vnode) >= target - target / 8
-                   ? pager_register(node, ec)
+                   ? pager_begin(node, ec)
                    : 0;
     if (above == 0 || !pager_knows_cold(node))
         return 0;

@@ -270,8 +270,7 @@ int pager_evict(struct pager *pager, struct vnode_id vnode, uint64_t want_bytes,
         const uint64_t begin = pager_cpu_ns();
         const size_t before = done;
 
-        if (!atomic_load(&node->registered)) /* the first time, and after a reset in between() */
-            r = pager_register(node, ec);
+        r = pager_begin(node, ec); /* the first time, and after a reset in between() */
         if (r < 0)
             break;
         any_cold = any_cold && want - done >= PAGER_EXTENT_PAGES && pager_knows_cold(node);

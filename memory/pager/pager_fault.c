@@ -48,14 +48,6 @@ static page_word *word_of(const struct spot *s)
     return &s->region->words[s->page];
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void tell_no_memory(struct pager_node *node)
 {
     pager_add(&node->n.lost, 1);
@@ -89,6 +81,16 @@ static bool wait_for_memory(unsigned *n_tries)
     return true;
 }
 
+static struct pager_span extent_of(const struct spot *s)
+{
+    const size_t first = s->page - s->page % PAGER_EXTENT_PAGES;
+
+    return (struct pager_span){
+        .node = s->node, .region = s->region, .first = first,
+        .n = MIN((size_t)PAGER_EXTENT_PAGES, s->region->n_pages - first),
+    };
+}
+
 /* --- never touched ---------------------------------------------------------------------------- */
 
 /* Keep the pages behind @s from being evicted, as far as they are the file's. Return: how many, @s,
@@ -105,33 +107,43 @@ static size_t pin(const struct spot *s, size_t n)
  * The file has no page here and never had one. A guest that takes new memory takes more: the rest
  * of the extent comes with it, as far as it is new, too, up to what was given back for long. Zeroes
  * in the hole of a page that is away would be wrong, so each is looked at, and kept from going
- * while the kernel is at it.
+ * while the kernel is at it. @skip: 1: but @s.
  */
-static int first_touch(const struct spot *s)
+static int bring_new(const struct spot *s, size_t skip)
 {
     const size_t in_extent =
         PAGER_EXTENT_PAGES - (uintptr_t)address(s) / PAGER_PAGE % PAGER_EXTENT_PAGES;
     const size_t n = pin(s, MIN(in_extent, s->region->n_pages - s->page));
-    int r = uffd_zero(s->node->uffd, address(s), n * PAGER_PAGE);
+    int r = n > skip ? uffd_zero(s->node->uffd, address(s) + skip * PAGER_PAGE,
+                                 (n - skip) * PAGER_PAGE)
+                     : 0;
 
     for (size_t i = 1; i < n; i++)
         page_unlease(&s->region->words[s->page + i]);
+    return r;
+}
+
+/* Where the kernel gives no huge pages by itself the extent becomes one, if it can, before the guest
+ * goes on: KVM maps it as one then, too. */
+static int first_touch(const struct spot *s)
+{
+    const struct pager_span extent = extent_of(s);
+    int r;
+
+    if (!pager_may_take_whole(&extent)) {
+        r = bring_new(s, 0);
+    } else {
+        r = uffd_zero_quietly(s->node->uffd, address(s), PAGER_PAGE);
+        if (r == 0 && !pager_take_whole(&extent, s->page - extent.first))
+            (void)bring_new(s, 1);
+        uffd_wake(s->node->uffd, pager_span_address(&extent, 0), extent.n * PAGER_PAGE);
+    }
     if (r == 0)
         pager_add(&s->node->n.first_touches, 1);
     return r;
 }
 
 /* --- mapping and filling ---------------------------------------------------------------------- */
-
-static struct pager_span extent_of(const struct spot *s)
-{
-    const size_t first = s->page - s->page % PAGER_EXTENT_PAGES;
-
-    return (struct pager_span){
-        .node = s->node, .region = s->region, .first = first,
-        .n = MIN((size_t)PAGER_EXTENT_PAGES, s->region->n_pages - first),
-    };
-}
 
 /* Have it looked at whether its extent can be a huge page. */
 static void want_mending(const struct spot *s)
@@ -304,7 +316,7 @@ static bool fill_page(const struct spot *s, uint32_t object, bool is_write)
 static bool is_late(const struct pager_node *node, uint64_t begin_ns)
 {
     return (node->port != NULL || node->pager->params.golden != NULL) &&
-           now_ns() - begin_ns > AHEAD_NS;
+           pager_now_ns() - begin_ns > AHEAD_NS;
 }
 
 /*
@@ -355,7 +367,7 @@ static size_t fill_chunk(const struct spot *s, size_t max, uint64_t begin_ns)
 static void fill_ahead(const struct spot *s)
 {
     struct pager_node *node = s->node;
-    const uint64_t begin = now_ns();
+    const uint64_t begin = pager_now_ns();
     struct spot next = *s;
     size_t left, n;
 
@@ -409,7 +421,7 @@ static void serve(const struct spot *s, bool is_write)
 static void serve_fault(struct pager_node *node, const struct uffd_fault *fault)
 {
     const uint64_t addr = fault->addr;
-    const uint64_t begin = now_ns();
+    const uint64_t begin = pager_now_ns();
     uint64_t took;
     unsigned bucket = 0;
 
@@ -421,7 +433,7 @@ static void serve_fault(struct pager_node *node, const struct uffd_fault *fault)
             continue;
         serve(&(struct spot){ node, r, (size_t)(addr - start) / PAGER_PAGE }, fault->is_write);
     }
-    took = now_ns() - begin;
+    took = pager_now_ns() - begin;
     while (bucket + 1 < PAGER_BUCKETS && took >= 2ull << bucket)
         bucket++;
     pager_add(&node->n.fault_ns[bucket], 1);

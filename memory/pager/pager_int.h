@@ -29,7 +29,8 @@ struct pager_region {
     page_word *words;
     size_t n_pages;
     bool is_window; /* whose blocks are plugged in and out; at first none is in */
-    bool is_rwp;    /* as registered; the thread that evicts */
+    bool is_rwp;    /* registered for protecting pages, too */
+    bool wants_huge; /* pages that it may be made of, and that the kernel does not give by itself */
     _Atomic uint8_t *extents; /* enum pager_extent of each, of 2 MiB; the last may be shorter */
     size_t n_extents;
 };
@@ -43,11 +44,13 @@ enum pager_extent {
     EXTENT_SEEN = 1 << 3,   /* touched since somebody asked */
     EXTENT_AWAY = 1 << 4,   /* nothing of it is there, as far as was seen */
     EXTENT_SPARED = 1 << 5, /* touched while it was being evicted, in this round of looks */
+    EXTENT_REFUSED = 1 << 6, /* it could not be a huge page as it was touched first; until it is
+                                mended */
 };
 
 struct pager_counters {
     _Atomic uint64_t away, away_zero, evicted, cancelled, filled, dropped, ahead, faults,
-        first_touches, strange, lost, mended, samples, protected, rounds, regions, hot, warm,
+        first_touches, taken, strange, lost, mended, samples, protected, rounds, regions, hot, warm,
         cold, evict_cpu_ns, mend_cpu_ns, look_cpu_ns;
     _Atomic uint64_t fault_ns[PAGER_BUCKETS];
 };
@@ -62,6 +65,7 @@ struct pager_node {
     struct store *first; /* shared with nodes that had the same home at the start */
     struct store *_Atomic own; /* for what goes since it moved away from these; NULL: it did not */
     _Atomic bool registered;
+    _Atomic bool evicts; /* memory of it goes, or is soon to: what is in use is worth knowing */
     struct pager_counters n;
     _Atomic bool any_to_mend;
     _Atomic bool any_lost; /* since the start or a reset */
@@ -90,6 +94,7 @@ struct pager_node {
     uint8_t page[FILL_CHUNK][PAGER_PAGE];
     const page_word *expected; /* where a fault would be that goes on in sequence */
     unsigned ahead;            /* pages to bring with it */
+    uint64_t take_again_ns;    /* when the kernel may be asked for huge pages again */
 };
 
 /* For the thread that evicts. */
@@ -158,7 +163,16 @@ static inline _Atomic uint8_t *pager_span_extent(const struct pager_span *s)
     return &s->region->extents[s->first / PAGER_EXTENT_PAGES];
 }
 
+/** pager_may_take_whole() - whether pager_take_whole() has a chance. The fault thread. */
+bool pager_may_take_whole(const struct pager_span *s);
+
+/** pager_take_whole() - all of @s as one huge page, with zeroes where nothing was. The fault thread,
+ *  which keeps page @at from going, and has brought it; wakes nobody. Return: whether it is one; if
+ *  not more of it may be there than was. */
+bool pager_take_whole(const struct pager_span *s, size_t at);
+
 uint64_t pager_cpu_ns(void);
+uint64_t pager_now_ns(void);
 
 /** pager_hurries() - is the thread that evicts waited for? */
 static inline bool pager_hurries(const struct pager *p)
@@ -207,9 +221,9 @@ int pager_evict_coldest(struct pager_node *node, uint64_t want_pages, size_t *re
 /** pager_trim() - give back memory that the node's stores do not need any more. */
 void pager_trim(const struct pager_node *node);
 
-/** pager_register() - from now on the node's faults come to its fault thread. The thread that
- *  evicts. Return: 0 or the errno of uffd_register(). */
-int pager_register(struct pager_node *node, struct errctx *ec);
+/** pager_begin() - memory of the node is to go: from now on its faults come to its fault thread, if
+ *  they do not yet. The thread that evicts. Return: 0 or the errno of uffd_register(). */
+int pager_begin(struct pager_node *node, struct errctx *ec);
 
 /** pager_watch() - the same for a part of a region of it. */
 int pager_watch(const struct pager_node *node, const struct pager_region *region, uint8_t *at,

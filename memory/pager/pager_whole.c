@@ -3,7 +3,7 @@
  * Extents of 2 MiB as wholes: huge pages, again.
  *
  * What is brought back comes by pages of 4 KiB, and so does what the guest touches while it is
- * being evicted. MADV_COLLAPSE (Linux 6.1) makes a huge page of an extent's 512 pages, in the
+ * being evicted, and on most hosts what it touches for the first time. MADV_COLLAPSE (Linux 6.1) makes a huge page of an extent's 512 pages, in the
  * guest's mapping, where it maps it, too: if it is one already that costs no more than a fault. It
  * maps all of the extent, so all of its pages are pinned meanwhile: none is armed, and all are
  * RESIDENT, also those that were never touched, where the kernel's zeroes are right. Linux 6.1
@@ -24,6 +24,12 @@
 enum { /* how long to try to have an extent's faults again */
     WATCH_TRIES = 1000,
     WATCH_NS = 10 * 1000 * 1000,
+};
+
+enum { /* a host that has to look for huge pages, or whose CPUs do not answer, is not asked by who
+          serves faults for some time: as often as it took */
+    TAKE_SLOW_NS = 20 * 1000 * 1000,
+    TAKE_REST = 50,
 };
 
 size_t pager_extents_in(const struct pager_node *node)
@@ -47,12 +53,22 @@ struct pager_span pager_span_at(struct pager_node *node, size_t k)
     };
 }
 
-uint64_t pager_cpu_ns(void)
+static uint64_t read_clock(clockid_t clock)
 {
     struct timespec t = { 0 };
 
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    (void)clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t pager_cpu_ns(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t pager_now_ns(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
 }
 
 static bool can_be_whole(const struct pager_span *s)
@@ -122,6 +138,67 @@ static bool make_whole(const struct pager_span *s)
     return is;
 }
 
+bool pager_may_take_whole(const struct pager_span *s)
+{
+    return s->region->wants_huge && !s->region->is_rwp && can_be_whole(s) &&
+           (atomic_load(pager_span_extent(s)) & EXTENT_REFUSED) == 0 &&
+           pager_now_ns() >= s->node->take_again_ns;
+}
+
+/* All pages of @s but @at, which its thread has. */
+static void unpin(const struct pager_span *s, size_t n, size_t at)
+{
+    while (n-- > 0)
+        if (n != at)
+            page_unlease(pager_span_word(s, n));
+}
+
+/* Return: whether there was no hole left of @s. */
+static bool fill_holes(const struct pager_span *s)
+{
+    unsigned char there[PAGER_EXTENT_PAGES];
+
+    if (mincore(pager_span_address(s, 0), PAGER_EXTENT, there) < 0)
+        return false;
+    for (size_t i = 0, end; i < s->n; i = end + 1) {
+        for (end = i; end < s->n && (there[end] & 1) == 0; end++)
+            ;
+        if (end > i && uffd_zero_quietly(s->node->uffd, pager_span_address(s, i),
+                                         (end - i) * PAGER_PAGE) < 0)
+            return false;
+    }
+    return true;
+}
+
+bool pager_take_whole(const struct pager_span *s, size_t at)
+{
+    const uint64_t begin = pager_now_ns();
+    _Atomic uint8_t *known = pager_span_extent(s);
+    uint8_t *const start = pager_span_address(s, 0);
+    uint64_t took;
+    size_t n = 0;
+    bool is;
+
+    while (n < s->n && (n == at || page_pin(pager_span_word(s, n))))
+        n++;
+    /* The kernel makes no huge page with holes whose faults are somebody's. Then out of the page
+     * table with all of it at once, as in make_whole(). */
+    is = n == s->n && fill_holes(s) && madvise(start, PAGER_EXTENT, MADV_DONTNEED) == 0 &&
+         page_table_collapse(start, PAGER_EXTENT) == 0;
+    unpin(s, n, at);
+    took = pager_now_ns() - begin;
+    if (took >= TAKE_SLOW_NS)
+        s->node->take_again_ns = begin + took * (1 + TAKE_REST);
+    if (is) {
+        atomic_fetch_and(known, (uint8_t)~(EXTENT_MEND | EXTENT_ZAPPED));
+        atomic_fetch_or(known, EXTENT_WHOLE);
+        pager_add(&s->node->n.taken, 1);
+    } else {
+        atomic_fetch_or(known, EXTENT_REFUSED);
+    }
+    return is;
+}
+
 /* All 512 in the file, as far as one look tells: cheaper than a refusal. */
 static bool is_complete(const struct pager_span *s, unsigned char *there)
 {
@@ -147,7 +224,7 @@ static bool mend_node(struct pager_node *node, uint64_t until_cpu_ns)
         if ((atomic_load_explicit(pager_span_extent(&s), memory_order_relaxed) & EXTENT_MEND) == 0)
             continue;
         /* the next fault says it anew */
-        atomic_fetch_and(pager_span_extent(&s), (uint8_t)~EXTENT_MEND);
+        atomic_fetch_and(pager_span_extent(&s), (uint8_t)~(EXTENT_MEND | EXTENT_REFUSED));
         if (is_complete(&s, node->pager->desk->there) && make_whole(&s))
             pager_add(&node->n.mended, 1);
         if (pager_cpu_ns() >= until_cpu_ns) {

@@ -144,9 +144,11 @@ int uffd_copy(int fd, uint8_t *addr, const void *page)
     return repeat(fd, UFFDIO_COPY, &copy);
 }
 
-int uffd_zero(int fd, uint8_t *addr, size_t len)
+static int zero_range(int fd, uint8_t *addr, size_t len, uint64_t mode)
 {
-    struct uffdio_zeropage zero = { .range = { .start = (uintptr_t)addr, .len = len } };
+    struct uffdio_zeropage zero = {
+        .range = { .start = (uintptr_t)addr, .len = len }, .mode = mode
+    };
 
     while (ioctl(fd, UFFDIO_ZEROPAGE, &zero) < 0) {
         if (zero.zeropage > 0) /* a part of it */
@@ -155,6 +157,16 @@ int uffd_zero(int fd, uint8_t *addr, size_t len)
             return -errno;
     }
     return 0;
+}
+
+int uffd_zero(int fd, uint8_t *addr, size_t len)
+{
+    return zero_range(fd, addr, len, 0);
+}
+
+int uffd_zero_quietly(int fd, uint8_t *addr, size_t len)
+{
+    return zero_range(fd, addr, len, UFFDIO_ZEROPAGE_MODE_DONTWAKE);
 }
 
 int uffd_continue(int fd, uint8_t *addr, size_t len)

@@ -93,6 +93,9 @@ int uffd_copy(int fd, uint8_t *addr, const void *page);
  *  is not the rest stays as it is. */
 int uffd_zero(int fd, uint8_t *addr, size_t len);
 
+/** uffd_zero_quietly() - as uffd_zero(), and wakes nobody. */
+int uffd_zero_quietly(int fd, uint8_t *addr, size_t len);
+
 /** uffd_continue() - map pages of the file. -EEXIST: the first is mapped; -EFAULT: the file has
  *  none; where that is so of a later one the rest stays as it is. */
 int uffd_continue(int fd, uint8_t *addr, size_t len);

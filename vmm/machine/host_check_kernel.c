@@ -80,7 +80,8 @@ static void check_huge_pages(struct host_check *c, const char *root,
         WHAT(f, "guest memory comes in huge pages with --pages thp or --prealloc only%s", pools);
     else
         WHAT(f,
-             "guest memory comes in pages of 4 KiB unless --prealloc or --pages asks for others%s",
+             "guest memory comes in pages of 4 KiB unless --prealloc, --pager or --pages asks for "
+             "others%s",
              pools);
     if (f->verdict == HOST_OK)
         return;

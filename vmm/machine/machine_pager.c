@@ -21,7 +21,8 @@
 
 enum {
     TICK_MS = 100,     /* between two looks for something to do by itself */
-    REST_MS = 10000,   /* the longest between two looks for a service alone */
+    REST_MS = 10000,   /* the longest between two looks for a service alone ... */
+    MEND_REST_MS = 1000, /* ... and for what could be huge pages */
     MEND_PER_CENT = 10 /* of a CPU that making huge pages may take */
 };
 
@@ -138,13 +139,14 @@ static void run_job(struct machine_pager *mp)
 enum errand { ERRAND_QUIT, ERRAND_JOB, ERRAND_TICK };
 
 /* How long to sleep when nobody wakes this thread. Where nothing was evicted there is nothing to offer,
- * and nobody asks for anything: a service that comes is soon enough found when there is, so that looks
- * for one become rare. */
+ * and nobody asks for anything: a service that comes is soon enough found when there is, and few
+ * extents become complete, so that looks for them become rare. */
 static unsigned next_rest_ms(const struct machine_pager *mp)
 {
     if (pager_active(mp->pager) || mp->rest_ms == 0)
         return TICK_MS;
-    return MIN(2 * mp->rest_ms, (unsigned)REST_MS);
+    return MIN(2 * mp->rest_ms,
+               (unsigned)(pager_watches_any(mp->pager) ? MEND_REST_MS : REST_MS));
 }
 
 static struct timespec from_now(unsigned ms)
@@ -174,7 +176,7 @@ static enum errand wait_for_errand(struct machine_pager *mp)
             mp->rest_ms = TICK_MS;
             until = from_now(TICK_MS);
         }
-        if (!late && (mp->domain != NULL || pager_active(mp->pager)))
+        if (!late && (mp->domain != NULL || pager_active(mp->pager) || pager_watches_any(mp->pager)))
             late = pthread_cond_timedwait(&mp->wake, &mp->lock, &until) == ETIMEDOUT;
         else
             (void)pthread_cond_wait(&mp->wake, &mp->lock);
@@ -204,7 +206,8 @@ static void tick(struct machine_pager *mp)
     mp->turn++;
     for (unsigned i = 0; i < ARRAY_SIZE(by_turns); i++)
         by_turns[(mp->turn + i) % ARRAY_SIZE(by_turns)](mp->pager, evloop_now_ns());
-    (void)pager_mend(mp->pager, TICK_MS * UINT64_C(1000000) * MEND_PER_CENT / 100);
+    if (pager_mend(mp->pager, TICK_MS * UINT64_C(1000000) * MEND_PER_CENT / 100))
+        mp->rest_ms = 0; /* there is more */
     if (!failed && pager_evict_cold(mp->pager, &ec) < 0)
         failed = true;
     LOCK_SCOPE(&mp->lock);
@@ -411,8 +414,12 @@ int machine_start_pager(struct machine *m, struct errctx *ec)
         return errctx_set_os(ec, r, "threads that page");
     mp->evictor_started = true;
     wait_ready(mp);
-    LOCK_SCOPE(&mp->lock);
-    return mp->result < 0 ? errctx_set(ec, -mp->result, "threads that page: %s", mp->ec.msg) : 0;
+    {
+        LOCK_SCOPE(&mp->lock);
+        if (mp->result < 0)
+            return errctx_set(ec, -mp->result, "threads that page: %s", mp->ec.msg);
+    }
+    return machine_pager_make_huge(m, ec);
 }
 
 void machine_stop_pager(struct machine *m)
@@ -506,6 +513,19 @@ void machine_pager_release(const struct machine *m)
 bool machine_pager_watches(const struct machine *m, struct vnode_id vnode)
 {
     return m->pager != NULL && pager_watches(m->pager->pager, vnode);
+}
+
+int machine_pager_make_huge(struct machine *m, struct errctx *ec)
+{
+    struct machine_pager *mp = m->pager;
+    int r;
+
+    if (mp == NULL)
+        return 0;
+    r = pager_make_huge(mp->pager, ec);
+    LOCK_SCOPE(&mp->lock);
+    (void)pthread_cond_broadcast(&mp->wake);
+    return r;
 }
 
 int machine_pager_reset(struct machine *m, struct errctx *ec)

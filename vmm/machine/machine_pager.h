@@ -54,6 +54,10 @@ bool machine_pager_is_drained(const struct machine *m);
 /** machine_pager_reset() - forget what is away. On a machine that stands still. */
 int machine_pager_reset(struct machine *m, struct errctx *ec);
 
+/** machine_pager_make_huge() - see pager_make_huge(). After the start of the pager's threads, and
+ *  after machine_pager_reset() and the discarding of guest memory. */
+int machine_pager_make_huge(struct machine *m, struct errctx *ec);
+
 /** machine_pager_follow() - have fault threads run where the vCPUs of their nodes do by @now, and the
  *  one that evicts where the main thread does. They go when they have been told. */
 void machine_pager_follow(struct machine *m, const struct topo_plan *now);

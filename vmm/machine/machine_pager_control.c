@@ -156,6 +156,7 @@ json_t *machine_pager_json(const struct machine *m, struct vnode_id vnode)
         { "ahead", c.ahead_pages },
         { "faults", c.faults },
         { "first_touches", c.first_touches },
+        { "taken", c.taken_extents },
         { "strange", c.strange_pages },
         { "lost", c.lost_pages },
         { "mended", c.mended_extents },

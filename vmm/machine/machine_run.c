@@ -34,6 +34,8 @@ static int reset_in_place(struct machine *m, struct errctx *ec)
         r = guest_mem_discard(m->mem, ec);
     if (r == 0)
         r = guest_mem_commit(m->mem, &alone, ec);
+    if (r == 0)
+        r = machine_pager_make_huge(m, ec);
     if (r < 0)
         return r;
     r = machine_load_firmware(m, ec);

@@ -121,7 +121,7 @@ static const struct sandbox_rule main_thread[] = {
     IOCTL(KVM_SET_USER_MEMORY_REGION), IOCTL(KVM_GET_STATS_FD), IOCTL(KVM_CHECK_EXTENSION),
     IOCTL(TUNSETPERSIST), IOCTL(TUNSETQUEUE),
     /* a reset of memory that is paged */
-    IOCTL(UFFDIO_UNREGISTER),
+    IOCTL(UFFDIO_REGISTER), IOCTL(UFFDIO_UNREGISTER),
 };
 
 static const struct sandbox_rule mover[] = {
@@ -142,6 +142,8 @@ static const struct sandbox_rule balancer[] = {
 
 static const struct sandbox_rule fault[] = {
     ANY(poll), ANY(ppoll), ANY(pwrite64),
+    /* what of an extent is there */
+    ANY(mincore),
     /* the golden file, as far as it is at hand */
     ANY(preadv2),
     /* the rest of it, and the swap file: their rings can read and write nothing else */

@@ -31,6 +31,7 @@ static struct rig *new_rig(bool protect)
     rig_init(rig);
     assert_true(rig->pager->nodes[0].can_protect);
     rig->pager->nodes[0].can_protect = protect;
+    rig->pager->nodes[0].regions[0].is_rwp = protect;
     for (size_t i = 0; i < PAGES; i++)
         make(page_at(rig, 0, i), i, 5);
     assert_int_equal(evict(rig, 0, SMALL), SMALL); /* from now on it is watched */

@@ -5,6 +5,7 @@
  * that cannot be had.
  */
 // LDFLAGS: -Wl,--wrap=pager_serve,--wrap=nanosleep,--wrap=uffd_copy,--wrap=uffd_zero,--wrap=pwrite
+// LDFLAGS: -Wl,--wrap=uffd_zero_quietly
 #include "memory/pager/test/pager_rig.h"
 
 #include <sys/mman.h>
@@ -31,6 +32,8 @@ int __wrap_uffd_copy(int fd, uint8_t *addr, const void *page);
 int __real_uffd_copy(int fd, uint8_t *addr, const void *page);
 int __wrap_uffd_zero(int fd, uint8_t *addr, size_t len);
 int __real_uffd_zero(int fd, uint8_t *addr, size_t len);
+int __wrap_uffd_zero_quietly(int fd, uint8_t *addr, size_t len);
+int __real_uffd_zero_quietly(int fd, uint8_t *addr, size_t len);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t off);
 ssize_t __real_pwrite(int fd, const void *bytes, size_t len, off_t off);
 
@@ -76,6 +79,11 @@ int __wrap_uffd_copy(int fd, uint8_t *addr, const void *page)
 int __wrap_uffd_zero(int fd, uint8_t *addr, size_t len)
 {
     return counted(plays(&host.n_play) ? -ENOMEM : __real_uffd_zero(fd, addr, len));
+}
+
+int __wrap_uffd_zero_quietly(int fd, uint8_t *addr, size_t len)
+{
+    return counted(plays(&host.n_play) ? -ENOMEM : __real_uffd_zero_quietly(fd, addr, len));
 }
 
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t off)

@@ -140,11 +140,134 @@ static void an_extent_with_a_lease_is_not_touched_by_that(void **state)
     free(rig);
 }
 
+/* --- touched for the first time --------------------------------------------------------------- */
+
+static void want_huge(struct rig *rig)
+{
+    skip_without_collapse();
+    rig_init(rig);
+    for (size_t i = 0; i < rig->pager->n_regions; i++)
+        rig->pager->regions[i].wants_huge = i == 0;
+}
+
+static void put_byte(struct rig *rig, size_t page, uint8_t v)
+{
+    *page_at(rig, 0, page) = v;
+    touch(rig, page);
+}
+
+static void assert_zero(const struct rig *rig, size_t from, size_t to)
+{
+    for (size_t i = from * SMALL; i < to * SMALL; i++)
+        assert_int_equal(page_at(rig, 0, 0)[i], 0);
+}
+
+static void new_memory_comes_as_huge_pages(void **state)
+{
+    const struct vnode_id node0 = { 0 };
+    struct rig *rig = malloc(sizeof(*rig));
+
+    (void)state;
+    assert_non_null(rig);
+    want_huge(rig);
+    memset(page_at(rig, 0, 3 * EXTENT_PAGES + 5), 9, SMALL); /* before anybody is watched */
+    for (int round = 0; round < 2; round++) {
+        assert_false(pager_watches_any(rig->pager));
+        assert_int_equal(pager_make_huge(rig->pager, NULL), 0);
+        assert_true(pager_watches(rig->pager, node0));
+        assert_false(pager_watches(rig->pager, (struct vnode_id){ 1 }));
+        assert_false(pager_active(rig->pager));
+        assert_int_equal(huge_bytes(), 0);
+        put_byte(rig, EXTENT_PAGES + 100, 7);
+        assert_int_equal(huge_bytes(), EXTENT);
+        assert_zero(rig, EXTENT_PAGES, EXTENT_PAGES + 100);
+        assert_int_equal(*page_at(rig, 0, EXTENT_PAGES + 100), 7);
+        assert_zero(rig, EXTENT_PAGES + 101, 2 * EXTENT_PAGES);
+        assert_int_equal(count(rig, 0).taken_extents, 1 + 2 * round);
+        if (round == 0)
+            assert_int_equal(count(rig, 0).faults, 1);
+        put_byte(rig, 4 * EXTENT_PAGES - 1, 8); /* with what was there */
+        assert_int_equal(huge_bytes(), 2 * EXTENT);
+        assert_int_equal(*page_at(rig, 0, 4 * EXTENT_PAGES - 1), 8);
+        if (round == 0)
+            for (size_t i = 0; i < SMALL; i++)
+                assert_int_equal(page_at(rig, 0, 3 * EXTENT_PAGES + 5)[i], 9);
+        assert_int_equal(count(rig, 0).taken_extents, 2 + 2 * round);
+        mend(rig); /* there is nothing to mend */
+        assert_int_equal(count(rig, 0).mended_extents, 0);
+        assert_int_equal(evict(rig, 0, UINT64_MAX), 2 * EXTENT);
+        assert_true(pager_active(rig->pager));
+        assert_int_equal(*page_at(rig, 0, 4 * EXTENT_PAGES - 1), 8);
+        assert_int_equal(*page_at(rig, 0, EXTENT_PAGES + 100), 7);
+        assert_int_equal(pager_reset(rig->pager, NULL), 0);
+        assert_int_equal(guest_mem_discard(rig->mem, NULL), 0);
+    }
+    rig_fini(rig);
+    free(rig);
+}
+
+/* What a balloon has is not brought along, and neither is what would have to be brought back. */
+static void not_all_of_an_extent_may_come(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    uint64_t gone = 0;
+
+    (void)state;
+    assert_non_null(rig);
+    want_huge(rig);
+    assert_int_equal(pager_make_huge(rig->pager, NULL), 0);
+    assert_int_equal(
+        guest_mem_give_back(rig->mem, (struct gpa){ 20 * SMALL }, SMALL, true, &gone), 0);
+    put_byte(rig, 10, 7);
+    assert_int_equal(huge_bytes(), 0);
+    assert_int_equal(guest_mem_resident_bytes(rig->mem, (struct vnode_id){ 0 }), 10 * SMALL);
+    memset(page_at(rig, 0, EXTENT_PAGES), 5, SMALL);
+    (void)evict(rig, 0, UINT64_MAX);
+    put_byte(rig, EXTENT_PAGES + 1, 6);
+    assert_int_equal(page_at(rig, 0, EXTENT_PAGES)[0], 5);
+    assert_int_equal(page_at(rig, 0, 10)[0], 7);
+    assert_int_equal(huge_bytes(), 0);
+    rig_fini(rig);
+    free(rig);
+}
+
+/* A host that makes none now is asked again when the extent is mended. */
+static void an_extent_that_was_refused_is_mended(void **state)
+{
+    struct rig *rig = malloc(sizeof(*rig));
+    struct iovec iov;
+    int pipe_fd[2];
+
+    (void)state;
+    assert_non_null(rig);
+    want_huge(rig);
+    memset(page_at(rig, 0, 5), 9, SMALL);
+    assert_int_equal(pipe2(pipe_fd, O_CLOEXEC), 0);
+    iov = (struct iovec){ .iov_base = page_at(rig, 0, 5), .iov_len = SMALL };
+    assert_int_equal(vmsplice(pipe_fd[1], &iov, 1, 0), SMALL); /* the kernel has its frame */
+    assert_int_equal(pager_make_huge(rig->pager, NULL), 0);
+    put_byte(rig, 6, 7);
+    assert_int_equal(huge_bytes(), 0);
+    assert_int_equal(count(rig, 0).taken_extents, 0);
+    assert_int_equal(page_at(rig, 0, 5)[1], 9);
+    assert_zero(rig, 7, EXTENT_PAGES);
+    (void)close(pipe_fd[0]);
+    (void)close(pipe_fd[1]);
+    mend_until(rig, NODE_BYTES);
+    assert_int_equal(page_at(rig, 0, 5)[1], 9);
+    assert_int_equal(page_at(rig, 0, 6)[0], 7);
+    rig_fini(rig);
+    free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_came_back_becomes_huge_again),
         cmocka_unit_test(an_extent_with_a_lease_is_not_touched_by_that),
+        cmocka_unit_test(new_memory_comes_as_huge_pages),
+        cmocka_unit_test(not_all_of_an_extent_may_come),
+        cmocka_unit_test(an_extent_that_was_refused_is_mended),
     };
     return cmocka_run_group_tests_name("memory/pager: whole", tests, NULL, NULL);
 }
