@@ -399,6 +399,12 @@ int arena_bind(struct arena *arena, const struct idset *host_nodes, struct errct
                   : r;
 }
 
+size_t arena_table(const struct arena *arena, void **ret_start)
+{
+    *ret_start = arena->blocks;
+    return arena->n_fresh * sizeof(struct block);
+}
+
 size_t arena_pages(const struct arena *arena, uint32_t *block, void **pages)
 {
     size_t n = 0;

@@ -73,6 +73,9 @@ void arena_trim(struct arena *arena, size_t max_moves,
  *  numa_policy_bind(). */
 int arena_bind(struct arena *arena, const struct idset *host_nodes, struct errctx *ec);
 
+/** arena_table() - its table of blocks, as far as there may be memory under it. Return: bytes. */
+size_t arena_table(const struct arena *arena, void **ret_start);
+
 /**
  * arena_pages() - host pages that there may be memory under, block by block.
  * @block: the one to go on with, 0 at first; the next one afterwards.

@@ -13,6 +13,8 @@
 #include "vmm/base/cleanup.h"
 #include "vmm/base/macros.h"
 
+#define AT_TABLES 0x80000000u /* of where store_move_some() is */
+
 static void *reserve(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -421,6 +423,43 @@ int store_bind(struct store *store, const struct idset *host_nodes, struct errct
     return r;
 }
 
+/* The same of tables, in pieces of a block; there may be no memory under some. */
+static size_t table_pages(const struct store *s, uint32_t piece, void **pages)
+{
+    struct {
+        void *start;
+        size_t bytes;
+    } table[] = { { s->objects, s->n_fresh * sizeof(struct store_object) },
+                  { s->heads, heads_bytes(s) },
+                  { NULL, 0 } };
+    size_t n = 0;
+
+    table[2].bytes = arena_table(s->arena, &table[2].start);
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        const size_t at = (size_t)piece * ARENA_BLOCK;
+
+        for (; at + n * CODEC_PAGE < table[i].bytes && n < ARENA_BLOCK_PAGES; n++)
+            pages[n] = (uint8_t *)table[i].start + at + n * CODEC_PAGE;
+        if (n > 0)
+            return n;
+        piece -= (uint32_t)((table[i].bytes + ARENA_BLOCK - 1) / ARENA_BLOCK);
+    }
+    return 0;
+}
+
+/* @at: slots by blocks, then tables. */
+static size_t next_pages(const struct store *s, uint32_t *at, void **pages)
+{
+    size_t n = 0;
+
+    if ((*at & AT_TABLES) == 0) {
+        n = arena_pages(s->arena, at, pages);
+        if (n == 0)
+            *at = AT_TABLES;
+    }
+    return n > 0 ? n : table_pages(s, (*at)++ & ~AT_TABLES, pages);
+}
+
 /* Who needs a page that is on its way waits for the kernel, not for us: the lock is not held. */
 int store_move_some(struct store *store, uint32_t *at, struct hnode_id to, struct errctx *ec)
 {
@@ -430,7 +469,7 @@ int store_move_some(struct store *store, uint32_t *at, struct hnode_id to, struc
 
     {
         LOCK_SCOPE(&store->lock);
-        n = arena_pages(store->arena, at, pages);
+        n = next_pages(store, at, pages);
     }
     r = n > 0 ? numa_policy_move(pages, n, to, nodes, ec) : 0;
     return r < 0 ? r : (int)(n * CODEC_PAGE);
