@@ -55,6 +55,25 @@ def at_home(tap, vm, name):
     tap.same({n: sorted(h) for n, h in mine.items()}, {0: [0], 1: [1]}, f"{name}: all is at home")
 
 
+def huge_from_the_start(tap, vm):
+    """The host gives memory files no huge pages by itself: the guest has them nevertheless."""
+    with open("/sys/kernel/mm/transparent_hugepage/shmem_enabled", encoding="ascii") as f:
+        choice = f.read().strip()
+    with open(f"/proc/{vm.child.pid}/smaps", encoding="ascii", errors="replace") as f:
+        memory = re.findall(r"/memfd:.*\n(?:[A-Z]\w+: .*\n)*?Rss: +(\d+) kB\n"
+                            r"(?:[A-Z]\w+: .*\n)*?ShmemPmdMapped: +(\d+) kB\n", f.read())
+    there, huge = (sum(int(m[i]) for m in memory) for i in (0, 1))
+    nodes = [pager(vm, node) for node in (0, 1)]
+    how = [{key: n[key] for key in ("first_touches", "taken", "mended")} for n in nodes]
+    print(f"# {choice}: of {there >> 10} MiB {huge >> 10} in huge pages: {how}", flush=True)
+    tap.point("[never]" in choice and huge >= 0.8 * there > 0,
+              "paging: memory is in huge pages from the start", (choice, there, huge))
+    tap.point(0 < sum(n["first_touches"] for n in nodes) < there // 4 / 16,
+              "paging: touched by extents", how)
+    tap.same([(n["evicted"], n["samples"]) for n in nodes], [(0, 0)] * 2,
+             "paging: and nobody looks at it before any is to go")
+
+
 def rounds(tap, vm):
     """All of it goes, again and again, while the guest copies and compares; other programs of its run
     while one waits for what is away."""
@@ -197,6 +216,7 @@ def paging(tap, kernel):
                                "--pager-budget", "20%", "--golden",
                                golden_file(tap, folder)]) as vm:
         vm.asked("next")
+        huge_from_the_start(tap, vm)
         rounds(tap, vm)
         golden(tap, vm)
         toward_a_target(tap, vm)

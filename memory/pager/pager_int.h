@@ -166,9 +166,9 @@ static inline _Atomic uint8_t *pager_span_extent(const struct pager_span *s)
 /** pager_may_take_whole() - whether pager_take_whole() has a chance. The fault thread. */
 bool pager_may_take_whole(const struct pager_span *s);
 
-/** pager_take_whole() - all of @s as one huge page, with zeroes where nothing was. The fault thread,
- *  which keeps page @at from going, and has brought it; wakes nobody. Return: whether it is one; if
- *  not more of it may be there than was. */
+/** pager_take_whole() - all of @s, with zeroes where nothing was, as one huge page if one can be had
+ *  now. The fault thread, which keeps page @at from going, and has brought it; wakes nobody. Return:
+ *  whether all of it is there; if not more of it may be than was. */
 bool pager_take_whole(const struct pager_span *s, size_t at);
 
 uint64_t pager_cpu_ns(void);

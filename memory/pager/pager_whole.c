@@ -28,8 +28,8 @@ enum { /* how long to try to have an extent's faults again */
 
 enum { /* a host that has to look for huge pages, or whose CPUs do not answer, is not asked by who
           serves faults for some time: as often as it took */
-    TAKE_SLOW_NS = 20 * 1000 * 1000,
-    TAKE_REST = 50,
+    TAKE_SLOW_NS = 100 * 1000 * 1000,
+    TAKE_REST = 10,
 };
 
 size_t pager_extents_in(const struct pager_node *node)
@@ -140,9 +140,8 @@ static bool make_whole(const struct pager_span *s)
 
 bool pager_may_take_whole(const struct pager_span *s)
 {
-    return s->region->wants_huge && !s->region->is_rwp && can_be_whole(s) &&
-           (atomic_load(pager_span_extent(s)) & EXTENT_REFUSED) == 0 &&
-           pager_now_ns() >= s->node->take_again_ns;
+    return s->region->wants_huge && can_be_whole(s) &&
+           (atomic_load(pager_span_extent(s)) & EXTENT_REFUSED) == 0;
 }
 
 /* All pages of @s but @at, which its thread has. */
@@ -170,25 +169,36 @@ static bool fill_holes(const struct pager_span *s)
     return true;
 }
 
-bool pager_take_whole(const struct pager_span *s, size_t at)
+/* The kernel makes no huge page with holes whose faults are somebody's, hence after fill_holes().
+ * Out of the page table with all of it at once, as in make_whole(). Return: whether it is one. */
+static bool collapse_new(const struct pager_span *s)
 {
-    const uint64_t begin = pager_now_ns();
-    _Atomic uint8_t *known = pager_span_extent(s);
     uint8_t *const start = pager_span_address(s, 0);
+    const uint64_t begin = pager_now_ns();
     uint64_t took;
-    size_t n = 0;
     bool is;
 
-    while (n < s->n && (n == at || page_pin(pager_span_word(s, n))))
-        n++;
-    /* The kernel makes no huge page with holes whose faults are somebody's. Then out of the page
-     * table with all of it at once, as in make_whole(). */
-    is = n == s->n && fill_holes(s) && madvise(start, PAGER_EXTENT, MADV_DONTNEED) == 0 &&
+    if (s->region->is_rwp || begin < s->node->take_again_ns)
+        return false;
+    is = madvise(start, PAGER_EXTENT, MADV_DONTNEED) == 0 &&
          page_table_collapse(start, PAGER_EXTENT) == 0;
-    unpin(s, n, at);
     took = pager_now_ns() - begin;
     if (took >= TAKE_SLOW_NS)
         s->node->take_again_ns = begin + took * (1 + TAKE_REST);
+    return is;
+}
+
+bool pager_take_whole(const struct pager_span *s, size_t at)
+{
+    _Atomic uint8_t *known = pager_span_extent(s);
+    size_t n = 0;
+    bool is_full, is;
+
+    while (n < s->n && (n == at || page_pin(pager_span_word(s, n))))
+        n++;
+    is_full = n == s->n && fill_holes(s);
+    is = is_full && collapse_new(s);
+    unpin(s, n, at);
     if (is) {
         atomic_fetch_and(known, (uint8_t)~(EXTENT_MEND | EXTENT_ZAPPED));
         atomic_fetch_or(known, EXTENT_WHOLE);
@@ -196,7 +206,7 @@ bool pager_take_whole(const struct pager_span *s, size_t at)
     } else {
         atomic_fetch_or(known, EXTENT_REFUSED);
     }
-    return is;
+    return is_full;
 }
 
 /* All 512 in the file, as far as one look tells: cheaper than a refusal. */
