@@ -7,7 +7,8 @@
  * of it is evicted for the first time: then, elsewhere from the start (pager_make_huge()), its
  * memory is registered with a userfaultfd of its own, and every fault in it that the kernel cannot
  * serve from the page table goes to the node's fault thread, which must run as long as anybody may
- * touch guest memory. Threads are the caller's: one in pager_serve() for each node, one in pager_evict().
+ * touch guest memory. Threads are the caller's: one in pager_serve() for each node, one in
+ * pager_evict().
  */
 #ifndef MEMORY_PAGER_PAGER_H
 #define MEMORY_PAGER_PAGER_H

@@ -3,9 +3,9 @@
  * Extents of 2 MiB as wholes: huge pages, again.
  *
  * What is brought back comes by pages of 4 KiB, and so does what the guest touches while it is
- * being evicted, and on most hosts what it touches for the first time. MADV_COLLAPSE (Linux 6.1) makes a huge page of an extent's 512 pages, in the
- * guest's mapping, where it maps it, too: if it is one already that costs no more than a fault. It
- * maps all of the extent, so all of its pages are pinned meanwhile: none is armed, and all are
+ * being evicted, and on most hosts what it touches for the first time. MADV_COLLAPSE (Linux 6.1)
+ * makes a huge page of an extent's 512 pages, in the guest's mapping, where it maps it, too: if it is
+ * one already that costs no more than a fault. It maps all of the extent, so all of its pages are pinned meanwhile: none is armed, and all are
  * RESIDENT, also those that were never touched, where the kernel's zeroes are right. Linux 6.1
  * fills holes with zeroes even where it then refuses.
  *

@@ -176,7 +176,8 @@ static enum errand wait_for_errand(struct machine_pager *mp)
             mp->rest_ms = TICK_MS;
             until = from_now(TICK_MS);
         }
-        if (!late && (mp->domain != NULL || pager_active(mp->pager) || pager_watches_any(mp->pager)))
+        if (!late && (mp->domain != NULL || pager_active(mp->pager) ||
+                      pager_watches_any(mp->pager)))
             late = pthread_cond_timedwait(&mp->wake, &mp->lock, &until) == ETIMEDOUT;
         else
             (void)pthread_cond_wait(&mp->wake, &mp->lock);
