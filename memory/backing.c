@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "memory/numa_policy.h"
@@ -328,24 +329,37 @@ uint64_t backing_held_bytes(const struct backing *b)
     return count_present(b, 0, b->len_bytes, &bytes) == 0 ? bytes : 0;
 }
 
+enum { GIVE_TRIES = 8, GIVE_PAUSE_NS = 50 * 1000 /* before the second, twice that before the third */ };
+
+static int punch(const struct backing *b, size_t off, size_t end)
+{
+    return fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, backing_file_at(b, off),
+                     (off_t)(end - off)) < 0
+               ? -errno
+               : 0;
+}
+
 /* Counted twice, since the kernel clears a part of a huge page that it cannot split just now, and
- * keeps it. */
+ * keeps it. That is so while somebody comes to the rest of it, which a moment later it can. */
 int backing_give_back(const struct backing *b, size_t off, size_t len_bytes, uint64_t *gone_bytes)
 {
     const size_t page = backing_page_bytes(b);
     const size_t first = align_up(off, page), end = align_down(off + len_bytes, page);
-    uint64_t before, after;
+    uint64_t before, after = 1;
     int r;
 
     if (b->plan->reserve || b->plan->prealloc || first >= end)
         return 0;
     r = count_present(b, first, end, &before);
-    if (r < 0)
-        return r;
-    if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  backing_file_at(b, first), (off_t)(end - first)) < 0)
-        return -errno;
-    r = count_present(b, first, end, &after);
+    for (unsigned i = 0; r == 0 && after > 0 && i < GIVE_TRIES; i++) {
+        const struct timespec pause = { .tv_nsec = (long)GIVE_PAUSE_NS << i >> 1 };
+
+        if (i > 0)
+            (void)nanosleep(&pause, NULL);
+        r = punch(b, first, end);
+        if (r == 0)
+            r = count_present(b, first, end, &after);
+    }
     if (r == 0)
         *gone_bytes += before - MIN(before, after);
     return r;
@@ -364,12 +378,12 @@ static void clear_pages(const struct backing *b)
 
 int backing_discard(struct backing *b, struct errctx *ec)
 {
+    int r;
+
     if (from_pool(b->plan) && (b->plan->reserve || b->plan->prealloc)) {
         clear_pages(b);
         return 0;
     }
-    if (fallocate(b->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, backing_file_at(b, 0),
-                  (off_t)b->len_bytes) < 0)
-        return errctx_set_os(ec, errno, "give %zu bytes back", b->len_bytes);
-    return 0;
+    r = punch(b, 0, b->len_bytes);
+    return r < 0 ? errctx_set_os(ec, -r, "give %zu bytes back", b->len_bytes) : 0;
 }
