@@ -218,7 +218,8 @@ bool page_forget(page_word *word, bool for_long, uint32_t *ret_object, enum page
 {
     uint64_t now = look(word);
 
-    while (page_state(now) != PAGE_PUNCHING && page_state(now) != PAGE_FILLING) {
+    while (page_state(now) != PAGE_PUNCHING && page_state(now) != PAGE_FILLING &&
+           page_leases(now) == 0) {
         const enum page_state state = page_state(now);
         const uint64_t freed = as(now, PAGE_RESIDENT, 0) | (for_long ? GIVEN : 0);
         const uint64_t next = (state == PAGE_CLOSED ? now : freed) + LEASE_ONE;

@@ -133,7 +133,8 @@ bool page_pin(page_word *word);
 /**
  * page_forget() - its content is not wanted any more: ARMED, STORED, EMPTY, LOST -> RESIDENT, and a
  * lease, or what is there still could be stored. Then the page is punched out of the file, which
- * makes it zero, and page_unlease(). While no device has leases. CLOSED stays that.
+ * makes it zero, and page_unlease(). CLOSED stays that. Where there are leases already, somebody is
+ * at it who may fill its hole.
  * @for_long: mark it.
  * @ret_object: to be dropped, or 0. @ret_was: EMPTY, LOST, or any other that it was.
  * Return: false: somebody is at it for a moment, try again.

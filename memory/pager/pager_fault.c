@@ -215,7 +215,9 @@ static void map_page(const struct spot *s)
         r = uffd_continue(s->node->uffd, address(s), PAGER_PAGE);
         if (r == -EFAULT)
             r = first_touch(s); /* EEXIST: it came meanwhile; the next fault maps it */
+        atomic_store(&s->node->starved, r == -ENOMEM ? word_of(s) : NULL);
     } while (r == -ENOMEM && wait_for_memory(&n_tries));
+    atomic_store(&s->node->starved, NULL);
     if (r == -ENOMEM)
         tell_no_memory(s->node);
     if (r < 0)

@@ -69,7 +69,7 @@ struct pager_node {
     struct pager_counters n;
     _Atomic bool any_to_mend;
     _Atomic bool any_lost; /* since the start or a reset */
-    page_word *_Atomic starved; /* FILLING, and waits for the host's memory; mostly NULL */
+    page_word *_Atomic starved; /* held, and waits for the host's memory; mostly NULL */
     _Atomic bool reads_golden;  /* what is FILLING may wait for the golden file's disk */
     _Atomic uint64_t target_bytes; /* PAGER_NO_TARGET: none */
 

@@ -129,8 +129,8 @@ static void dropped(struct pager_node *node, uint8_t *at, enum page_state was, u
     pager_sub(&node->n.away_zero, was == PAGE_EMPTY && object == STORE_ZERO);
 }
 
-/* Return: false where the page at @at is stalled. Otherwise a hole is made or a page filled, by
- * threads that wait for nobody. */
+/* Return: false where the page at @at is stalled. Otherwise a hole is made, a page filled or an
+ * extent made huge, by threads that wait for nobody. */
 static bool forget_page(struct pager_node *node, page_word *word, uint8_t *at, bool for_long)
 {
     enum page_state was = PAGE_RESIDENT;

@@ -638,6 +638,8 @@ static inline void check_end(const struct world *w)
          "a page stays between two states");
     must(!w->marker || state == PAGE_LOST, "a page that is there cannot be reached");
     must(page_leases(w->word) == 0, "a lease stays");
+    must(!page_is_given(w->word) || !w->present || w->stranger_done,
+         "what was given back comes again without having been touched");
     must((state == PAGE_RESIDENT) == (object == 0), "a word has an object that it should not");
     for (uint32_t i = 1; i < OBJECTS; i++)
         must(w->live[i] == (state == PAGE_EMPTY && i == object), "an object is lost");

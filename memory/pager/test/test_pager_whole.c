@@ -231,6 +231,61 @@ static void not_all_of_an_extent_may_come(void **state)
     free(rig);
 }
 
+struct giver {
+    struct rig *rig;
+    size_t page; /* the first of half an extent */
+    atomic_bool go;
+    uint64_t gone;
+};
+
+static void *give_half(void *arg)
+{
+    struct giver *g = arg;
+
+    while (!atomic_load(&g->go))
+        ;
+    assert_int_equal(guest_mem_give_back(g->rig->mem, (struct gpa){ g->page * SMALL },
+                                         EXTENT_PAGES / 2 * SMALL, true, &g->gone),
+                     0);
+    return NULL;
+}
+
+/* A balloon takes half of an extent just when the other half is touched, or is made huge. */
+static void what_is_given_back_meanwhile_stays_away(void **state)
+{
+    const struct vnode_id node0 = { 0 };
+    struct rig *rig = malloc(sizeof(*rig));
+    const struct backing *b;
+
+    (void)state;
+    assert_non_null(rig);
+    want_huge(rig);
+    assert_int_equal(pager_make_huge(rig->pager, NULL), 0);
+    b = rig->pager->regions[0].backing;
+    for (size_t round = 0; round < 200; round++) {
+        const size_t first = round % 4 * EXTENT_PAGES, half = EXTENT_PAGES / 2;
+        struct giver giver = { .rig = rig, .page = first + half };
+        uint64_t gone;
+        pthread_t thread;
+
+        assert_int_equal(
+            guest_mem_give_back(rig->mem, (struct gpa){ 0 }, NODE_BYTES, false, &gone), 0);
+        assert_int_equal(guest_mem_resident_bytes(rig->mem, node0), 0);
+        for (size_t i = 0; i < EXTENT_PAGES && round % 2 == 1; i++) /* all there, and not huge */
+            assert_int_equal(pwrite(b->memfd, "x", 1, backing_file_at(b, (first + i) * SMALL)), 1);
+        assert_int_equal(pthread_create(&thread, NULL, give_half, &giver), 0);
+        atomic_store(&giver.go, true);
+        put_byte(rig, first, 8);
+        mend(rig);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(guest_mem_resident_bytes(rig->mem, node0), half * SMALL);
+        assert_true(round % 2 == 0 || giver.gone == half * SMALL);
+        assert_int_equal(*page_at(rig, 0, first), 8);
+    }
+    rig_fini(rig);
+    free(rig);
+}
+
 /* A host that makes none now is asked again when the extent is mended. */
 static void an_extent_that_was_refused_is_mended(void **state)
 {
@@ -268,6 +323,7 @@ int main(void)
         cmocka_unit_test(new_memory_comes_as_huge_pages),
         cmocka_unit_test(not_all_of_an_extent_may_come),
         cmocka_unit_test(an_extent_that_was_refused_is_mended),
+        cmocka_unit_test(what_is_given_back_meanwhile_stays_away),
     };
     return cmocka_run_group_tests_name("memory/pager: whole", tests, NULL, NULL);
 }
