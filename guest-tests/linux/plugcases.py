@@ -111,8 +111,11 @@ def inflates(tap, vm):
     filled = resident(vm)
     status, said = ctl(vm.name, "shrink", "node=1", "by=64M", *PATIENT)
     part = said["balloon"]
-    tap.point(said["virtio-mem"]["given"] == 0 and part["given"] + part["others"] == 64 * MIB,
-              "plug: the balloon is asked for what is missing, and no more", said)
+    # A part of a huge page that somebody comes to just then stays, and is told.
+    tap.point(said["virtio-mem"]["given"] == 0 and part["kept"] < 16 * MIB
+              and part["given"] + part["others"] + part["kept"] == 64 * MIB,
+              "plug: the balloon is asked for what is missing, and no more",
+              f"{said}\n{ctl(vm.name, 'balloon')}")
     tap.same(status, 0 if part["given"] == 64 * MIB else 1, "plug: the status says whether it did")
     tap.point(part["delivered"] <= part["given"], "plug: the host has no more than was given", said)
     tap.point(part["delivered"] < 16 * MIB or resident(vm)[1] < filled[1],

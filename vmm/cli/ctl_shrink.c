@@ -24,6 +24,7 @@ struct part {
     uint64_t given;     /* what the guest has no more */
     uint64_t delivered; /* of it, what the host had memory for, and has back */
     uint64_t others;    /* of other nodes; not in the other two */
+    uint64_t kept;      /* given by any node, but the host has no memory of it back */
 };
 
 struct shrink {
@@ -119,15 +120,19 @@ static uint64_t of_node(const struct shrink *s, const json_t *answer, const char
     return 0;
 }
 
-static uint64_t of_others(const struct shrink *s, const json_t *answer)
+static uint64_t of_all(const json_t *answer, const char *member)
 {
     const json_t *nodes = json_object_get(answer, "nodes");
     uint64_t sum = 0;
 
     for (size_t i = 0; i < json_array_size(nodes); i++)
-        if (answer_number(json_array_get(nodes, i), "id") != s->wish.vnode)
-            sum += answer_number(json_array_get(nodes, i), "ballooned");
+        sum += answer_number(json_array_get(nodes, i), member);
     return sum;
+}
+
+static uint64_t of_others(const struct shrink *s, const json_t *answer)
+{
+    return of_all(answer, "ballooned") - of_node(s, answer, "ballooned");
 }
 
 static void count(struct shrink *s, const json_t *before, const json_t *now)
@@ -135,6 +140,7 @@ static void count(struct shrink *s, const json_t *before, const json_t *now)
     s->balloon.given = less(of_node(s, now, "ballooned"), of_node(s, before, "ballooned"));
     s->balloon.delivered = less(of_node(s, now, "returned"), of_node(s, before, "returned"));
     s->balloon.others = less(of_others(s, now), of_others(s, before));
+    s->balloon.kept = less(of_all(now, "kept"), of_all(before, "kept"));
 }
 
 static void show(const struct shrink *s, uint64_t missing)
@@ -246,8 +252,9 @@ static int shrink(struct shrink *s, struct errctx *ec)
 
 static json_t *part_json(const struct part *p)
 {
-    return json_pack("{s:I, s:I, s:I}", "given", (json_int_t)p->given, "delivered",
-                     (json_int_t)p->delivered, "others", (json_int_t)p->others);
+    return json_pack("{s:I, s:I, s:I, s:I}", "given", (json_int_t)p->given, "delivered",
+                     (json_int_t)p->delivered, "others", (json_int_t)p->others, "kept",
+                     (json_int_t)p->kept);
 }
 
 static int print(const struct shrink *s)
@@ -288,6 +295,9 @@ static void say(const struct shrink *s)
     if (s->balloon.others > 0)
         (void)printf("%s: the balloon took %s from other nodes, too: the guest chooses\n", name,
                      units_format_human(s->balloon.others, a, sizeof(a)));
+    if (s->balloon.kept > 0)
+        (void)printf("%s: %s more are in the balloon, but not away: parts of huge pages in use\n", name,
+                     units_format_human(s->balloon.kept, a, sizeof(a)));
 }
 
 static int report(const struct cli_args *args, const struct shrink *s)
