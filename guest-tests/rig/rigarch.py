@@ -7,7 +7,8 @@ import platform
 class Arch:
     """One kind of emulated host."""
 
-    def __init__(self, name, deb, uname, qemu, qemu_package, machine, console, kvm_modules):
+    def __init__(self, name, deb, uname, qemu, qemu_package, machine, console, kvm_modules,
+                 one_cpu):
         self.name = name  # as --arch says it
         self.deb = deb  # as Debian calls it
         self.uname = uname  # as the kernel does
@@ -16,6 +17,7 @@ class Arch:
         self.machine = machine  # arguments of QEMU
         self.console = console
         self.kvm_modules = kvm_modules
+        self.one_cpu = one_cpu  # its CPUs break each other's guests side by side: see rigcpu.py
         self.suite = None  # a release of Debian's, where it is to be another than this machine's
 
     def of(self, suite):
@@ -45,13 +47,13 @@ X86_CPU = "max,+svm,family=25,model=1,stepping=1,-xsave,-avx,-avx2,-f16c,-fma,-p
 
 ARCHES = {
     "x86": Arch("x86", "amd64", "x86_64", "qemu-system-x86_64", "qemu-system-x86",
-                ["-M", "q35", "-bios", "qboot.rom", "-cpu", X86_CPU], "ttyS0", ["kvm-amd"]),
+                ["-M", "q35", "-bios", "qboot.rom", "-cpu", X86_CPU], "ttyS0", ["kvm-amd"], True),
     # EL2 for KVM, and the interrupt controller that it needs one of to give guests one; KVM is
     # built into the kernel. Pointers are signed by a quick rule: the architected one takes half of
     # the emulation's time.
     "arm64": Arch("arm64", "arm64", "aarch64", "qemu-system-aarch64", "qemu-system-arm",
                   ["-M", "virt,virtualization=on,gic-version=3", "-cpu", "max,pauth-impdef=on"],
-                  "ttyAMA0", []),
+                  "ttyAMA0", [], False),
 }
 
 

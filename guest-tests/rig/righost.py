@@ -17,6 +17,7 @@ import time
 
 import rigaccess
 import rigarch
+import rigcpu
 import righere
 import rigimage
 import rigkernel
@@ -35,8 +36,11 @@ class Stop(Exception):
     """A signal asks this program to end; carries its number."""
 
 
-def die_with_parent():
+def begin_qemu(seat):
+    """What its process does first: die with this one, and stay on its CPU."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if seat is not None:
+        seat.take()
 
 
 def command_script(args, command):
@@ -116,8 +120,10 @@ class Host:
         self.monitor = self.ours.pop("monitor")
         fds = [*self.files, *self.accesses, self.log, self.qemu_log, *(s[0] for s in served),
                *(s.fileno() for s in theirs.values())]
+        self.seat = rigcpu.Seat(os.sched_getaffinity(0)) if arch.one_cpu and not args.spread else None
         self.qemu = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, pass_fds=fds,
-                                     start_new_session=True, preexec_fn=die_with_parent,
+                                     start_new_session=True,
+                                     preexec_fn=lambda: begin_qemu(self.seat),
                                      stdout=subprocess.DEVNULL, stderr=self.qemu_log)
         for s in theirs.values():
             s.close()
@@ -142,7 +148,7 @@ class Host:
                 f.write(self.console())
         for fd in [*self.files, *self.accesses, *self.servers, self.log, self.qemu_log]:
             os.close(fd)
-        for s in [self.monitor, *self.ours.values()]:
+        for s in [self.monitor, *self.ours.values(), *([self.seat] if self.seat else [])]:
             s.close()
 
     def console(self):
