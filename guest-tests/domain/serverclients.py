@@ -7,7 +7,7 @@ import random
 import socket
 import struct
 
-PATIENCE_S = 900  # eight guests that ask for their pages at once take minutes on an emulated host
+PATIENCE_S = 300
 BATCH = 64
 
 
