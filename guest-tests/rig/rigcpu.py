@@ -29,7 +29,8 @@ def taken(name):
 class Seat:
     """A CPU, and the name that keeps others who want one away from it for as long as this lives.
 
-    Names are sockets of the abstract kind: machine-wide, no files, and gone with their process.
+    Names are sockets of the abstract kind: no files, gone with their process, and the same for all
+    users of this machine's network.
     """
 
     def __init__(self, allowed):
